@@ -1,0 +1,21 @@
+//! Reads an eBPF ELF object into a [`Module`].
+//!
+//! Given: the bytes of an ELF64 little-endian `EM_BPF` object, as clang, `bpftool gen object` or a Rust toolchain write it.
+//! Computed: decoded instructions with map, global variable and function references resolved to indices, map
+//! definitions, initial values, source lines and the SHA-256 of the file.
+//! Safe because: every offset, size and index of the file is checked before it is used, and a [`Module`] that
+//! exists satisfies the invariants stated on its types, so later steps never look at the ELF again.
+
+mod index;
+mod insn;
+mod module;
+
+pub use index::{FunctionIndex, GlobalIndex, InsnIndex, LineIndex, MapIndex};
+pub use insn::{
+    AluOp, AtomicOp, Callee, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width,
+    WordSize,
+};
+pub use module::{
+    Function, FunctionKind, GlobalSection, InitialValue, Insn, Map, MapDefinition, MapOrigin, Module, Pinning,
+    SourceLine,
+};

@@ -1,0 +1,179 @@
+//! The platform as values.
+
+use std::sync::Arc;
+
+use crate::Guid;
+
+/// Everything that the loaded providers offer.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// Program types of all providers, in provider order.
+    pub program_types: Vec<Arc<ProgramType>>,
+    /// General helpers: those that every program type has, unless it overrides them.
+    pub helpers: Vec<Helper>,
+    /// Map types.
+    pub map_types: Vec<MapType>,
+    /// Limits of the runtime.
+    pub limits: Limits,
+    /// Options that eBPF for Windows gives its verifier.
+    pub verifier_options: VerifierOptions,
+}
+
+/// A program type.
+#[derive(Clone, Debug)]
+pub struct ProgramType {
+    /// Descriptor name; part of the program information hash.
+    pub name: String,
+    /// Name of the GUID in the provider's header.
+    pub symbol: String,
+    /// Identity.
+    pub guid: Guid,
+    /// Number for `bpf_prog_type` interfaces.
+    pub bpf_prog_type: u32,
+    /// Whether programs may leak pointers.
+    pub is_privileged: bool,
+    /// The structure that programs get in `r1`.
+    pub context: Context,
+    /// Section names that select this program type.
+    pub sections: Vec<AttachPoint>,
+    /// Helpers of this program type only (ids from 65536).
+    pub helpers: Vec<Helper>,
+    /// Ids of general helpers that the provider implements itself.
+    pub helper_overrides: Vec<u32>,
+    /// Return values with their meaning.
+    pub return_values: Vec<ReturnValue>,
+    /// Id of the provider that offers it.
+    pub provider: String,
+}
+
+/// Layout of a context structure. Offsets and sizes in bytes; an offset of -1 means absent.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Name of the C structure.
+    pub struct_name: String,
+    /// Size.
+    pub size: i32,
+    /// Offset of the pointer to the first byte of data.
+    pub data: i32,
+    /// Offset of the pointer past the last byte of data.
+    pub data_end: i32,
+    /// Offset of the pointer to metadata before the data.
+    pub data_meta: i32,
+    /// Fields, for messages and headers.
+    pub fields: Vec<ContextField>,
+}
+
+/// A field of a context structure.
+#[derive(Clone, Debug)]
+pub struct ContextField {
+    /// Name.
+    pub name: String,
+    /// C type.
+    pub c_type: String,
+    /// Offset in bytes.
+    pub offset: u32,
+    /// Size in bytes.
+    pub size: u32,
+}
+
+/// A section name prefix that selects a program type, and the attach type that goes with it.
+#[derive(Clone, Debug)]
+pub struct AttachPoint {
+    /// The prefix, compared byte by byte.
+    pub prefix: String,
+    /// Expected attach type.
+    pub attach_type: Guid,
+    /// Number for `bpf_attach_type` interfaces.
+    pub bpf_attach_type: u32,
+}
+
+/// A helper's prototype. Return and argument types are the numbers of `ebpf_return_type_t` and `ebpf_argument_type_t`.
+#[derive(Clone, Debug)]
+pub struct Helper {
+    /// Id; general up to 65535, of one program type above.
+    pub id: u32,
+    /// Name as the provider registers it; part of the program information hash.
+    pub name: String,
+    /// Return type.
+    pub return_type: u32,
+    /// Argument types of `r1` to `r5`; 0 ends the list.
+    pub arguments: [u32; 5],
+    /// Whether packet pointers are invalid after the call.
+    pub reallocate_packet: bool,
+    /// Map types for which it can succeed at run time; `None` when it takes no map.
+    pub runtime_map_types: Option<Vec<u32>>,
+    /// Whether the runtime implements it without a provider's override.
+    pub default_implementation: bool,
+}
+
+/// A return value with its meaning.
+#[derive(Clone, Debug)]
+pub struct ReturnValue {
+    /// Name of the constant.
+    pub name: String,
+    /// Value.
+    pub value: i64,
+    /// What the provider does on it.
+    pub meaning: String,
+}
+
+/// What the values of a map are, to the verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapValueKind {
+    /// Plain memory.
+    Any,
+    /// Maps.
+    Map,
+    /// Programs.
+    Program,
+}
+
+/// A map type.
+#[derive(Clone, Debug)]
+pub struct MapType {
+    /// Number.
+    pub value: u32,
+    /// Short name, e.g. `percpu_array`.
+    pub name: String,
+    /// Whether the verifier treats keys as indices below `max_entries`.
+    pub verifier_is_array: bool,
+    /// What the verifier believes the values are.
+    pub verifier_value_kind: MapValueKind,
+    /// Whether the runtime keeps one value per processor.
+    pub per_cpu: bool,
+    /// Whether an extension implements it.
+    pub custom: bool,
+}
+
+/// Limits of the runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Stack bytes of each frame.
+    pub subprogram_stack_bytes: u32,
+    /// Nested frames, the program's own included.
+    pub max_call_frames: u32,
+    /// Tail calls in a chain.
+    pub max_tail_call_count: u32,
+    /// Bytes of a packet.
+    pub max_packet_bytes: u32,
+    /// Size of a buffer for map, program and section names, the NUL included.
+    pub object_name_bytes: u32,
+}
+
+/// Options that eBPF for Windows gives its verifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // one flag each of the verifier's own option structure
+pub struct VerifierOptions {
+    /// Loops must be proven to end.
+    pub check_for_termination: bool,
+    /// A program must have an exit.
+    pub must_have_exit: bool,
+    /// Stricter pointer rules.
+    pub strict: bool,
+    /// Division by zero gives 0 instead of a rejection.
+    pub allow_division_by_zero: bool,
+    /// The entry state holds the context and stack.
+    pub setup_constraints: bool,
+    /// Conformance groups that programs may use.
+    pub conformance_groups: Vec<String>,
+}

@@ -1,0 +1,13 @@
+//! Proves the programs of a [`Module`](bpf2sys_bytecode::Module) safe and keeps what was proven.
+//!
+//! Given: a module, and the platform whose program types, helpers and maps its programs use.
+//! Computed: a [`VerifiedModule`], the same module with facts per instruction; or, for each rejected program, the reason
+//! at its instruction and source line.
+//! Safe because: PREVAIL is the judge, with the options that eBPF for Windows uses, and only this crate makes a
+//! `VerifiedModule`. No type of the verifier library appears here, so another engine can take its place.
+
+mod facts;
+mod verified;
+
+pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
+pub use verified::{VerifiedModule, VerifiedProgram};

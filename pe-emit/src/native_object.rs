@@ -1,0 +1,183 @@
+//! The input of the linker, as a plain value.
+
+/// Everything that ends up in one image.
+#[derive(Clone, Debug)]
+pub struct NativeObject {
+    /// Target machine.
+    pub machine: Machine,
+    /// Sections in the order they take in the image and in the file.
+    pub sections: Vec<Section>,
+    /// Named places, referred to by relocations.
+    pub symbols: Vec<Symbol>,
+    /// Every function of every code section. Ranges of one section are ascending and do not overlap.
+    pub functions: Vec<FunctionRange>,
+    /// Imported functions. Their import address table slots are places that symbols can name.
+    pub imports: Vec<Import>,
+    /// The image's entry point: a symbol in a code section.
+    pub entry: SymbolIndex,
+}
+
+/// Target machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Machine {
+    /// x86-64, `IMAGE_FILE_MACHINE_AMD64`.
+    X64,
+    /// ARM64, `IMAGE_FILE_MACHINE_ARM64`.
+    Arm64,
+}
+
+/// A position in [`NativeObject::sections`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SectionIndex(pub u32);
+
+/// A position in [`NativeObject::symbols`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SymbolIndex(pub u32);
+
+/// A section.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Name, 1 to 8 bytes. Two sections of one name are an error.
+    pub name: String,
+    /// What it holds, which gives its page protection.
+    pub kind: SectionKind,
+    /// Alignment that the contents rely on: a power of two up to 4096.
+    pub align: u32,
+    /// The contents. `VirtualSize` becomes exactly this length.
+    pub data: Vec<u8>,
+    /// Fields of `data` that depend on addresses.
+    pub relocations: Vec<Relocation>,
+}
+
+/// What a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SectionKind {
+    /// Code: readable and executable.
+    Code,
+    /// Constants: readable.
+    ReadOnlyData,
+    /// Variables: readable and writable.
+    Data,
+}
+
+/// A named place.
+#[derive(Clone, Debug)]
+pub struct Symbol {
+    /// Name, for messages and object files.
+    pub name: String,
+    /// Where it is.
+    pub place: SymbolPlace,
+}
+
+/// Where a symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SymbolPlace {
+    /// In a section.
+    Section {
+        /// The section.
+        section: SectionIndex,
+        /// Offset in bytes, at most the section's length.
+        offset: u32,
+    },
+    /// The 8-byte import address table slot of `imports[index]`.
+    ImportSlot {
+        /// Position in [`NativeObject::imports`].
+        index: u32,
+    },
+}
+
+/// A field that depends on addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// Offset of the field in the section, in bytes.
+    pub offset: u32,
+    /// How the field is computed.
+    pub kind: RelocationKind,
+    /// The symbol S.
+    pub symbol: SymbolIndex,
+    /// The addend A.
+    pub addend: i64,
+}
+
+/// How the field at address P is computed from S and A.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelocationKind {
+    /// 8 bytes, `S + A` as virtual address; gets a DIR64 base relocation. Only in data sections.
+    Absolute64,
+    /// 4 bytes, `S + A - P`. (Cranelift's addend of -4 makes it relative to the end of the field.)
+    Relative32,
+    /// ARM64 `adrp`: `page(S + A) - page(P)`, 21 bits of pages.
+    Arm64Page21,
+    /// ARM64 `add`: low 12 bits of `S + A`.
+    Arm64PageOffset12,
+    /// ARM64 `bl`/`b`: `S + A - P`, 26 bits of words.
+    Arm64Branch26,
+}
+
+/// A function's extent and how to unwind from it.
+#[derive(Clone, Debug)]
+pub struct FunctionRange {
+    /// The code section.
+    pub section: SectionIndex,
+    /// First byte, as an offset in the section.
+    pub offset: u32,
+    /// Length in bytes, padding excluded.
+    pub size: u32,
+    /// How to unwind.
+    pub unwind: UnwindInfo,
+}
+
+/// How to unwind from a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnwindInfo {
+    /// A leaf function: return address on top of the stack (or in the link register), nothing saved, no table entry.
+    Leaf,
+    /// x86-64 `UNWIND_INFO`, version 1, without frame register and without handler.
+    X64 {
+        /// Length of the prologue in bytes.
+        prologue_size: u8,
+        /// Unwind operations, last prologue instruction first, as the format wants them.
+        codes: Vec<UnwindCodeX64>,
+    },
+    /// ARM64 `.xdata` record: function length is the range's; codes as bytes.
+    Arm64 {
+        /// Unwind codes of the prologue, then of each epilogue, without padding; each sequence ends with `end`.
+        codes: Vec<u8>,
+        /// Epilogues as (offset of its first instruction from the start of the function in bytes, index of its first code byte).
+        epilogs: Vec<(u32, u16)>,
+    },
+}
+
+/// One unwind operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnwindCodeX64 {
+    /// Offset in bytes, from the start of the function, of the end of the instruction that did it.
+    pub offset: u8,
+    /// What it did.
+    pub op: UnwindOpX64,
+}
+
+/// What a prologue instruction did (x64 exception handling, "Unwind operation code").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnwindOpX64 {
+    /// `UWOP_PUSH_NONVOL`: pushed this register (hardware number, 0 to 15).
+    PushNonvol(u8),
+    /// `UWOP_ALLOC_SMALL` or `UWOP_ALLOC_LARGE`: took this many bytes, a multiple of 8.
+    Alloc(u32),
+    /// `UWOP_SAVE_NONVOL`: stored a register at `rsp + offset`, a multiple of 8.
+    SaveNonvol {
+        /// Hardware number of the register.
+        register: u8,
+        /// Offset in bytes from `rsp` after the prologue.
+        offset: u32,
+    },
+}
+
+/// An imported function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// DLL or driver name, e.g. `ntoskrnl.exe`.
+    pub module: String,
+    /// Exported name.
+    pub function: String,
+}
