@@ -1,0 +1,94 @@
+//! What the end-to-end tests share: the tool under test, the repository's folders, and skipping.
+#![allow(dead_code)] // each module uses its own part
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use libtest_mimic::{Failed, Trial};
+
+/// What a test needs that a machine may lack.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// A program on the `PATH`.
+    Program(&'static str),
+    /// A folder of the corpus, e.g. `elf/build`. Its absence skips, and never fails.
+    Corpus(&'static str),
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        match self {
+            Need::Program(name) => find_program(name).is_none().then(|| format!("no `{name}` on the PATH")),
+            Need::Corpus(folder) => corpus(folder).is_none().then(|| format!("no corpus folder `{folder}`")),
+        }
+    }
+
+    fn required(self) -> bool {
+        matches!(self, Need::Program(_)) && std::env::var_os("BPF2SYS_REQUIRE_TOOLS").is_some_and(|v| v == "1")
+    }
+}
+
+/// A test that needs nothing beyond the repository.
+pub fn test(name: &str, body: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    Trial::test(name, body)
+}
+
+/// A test that is skipped, and counted as skipped, where something it needs is missing; with
+/// `BPF2SYS_REQUIRE_TOOLS=1` a missing program is a failure.
+pub fn test_with(name: &str, needs: &[Need], body: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    for need in needs {
+        if let Some(reason) = need.missing() {
+            if need.required() {
+                return Trial::test(name, move || {
+                    Err(format!("{reason}, and BPF2SYS_REQUIRE_TOOLS=1").into())
+                });
+            }
+            eprintln!("{name}: skipped: {reason}");
+            return Trial::test(name, body).with_ignored_flag(true);
+        }
+    }
+    Trial::test(name, body)
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the repository's root exists")
+}
+
+/// A folder of the corpus of foreign test data, if the machine has it: `BPF2SYS_CORPUS`, or `shared/corpus` beside the
+/// repository.
+pub fn corpus(folder: &str) -> Option<PathBuf> {
+    let base = std::env::var_os("BPF2SYS_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
+    let path = base.join(folder);
+    path.is_dir().then_some(path)
+}
+
+/// The built tool, ready for arguments.
+pub fn tool() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_bpf2sys"))
+}
+
+/// Runs a command and gives its output; failing to start is an error of the test.
+pub fn output(command: &mut Command) -> Result<Output, Failed> {
+    command.output().map_err(|e| format!("{command:?}: {e}").into())
+}
+
+/// Runs a command that must succeed and gives what it printed.
+pub fn succeed(command: &mut Command) -> Result<String, Failed> {
+    let out = output(command)?;
+    if !out.status.success() {
+        return Err(format!("{command:?}: {}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// The path of a program on the `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
