@@ -100,7 +100,9 @@ pub struct HelperUse {
 pub fn describe(bytes: &[u8]) -> Result<ImageDescription, ImageError> {
     let image = Image::parse(bytes)?;
     let mut problems: Vec<Violation> = loader_rules::check(&image);
-    let module = usermode::read(&image).map_err(|violation| problems.push(violation)).ok();
+    let module = usermode::read(&image)
+        .map_err(|violation| problems.push(violation))
+        .ok();
     let mut uses = Vec::new();
     if let Some(module) = &module {
         for program in &module.programs {
@@ -141,7 +143,9 @@ pub fn describe(bytes: &[u8]) -> Result<ImageDescription, ImageError> {
             .map(|i| format!("{}!{}", i.module, i.function))
             .collect(),
         relocations: base_relocations(&image).map_or(0, |list| list.len()),
-        unwind_entries: image.directory(DirectoryKind::Exception).map_or(0, |d| d.size as usize / stride),
+        unwind_entries: image
+            .directory(DirectoryKind::Exception)
+            .map_or(0, |d| d.size as usize / stride),
         signed: image.directory(DirectoryKind::Certificate).is_some(),
         module,
         uses,
@@ -157,12 +161,18 @@ fn program_uses(
     let space = FileSpace(image);
     let entry = &program.entry;
     let what = format!("program {}", program.name);
-    let list = Array { pointer: entry.helpers.get(), count: entry.helper_count.get().into() };
+    let list = Array {
+        pointer: entry.helpers.get(),
+        count: entry.helper_count.get().into(),
+    };
     let mut helpers = Vec::new();
     for helper in read_helpers(&space, list, &what)? {
         if helper.id.get() != 0 {
             let name = space.read_string(helper.name.get(), 256, &format!("a helper name of {what}"))?;
-            helpers.push(HelperUse { id: helper.id.get(), name: String::from_utf8_lossy(&name).into_owned() });
+            helpers.push(HelperUse {
+                id: helper.id.get(),
+                name: String::from_utf8_lossy(&name).into_owned(),
+            });
         }
     }
     let mut maps = Vec::new();

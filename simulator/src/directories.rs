@@ -25,7 +25,12 @@ pub fn base_relocations(image: &Image<'_>) -> Result<Vec<BaseRelocation>, Violat
     };
     let data = image
         .file_bytes(directory.rva, directory.size as usize)
-        .ok_or_else(|| bad(format!("the directory at {} is not inside a section's raw data", directory.rva)))?;
+        .ok_or_else(|| {
+            bad(format!(
+                "the directory at {} is not inside a section's raw data",
+                directory.rva
+            ))
+        })?;
     let mut relocations = Vec::new();
     let mut offset = 0usize;
     while offset < data.len() {
@@ -34,10 +39,14 @@ pub fn base_relocations(image: &Image<'_>) -> Result<Vec<BaseRelocation>, Violat
         };
         let size = size as usize;
         if size < 8 || !size.is_multiple_of(4) || size > data.len() - offset {
-            return Err(bad(format!("the block at offset {offset:#x} states a size of {size} bytes")));
+            return Err(bad(format!(
+                "the block at offset {offset:#x} states a size of {size} bytes"
+            )));
         }
         if !page.is_multiple_of(0x1000) {
-            return Err(bad(format!("the block at offset {offset:#x} is for {page:#x}, which starts no page")));
+            return Err(bad(format!(
+                "the block at offset {offset:#x} is for {page:#x}, which starts no page"
+            )));
         }
         for entry in (offset + 8..offset + size).step_by(2) {
             let word = read_u16(data, entry).unwrap_or(0);
@@ -104,7 +113,10 @@ pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
                 break;
             }
             if thunk >> 63 != 0 {
-                return Err(bad(format!("{module} is asked for ordinal {}, by name only", thunk & 0xFFFF)));
+                return Err(bad(format!(
+                    "{module} is asked for ordinal {}, by name only",
+                    thunk & 0xFFFF
+                )));
             }
             let function = u32::try_from(thunk)
                 .ok()
@@ -116,9 +128,16 @@ pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
             let slot = place(address_table)
                 .filter(|&rva| image.file_bytes(rva, 8).is_some())
                 .ok_or_else(|| bad(format!("the address table of {module} passes its section's raw data")))?;
-            functions.push(ImportedFunction { module: module.to_owned(), function: function.to_owned(), slot });
+            functions.push(ImportedFunction {
+                module: module.to_owned(),
+                function: function.to_owned(),
+                slot,
+            });
         }
-        at = Rva(at.0.checked_add(20).ok_or_else(|| bad("the descriptors overflow".into()))?);
+        at = Rva(at
+            .0
+            .checked_add(20)
+            .ok_or_else(|| bad("the descriptors overflow".into()))?);
     }
 }
 
@@ -127,11 +146,17 @@ pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
 pub fn is_known_import(module: &str, function: &str) -> bool {
     match module.to_ascii_lowercase().as_str() {
         "ntoskrnl.exe" => {
-            matches!(function, "RtlQueryRegistryValues" | "memcpy" | "memmove" | "memset" | "memcmp")
+            matches!(
+                function,
+                "RtlQueryRegistryValues" | "memcpy" | "memmove" | "memset" | "memcmp"
+            )
         }
         "netio.sys" => matches!(
             function,
-            "NmrRegisterClient" | "NmrDeregisterClient" | "NmrWaitForClientDeregisterComplete" | "NmrClientAttachProvider"
+            "NmrRegisterClient"
+                | "NmrDeregisterClient"
+                | "NmrWaitForClientDeregisterComplete"
+                | "NmrClientAttachProvider"
         ),
         _ => false,
     }

@@ -111,7 +111,11 @@ impl Section {
 
     /// Bytes it takes in memory before rounding to pages.
     pub fn memory_size(&self) -> u32 {
-        if self.virtual_size == 0 { self.raw_size } else { self.virtual_size }
+        if self.virtual_size == 0 {
+            self.raw_size
+        } else {
+            self.virtual_size
+        }
     }
 
     /// Whether `rva` lies in it.
@@ -203,7 +207,11 @@ impl<'a> Image<'a> {
 
         let mut directories = [Directory::default(); 16];
         let table = optional_offset + 112;
-        for (i, directory) in directories.iter_mut().enumerate().take(windows.number_of_rva_and_sizes as usize) {
+        for (i, directory) in directories
+            .iter_mut()
+            .enumerate()
+            .take(windows.number_of_rva_and_sizes as usize)
+        {
             let at = table + 8 * i;
             *directory = Directory {
                 rva: Rva(read_u32(bytes, at).unwrap_or(0)),
@@ -212,10 +220,14 @@ impl<'a> Image<'a> {
         }
 
         let section_table = optional_offset + usize::from(coff.size_of_optional_header);
-        let error = || ImageError::SectionTable { sections: coff.number_of_sections };
+        let error = || ImageError::SectionTable {
+            sections: coff.number_of_sections,
+        };
         let mut sections = Vec::new();
         for i in 0..usize::from(coff.number_of_sections) {
-            let header = bytes.get(section_table + 40 * i..section_table + 40 * i + 40).ok_or_else(error)?;
+            let header = bytes
+                .get(section_table + 40 * i..section_table + 40 * i + 40)
+                .ok_or_else(error)?;
             let name = &header[..8];
             let length = name.iter().position(|&b| b == 0).unwrap_or(8);
             let word = |at: usize| read_u32(header, at).unwrap_or(0);
@@ -246,7 +258,10 @@ impl<'a> Image<'a> {
             subsystem: windows.subsystem,
             dll_characteristics: windows.dll_characteristics,
             versions: [
-                (windows.major_operating_system_version, windows.minor_operating_system_version),
+                (
+                    windows.major_operating_system_version,
+                    windows.minor_operating_system_version,
+                ),
                 (windows.major_image_version, windows.minor_image_version),
                 (windows.major_subsystem_version, windows.minor_subsystem_version),
             ],
@@ -259,7 +274,10 @@ impl<'a> Image<'a> {
 
     /// A data directory, `None` if it is absent.
     pub fn directory(&self, kind: DirectoryKind) -> Option<Directory> {
-        self.directories.get(kind as usize).copied().filter(|d| d.size != 0 || d.rva.0 != 0)
+        self.directories
+            .get(kind as usize)
+            .copied()
+            .filter(|d| d.size != 0 || d.rva.0 != 0)
     }
 
     /// The section that holds `rva`.
@@ -277,7 +295,9 @@ impl<'a> Image<'a> {
     pub fn file_bytes(&self, rva: Rva, length: usize) -> Option<&'a [u8]> {
         let Some(section) = self.section_at(rva) else {
             let end = (rva.0 as usize).checked_add(length)?;
-            return (end <= self.header_size as usize).then(|| self.bytes.get(rva.0 as usize..end)).flatten();
+            return (end <= self.header_size as usize)
+                .then(|| self.bytes.get(rva.0 as usize..end))
+                .flatten();
         };
         let offset = (rva.0 - section.rva.0) as usize;
         self.raw_data(section)?.get(offset..offset.checked_add(length)?)
@@ -329,15 +349,21 @@ impl<'a> Image<'a> {
 
 /// Two little-endian bytes at `offset`.
 pub(crate) fn read_u16(bytes: &[u8], offset: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(offset..offset.checked_add(2)?)?.try_into().ok()?))
+    Some(u16::from_le_bytes(
+        bytes.get(offset..offset.checked_add(2)?)?.try_into().ok()?,
+    ))
 }
 
 /// Four little-endian bytes at `offset`.
 pub(crate) fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_le_bytes(
+        bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 /// Eight little-endian bytes at `offset`.
 pub(crate) fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
+    Some(u64::from_le_bytes(
+        bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?,
+    ))
 }

@@ -73,7 +73,10 @@ pub fn check_version(version: &Version) -> Result<(u32, u32, u32), Violation> {
     let version = (version.major.get(), version.minor.get(), version.revision.get());
     if version < (0, 21, 0) {
         let (major, minor, revision) = version;
-        return Err(Violation::new(Rule::Version, format!("it states {major}.{minor}.{revision}")));
+        return Err(Violation::new(
+            Rule::Version,
+            format!("it states {major}.{minor}.{revision}"),
+        ));
     }
     Ok(version)
 }
@@ -82,29 +85,44 @@ pub fn check_version(version: &Version) -> Result<(u32, u32, u32), Violation> {
 fn elements(space: &impl AddressSpace, array: Array, stride_at: u64, what: &str) -> Result<Vec<u64>, Violation> {
     if (array.pointer == 0) != (array.count == 0) {
         let pointer = if array.pointer == 0 { "NULL" } else { "not NULL" };
-        return Err(Violation::new(Rule::ArrayPointer, format!("{what}: the count is {}, the pointer {pointer}", array.count)));
+        return Err(Violation::new(
+            Rule::ArrayPointer,
+            format!("{what}: the count is {}, the pointer {pointer}", array.count),
+        ));
     }
     if array.count == 0 {
         return Ok(Vec::new());
     }
     if array.count > MAX_ELEMENTS {
-        return Err(Violation::new(Rule::ArrayPointer, format!("{what}: the count is {}", array.count)));
+        return Err(Violation::new(
+            Rule::ArrayPointer,
+            format!("{what}: the count is {}", array.count),
+        ));
     }
     let header: Header = space.read_as(array.pointer.wrapping_add(stride_at), what)?;
     let stride = header.total_size.get();
-    Ok((0..array.count).map(|i| array.pointer.wrapping_add(i.wrapping_mul(stride))).collect())
+    Ok((0..array.count)
+        .map(|i| array.pointer.wrapping_add(i.wrapping_mul(stride)))
+        .collect())
 }
 
 fn check_header(header: &Header, sizes: &[u64], what: &str) -> Result<(), Violation> {
     let (version, size) = (header.version.get(), header.size.get());
     if version != 1 || !sizes.contains(&size) {
-        return Err(Violation::new(Rule::ElementHeader, format!("{what} has version {version} and size {size}")));
+        return Err(Violation::new(
+            Rule::ElementHeader,
+            format!("{what} has version {version} and size {size}"),
+        ));
     }
     Ok(())
 }
 
 fn not_null(pointer: u64, what: &str) -> Result<(), Violation> {
-    if pointer == 0 { Err(Violation::new(Rule::ElementPointer, format!("{what} is NULL"))) } else { Ok(()) }
+    if pointer == 0 {
+        Err(Violation::new(Rule::ElementPointer, format!("{what} is NULL")))
+    } else {
+        Ok(())
+    }
 }
 
 /// Programs, with their helpers and BTF-resolved functions.
@@ -114,15 +132,25 @@ pub fn read_programs(space: &impl AddressSpace, array: Array) -> Result<Vec<Prog
         let what = format!("program {index}");
         let entry: ProgramEntry = space.read_as(address, &what)?;
         check_header(&entry.header, &[144, 154], &what)?;
-        let list = Array { pointer: entry.helpers.get(), count: entry.helper_count.get().into() };
+        let list = Array {
+            pointer: entry.helpers.get(),
+            count: entry.helper_count.get().into(),
+        };
         let helpers = read_helpers(space, list, &what)?;
         let mut btf_functions = Vec::new();
         if entry.header.size.get() >= 154 {
             let btf: ProgramBtf = space.read_as(address.wrapping_add(144), &what)?;
-            let list = Array { pointer: btf.functions.get(), count: btf.count.get().into() };
+            let list = Array {
+                pointer: btf.functions.get(),
+                count: btf.count.get().into(),
+            };
             btf_functions = read_btf_functions(space, list, &what)?;
         }
-        programs.push(Program { entry, helpers, btf_functions });
+        programs.push(Program {
+            entry,
+            helpers,
+            btf_functions,
+        });
     }
     Ok(programs)
 }
@@ -130,7 +158,10 @@ pub fn read_programs(space: &impl AddressSpace, array: Array) -> Result<Vec<Prog
 /// The helper table of a program.
 pub fn read_helpers(space: &impl AddressSpace, list: Array, what: &str) -> Result<Vec<HelperEntry>, Violation> {
     let mut helpers = Vec::new();
-    for (slot, address) in elements(space, list, 0, &format!("the helpers of {what}"))?.into_iter().enumerate() {
+    for (slot, address) in elements(space, list, 0, &format!("the helpers of {what}"))?
+        .into_iter()
+        .enumerate()
+    {
         let what = format!("helper {slot} of {what}");
         let helper: HelperEntry = space.read_as(address, &what)?;
         check_header(&helper.header, &[40], &what)?;
@@ -142,13 +173,19 @@ pub fn read_helpers(space: &impl AddressSpace, list: Array, what: &str) -> Resul
 
 fn read_btf_functions(space: &impl AddressSpace, list: Array, what: &str) -> Result<Vec<BtfEntry>, Violation> {
     let mut functions = Vec::new();
-    for (slot, address) in elements(space, list, 0, &format!("the BTF functions of {what}"))?.into_iter().enumerate() {
+    for (slot, address) in elements(space, list, 0, &format!("the BTF functions of {what}"))?
+        .into_iter()
+        .enumerate()
+    {
         let what = format!("BTF function {slot} of {what}");
         let function: BtfEntry = space.read_as(address, &what)?;
         check_header(&function.header, &[48], &what)?;
         if function.header.total_size.get() != 48 {
             let size = function.header.total_size.get();
-            return Err(Violation::new(Rule::ElementHeader, format!("{what} has total size {size}")));
+            return Err(Violation::new(
+                Rule::ElementHeader,
+                format!("{what} has total size {size}"),
+            ));
         }
         not_null(function.name.get(), &format!("the name of {what}"))?;
         let name = space.read_string(function.name.get(), 256, &what)?;
@@ -179,14 +216,20 @@ pub fn read_maps(space: &impl AddressSpace, array: Array) -> Result<Vec<MapEntry
 /// Initial values of maps.
 pub fn read_initial_values(space: &impl AddressSpace, array: Array) -> Result<Vec<InitialValues>, Violation> {
     let mut lists = Vec::new();
-    for (index, address) in elements(space, array, 0, "the table of initial values")?.into_iter().enumerate() {
+    for (index, address) in elements(space, array, 0, "the table of initial values")?
+        .into_iter()
+        .enumerate()
+    {
         let what = format!("initial values {index}");
         let entry: InitialValues = space.read_as(address, &what)?;
         check_header(&entry.header, &[48], &what)?;
         not_null(entry.values.get(), &format!("the list of {what}"))?;
         // Checked with the stated stride, used with the fixed one: both must agree.
         if entry.header.total_size.get() != 48 && array.count > 1 {
-            return Err(Violation::new(Rule::ElementHeader, format!("{what} has a stride other than 48")));
+            return Err(Violation::new(
+                Rule::ElementHeader,
+                format!("{what} has a stride other than 48"),
+            ));
         }
         lists.push(entry);
     }
@@ -196,7 +239,10 @@ pub fn read_initial_values(space: &impl AddressSpace, array: Array) -> Result<Ve
 /// Global variable sections.
 pub fn read_global_sections(space: &impl AddressSpace, array: Array) -> Result<Vec<GlobalSection>, Violation> {
     let mut sections = Vec::new();
-    for (index, address) in elements(space, array, 0, "the table of global sections")?.into_iter().enumerate() {
+    for (index, address) in elements(space, array, 0, "the table of global sections")?
+        .into_iter()
+        .enumerate()
+    {
         let what = format!("global section {index}");
         let entry: GlobalSection = space.read_as(address, &what)?;
         check_header(&entry.header, &[48], &what)?;

@@ -7,6 +7,16 @@ use crate::image::{DirectoryKind, Image, Rva, Section, read_u32};
 use crate::rule::{Rule, Violation};
 
 const PAGE: u32 = 0x1000;
+/// `IMAGE_FILE_EXECUTABLE_IMAGE`.
+const EXECUTABLE: u16 = 0x2;
+/// `IMAGE_FILE_RELOCS_STRIPPED`.
+const RELOCS_STRIPPED: u16 = 0x1;
+/// `IMAGE_FILE_DLL`.
+const DLL: u16 = 0x2000;
+/// `IMAGE_DLLCHARACTERISTICS_NX_COMPAT`.
+const NX_COMPAT: u16 = 0x100;
+/// `IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE`.
+const DYNAMIC_BASE: u16 = 0x40;
 
 /// All rules of the loader that `image` breaks, in header order.
 pub fn check(image: &Image<'_>) -> Vec<Violation> {
@@ -28,26 +38,38 @@ fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
     if image.optional_header_size != 0xF0 || image.directory_count != 16 {
         fail(
             Rule::OptionalHeader,
-            format!("it has {} bytes and {} directories", image.optional_header_size, image.directory_count),
+            format!(
+                "it has {} bytes and {} directories",
+                image.optional_header_size, image.directory_count
+            ),
         );
     }
-    const EXECUTABLE: u16 = 0x2;
-    const RELOCS_STRIPPED: u16 = 0x1;
-    const DLL: u16 = 0x2000;
     if image.characteristics & (EXECUTABLE | RELOCS_STRIPPED | DLL) != EXECUTABLE {
-        fail(Rule::Characteristics, format!("characteristics are {:#06x}", image.characteristics));
+        fail(
+            Rule::Characteristics,
+            format!("characteristics are {:#06x}", image.characteristics),
+        );
     }
     if image.subsystem != 1 {
         fail(Rule::Subsystem, format!("the subsystem is {}", image.subsystem));
     }
     if !image.image_base.is_multiple_of(0x1_0000) {
-        fail(Rule::Alignment, format!("image base {:#x} is not a multiple of 64 KiB", image.image_base));
+        fail(
+            Rule::Alignment,
+            format!("image base {:#x} is not a multiple of 64 KiB", image.image_base),
+        );
     }
     if image.section_alignment != PAGE {
-        fail(Rule::Alignment, format!("section alignment is {:#x}, not one page", image.section_alignment));
+        fail(
+            Rule::Alignment,
+            format!("section alignment is {:#x}, not one page", image.section_alignment),
+        );
     }
     if !image.file_alignment.is_power_of_two() || !(0x200..=PAGE).contains(&image.file_alignment) {
-        fail(Rule::Alignment, format!("file alignment is {:#x}", image.file_alignment));
+        fail(
+            Rule::Alignment,
+            format!("file alignment is {:#x}", image.file_alignment),
+        );
     }
     let first = image.sections.first().map_or(u32::MAX, |s| s.rva.0);
     let table_end = image.checksum_offset() - 64 + usize::from(image.optional_header_size) + 40 * image.sections.len();
@@ -58,28 +80,44 @@ fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
     {
         fail(
             Rule::HeaderSize,
-            format!("SizeOfHeaders is {:#x}, the section table ends at {table_end:#x}", image.header_size),
+            format!(
+                "SizeOfHeaders is {:#x}, the section table ends at {table_end:#x}",
+                image.header_size
+            ),
         );
     }
     let checksum = image.computed_checksum();
     if image.checksum != checksum {
-        fail(Rule::Checksum, format!("the header states {:#010x}, the file has {checksum:#010x}", image.checksum));
+        fail(
+            Rule::Checksum,
+            format!(
+                "the header states {:#010x}, the file has {checksum:#010x}",
+                image.checksum
+            ),
+        );
     }
-    const NX_COMPAT: u16 = 0x100;
-    const DYNAMIC_BASE: u16 = 0x40;
     if image.dll_characteristics & (NX_COMPAT | DYNAMIC_BASE) != NX_COMPAT | DYNAMIC_BASE {
-        fail(Rule::DllCharacteristics, format!("DllCharacteristics are {:#06x}", image.dll_characteristics));
+        fail(
+            Rule::DllCharacteristics,
+            format!("DllCharacteristics are {:#06x}", image.dll_characteristics),
+        );
     }
     let entry = image.section_at(image.entry);
     if image.entry.0 == 0 || !entry.is_some_and(|s| s.has(Section::EXECUTE)) {
-        fail(Rule::EntryPoint, format!("the entry point {} is not in an executable section", image.entry));
+        fail(
+            Rule::EntryPoint,
+            format!("the entry point {} is not in an executable section", image.entry),
+        );
     }
 }
 
 fn sections(image: &Image<'_>, found: &mut Vec<Violation>) {
     let mut fail = |rule, detail: String| found.push(Violation::new(rule, detail));
     if image.sections.is_empty() || image.sections.len() > 96 {
-        fail(Rule::SectionLayout, format!("there are {} sections", image.sections.len()));
+        fail(
+            Rule::SectionLayout,
+            format!("there are {} sections", image.sections.len()),
+        );
     }
     let mut expected = u64::from(image.header_size).next_multiple_of(PAGE.into());
     let mut raw: Vec<(u64, u64, String)> = Vec::new();
@@ -88,14 +126,21 @@ fn sections(image: &Image<'_>, found: &mut Vec<Violation>) {
         if u64::from(section.rva.0) != expected || section.memory_size() == 0 {
             fail(
                 Rule::SectionLayout,
-                format!("{name} starts at {} with {:#x} bytes; the next page is {expected:#x}", section.rva, section.memory_size()),
+                format!(
+                    "{name} starts at {} with {:#x} bytes; the next page is {expected:#x}",
+                    section.rva,
+                    section.memory_size()
+                ),
             );
         }
         expected = (u64::from(section.rva.0) + u64::from(section.memory_size())).next_multiple_of(PAGE.into());
 
         let (start, size) = (u64::from(section.raw_offset), u64::from(section.raw_size));
         if size == 0 && start != 0 {
-            fail(Rule::SectionRawData, format!("{name} has no raw data but PointerToRawData {start:#x}"));
+            fail(
+                Rule::SectionRawData,
+                format!("{name} has no raw data but PointerToRawData {start:#x}"),
+            );
         } else if size != 0 {
             let alignment = u64::from(image.file_alignment.max(1));
             if !start.is_multiple_of(alignment) || start < u64::from(image.header_size) {
@@ -104,7 +149,11 @@ fn sections(image: &Image<'_>, found: &mut Vec<Violation>) {
             if start + size > image.bytes.len() as u64 {
                 fail(
                     Rule::SectionRawData,
-                    format!("raw data of {name} ends at {:#x}, the file at {:#x}", start + size, image.bytes.len()),
+                    format!(
+                        "raw data of {name} ends at {:#x}, the file at {:#x}",
+                        start + size,
+                        image.bytes.len()
+                    ),
                 );
             }
             raw.push((start, start + size, name.clone()));
@@ -125,11 +174,20 @@ fn sections(image: &Image<'_>, found: &mut Vec<Violation>) {
     raw.sort();
     for pair in raw.windows(2) {
         if pair[0].1 > pair[1].0 {
-            fail(Rule::SectionRawData, format!("raw data of {} and {} overlap", pair[0].2, pair[1].2));
+            fail(
+                Rule::SectionRawData,
+                format!("raw data of {} and {} overlap", pair[0].2, pair[1].2),
+            );
         }
     }
     if u64::from(image.image_size) != expected {
-        fail(Rule::ImageSize, format!("SizeOfImage is {:#x}, the last section ends at {expected:#x}", image.image_size));
+        fail(
+            Rule::ImageSize,
+            format!(
+                "SizeOfImage is {:#x}, the last section ends at {expected:#x}",
+                image.image_size
+            ),
+        );
     }
 }
 
@@ -142,10 +200,15 @@ fn directories(image: &Image<'_>, found: &mut Vec<Violation>) {
         }
         if index == DirectoryKind::Certificate as usize {
             if end > image.bytes.len() as u64 {
-                fail(format!("the certificate table ends at {end:#x}, past the end of the file"));
+                fail(format!(
+                    "the certificate table ends at {end:#x}, past the end of the file"
+                ));
             }
         } else if directory.size == 0 || directory.rva.0 == 0 || end > u64::from(image.image_size) {
-            fail(format!("directory {index} is at {} with {:#x} bytes", directory.rva, directory.size));
+            fail(format!(
+                "directory {index} is at {} with {:#x} bytes",
+                directory.rva, directory.size
+            ));
         }
     }
     for (kind, name) in [
@@ -170,17 +233,26 @@ fn relocations(image: &Image<'_>, found: &mut Vec<Violation>) {
     for relocation in list {
         let at = relocation.rva;
         if relocation.kind != BaseRelocation::DIR64 {
-            fail(Rule::BaseRelocation, format!("the relocation at {at} has type {}", relocation.kind));
+            fail(
+                Rule::BaseRelocation,
+                format!("the relocation at {at} has type {}", relocation.kind),
+            );
             continue;
         }
         if previous.is_some_and(|p| at.0 < p.0.saturating_add(8)) {
-            fail(Rule::BaseRelocation, format!("the relocation at {at} overlaps or precedes the one before"));
+            fail(
+                Rule::BaseRelocation,
+                format!("the relocation at {at} overlaps or precedes the one before"),
+            );
         }
         previous = Some(at);
         match image.section_at(at) {
             Some(section) if section.contains(Rva(at.0.saturating_add(7))) => {
                 if section.has(Section::EXECUTE) {
-                    fail(Rule::RelocatedCode, format!("the relocation at {at} is in {}", section.display_name()));
+                    fail(
+                        Rule::RelocatedCode,
+                        format!("the relocation at {at} is in {}", section.display_name()),
+                    );
                 }
             }
             _ => fail(Rule::BaseRelocation, format!("the relocation at {at} is in no section")),
@@ -200,7 +272,10 @@ fn import_tables(image: &Image<'_>, found: &mut Vec<Violation>) {
             found.push(Violation::new(Rule::UnknownImport, format!("{name} is imported")));
         }
         if image.section_at(import.slot).is_none_or(|s| s.has(Section::EXECUTE)) {
-            found.push(Violation::new(Rule::ImportTableInCode, format!("the slot of {name} at {}", import.slot)));
+            found.push(Violation::new(
+                Rule::ImportTableInCode,
+                format!("the slot of {name} at {}", import.slot),
+            ));
         }
         // Without the directory entry the kernel would not know what to write-protect after binding.
         let inside = table.is_some_and(|t| {
@@ -217,7 +292,9 @@ fn import_tables(image: &Image<'_>, found: &mut Vec<Violation>) {
 
 /// Sorted entries that point at code, for x86-64 (12 bytes: begin, end, unwind data); ARM64 entries (8 bytes) by start.
 fn function_table(image: &Image<'_>, found: &mut Vec<Violation>) {
-    let Some(directory) = image.directory(DirectoryKind::Exception) else { return };
+    let Some(directory) = image.directory(DirectoryKind::Exception) else {
+        return;
+    };
     let mut fail = |detail: String| found.push(Violation::new(Rule::FunctionTable, detail));
     let stride = if image.machine == Image::ARM64 { 8 } else { 12 };
     let Some(data) = image.file_bytes(directory.rva, directory.size as usize) else {

@@ -12,6 +12,7 @@ macro_rules! rules {
         /// A rule of Windows, of user-mode eBPF or of the kernel-mode runtime.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
+        #[allow(clippy::doc_markdown)] // the texts are shown to people as they are
         pub enum Rule {
             $( $(#[doc = $doc])+ $name, )+
         }
@@ -188,13 +189,23 @@ pub struct Violation {
 impl Violation {
     /// A violation of `rule`.
     pub fn new(rule: Rule, detail: impl Into<String>) -> Self {
-        Violation { rule, detail: detail.into() }
+        Violation {
+            rule,
+            detail: detail.into(),
+        }
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({}; {})", self.rule.code(), self.detail, self.rule.text(), self.rule.source())
+        write!(
+            f,
+            "{}: {} ({}; {})",
+            self.rule.code(),
+            self.detail,
+            self.rule.text(),
+            self.rule.source()
+        )
     }
 }
 
@@ -216,6 +227,9 @@ mod tests {
     fn a_violation_says_what_and_why_and_whence() {
         let text = Violation::new(Rule::Checksum, "the header says 1, the file has 2").to_string();
         assert!(text.starts_with("checksum: the header says 1"), "{text}");
-        assert!(text.contains("the checksum of a driver must be right; PE format"), "{text}");
+        assert!(
+            text.contains("the checksum of a driver must be right; PE format"),
+            "{text}"
+        );
     }
 }

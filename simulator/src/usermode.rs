@@ -81,7 +81,10 @@ pub fn read(image: &Image<'_>) -> Result<UserModeView, Violation> {
     sections.sort_by_key(|s| s.raw_offset);
     for name in ["maps", "programs", ".rdata", ".data"] {
         if sections.iter().filter(|s| s.name == name.as_bytes()).count() > 1 {
-            return Err(Violation::new(Rule::UserModeFile, format!("two sections are called {name}")));
+            return Err(Violation::new(
+                Rule::UserModeFile,
+                format!("two sections are called {name}"),
+            ));
         }
     }
 
@@ -101,19 +104,33 @@ pub fn read(image: &Image<'_>) -> Result<UserModeView, Violation> {
     let programs = match_code_sections(image, &sections, &entries)?;
 
     let elf_hash = sections.iter().find(|s| s.name == b"hash").and_then(|s| {
-        let size = if (1..=s.raw_size).contains(&s.virtual_size) { s.virtual_size } else { s.raw_size };
+        let size = if (1..=s.raw_size).contains(&s.virtual_size) {
+            s.virtual_size
+        } else {
+            s.raw_size
+        };
         image.raw_data(s)?.get(..size as usize).map(hex)
     });
-    Ok(UserModeView { maps, programs, elf_hash })
+    Ok(UserModeView {
+        maps,
+        programs,
+        elf_hash,
+    })
 }
 
 fn readable_by_pe_parse(image: &Image<'_>) -> Result<(), Violation> {
     let bad = |detail: String| Violation::new(Rule::UserModeFile, detail);
     if image.optional_header_size != 0xF0 {
-        return Err(bad(format!("the optional header has {:#x} bytes, not 0xf0", image.optional_header_size)));
+        return Err(bad(format!(
+            "the optional header has {:#x} bytes, not 0xf0",
+            image.optional_header_size
+        )));
     }
     if let Some(section) = image.sections.iter().find(|s| image.raw_data(s).is_none()) {
-        return Err(bad(format!("raw data of {} passes the end of the file", section.display_name())));
+        return Err(bad(format!(
+            "raw data of {} passes the end of the file",
+            section.display_name()
+        )));
     }
     if image.symbol_table != 0 {
         return Err(bad(format!("it has a COFF symbol table at {:#x}", image.symbol_table)));
@@ -123,7 +140,10 @@ fn readable_by_pe_parse(image: &Image<'_>) -> Result<(), Violation> {
     if let Some(exports) = image.directory(DirectoryKind::Export)
         && image.file_bytes(exports.rva, exports.size.max(40) as usize).is_none()
     {
-        return Err(bad(format!("the export directory at {} is not in raw data", exports.rva)));
+        return Err(bad(format!(
+            "the export directory at {} is not in raw data",
+            exports.rva
+        )));
     }
     Ok(())
 }
@@ -147,20 +167,38 @@ fn string(
     let section = rdata.filter(inside).or(Some(own)).filter(inside).ok_or_else(|| {
         let place = image.rva_of(address).and_then(|rva| image.section_at(rva));
         let place = place.map_or("outside every section".into(), Section::display_name);
-        bad(format!("is in {place}; only .rdata, if it precedes, and {} are looked at", own.display_name()))
+        bad(format!(
+            "is in {place}; only .rdata, if it precedes, and {} are looked at",
+            own.display_name()
+        ))
     })?;
     let offset = (address - image.image_base - u64::from(section.rva.0)) as usize;
-    let data = image.raw_data(section).and_then(|d| d.get(offset..)).unwrap_or_default();
-    let end = data.iter().position(|&b| b == 0).ok_or_else(|| bad("does not end in raw data".into()))?;
+    let data = image
+        .raw_data(section)
+        .and_then(|d| d.get(offset..))
+        .unwrap_or_default();
+    let end = data
+        .iter()
+        .position(|&b| b == 0)
+        .ok_or_else(|| bad("does not end in raw data".into()))?;
     String::from_utf8(data[..end].to_vec()).map_err(|_| bad("is not UTF-8".into()))
 }
 
 /// The first `virtual_size` bytes of a section, which must be in the file.
 fn table_bytes<'a>(image: &Image<'a>, section: &Section, rule: Rule) -> Result<&'a [u8], Violation> {
-    image.raw_data(section).and_then(|d| d.get(..section.virtual_size as usize)).ok_or_else(|| {
-        let name = section.display_name();
-        Violation::new(rule, format!("{name} has {:#x} raw bytes of {:#x}", section.raw_size, section.virtual_size))
-    })
+    image
+        .raw_data(section)
+        .and_then(|d| d.get(..section.virtual_size as usize))
+        .ok_or_else(|| {
+            let name = section.display_name();
+            Violation::new(
+                rule,
+                format!(
+                    "{name} has {:#x} raw bytes of {:#x}",
+                    section.raw_size, section.virtual_size
+                ),
+            )
+        })
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -190,7 +228,13 @@ fn read_maps(image: &Image<'_>, section: &Section, rdata: Option<&Section>) -> R
         if !is_zero(&entry.marker) {
             return Err(bad(format!("user mode stops at map {index}, whose marker is not zero")));
         }
-        let name = string(image, entry.name.get(), rdata, section, &format!("the name of map {index}"))?;
+        let name = string(
+            image,
+            entry.name.get(),
+            rdata,
+            section,
+            &format!("the name of map {index}"),
+        )?;
         let d = entry.definition;
         maps.push(UserModeMap {
             name,
@@ -229,29 +273,56 @@ fn read_programs(
         .get(..size_of::<ProgramEntry>())
         .and_then(|b| ProgramEntry::read_from_bytes(b).ok())
         .ok_or_else(|| bad(format!("only {} bytes follow its start", data.len())))?;
-    let (version, size, stride) =
-        (first.header.version.get(), first.header.size.get(), first.header.total_size.get());
+    let (version, size, stride) = (
+        first.header.version.get(),
+        first.header.size.get(),
+        first.header.total_size.get(),
+    );
     if version != 1 || !matches!(size, 144 | 154) || stride < 144 || stride < size {
-        return Err(bad(format!("the first entry has version {version}, size {size}, total size {stride}")));
+        return Err(bad(format!(
+            "the first entry has version {version}, size {size}, total size {stride}"
+        )));
     }
     let stride = usize::try_from(stride).unwrap_or(usize::MAX);
     if !data.len().is_multiple_of(stride) {
-        return Err(bad(format!("section programs holds {} bytes, no multiple of {stride}", data.len())));
+        return Err(bad(format!(
+            "section programs holds {} bytes, no multiple of {stride}",
+            data.len()
+        )));
     }
     let mut entries = Vec::new();
     for (index, bytes) in data.chunks_exact(stride).enumerate() {
         let entry = ProgramEntry::read_from_bytes(&bytes[..size_of::<ProgramEntry>()])
             .map_err(|_| bad(format!("program {index} is cut")))?;
         let text = |address: u64, what: &str| {
-            string(image, address, rdata, section, &format!("the {what} of program {index}"))
+            string(
+                image,
+                address,
+                rdata,
+                section,
+                &format!("the {what} of program {index}"),
+            )
         };
         let guid = |address: u64, what: &str| {
-            let place = || Violation::new(Rule::UserModeGuid, format!("the {what} of program {index} is not in .data"));
+            let place = || {
+                Violation::new(
+                    Rule::UserModeGuid,
+                    format!("the {what} of program {index} is not in .data"),
+                )
+            };
             let section = data_section.ok_or_else(place)?;
-            let offset = image.rva_of(address).and_then(|rva| rva.0.checked_sub(section.rva.0)).ok_or_else(place)?;
+            let offset = image
+                .rva_of(address)
+                .and_then(|rva| rva.0.checked_sub(section.rva.0))
+                .ok_or_else(place)?;
             let offset = offset as usize;
-            let bytes = image.raw_data(section).and_then(|d| d.get(offset..offset + 16)).ok_or_else(place)?;
-            <[u8; 16]>::try_from(bytes).map(|b| Guid(b).to_string()).map_err(|_| place())
+            let bytes = image
+                .raw_data(section)
+                .and_then(|d| d.get(offset..offset + 16))
+                .ok_or_else(place)?;
+            <[u8; 16]>::try_from(bytes)
+                .map(|b| Guid(b).to_string())
+                .map_err(|_| place())
         };
         entries.push(TableEntry {
             program: UserModeProgram {
@@ -279,12 +350,21 @@ fn match_code_sections(
     let mut programs = Vec::new();
     let mut found = BTreeSet::new();
     for section in sections.iter().filter(|s| s.has(Section::CODE)) {
-        for entry in entries.iter().filter(|e| e.program.pe_section.as_bytes() == section.name) {
+        for entry in entries
+            .iter()
+            .filter(|e| e.program.pe_section.as_bytes() == section.name)
+        {
             table_bytes(image, section, Rule::UserModeCodeSection)?;
             if !found.insert(entry.program.table_index) {
-                return Err(bad(format!("two code sections are called {}", entry.program.pe_section)));
+                return Err(bad(format!(
+                    "two code sections are called {}",
+                    entry.program.pe_section
+                )));
             }
-            programs.push(UserModeProgram { code_size: section.virtual_size, ..entry.program.clone() });
+            programs.push(UserModeProgram {
+                code_size: section.virtual_size,
+                ..entry.program.clone()
+            });
         }
     }
     if let Some(missing) = entries.iter().find(|e| !found.contains(&e.program.table_index)) {
@@ -298,8 +378,10 @@ fn match_code_sections(
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
