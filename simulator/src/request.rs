@@ -38,6 +38,8 @@ pub struct Input {
     pub meta: Option<HexBytes>,
     /// The context structure, from its first byte; the rest is zero. The simulator sets data pointers in it.
     pub context: HexBytes,
+    /// Map contents to set before it, once, as user mode would.
+    pub presets: Vec<MapPreset>,
     /// How often to run it; 0 means once. Context and packet are the same each time.
     pub repeat: u32,
 }

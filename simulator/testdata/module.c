@@ -133,7 +133,16 @@ static __attribute__((always_inline)) u64 call_helper(void *ctx, runtime *r, u8 
     }
     return p->slot == 4 && result == 0 ? 0 : 1;
 }
-XDP u64 call_xdp(xdp_md *ctx, runtime *r) { return call_helper(ctx, r, ctx->data); }
+XDP u64 call_xdp(xdp_md *ctx, runtime *r) {
+    u64 verdict = call_helper(ctx, r, ctx->data);
+    parameters *p = (parameters *)r->maps[PARAMS].array;
+    // The outcome goes into the packet, where each invocation's can be seen.
+    if (ctx->data + 32 <= ctx->end) {
+        *(u64 *)ctx->data = p->result;
+        for (u32 i = 0; i < sizeof p->copied; i++) ctx->data[8 + i] = ((volatile u8 *)p->copied)[i];
+    }
+    return verdict;
+}
 CODE("bind") u64 call_bind(void *ctx, runtime *r) { return call_helper(ctx, r, *(u8 **)ctx); }
 CODE("cgroup~1") u64 call_accept(void *ctx, runtime *r) { return call_helper(ctx, r, 0); }
 CODE("cgroup~2") u64 call_connect(void *ctx, runtime *r) { return call_helper(ctx, r, 0); }

@@ -72,6 +72,7 @@ impl Kernel {
                     let names: Vec<&str> = self.module.programs.iter().map(|p| p.name.as_str()).collect();
                     SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
                 })?;
+            self.set_presets(&input.presets)?;
             let image = self.context_image(program, &input)?;
             let frame = self.make_frame(&input, &image)?;
             for _ in 0..repeat {

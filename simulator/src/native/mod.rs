@@ -21,7 +21,9 @@ use crate::hex_bytes::HexBytes;
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{HelperCalls, MapContents, MapEntryContents, Pin, PresetValue, RingRecord, RunReport, RunRequest};
+use crate::request::{
+    HelperCalls, MapContents, MapEntryContents, MapPreset, Pin, PresetValue, RingRecord, RunReport, RunRequest,
+};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use kernel::Kernel;
@@ -105,7 +107,8 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.load_module()?;
     compare_views(&kernel, &view, &tables)?;
-    kernel.set_presets()?;
+    let presets = kernel.request.presets.clone();
+    kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
     let mut report = kernel.report(results);
     report.stated_version = format!("{major}.{minor}.{revision}");
@@ -171,8 +174,8 @@ fn compare_views(kernel: &Kernel, view: &UserModeView, tables: &Tables) -> Resul
 
 impl Kernel {
     /// Sets map entries as user mode would.
-    fn set_presets(&mut self) -> Result<(), SimulatorError> {
-        for preset in self.request.presets.clone() {
+    fn set_presets(&mut self, presets: &[MapPreset]) -> Result<(), SimulatorError> {
+        for preset in presets {
             let bad = |detail: String| SimulatorError::Request(format!("map {}: {detail}", preset.map));
             let Some(index) = self.maps.list.iter().position(|m| m.name == preset.map) else {
                 return Err(bad("there is no such map".into()));
