@@ -540,7 +540,7 @@ fn the_simulated_machine_is_all_that_programs_learn_about() {
     let calls: Vec<Helper> = ids.iter().map(|&id| helper(id, &[])).collect();
     let seen = results(&calls);
     assert_ne!(seen[0], seen[1]);
-    assert!(seen[0] <= u64::from(u32::MAX));
+    assert!(u32::try_from(seen[0]).is_ok());
     assert_eq!(seen[2..6], [60_000_000_000, 60_000_000_100, 60_000, 60_000]);
     let machine = SimulatedMachine::default();
     assert_eq!(
