@@ -43,7 +43,7 @@ pub(crate) struct Reference {
 }
 
 /// What a reference names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// A function of the module.
     Function(FunctionIndex),

