@@ -77,10 +77,7 @@ fn step(op: Instruction, mut state: Offsets) -> Offsets {
         | Instruction::Load { dst, .. } => state[dst.index()] = None,
         Instruction::Atomic { op, src, .. } => match op {
             AtomicOp::Cmpxchg => state[Reg::R0.index()] = None,
-            AtomicOp::Add { fetch }
-            | AtomicOp::Or { fetch }
-            | AtomicOp::And { fetch }
-            | AtomicOp::Xor { fetch } => {
+            AtomicOp::Add { fetch } | AtomicOp::Or { fetch } | AtomicOp::And { fetch } | AtomicOp::Xor { fetch } => {
                 if fetch {
                     state[src.index()] = None;
                 }

@@ -48,7 +48,10 @@ impl Knowledge {
     }
 
     fn known(&mut self, function: FunctionIndex, index: InsnIndex) -> Option<&mut Known> {
-        self.functions.get_mut(function.index())?.as_mut()?.get_mut(index.index())
+        self.functions
+            .get_mut(function.index())?
+            .as_mut()?
+            .get_mut(index.index())
     }
 
     /// Execution gets to the instruction.

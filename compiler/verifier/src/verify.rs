@@ -62,7 +62,9 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     let deadline = Arc::new(Deadline::new(options.time_limit));
     let results = {
         let (shared, deadline) = (Arc::clone(&shared), Arc::clone(&deadline));
-        guard::run(sound.len(), Arc::clone(&deadline), move |i| shared.analyze(i, &deadline))
+        guard::run(sound.len(), Arc::clone(&deadline), move |i| {
+            shared.analyze(i, &deadline)
+        })
     };
     let results = results.map_err(|(job, failure)| {
         let program = |job: usize| shared.module.function(shared.jobs[job].0).name.clone();
@@ -82,7 +84,10 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     let mut knowledge = Knowledge::new(&shared.module);
     for (i, result) in sound.into_iter().zip(results) {
         match result {
-            Ok(Proof { knowledge: new, returns }) => {
+            Ok(Proof {
+                knowledge: new,
+                returns,
+            }) => {
                 knowledge.join(new);
                 programs[i].returns = returns;
             }
@@ -116,15 +121,21 @@ impl Shared {
 }
 
 /// The programs of the module with their types, nothing proven yet.
-fn typed_programs(module: &Module, platform: &Platform, options: &Options) -> Result<Vec<VerifiedProgram>, VerifyError> {
+fn typed_programs(
+    module: &Module,
+    platform: &Platform,
+    options: &Options,
+) -> Result<Vec<VerifiedProgram>, VerifyError> {
     let known = || platform.section_prefixes().into_iter().map(str::to_owned).collect();
     let given = match &options.program_type {
-        Some(name) => Some(platform.program_type_for_section(name).ok_or_else(|| {
-            VerifyError::UnknownProgramType {
-                name: name.clone(),
-                known: known(),
-            }
-        })?),
+        Some(name) => Some(
+            platform
+                .program_type_for_section(name)
+                .ok_or_else(|| VerifyError::UnknownProgramType {
+                    name: name.clone(),
+                    known: known(),
+                })?,
+        ),
         None => None,
     };
     let type_of = |function: &Function| -> Result<(&Arc<ProgramType>, &AttachPoint), VerifyError> {

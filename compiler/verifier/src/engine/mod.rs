@@ -301,7 +301,10 @@ impl FactReader<'_> {
             let map = self.one_map(&insn.op, &states.pre, &registers);
             let facts = registers.facts;
             knowledge.visit(function, index, Visit { registers: facts, map });
-            if instructions.get(index.index() + 1).is_some_and(|next| is_extension(&insn.op, &next.op)) {
+            if instructions
+                .get(index.index() + 1)
+                .is_some_and(|next| is_extension(&insn.op, &next.op))
+            {
                 knowledge.visit_unknown(function, InsnIndex(index.0 + 1));
             }
         }

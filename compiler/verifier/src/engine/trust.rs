@@ -12,8 +12,8 @@
 //!   and XDP for Windows passes a null pointer.
 
 use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
-use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, ebpf_domain_check};
 use prevail::cfg::label::Label;
+use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, ebpf_domain_check};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::{Assertion, Reg as EngineReg, ZeroCtxOffset};
 

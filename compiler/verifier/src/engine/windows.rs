@@ -18,7 +18,9 @@ use prevail::spec::type_descriptors::{EbpfMapDescriptor, EbpfMapType, EbpfMapVal
 /// What the verifier believes the values of a map of this type are. Types that the platform does not know hold plain
 /// memory, as for the verifier of eBPF for Windows.
 pub(super) fn value_kind(platform: &Platform, map_type: u32) -> MapValueKind {
-    platform.map_type(map_type).map_or(MapValueKind::Any, |t| t.verifier_value_kind)
+    platform
+        .map_type(map_type)
+        .map_or(MapValueKind::Any, |t| t.verifier_value_kind)
 }
 
 /// One program type of the platform.
