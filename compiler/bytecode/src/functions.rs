@@ -5,11 +5,11 @@
 //! Safe because: a function is refused whose symbol does not agree with where the next one begins, so no instruction
 //! belongs to two functions or to none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object::elf;
 
-use crate::elf::{Elf, Home, Section, SectionIndex, Symbol};
+use crate::elf::{Elf, Section, SectionIndex, Symbol};
 use crate::error::{Problem, ReadError};
 use crate::{FunctionIndex, MAX_SLOTS, Slot};
 
@@ -43,14 +43,18 @@ pub(crate) struct FunctionTable<'a> {
 impl<'a> FunctionTable<'a> {
     /// Finds the functions of an object.
     pub(crate) fn read(elf: &Elf<'a>) -> Result<FunctionTable<'a>, ReadError> {
-        let mut symbols = function_symbols(elf);
         let mut table = FunctionTable {
             sections: Vec::new(),
             by_section: BTreeMap::new(),
         };
         let (mut total, mut first) = (0, 0);
+        // BTF refers to these sections by name.
+        let mut names = BTreeSet::new();
         for section in elf.sections.iter().filter(|s| s.is_executable() && s.size != 0) {
             let fail = |problem| section.place().error(problem);
+            if !names.insert(section.name) {
+                return Err(fail(Problem::Duplicate("sections with instructions")));
+            }
             if section.kind != elf::SHT_PROGBITS {
                 return Err(fail(Problem::Malformed("executable, but without instructions")));
             }
@@ -63,7 +67,12 @@ impl<'a> FunctionTable<'a> {
                     limit: MAX_SLOTS as u64,
                 }));
             }
-            let symbols = symbols.remove(&section.index).unwrap_or_default();
+            // Of several symbols at one place, the first of the symbol table stays first.
+            let mut symbols: Vec<_> = elf
+                .symbols_of(section.index)
+                .filter(|s| s.kind == elf::STT_FUNC)
+                .collect();
+            symbols.sort_by_key(|s| s.value);
             let functions = tile(section, &symbols)?;
             table.by_section.insert(section.index, table.sections.len());
             let count = functions.len() as u32;
@@ -99,20 +108,6 @@ impl CodeSection<'_> {
         let position = self.functions.binary_search_by_key(&slot, |f| f.start).ok()?;
         Some(FunctionIndex(self.first + position as u32))
     }
-}
-
-/// The FUNC symbols of each section by offset; of several at one place, in order of the symbol table.
-fn function_symbols<'e, 'a>(elf: &'e Elf<'a>) -> BTreeMap<SectionIndex, Vec<&'e Symbol<'a>>> {
-    let mut all: BTreeMap<SectionIndex, Vec<&Symbol<'_>>> = BTreeMap::new();
-    for symbol in elf.symbols.iter().filter(|s| s.kind == elf::STT_FUNC) {
-        if let Home::Section(section) = symbol.home {
-            all.entry(section).or_default().push(symbol);
-        }
-    }
-    for symbols in all.values_mut() {
-        symbols.sort_by_key(|s| s.value);
-    }
-    all
 }
 
 /// Divides a section among the functions that its symbols name. Symbols at the same place are names of one function; the

@@ -28,15 +28,10 @@ impl Resolved {
     ) -> Result<Resolved, ReadError> {
         let mut resolved = Resolved::default();
         for relocation in elf.relocations(&code.section)? {
-            let place = || {
+            let fail = |problem| {
                 let place = code.section.place().at(relocation.offset);
-                if relocation.symbol.name.is_empty() {
-                    place
-                } else {
-                    place.of_symbol(relocation.symbol.name)
-                }
+                place.of_symbol(relocation.symbol.name).error(problem)
             };
-            let fail = |problem| place().error(problem);
             if relocation.kind == R_BPF_NONE.0 {
                 continue;
             }
@@ -48,7 +43,7 @@ impl Resolved {
             let mut slots = code.slots.iter().skip(slot as usize).copied();
             let (first, second) = (slots.next().unwrap_or_default(), slots.next());
             match (relocation.kind, first.opcode) {
-                (kind, opcode::LDDW) if kind == R_BPF_64_64.0 => {
+                (kind, opcode::LDDW) if kind == R_BPF_64_64.0 && first.src <= opcode::LDDW_MAP_VALUE => {
                     let second = second.unwrap_or_default();
                     let value = constant(table, maps, &relocation, first, second).map_err(fail)?;
                     resolved.constants.insert(slot, value);

@@ -3,7 +3,7 @@
 use object::elf;
 
 use super::MapTable;
-use crate::btf::TypeId;
+use crate::btf::DataSection;
 use crate::elf::{Elf, Section};
 use crate::error::{Problem, ReadError};
 use crate::{GlobalIndex, GlobalSection, Map, MapDefinition, MapOrigin};
@@ -26,25 +26,25 @@ pub(super) fn is_global_section(section: &Section<'_>) -> bool {
             .any(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Adds a section and its map. `description` is the type id and size that BTF gives.
+/// Adds a section and its map. `description` is what BTF says about it.
 pub(super) fn read(
     table: &mut MapTable,
     elf: &Elf<'_>,
     section: &Section<'_>,
     module: &str,
-    description: Option<(TypeId, u32)>,
+    description: Option<&DataSection<'_>>,
 ) -> Result<(), ReadError> {
     let fail = |problem| section.place().error(problem);
     let too_much = |what, limit| fail(Problem::TooMuch { what, limit });
     if section.size > MAX_SECTION {
         return Err(too_much("bytes in a section of global variables", MAX_SECTION));
     }
-    let total: u64 = table.globals.iter().map(|g| g.data.len() as u64).sum();
-    if total + section.size > MAX_TOTAL {
+    table.global_bytes += section.size;
+    if table.global_bytes > MAX_TOTAL {
         return Err(too_much("bytes of global variables", MAX_TOTAL));
     }
     // Compilers leave the size in BTF to the loader, as zero.
-    if description.is_some_and(|(_, size)| size != 0 && u64::from(size) != section.size) {
+    if description.is_some_and(|d| d.size != 0 && u64::from(d.size) != section.size) {
         return Err(fail(Problem::Malformed("BTF gives another size for this section")));
     }
     if let Some(relocation) = elf.relocations(section)?.iter().find(|r| r.kind != elf::R_BPF_NONE.0) {
@@ -66,7 +66,7 @@ pub(super) fn read(
             key_size: 4,
             value_size: size as u32,
             max_entries: 1,
-            id: description.map_or(0, |(id, _)| id.0),
+            id: description.map_or(0, |d| d.id.0),
             ..MapDefinition::default()
         },
         inner: None,

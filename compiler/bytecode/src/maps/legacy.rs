@@ -4,6 +4,8 @@
 //! Objects made for Linux have records of the same form whose numbers after the fourth mean other things (flags, inner
 //! map, NUMA node); they are read as they stand.
 
+use std::collections::BTreeMap;
+
 use super::{MapTable, btf::pinning, named_symbols};
 use crate::elf::{Elf, Section};
 use crate::error::{Place, Problem, ReadError};
@@ -53,7 +55,7 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf<'_>, section: &Section<'_>) -
         if symbols.next_if(|(value, ..)| *value == offset).is_some() {
             return Err(place
                 .of_symbol(name)
-                .error(Problem::Map("another map has the same place")));
+                .error(Problem::Map("shares its place with another map")));
         }
         let definition = definition(bytes).map_err(|p| place.clone().of_symbol(name).error(p))?;
         table.by_place.insert((section.index, offset), table.next_index());
@@ -102,39 +104,37 @@ fn definition(record: &[u8]) -> Result<MapDefinition, Problem> {
 /// Finds the inner maps that legacy maps of maps name by index or id (native module contract §4.3). A map of maps that
 /// names none is left without: verification refuses it where the type means a map of maps.
 pub(super) fn resolve_inner_maps(table: &mut MapTable) -> Result<(), ReadError> {
-    for outer in 0..table.maps.len() {
-        let Map { origin, definition, .. } = &table.maps[outer];
-        if *origin != MapOrigin::Legacy || !matches!(definition.map_type, HASH_OF_MAPS | ARRAY_OF_MAPS) {
+    // The first two maps of each id: a map is not its own template.
+    let mut by_id: BTreeMap<u32, (usize, Option<usize>)> = BTreeMap::new();
+    for (index, map) in table.maps.iter().enumerate() {
+        by_id
+            .entry(map.definition.id)
+            .and_modify(|(_, second)| *second = second.or(Some(index)))
+            .or_insert((index, None));
+    }
+    let count = table.maps.len();
+    for (outer, map) in table.maps.iter_mut().enumerate() {
+        let definition = &map.definition;
+        if map.origin != MapOrigin::Legacy || !matches!(definition.map_type, HASH_OF_MAPS | ARRAY_OF_MAPS) {
             continue;
         }
-        let fail = |what| Err(Place::symbol(&table.maps[outer].name).error(Problem::Map(what)));
-        let by_index = definition.inner_map_idx as usize;
-        let by_id = || {
-            let maps = table.maps.iter().enumerate();
-            maps.filter(|(i, m)| *i != outer && m.definition.id == definition.inner_id)
-                .map(|(i, _)| i)
-                .next()
+        let fail = |what| Err(Place::symbol(&map.name).error(Problem::Map(what)));
+        let by_id = match by_id.get(&definition.inner_id) {
+            Some((first, second)) if *first == outer => *second,
+            found => found.map(|(first, _)| *first),
         };
-        let inner = match (by_index, definition.inner_id) {
-            (0, 0) => continue,
-            (0, _) => match by_id() {
-                Some(inner) => inner,
-                None => return fail("no map has the id that it names as inner map"),
-            },
-            (index, id) => {
-                if index >= table.maps.len() {
-                    return fail("there is no map of the index that it names as inner map");
-                }
-                if index == outer {
-                    return fail("names itself as inner map");
-                }
-                if id != 0 && by_id() != Some(index) {
-                    return fail("names two different inner maps, by index and by id");
-                }
-                index
+        let inner = match (definition.inner_map_idx as usize, definition.inner_id, by_id) {
+            (0, 0, _) => continue,
+            (0, _, Some(index)) => index,
+            (0, _, None) => return fail("no map has the id that it names as inner map"),
+            (index, ..) if index >= count => return fail("there is no map of the index that it names as inner map"),
+            (index, ..) if index == outer => return fail("names itself as inner map"),
+            (index, id, by_id) if id != 0 && by_id != Some(index) => {
+                return fail("names two different inner maps, by index and by id");
             }
+            (index, ..) => index,
         };
-        table.maps[outer].inner = Some(MapIndex(inner as u32));
+        map.inner = Some(MapIndex(inner as u32));
     }
     Ok(())
 }
