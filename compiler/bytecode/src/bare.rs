@@ -74,10 +74,14 @@ pub fn read_instructions(code: &[u8], name: &str) -> Result<Module, ReadError> {
 /// The first slot, and those that local calls go to, ascending.
 fn function_starts(slots: &[Slot]) -> Vec<u32> {
     let mut starts = BTreeSet::from([0]);
-    let mut in_imm64 = false;
+    let mut second_half = false;
     for (position, slot) in slots.iter().enumerate() {
-        let second_half = std::mem::replace(&mut in_imm64, slot.opcode == opcode::LDDW && !in_imm64);
-        if !second_half && slot.opcode == opcode::CALL_IMM && slot.src == opcode::CALL_LOCAL {
+        if second_half {
+            second_half = false;
+            continue;
+        }
+        second_half = slot.opcode == opcode::LDDW;
+        if slot.opcode == opcode::CALL_IMM && slot.src == opcode::CALL_LOCAL {
             let target = position as i64 + 1 + i64::from(slot.imm);
             starts.extend(u32::try_from(target).ok().filter(|t| (*t as usize) < slots.len()));
         }

@@ -22,6 +22,8 @@ mod opcode;
 mod read;
 mod relocate;
 mod slot;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub use bare::read_instructions;
