@@ -81,3 +81,117 @@ pub(super) fn read(
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DATA, EXIT, IMM64, OBJECT, Object, PROGBITS};
+    use crate::{Module, ReadError, read};
+
+    /// A program that refers to the first byte of each section added to it.
+    struct Referring(Object, Vec<(u64, u32, u32)>);
+
+    impl Referring {
+        fn new(sections: usize) -> Referring {
+            let mut code = IMM64.repeat(sections);
+            code.extend(EXIT);
+            Referring(Object::with_program(&code), Vec::new())
+        }
+
+        fn refer_to(&mut self, section: u16) {
+            let symbol = self.0.symbol("", OBJECT, section, 0, 0);
+            self.1.push((self.1.len() as u64 * 16, 1, symbol));
+        }
+
+        fn read(mut self, name: &str) -> Result<Module, ReadError> {
+            self.0.relocate(1, &self.1);
+            read(&self.0.build(), name)
+        }
+    }
+
+    #[test]
+    fn each_kind_of_section_is_a_map_of_one_value() {
+        let mut object = Referring::new(5);
+        for (name, data) in [(".rodata", &[1, 2][..]), (".data", &[3; 3]), (".rodata.str1.1", b"x\0")] {
+            let section = object.0.section(name, PROGBITS, DATA, data);
+            object.refer_to(section);
+        }
+        let section = object.0.nobits(".bss", 5);
+        object.refer_to(section);
+        let section = object.0.nobits(".bss.more", 1);
+        object.refer_to(section);
+        let module = object.read("a/global_vars.debug.o").unwrap();
+        let found: Vec<_> = module
+            .globals
+            .iter()
+            .map(|g| {
+                let map = &module.maps[g.map.index()];
+                let d = map.definition;
+                assert_eq!((d.map_type, d.key_size, d.max_entries), (2, 4, 1));
+                assert_eq!(d.value_size as usize, g.data.len());
+                (map.name.as_str(), g.section.as_str(), g.data.as_slice(), g.read_only)
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("global_.rodata", ".rodata", &[1, 2][..], true),
+                ("global_.data", ".data", &[3, 3, 3], false),
+                ("global_.rodata.str1.1", ".rodata.str1.1", b"x\0", true),
+                ("global_.bss", ".bss", &[0; 5], false),
+                ("global_.bss.more", ".bss.more", &[0], false),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_section_that_nothing_refers_to_is_no_map() {
+        let mut object = Referring::new(1);
+        object.0.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
+        let section = object.0.section(".rodatabase", PROGBITS, DATA, &[1]);
+        object.0.section(".rodata", 7, DATA, &[1]);
+        object.refer_to(section);
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `xdp` at 0x0: refers to a section that holds neither maps nor global variables"
+        );
+        let mut object = Object::with_program(&EXIT);
+        object.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
+        assert!(read(&object.build(), "test.o").unwrap().maps.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut object = Referring::new(1);
+        let section = object.0.nobits(".bss", (1 << 20) + 1);
+        object.refer_to(section);
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `.bss`: more than 1048576 bytes in a section of global variables"
+        );
+        let mut object = Referring::new(17);
+        for number in 0..17 {
+            let section = object.0.nobits(&format!(".bss.{number}"), 1 << 20);
+            object.refer_to(section);
+        }
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `.bss.16`: more than 16777216 bytes of global variables"
+        );
+    }
+
+    #[test]
+    fn refuses_an_address_as_initial_value() {
+        let mut object = Referring::new(1);
+        let section = object.0.section(".data", PROGBITS, DATA, &[0; 16]);
+        object.refer_to(section);
+        object.0.relocate(section, &[(8, 2, 1)]);
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `.data` at 0x8: `entry`: a global variable is initialised with an address"
+        );
+    }
+}

@@ -138,3 +138,162 @@ pub(super) fn resolve_inner_maps(table: &mut MapTable) -> Result<(), ReadError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DATA, EXIT, OBJECT, Object, PROGBITS};
+    use crate::{MapDefinition, MapIndex, Module, Pinning, ReadError, read};
+
+    fn bytes(records: &[&[u32]]) -> Vec<u8> {
+        records
+            .iter()
+            .flat_map(|r| r.iter())
+            .flat_map(|f| f.to_le_bytes())
+            .collect()
+    }
+
+    fn maps(object: &Object) -> Result<Module, ReadError> {
+        read(&object.build(), "test.o")
+    }
+
+    /// Maps `m0` and up, one per record, whose symbols state `size`.
+    fn object(records: &[&[u32]], size: u64) -> Object {
+        let mut object = Object::with_program(&EXIT);
+        let section = object.section("maps", PROGBITS, DATA, &bytes(records));
+        let mut offset = 0;
+        for (number, record) in records.iter().enumerate() {
+            object.symbol(&format!("m{number}"), OBJECT, section, offset, size);
+            offset += record.len() as u64 * 4;
+        }
+        object
+    }
+
+    fn message(object: &Object) -> String {
+        maps(object).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn records_of_each_size_are_read() {
+        for size in [4, 5, 7, 8, 10] {
+            let record: Vec<u32> = [1, 4, 8, 16, 0, 1, 30, 31, 99, 99][..size].to_vec();
+            let expected = MapDefinition {
+                map_type: 1,
+                key_size: 4,
+                value_size: 8,
+                max_entries: 16,
+                inner_map_idx: 0,
+                pinning: if size > 5 { Pinning::ByName } else { Pinning::None },
+                id: if size > 6 { 30 } else { 0 },
+                inner_id: if size > 7 { 31 } else { 0 },
+            };
+            // With sizes, and as old compilers leave them.
+            for stated in [size as u64 * 4, 0] {
+                let module = maps(&object(&[&record, &record], stated)).unwrap();
+                let names: Vec<_> = module.maps.iter().map(|m| m.name.as_str()).collect();
+                assert_eq!(names, ["m0", "m1"]);
+                assert!(module.maps.iter().all(|m| m.definition == expected), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn maps_of_several_sections_count_on() {
+        let mut object = object(&[&[1, 4, 4, 1], &[2, 4, 4, 1]], 16);
+        let more = object.section("maps/more", PROGBITS, DATA, &bytes(&[&[3, 4, 4, 1]]));
+        object.symbol("third", OBJECT, more, 0, 16);
+        let module = maps(&object).unwrap();
+        let types: Vec<_> = module.maps.iter().map(|m| m.definition.map_type).collect();
+        assert_eq!(types, [1, 2, 3]);
+    }
+
+    #[test]
+    fn inner_maps_are_named_by_index_or_id() {
+        const PLAIN: &[u32] = &[1, 4, 4, 1, 0, 0, 10, 0];
+        const OTHER: &[u32] = &[2, 4, 4, 1, 0, 0, 11, 0];
+        for (outer, inner) in [
+            ([7, 4, 4, 1, 1, 0, 0, 0], Some(1)),
+            ([6, 4, 4, 1, 0, 0, 0, 11], Some(2)),
+            ([6, 4, 4, 1, 2, 0, 0, 11], Some(2)),
+            // Neither: left to verification.
+            ([6, 4, 4, 1, 0, 0, 0, 0], None),
+            // Its own id does not make it its own inner map.
+            ([6, 4, 4, 1, 0, 0, 11, 11], Some(2)),
+            // Other types ignore both.
+            ([1, 4, 4, 1, 77, 0, 0, 78], None),
+        ] {
+            let module = maps(&object(&[&outer, PLAIN, OTHER], 32)).unwrap();
+            assert_eq!(module.maps[0].inner, inner.map(MapIndex), "{outer:?}");
+        }
+        for (outer, expected) in [
+            (
+                [7, 4, 4, 1, 3, 0, 0, 0],
+                "there is no map of the index that it names as inner map",
+            ),
+            (
+                [7, 4, 4, 1, 0, 0, 0, 12],
+                "no map has the id that it names as inner map",
+            ),
+            (
+                [7, 4, 4, 1, 1, 0, 0, 11],
+                "names two different inner maps, by index and by id",
+            ),
+        ] {
+            let error = message(&object(&[&outer, PLAIN, OTHER], 32));
+            assert_eq!(error, format!("`m0`: {expected}"));
+        }
+        let error = message(&object(&[PLAIN, &[7, 4, 4, 1, 1, 0, 0, 0]], 32));
+        assert_eq!(error, "`m1`: names itself as inner map");
+    }
+
+    #[test]
+    fn refuses_records_that_cannot_be_told_apart() {
+        let plain: &[u32] = &[1, 4, 4, 1];
+        assert_eq!(
+            message(&object(&[plain, &[1, 4, 4, 1, 0]], 16)),
+            "section `maps`: its size is no whole number of map records"
+        );
+        assert_eq!(
+            message(&object(&[&[1, 4]], 8)),
+            "section `maps`: its size is no whole number of map records"
+        );
+        let mut unnamed = Object::with_program(&EXIT);
+        unnamed.section("maps", PROGBITS, DATA, &bytes(&[plain]));
+        assert_eq!(
+            message(&unnamed),
+            "section `maps`: the size of its records cannot be told"
+        );
+        let mut missing = object(&[plain], 16);
+        missing.sections[1].data = bytes(&[plain, plain]);
+        assert_eq!(
+            message(&missing),
+            "section `maps` at 0x10: a map record without a symbol"
+        );
+        let mut twice = object(&[plain], 16);
+        twice.symbol("again", OBJECT, 2, 0, 16);
+        assert_eq!(
+            message(&twice),
+            "section `maps` at 0x0: `m0`: shares its place with another map"
+        );
+        let mut inside = object(&[plain, plain], 16);
+        inside.symbol("inside", OBJECT, 2, 20, 0);
+        assert_eq!(
+            message(&inside),
+            "section `maps` at 0x14: `inside`: the symbol is not at the start of a record"
+        );
+    }
+
+    #[test]
+    fn refuses_definitions_that_cannot_be() {
+        assert_eq!(
+            message(&object(&[&[1, 4, 4, 1, 0, 2]], 24)),
+            "section `maps` at 0x0: `m0`: `pinning` cannot be 2"
+        );
+        let mut same = object(&[&[1, 4, 4, 1]], 16);
+        let more = same.section("maps/more", PROGBITS, DATA, &bytes(&[&[1, 4, 4, 1]]));
+        same.symbol("m0", OBJECT, more, 0, 16);
+        assert_eq!(message(&same), "`m0`: two maps have this name");
+        let mut address = object(&[&[1, 4, 4, 1]], 16);
+        address.relocate(2, &[(0, 1, 1)]);
+        assert_eq!(message(&address), "section `maps`: a map record cannot hold an address");
+    }
+}
