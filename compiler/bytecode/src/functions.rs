@@ -320,26 +320,21 @@ mod tests {
         ];
         for (rows, expected) in cases {
             let mut object = Object::default();
-            let mut sections: Vec<(&str, Vec<u8>, Vec<(u64, u32)>)> = Vec::new();
             for (number, (name, is_static, callee)) in rows.iter().enumerate() {
-                if sections.last().is_none_or(|(last, ..)| last != name) {
-                    sections.push((name, Vec::new(), Vec::new()));
+                if object.sections.last().is_none_or(|last| last.name != *name) {
+                    object.section(name, PROGBITS, EXEC, &[]);
                 }
-                let section = sections.len() as u16;
-                let (_, code, calls) = sections.last_mut().unwrap();
+                let section = object.sections.len() as u16;
+                let code = &mut object.sections.last_mut().unwrap().data;
                 let start = code.len() as u64;
-                if let Some(callee) = callee {
-                    calls.push((start, *callee));
-                    code.extend(CALL);
-                }
+                code.extend(callee.map_or(&[][..], |_| &CALL));
                 code.extend(EXIT);
+                let size = code.len() as u64 - start;
                 let info = if *is_static { STATIC_FUNCTION } else { FUNCTION };
-                object.symbol(&format!("f{number}"), info, section, start, code.len() as u64 - start);
-            }
-            for (name, code, calls) in &sections {
-                let section = object.section(name, PROGBITS, EXEC, code);
-                let calls: Vec<_> = calls.iter().map(|(at, callee)| (*at, 10, *callee)).collect();
-                object.relocate(section, &calls);
+                object.symbol(&format!("f{number}"), info, section, start, size);
+                if let Some(callee) = callee {
+                    object.relocate(section, &[(start, 10, *callee)]);
+                }
             }
             let module = functions(&object).unwrap();
             let kinds: Vec<_> = module.functions.iter().map(|f| f.kind).collect();

@@ -41,8 +41,11 @@ pub(crate) struct RawSection {
 pub(crate) struct Object {
     pub(crate) sections: Vec<RawSection>,
     symbols: Vec<(String, u8, u16, u64, u64)>,
-    relocations: Vec<(u16, Vec<(u64, u32, u32)>)>,
+    relocations: Vec<(u16, Relocations)>,
 }
+
+/// Offset, type and symbol of each.
+type Relocations = Vec<(u64, u32, u32)>;
 
 impl Object {
     /// Adds a section and gives its number.
