@@ -72,7 +72,7 @@ pub(crate) fn resolve(
     functions: &[Function],
 ) -> Result<(), ReadError> {
     let mut values = std::mem::take(&mut table.values);
-    values.sort_by_key(|v| v.start);
+    values.sort_by_key(|v| (v.section, v.start));
     for member in &values {
         if let Some(map) = table.maps.get_mut(member.map.index()) {
             map.initial_values = vec![None; member.count as usize];
@@ -106,7 +106,7 @@ fn element<'v>(
     section: &Section<'_>,
     relocation: &Relocation<'_, '_>,
 ) -> Option<(&'v Values, usize)> {
-    let after = values.partition_point(|v| v.start <= relocation.offset);
+    let after = values.partition_point(|v| (v.section, v.start) <= (section.index, relocation.offset));
     let member = values.get(after.checked_sub(1)?)?;
     let distance = relocation.offset - member.start;
     (member.section == section.index && distance.is_multiple_of(ELEMENT) && distance / ELEMENT < member.count)
