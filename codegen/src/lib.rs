@@ -34,8 +34,10 @@ mod unwind_x64;
 pub use error::{FunctionProblem, InstructionProblem, LowerError, ModuleProblem, Place};
 pub use options::Options;
 
-use bpf2sys_bytecode::{FunctionIndex, FunctionKind};
-use bpf2sys_pe_emit::{NativeObject, SectionKind};
+use std::collections::BTreeMap;
+
+use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_pe_emit::{NativeObject, SectionIndex, SectionKind};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 use cranelift_codegen::Context;
@@ -45,7 +47,7 @@ use call_graph::{CallGraph, DepthLimits};
 use compile::{Code, Target, compile};
 use lowering::{Unit, lower_function};
 use metadata::{CODE_SECTION, HelperTables, Tables};
-use object::ObjectWriter;
+use object::{CodeSections, ObjectWriter};
 
 /// Largest frame of a function in bytes: below a page, so that a call cannot step over the guard page under the stack.
 const MAX_FRAME_BYTES: u32 = 4096 - 1;
@@ -77,7 +79,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         isa: &*isa,
     };
     let mut scratch = Context::new();
-    let mut codes = functions(&unit, &calls, &mut scratch)?;
+    let codes = functions(&unit, &calls, &mut scratch)?;
     let frames: Vec<u32> = codes
         .iter()
         .map(|code| code.as_ref().map_or(0, |code| code.frame_bytes))
@@ -91,24 +93,11 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let program_sections = metadata::program_sections(verified);
     let mut object = ObjectWriter::new(options.machine);
     let text = object.section(CODE_SECTION, SectionKind::Code);
-    driver::add_code(&mut object, text, &*isa, &mut scratch)?;
-    for (index, code) in (0_u32..).map(FunctionIndex).zip(&mut codes) {
-        let function = module.function(index);
-        if function.kind == FunctionKind::Subprogram
-            && let Some(code) = code.take()
-        {
-            object.code(text, Target::Function(index), &function.name, code);
-        }
-    }
-    let mut sections = std::collections::BTreeMap::from([(CODE_SECTION, text)]);
-    for (program, name) in verified.programs().iter().zip(&program_sections) {
-        let section = *sections
-            .entry(name.as_str())
+    let mut code_sections = BTreeMap::from([(CODE_SECTION, text)]);
+    for name in &program_sections {
+        code_sections
+            .entry(name)
             .or_insert_with(|| object.section(name, SectionKind::Code));
-        if let Some(code) = codes[program.function.index()].take() {
-            let name = &module.function(program.function).name;
-            object.code(section, Target::Function(program.function), name, code);
-        }
     }
     let constants = object.section(".rdata", SectionKind::ReadOnlyData);
     let mut table = |name, wanted: bool| wanted.then(|| object.section(name, SectionKind::ReadOnlyData));
@@ -116,6 +105,23 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let programs = table("programs", !verified.programs().is_empty());
     let variables = object.section(".data", SectionKind::Data);
     let hash = object.section("hash", SectionKind::ReadOnlyData);
+
+    let driver_sections = CodeSections { section: text, constants };
+    driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
+    let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
+        .programs()
+        .iter()
+        .zip(&program_sections)
+        .filter_map(|(program, name)| Some((program.function, *code_sections.get(name.as_str())?)))
+        .collect();
+    for (index, code) in (0_u32..).map(FunctionIndex).zip(codes) {
+        if let Some(code) = code {
+            // Subprograms belong to no program and lie with the driver.
+            let section = section_of.get(&index).copied().unwrap_or(text);
+            let sections = CodeSections { section, constants };
+            object.code(sections, Target::Function(index), &module.function(index).name, code);
+        }
+    }
     driver::add_data(&mut object, constants, variables)?;
     let tables = Tables {
         verified,
