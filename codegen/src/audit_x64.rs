@@ -1,7 +1,7 @@
 //! What machine code must not contain in a driver.
 //!
 //! Cranelift is trusted to translate correctly; this is the check that its choice of instructions stays inside what
-//! kernel code at DISPATCH_LEVEL may do, whatever a future version or setting does.
+//! kernel code at `DISPATCH_LEVEL` may do, whatever a future version or setting does.
 
 use std::collections::BTreeSet;
 
