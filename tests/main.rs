@@ -4,9 +4,10 @@
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
 mod support;
+mod unwind;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = Vec::new();
+    let trials = [unwind::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
