@@ -43,17 +43,19 @@ use bpf2sys_verifier::VerifiedModule;
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 
-use call_graph::{CallGraph, DepthLimits};
+use call_graph::CallGraph;
 use compile::{Code, Target, compile};
-use lowering::{Unit, lower_function};
+use lowering::{STACK_BYTES, Unit, lower_function};
 use metadata::{CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
 
-/// Largest frame of a function in bytes: below a page, so that a call cannot step over the guard page under the stack.
-const MAX_FRAME_BYTES: u32 = 4096 - 1;
+/// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
+/// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
+/// that none steps over the guard page below the stack.
+const MAX_LOCAL_BYTES: u32 = 2047;
 
 /// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
-/// above and the helpers below need their part; eight frames of ordinary size take 5 KiB.
+/// above and the helpers below need their part; eight functions of ordinary size take 6 KiB.
 const MAX_STACK_BYTES: u32 = 8192;
 
 /// Lowers a module.
@@ -70,25 +72,22 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     metadata::check_names(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
-    let calls = CallGraph::of(verified)?;
+    let max_frames = platform.limits.max_call_frames.min(MAX_STACK_BYTES / STACK_BYTES as u32);
+    let calls = CallGraph::of(verified, max_frames)?;
     let unit = Unit {
         verified,
         options,
         helpers: &helpers,
-        tail_calls: &calls.tail_calls,
+        calls: &calls,
         isa: &*isa,
     };
     let mut scratch = Context::new();
-    let codes = functions(&unit, &calls, &mut scratch)?;
+    let codes = functions(&unit, &mut scratch)?;
     let frames: Vec<u32> = codes
         .iter()
         .map(|code| code.as_ref().map_or(0, |code| code.frame_bytes))
         .collect();
-    let limits = DepthLimits {
-        frames: platform.limits.max_call_frames,
-        bytes: MAX_STACK_BYTES,
-    };
-    calls.check_depth(module, &frames, limits)?;
+    calls.check_stack(module, &frames, MAX_STACK_BYTES)?;
 
     let program_sections = metadata::program_sections(verified);
     let mut object = ObjectWriter::new(options.machine);
@@ -139,11 +138,11 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
 }
 
 /// The machine code of every function that a program can reach, by function.
-fn functions(unit: &Unit<'_>, calls: &CallGraph, scratch: &mut Context) -> Result<Vec<Option<Code>>, LowerError> {
+fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>, LowerError> {
     let module = unit.verified.module();
     let mut builder = FunctionBuilderContext::new();
-    let mut codes: Vec<Option<Code>> = calls.flows.iter().map(|_| None).collect();
-    for (position, flow) in calls.flows.iter().enumerate() {
+    let mut codes: Vec<Option<Code>> = unit.calls.flows.iter().map(|_| None).collect();
+    for (position, flow) in unit.calls.flows.iter().enumerate() {
         let Some(flow) = flow else { continue };
         let index = FunctionIndex(position as u32);
         let failed = |problem| LowerError::Function {
@@ -152,11 +151,10 @@ fn functions(unit: &Unit<'_>, calls: &CallGraph, scratch: &mut Context) -> Resul
         };
         let ir = lower_function(unit, index, flow, &mut builder)?;
         let code = compile(ir, unit.isa, scratch).map_err(failed)?;
-        if code.frame_bytes > MAX_FRAME_BYTES {
-            return Err(failed(FunctionProblem::FrameTooLarge {
-                bytes: code.frame_bytes,
-                limit: MAX_FRAME_BYTES,
-            }));
+        let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
+        if code.frame_bytes > limit {
+            let bytes = code.frame_bytes;
+            return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
         }
         codes[position] = Some(code);
     }
