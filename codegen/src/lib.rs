@@ -31,7 +31,7 @@ mod runtime_context;
 mod testing;
 mod unwind_x64;
 
-pub use error::{FunctionProblem, InstructionProblem, LowerError, ModuleProblem, Place};
+pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use options::Options;
 
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<NativeObject, LowerError> {
     let isa = isa::target(options.machine)?;
-    metadata::check_names(verified, platform)?;
+    metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
     let max_frames = platform.limits.max_call_frames.min(MAX_STACK_BYTES / STACK_BYTES as u32);

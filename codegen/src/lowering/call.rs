@@ -9,14 +9,15 @@ use cranelift_codegen::isa::CallConv;
 
 use super::function::{FUNCTION_NAMESPACE, Lowering, STACK_BYTES, table_flags};
 use crate::error::InstructionProblem;
+use crate::metadata::map_types::ARRAY;
 use crate::runtime_context;
 
 /// Helper id of `bpf_map_lookup_elem`.
 const MAP_LOOKUP: i32 = 1;
 /// Helper id of `bpf_tail_call`.
 pub(crate) const TAIL_CALL: i32 = 5;
-/// Map type whose values the runtime gives as one block of memory, `BPF_MAP_TYPE_ARRAY`.
-const ARRAY: u32 = 2;
+/// Bytes that the runtime reads as the key of an ARRAY, whatever key size its definition states.
+const ARRAY_KEY_BYTES: u32 = 4;
 
 /// `r1` to `r5`, which carry arguments.
 const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
@@ -142,15 +143,16 @@ impl Lowering<'_, '_> {
     }
 
     /// The map of a `bpf_map_lookup_elem` that may be inlined: the call is in a program (never a subprogram, whose callers
-    /// may pass different maps), the map is proven to be exactly one, it is an ARRAY, and no map of maps holds its kind, so
-    /// that it cannot be the result of an outer lookup.
+    /// may pass different maps), the map is proven to be exactly one, it is an ARRAY, no map of maps holds its kind, so
+    /// that it cannot be the result of an outer lookup, and the verifier proved as many key bytes as are read.
     fn inlinable_lookup(&self, index: InsnIndex) -> Option<MapIndex> {
         if !self.unit.options.inline_array_lookup || self.function.kind != FunctionKind::Program {
             return None;
         }
         let map = self.facts.instructions.get(index.index())?.map?;
         let is_template = self.module.maps.iter().any(|outer| outer.inner == Some(map));
-        (self.module.maps.get(map.index())?.definition.map_type == ARRAY && !is_template).then_some(map)
+        let definition = &self.module.maps.get(map.index())?.definition;
+        (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }
 
     /// `r0 = key < max_entries ? array_data + key * value_size : 0`, which is what the helper does for an ARRAY.
