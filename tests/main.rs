@@ -3,12 +3,13 @@
 //! One binary with its own main, because a test whose tool is missing must count as skipped and not as passed. Each
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
+mod pe_image;
 mod reading;
 mod support;
+mod unwind;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
-    let mut trials = Vec::new();
-    trials.extend(reading::trials());
+    let trials = [pe_image::trials(), reading::trials(), unwind::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
