@@ -172,7 +172,7 @@ fn write(sections: &[RawSection], names: impl Iterator<Item = u32>) -> Vec<u8> {
 /// BTF in the making. Each method gives the id of the type that it adds.
 #[derive(Clone)]
 pub(crate) struct Types {
-    types: Vec<u32>,
+    words: Vec<u32>,
     count: u32,
     strings: Vec<u8>,
 }
@@ -180,7 +180,7 @@ pub(crate) struct Types {
 impl Types {
     pub(crate) fn new() -> Types {
         Types {
-            types: Vec::new(),
+            words: Vec::new(),
             count: 0,
             strings: vec![0],
         }
@@ -195,8 +195,8 @@ impl Types {
 
     fn add(&mut self, name: &str, kind: u32, count: usize, size_or_type: u32, rest: &[u32]) -> u32 {
         let name = if name.is_empty() { 0 } else { self.string(name) };
-        self.types.extend([name, kind << 24 | count as u32, size_or_type]);
-        self.types.extend(rest);
+        self.words.extend([name, kind << 24 | count as u32, size_or_type]);
+        self.words.extend(rest);
         self.count += 1;
         self.count
     }
@@ -254,12 +254,12 @@ impl Types {
 
     /// A `.BTF` section.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let length = self.types.len() as u32 * 4;
+        let length = self.words.len() as u32 * 4;
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         for field in [24, 0, length, length, self.strings.len() as u32] {
             bytes.extend(u32::to_le_bytes(field));
         }
-        bytes.extend(self.types.iter().flat_map(|w| w.to_le_bytes()));
+        bytes.extend(self.words.iter().flat_map(|w| w.to_le_bytes()));
         bytes.extend(&self.strings);
         bytes
     }
