@@ -11,9 +11,11 @@ use bpf2sys_bytecode::{
 };
 use libtest_mimic::{Failed, Trial};
 use prevail::elf_loader::read_elf;
+use prevail::ir::unmarshal::unmarshal;
 use prevail::linux::linux_platform::LinuxPlatform;
 use prevail::spec::config::EbpfVerifierOptions;
-use prevail::spec::type_descriptors::{EbpfMapDescriptor, RawProgram};
+use prevail::spec::type_descriptors::{EbpfMapDescriptor, ProgramInfo, RawProgram};
+use prevail::spec::vm_isa::EbpfInst;
 
 use crate::support::{Need, corpus, root, succeed, test, test_with};
 
@@ -22,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         test("reading::fixtures_as_prevail_does", || {
             compare_folder(&root().join("compiler/bytecode/tests/fixtures"))
         }),
+        test("reading::takes_the_encodings_that_prevail_takes", same_encodings),
         test_with(
             "reading::prints_instructions_as_llvm_objdump_does",
             &[Need::Program("llvm-objdump-19")],
@@ -283,6 +286,91 @@ fn compare_lines(ours: &Module, index: FunctionIndex, program: &RawProgram) -> R
         }
     }
     Ok(())
+}
+
+/// Decodes every opcode with telling values of the other fields, by our decoder and by PREVAIL's.
+fn same_encodings() -> Result<(), Failed> {
+    const REGISTERS: [u8; 6] = [0, 1, 2, 10, 11, 15];
+    const OFFSETS: [i16; 7] = [0, 1, 2, 8, 16, 32, -1];
+    const IMMEDIATES: [i32; 18] = [
+        0, 1, 2, 8, 16, 32, 64, 0x40, 0x41, 0x50, 0x51, 0xa0, 0xa1, 0xe0, 0xe1, 0xf0, 0xf1, -1,
+    ];
+    let mut report = String::new();
+    let (mut compared, mut accepted) = (0, 0);
+    for opcode in 0..=u8::MAX {
+        for (dst, src) in REGISTERS.iter().flat_map(|dst| REGISTERS.map(|src| (*dst, src))) {
+            for (offset, imm) in OFFSETS.iter().flat_map(|offset| IMMEDIATES.map(|imm| (*offset, imm))) {
+                let slot = Slot {
+                    opcode,
+                    dst,
+                    src,
+                    offset,
+                    imm,
+                };
+                // Which helpers there are, and where local calls may go, is not a matter of encoding.
+                if opcode == 0x85 && src < 2 {
+                    continue;
+                }
+                let (ours, theirs) = (we_decode(slot), prevail_decodes(slot));
+                compared += 1;
+                accepted += u32::from(ours);
+                if ours != theirs && !differs_with_reason(slot, ours) {
+                    let _ = writeln!(report, "{slot:?}: ours {ours}, PREVAIL {theirs}");
+                }
+            }
+        }
+    }
+    if compared < 500_000 || accepted < 10_000 {
+        return Err(format!("only {accepted} of {compared} encodings are valid").into());
+    }
+    if report.is_empty() { Ok(()) } else { Err(report.into()) }
+}
+
+/// Encodings that only one of the two takes, and why.
+fn differs_with_reason(slot: Slot, ours: bool) -> bool {
+    let is_atomic = matches!(slot.opcode, 0xc3 | 0xdb);
+    let returns_in_src = slot.imm & 1 == 1 && slot.imm != 0xf1;
+    // PREVAIL lets `lddw` and atomics that return the old value write the frame pointer, which is read-only.
+    let writes_r10 = (slot.opcode == 0x18 && slot.dst == 10) || (is_atomic && returns_in_src && slot.src == 10);
+    // RFC 9669 §4.1 has the sign-extending move from 32 bits only for 64-bit destinations.
+    let extends_32_to_32 = slot.opcode == 0xbc && slot.offset == 32;
+    // RFC 9669 §4.3.1 has no offset for calls; Linux names the module of a kernel function with it.
+    let is_call_with_offset = slot.opcode == 0x85 && slot.offset != 0;
+    !ours && (writes_r10 || extends_32_to_32 || is_call_with_offset)
+}
+
+fn exits() -> [Slot; 3] {
+    let exit = Slot {
+        opcode: 0x95,
+        ..Slot::default()
+    };
+    [exit; 3]
+}
+
+/// The slot in the middle of some code, so that short jumps stay inside.
+fn surrounded(slot: Slot) -> Vec<Slot> {
+    let second_half = (slot.opcode == 0x18).then(Slot::default);
+    [slot].into_iter().chain(second_half).chain(exits()).collect()
+}
+
+fn we_decode(slot: Slot) -> bool {
+    decode(&surrounded(slot), &NoReferences).is_ok()
+}
+
+fn prevail_decodes(slot: Slot) -> bool {
+    let code: Vec<EbpfInst> = surrounded(slot)
+        .into_iter()
+        .map(|s| EbpfInst::new(s.opcode, s.dst, s.src, s.offset, s.imm))
+        .collect();
+    let options = EbpfVerifierOptions::default();
+    unmarshal(
+        &code,
+        &mut Vec::new(),
+        &ProgramInfo::default(),
+        &LinuxPlatform::new(),
+        &options,
+    )
+    .is_ok()
 }
 
 fn survives_malformed() -> Result<(), Failed> {

@@ -168,3 +168,99 @@ fn write(sections: &[RawSection], names: impl Iterator<Item = u32>) -> Vec<u8> {
     file.extend(headers);
     file
 }
+
+/// BTF in the making. Each method gives the id of the type that it adds.
+#[derive(Clone)]
+pub(crate) struct Types {
+    words: Vec<u32>,
+    count: u32,
+    strings: Vec<u8>,
+}
+
+impl Types {
+    pub(crate) fn new() -> Types {
+        Types {
+            words: Vec::new(),
+            count: 0,
+            strings: vec![0],
+        }
+    }
+
+    /// The offset of a new string.
+    pub(crate) fn string(&mut self, text: &str) -> u32 {
+        let offset = self.strings.len() as u32;
+        self.strings.extend(text.bytes().chain([0]));
+        offset
+    }
+
+    fn add(&mut self, name: &str, kind: u32, count: usize, size_or_type: u32, rest: &[u32]) -> u32 {
+        let name = if name.is_empty() { 0 } else { self.string(name) };
+        self.words.extend([name, kind << 24 | count as u32, size_or_type]);
+        self.words.extend(rest);
+        self.count += 1;
+        self.count
+    }
+
+    pub(crate) fn int(&mut self, size: u32) -> u32 {
+        self.add("int", 1, 0, size, &[size * 8])
+    }
+
+    pub(crate) fn pointer(&mut self, to: u32) -> u32 {
+        self.add("", 2, 0, to, &[])
+    }
+
+    pub(crate) fn array(&mut self, of: u32, count: u32) -> u32 {
+        self.add("", 3, 0, 0, &[of, 1, count])
+    }
+
+    /// A structure of these members, one pointer after the other.
+    pub(crate) fn structure(&mut self, members: &[(&str, u32)]) -> u32 {
+        let members: Vec<u32> = members
+            .iter()
+            .enumerate()
+            .flat_map(|(i, (name, of))| [self.string(name), *of, i as u32 * 64])
+            .collect();
+        let count = members.len() / 3;
+        self.add("", 4, count, count as u32 * 8, &members)
+    }
+
+    pub(crate) fn typedef(&mut self, of: u32) -> u32 {
+        self.add("name", 8, 0, of, &[])
+    }
+
+    pub(crate) fn constant(&mut self, of: u32) -> u32 {
+        self.add("", 10, 0, of, &[])
+    }
+
+    pub(crate) fn signature(&mut self) -> u32 {
+        self.add("", 13, 0, 0, &[])
+    }
+
+    pub(crate) fn variable(&mut self, name: &str, of: u32) -> u32 {
+        self.add(name, 14, 0, of, &[1])
+    }
+
+    pub(crate) fn data_section(&mut self, name: &str, size: u32, variables: &[u32]) -> u32 {
+        let entries: Vec<u32> = variables.iter().flat_map(|v| [*v, 0, 0]).collect();
+        self.add(name, 15, variables.len(), size, &entries)
+    }
+
+    /// What `__uint` makes of a number.
+    pub(crate) fn uint(&mut self, number: u32) -> u32 {
+        let int = self.int(4);
+        let array = self.array(int, number);
+        self.pointer(array)
+    }
+
+    /// A `.BTF` section.
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let length = self.words.len() as u32 * 4;
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for field in [24, 0, length, length, self.strings.len() as u32] {
+            bytes.extend(u32::to_le_bytes(field));
+        }
+        bytes.extend(self.words.iter().flat_map(|w| w.to_le_bytes()));
+        bytes.extend(&self.strings);
+        bytes
+    }
+}
