@@ -85,7 +85,7 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ("Invalid size", "the size of the memory is not proven to be in range"),
     (
         "Invalid type",
-        "a register does not hold what this instruction needs: it was never written, or holds another kind of value on some path",
+        "a register does not hold what this instruction needs: on some path it was never written, was read from memory never written, or holds another kind of value",
     ),
     (
         "tail call chain depth exceeds",

@@ -9,6 +9,7 @@ use bpf2sys_platform::{AttachPoint, Platform, ProgramType};
 use crate::check::check;
 use crate::engine::{Engine, Proof};
 use crate::error::Rejection;
+use crate::flow::Flow;
 use crate::guard::{self, Deadline, Failure};
 use crate::knowledge::Knowledge;
 use crate::{VerifiedModule, VerifiedProgram, VerifyError};
@@ -50,10 +51,12 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     }
     let sound: Vec<usize> = (0..programs.len()).filter(|i| rejections[*i].is_none()).collect();
 
+    let flow = Flow::new(&module);
     let shared = Arc::new(Shared {
         module,
         platform: platform.clone(),
         engine,
+        flow,
         jobs: sound
             .iter()
             .map(|i| (programs[*i].function, Arc::clone(&programs[*i].program_type)))
@@ -99,8 +102,8 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
         return Err(VerifyError::Rejected(rejections));
     }
     // The threads have ended, so the module is ours alone again.
+    let facts = knowledge.into_facts(&shared.module, &shared.flow);
     let module = Arc::try_unwrap(shared).map_or_else(|shared| shared.module.clone(), |shared| shared.module);
-    let facts = knowledge.into_facts(&module);
     Ok(VerifiedModule::new(module, programs, facts))
 }
 
@@ -109,14 +112,21 @@ struct Shared {
     module: Module,
     platform: Platform,
     engine: Engine,
+    flow: Flow,
     jobs: Vec<(FunctionIndex, Arc<ProgramType>)>,
 }
 
 impl Shared {
     fn analyze(&self, job: usize, deadline: &Deadline) -> Result<Proof, Rejection> {
         let (program, program_type) = &self.jobs[job];
-        self.engine
-            .analyze(&self.module, &self.platform, *program, program_type, deadline)
+        self.engine.analyze(
+            &self.module,
+            &self.platform,
+            *program,
+            program_type,
+            &self.flow,
+            deadline,
+        )
     }
 }
 

@@ -183,7 +183,7 @@ fn return_type(number: u32) -> Return {
 }
 
 /// `ebpf_argument_type_t` by number. A number without a meaning makes the helper unusable.
-fn argument_type(number: u32) -> Argument {
+pub(super) fn argument_type(number: u32) -> Argument {
     match number {
         0 => Argument::DontCare,
         1 => Argument::Anything,
