@@ -7,7 +7,7 @@ use crate::native_object::{
     FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
     Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
-use crate::test_objects::driver;
+use crate::test_objects::{arm64, driver};
 
 /// The same numbers on every run (`SplitMix64`).
 struct Numbers(u64);
@@ -173,7 +173,7 @@ impl Numbers {
 
     /// A good object with one thing changed, which often still fits.
     fn neighbour(&mut self) -> NativeObject {
-        let mut object = driver();
+        let mut object = if self.below(3) == 0 { arm64() } else { driver() };
         let section = self.below(object.sections.len() as u64) as usize;
         let section = &mut object.sections[section];
         match self.below(12) {
