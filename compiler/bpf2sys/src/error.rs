@@ -102,6 +102,6 @@ impl Error {
 
     /// What to print: one diagnostic per problem.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        vec![Diagnostic::new("BPF0000", self.to_string())]
+        crate::diagnose::diagnose(&self.0)
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cli;
+mod diagnose;
 mod diagnostic;
 mod error;
 mod files;

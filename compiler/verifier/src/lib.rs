@@ -6,8 +6,18 @@
 //! Safe because: PREVAIL is the judge, with the options that eBPF for Windows uses, and only this crate makes a
 //! `VerifiedModule`. No type of the verifier library appears here, so another engine can take its place.
 
+mod check;
+mod engine;
+mod error;
+mod explain;
 mod facts;
+mod frame;
+mod guard;
+mod knowledge;
 mod verified;
+mod verify;
 
+pub use error::{Rejection, RejectionPlace, RejectionReason, VerifyError};
 pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
 pub use verified::{VerifiedModule, VerifiedProgram};
+pub use verify::{Options, verify};

@@ -1,0 +1,164 @@
+//! Reads a whole object file.
+
+use std::collections::BTreeSet;
+
+use object::elf;
+use sha2::{Digest, Sha256};
+
+use crate::btf::{self, Btf};
+use crate::decode::decode;
+use crate::elf::{Elf, Home, SectionIndex};
+use crate::error::{Place, Problem, ReadError};
+use crate::functions::{CodeSection, Extent, FunctionTable};
+use crate::lines;
+use crate::maps::{self, MapTable};
+use crate::relocate::{FunctionReferences, Resolved};
+use crate::{Callee, Function, FunctionKind, Instruction, Module, Slot};
+
+/// Most slots that an object may have.
+pub const MAX_SLOTS: usize = 1_000_000;
+
+/// Reads an object file.
+///
+/// `name` is the file's name; the module is called what is left of it without folders and without everything from the
+/// first `.` on.
+///
+/// Functions of `.text` are subprograms where another section has instructions too (native module contract §7).
+/// Elsewhere a function is a subprogram when another one calls it and it is either `static` or in `.text`; all others are
+/// programs.
+///
+/// # Errors
+/// The first thing that is wrong with the object, with its place.
+pub fn read(bytes: &[u8], name: &str) -> Result<Module, ReadError> {
+    let name = module_name(name)?;
+    let elf = Elf::parse(bytes)?;
+    let code = FunctionTable::read(&elf)?;
+    let btf = elf.section_by_name(".BTF")?.map(|s| Btf::parse(s.data)).transpose()?;
+    let mut maps = MapTable::read(&elf, btf.as_ref(), &name, &referenced_sections(&elf, &code)?)?;
+    let mut functions = Vec::new();
+    for section in &code.sections {
+        let resolved = Resolved::read(&elf, &code, &maps, section)?;
+        for extent in &section.functions {
+            functions.push(function(section, extent, &resolved)?);
+        }
+    }
+    set_kinds(&code, &mut functions);
+    check_programs(&functions)?;
+    maps::resolve_initial_values(&mut maps, &elf, &code, &functions)?;
+    let lines = match (btf, elf.section_by_name(".BTF.ext")?) {
+        (Some(btf), Some(section)) => {
+            let records = btf::line_records(section.data, &btf)?;
+            lines::assign(records, &btf, &code.sections, &mut functions)?
+        }
+        (None, Some(section)) => return Err(section.place().error(Problem::Malformed("there is no .BTF"))),
+        (_, None) => Vec::new(),
+    };
+    Ok(Module {
+        name,
+        sha256: Sha256::digest(bytes).into(),
+        functions,
+        maps: maps.maps,
+        globals: maps.globals,
+        lines,
+    })
+}
+
+/// The object's base name (native module contract §7).
+fn module_name(file: &str) -> Result<String, ReadError> {
+    let base = file.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = base.split('.').next().unwrap_or_default();
+    if name.is_empty() || name.contains('\0') {
+        return Err(Place::file().error(Problem::Name("the file's name gives no name for the module")));
+    }
+    Ok(name.to_owned())
+}
+
+/// The sections that relocations of code refer to.
+fn referenced_sections(elf: &Elf<'_>, code: &FunctionTable<'_>) -> Result<BTreeSet<SectionIndex>, ReadError> {
+    let mut referenced = BTreeSet::new();
+    for section in &code.sections {
+        for relocation in elf.relocations(&section.section)? {
+            if let (Home::Section(home), false) = (relocation.symbol.home, relocation.kind == elf::R_BPF_NONE.0) {
+                referenced.insert(home);
+            }
+        }
+    }
+    Ok(referenced)
+}
+
+fn function(code: &CodeSection<'_>, extent: &Extent, resolved: &Resolved) -> Result<Function, ReadError> {
+    let slots = code
+        .slots
+        .get(extent.start as usize..extent.end as usize)
+        .unwrap_or_default();
+    let references = FunctionReferences {
+        code,
+        resolved,
+        start: extent.start,
+    };
+    let place = |slot: u32| {
+        let offset = u64::from(extent.start + slot) * Slot::SIZE as u64;
+        code.section.place().at(offset).of_symbol(&extent.name)
+    };
+    let instructions = decode(slots, &references).map_err(|e| {
+        place(e.slot).error(Problem::Instruction {
+            bytes: e.bytes,
+            reason: e.reason,
+        })
+    })?;
+    for insn in &instructions {
+        if let Instruction::Call(Callee::Btf(_)) = insn.op {
+            return Err(place(insn.slot).error(Problem::Unsupported(
+                "calls of functions by BTF id (kfunc) are not done yet",
+            )));
+        }
+    }
+    Ok(Function {
+        name: extent.name.clone(),
+        section: code.section.name.to_owned(),
+        section_offset: u64::from(extent.start) * Slot::SIZE as u64,
+        kind: FunctionKind::Program,
+        instructions,
+    })
+}
+
+/// Tells programs and subprograms apart; see [`read`].
+fn set_kinds(code: &FunctionTable<'_>, functions: &mut [Function]) {
+    let mut called = vec![false; functions.len()];
+    for (caller, function) in functions.iter().enumerate() {
+        for insn in &function.instructions {
+            if let Instruction::Call(Callee::Local(callee)) = insn.op
+                && callee.index() != caller
+                && let Some(called) = called.get_mut(callee.index())
+            {
+                *called = true;
+            }
+        }
+    }
+    let only_text = code.sections.iter().all(|s| s.section.name == ".text");
+    for section in &code.sections {
+        let is_text = section.section.name == ".text";
+        for (position, extent) in section.functions.iter().enumerate() {
+            let index = section.first as usize + position;
+            let is_called = called.get(index).copied().unwrap_or(false);
+            let is_subprogram = (is_text && !only_text) || (is_called && (is_text || extent.is_static));
+            if let (Some(function), true) = (functions.get_mut(index), is_subprogram) {
+                function.kind = FunctionKind::Subprogram;
+            }
+        }
+    }
+}
+
+fn check_programs(functions: &[Function]) -> Result<(), ReadError> {
+    let mut names = BTreeSet::new();
+    for program in functions.iter().filter(|f| f.kind == FunctionKind::Program) {
+        if !names.insert(program.name.as_str()) {
+            let place = Place::section(&program.section).at(program.section_offset);
+            return Err(place.of_symbol(&program.name).error(Problem::Duplicate("programs")));
+        }
+    }
+    if names.is_empty() {
+        return Err(Place::file().error(Problem::NoPrograms));
+    }
+    Ok(())
+}
