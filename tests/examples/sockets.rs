@@ -238,7 +238,7 @@ fn redirect_configuration() -> Result<(), Failed> {
         let run = |config: &[u8]| {
             Run::new("connect_redirect", program)
                 .context(connect(TCP, server, 443).bytes())
-                .set("connect.data", &[0; 4], config)
+                .set("connect.bss", &[0; 4], config)
         };
         let to_proxy = rule(REDIRECT_RULE, &proxy, 8080);
         let report = run(&config(SIMULATED_PROCESS, 1)).set(rules, &endpoint(server, 443), &to_proxy).report()?;
