@@ -22,21 +22,17 @@ static volatile struct {
     .drop_malformed = 1,
 };
 
-// What to do about a port.
-struct port_rule {
-    uint32_t directions;  // MATCH_*; 0 turns the rule off
-    uint32_t reserved;
-    uint64_t dropped;     // datagrams this rule has dropped, or would have
+// Where a port must stand in a datagram for it to be dropped; added up.
+enum match {
+    MATCH_DESTINATION = 1,
+    MATCH_SOURCE = 2,
 };
 
-#define MATCH_DESTINATION 1
-#define MATCH_SOURCE 2
-
-// Port in network byte order, as in the packet.
+// Port in network byte order, as in the packet, to a sum of enum match.
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __type(key, uint16_t);
-    __type(value, struct port_rule);
+    __type(value, uint8_t);
     __uint(max_entries, 1024);
 } blocked_ports SEC(".maps");
 
@@ -68,12 +64,11 @@ count(uint32_t index)
     }
 }
 
-// The rule for `port`, if it asks to drop datagrams in `direction`.
-BPF_INLINE struct port_rule *
-rule_for(uint16_t port, uint32_t direction)
+BPF_INLINE int
+is_blocked(uint16_t port, enum match where)
 {
-    struct port_rule *rule = bpf_map_lookup_elem(&blocked_ports, &port);
-    return rule && rule->directions & direction ? rule : NULL;
+    const uint8_t *matches = bpf_map_lookup_elem(&blocked_ports, &port);
+    return matches && *matches & where;
 }
 
 BPF_INLINE enum counter
@@ -87,17 +82,13 @@ classify_udp(const uint8_t *cursor, const uint8_t *end)
     if (length != 0 && length < sizeof(*udp)) {
         return COUNT_MALFORMED;
     }
-    enum counter found = COUNT_DROPPED_DESTINATION;
-    struct port_rule *rule = rule_for(udp->destination, MATCH_DESTINATION);
-    if (!rule) {
-        found = COUNT_DROPPED_SOURCE;
-        rule = rule_for(udp->source, MATCH_SOURCE);
+    if (is_blocked(udp->destination, MATCH_DESTINATION)) {
+        return COUNT_DROPPED_DESTINATION;
     }
-    if (!rule) {
-        return COUNT_PASSED;
+    if (is_blocked(udp->source, MATCH_SOURCE)) {
+        return COUNT_DROPPED_SOURCE;
     }
-    __sync_fetch_and_add(&rule->dropped, 1);
-    return found;
+    return COUNT_PASSED;
 }
 
 BPF_INLINE enum counter
