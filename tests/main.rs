@@ -15,7 +15,13 @@ fn main() {
     // The simulator runs an image's code in a child process, which is this executable again.
     bpf2sys_simulator::child_main_if_requested();
     let arguments = libtest_mimic::Arguments::from_args();
-    let modules =
-        [examples::trials(), packets::trials(), pe_image::trials(), reading::trials(), rejected::trials(), unwind::trials()];
+    let modules = [
+        examples::trials(),
+        packets::trials(),
+        pe_image::trials(),
+        reading::trials(),
+        rejected::trials(),
+        unwind::trials(),
+    ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
 }
