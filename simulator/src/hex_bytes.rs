@@ -1,5 +1,7 @@
 //! Bytes that are shown and passed as hexadecimal text.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes, serialized as lower-case hexadecimal digits.
@@ -27,9 +29,15 @@ impl From<Vec<u8>> for HexBytes {
     }
 }
 
+impl fmt::Display for HexBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::usermode::hex(&self.0))
+    }
+}
+
 impl Serialize for HexBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&crate::usermode::hex(&self.0))
+        serializer.collect_str(self)
     }
 }
 
