@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bpf2sys_platform::Platform;
 
 use super::cpu::{Cpu, DIRECTION_FLAG, Event, MXCSR, Registers};
+use super::driver::Driver;
 use super::mapping::MappedImage;
 use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
@@ -65,7 +66,9 @@ pub struct Kernel {
     pub stack: Stack,
     /// What runs, outermost first.
     pub activities: Vec<Activity>,
-    /// Registry, NMR and driver object.
+    /// The driver, once it has started.
+    pub driver: Driver,
+    /// Registration and binding.
     pub nmr: Nmr,
     /// Providers.
     pub platform: Platform,

@@ -1,7 +1,10 @@
 //! Tests over a real image: `testdata/module.c`, compiled by clang and linked by lld.
 
 mod broken;
+mod call;
 mod helpers;
+mod maps;
+mod patch;
 mod programs;
 
 use crate::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatorError};
