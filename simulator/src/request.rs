@@ -40,7 +40,7 @@ pub struct Input {
     pub context: HexBytes,
     /// Map contents to set before it, once, as user mode would.
     pub presets: Vec<MapPreset>,
-    /// How often to run it; 0 means once. Context and packet are the same each time.
+    /// How often to run it, up to a million times; 0 means once. Context and packet are the same each time.
     pub repeat: u32,
 }
 
