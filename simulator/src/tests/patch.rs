@@ -3,6 +3,9 @@
 use super::IMAGE;
 use crate::image::{DirectoryKind, Image, Section, read_u32, read_u64};
 
+/// One thing to break.
+pub type Break = fn(&mut Patched);
+
 /// An image that is being broken.
 pub struct Patched {
     /// The file so far.
