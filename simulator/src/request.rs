@@ -234,6 +234,8 @@ pub struct MapContents {
     /// Entries by ascending key (arrays by index). Arrays of more than 256 entries leave out those that are zero. Queues
     /// and stacks in the order in which they would be taken out; their keys are empty.
     pub entries: Vec<MapEntryContents>,
+    /// Further entries of an array that are not zero: at most 65,536 are listed.
+    pub omitted: u64,
     /// Records of ring buffers and perf event arrays, oldest first.
     pub records: Vec<RingRecord>,
 }

@@ -29,6 +29,8 @@ pub struct Nmr {
     /// Whether the client took it.
     pub attached: bool,
     offering: Offer,
+    /// The client handle whose deregistration is pending.
+    deregistering: u64,
     /// Whether the end of the deregistration was awaited.
     pub waited: bool,
     /// What the module showed at its first attach.
@@ -275,7 +277,7 @@ impl Kernel {
         }
         // The provider holds the module until its last reference is gone: always pending. The handle stays valid
         // until that is awaited.
-        self.nmr.binding = handle;
+        self.nmr.deregistering = handle;
         self.nmr.client = None;
         Ok(status::PENDING)
     }
@@ -287,7 +289,7 @@ impl Kernel {
                 "NmrWaitForClientDeregisterComplete without a pending one",
             ));
         }
-        if handle != self.nmr.binding {
+        if handle != self.nmr.deregistering {
             let place = self.memory.place(handle);
             return Err(self.broken(
                 Rule::DriverUnload,

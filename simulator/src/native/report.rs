@@ -2,11 +2,16 @@
 
 use super::kernel::Kernel;
 use super::maps::{Map, Storage, kind};
+use crate::address_space::AddressSpace;
 use crate::hex_bytes::HexBytes;
 use crate::request::{HelperCalls, InvocationResult, MapContents, MapEntryContents, Pin, RingRecord, RunReport};
 
 /// Arrays of at most this many entries are reported in full.
 const FULL_ARRAY: u32 = 256;
+/// Most entries of an array that are reported.
+const MAX_ENTRIES: usize = 65_536;
+/// Bytes of an array that are looked at together.
+const BLOCK: u64 = 1 << 16;
 
 impl Kernel {
     pub(super) fn report(&mut self, results: Vec<InvocationResult>) -> RunReport {
@@ -51,24 +56,50 @@ impl Kernel {
         }
     }
 
+    /// Entries of an array, and how many that are not zero were left out. Blocks of zeros are skipped at once: large
+    /// arrays are mostly untouched.
+    fn array_entries(&self, map: &Map, base: u64, stride: u64, entries: &mut Vec<MapEntryContents>) -> u64 {
+        let count = map.definition.max_entries.get();
+        let per_block = (BLOCK / stride).max(1) as u32;
+        let zeros = vec![0; (u64::from(per_block) * stride) as usize];
+        let mut omitted = 0;
+        for first in (0..count).step_by(per_block as usize) {
+            let last = first.saturating_add(per_block).min(count);
+            let length = (u64::from(last - first) * stride) as usize;
+            let block = self
+                .memory
+                .read(base + stride * u64::from(first), length)
+                .unwrap_or_default();
+            if count > FULL_ARRAY && block == zeros[..block.len()] {
+                continue;
+            }
+            for i in first..last {
+                let values = self.maps.values_at(&self.memory, map, base + stride * u64::from(i));
+                let zero = values.iter().all(|v| v.iter().all(|&b| b == 0));
+                if zero && count > FULL_ARRAY {
+                    continue;
+                }
+                if entries.len() >= MAX_ENTRIES {
+                    omitted += 1;
+                    continue;
+                }
+                entries.push(MapEntryContents {
+                    key: HexBytes(i.to_le_bytes().to_vec()),
+                    values: values.into_iter().map(HexBytes).collect(),
+                    object: None,
+                });
+            }
+        }
+        omitted
+    }
+
     fn map_contents(&self, map: &Map) -> MapContents {
         let hex = |list: Vec<Vec<u8>>| list.into_iter().map(HexBytes).collect::<Vec<_>>();
         let mut entries = Vec::new();
         let mut records = Vec::new();
+        let mut omitted = 0;
         match &map.storage {
-            Storage::Array { base, stride } => {
-                for i in 0..map.definition.max_entries.get() {
-                    let values = self.maps.values_at(&self.memory, map, base + stride * u64::from(i));
-                    let zero = values.iter().all(|v| v.iter().all(|&b| b == 0));
-                    if !zero || map.definition.max_entries.get() <= FULL_ARRAY {
-                        entries.push(MapEntryContents {
-                            key: HexBytes(i.to_le_bytes().to_vec()),
-                            values: hex(values),
-                            object: None,
-                        });
-                    }
-                }
-            }
+            Storage::Array { base, stride } => omitted = self.array_entries(map, *base, *stride, &mut entries),
             Storage::Hash(list) => {
                 for (key, entry) in list {
                     let values = hex(self.maps.values_at(&self.memory, map, entry.value));
@@ -136,6 +167,7 @@ impl Kernel {
             value_size,
             max_entries,
             entries,
+            omitted,
             records,
         }
     }

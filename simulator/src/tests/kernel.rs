@@ -301,3 +301,41 @@ fn images_that_the_loader_refuses_are_not_run() {
     });
     assert!(matches!(outcome, Err(SimulatorError::Loader(list)) if list[0].rule == Rule::Checksum));
 }
+
+#[test]
+fn large_arrays_are_reported_by_what_is_in_them() {
+    let mut patched = Patched::new();
+    let entries = patched.map(1, 52);
+    patched.put(entries, &20_000_000u32.to_le_bytes());
+    let key = 19_999_999u32.to_le_bytes();
+    let request = RunRequest {
+        image: patched.finish(),
+        presets: vec![preset("array", &key, &[7; 8]), preset("array", &[3, 0, 0, 0], &[6; 8])],
+        ..RunRequest::default()
+    };
+    let report = run(&request).unwrap();
+    let array = report.maps.iter().find(|m| m.name == "array").unwrap();
+    let found: Vec<_> = array
+        .entries
+        .iter()
+        .map(|e| (e.key.0.as_slice(), e.values[0].0[0]))
+        .collect();
+    assert_eq!(found, [([3, 0, 0, 0].as_slice(), 6), (key.as_slice(), 7)]);
+    assert_eq!(array.omitted, 0);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_and_not_a_crash() {
+    // 2^32 - 1 entries of 8 bytes are more than the simulator gives, and less than the runtime would.
+    let mut patched = Patched::new();
+    let entries = patched.map(1, 52);
+    patched.put(entries, &u32::MAX.to_le_bytes());
+    let outcome = run(&RunRequest {
+        image: patched.finish(),
+        ..RunRequest::default()
+    });
+    assert!(
+        matches!(&outcome, Err(SimulatorError::Kernel { violation, .. }) if violation.rule == Rule::MapDefinition),
+        "{outcome:?}"
+    );
+}
