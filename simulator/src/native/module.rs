@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpf2sys_platform::{Helper, ProgramType};
 
 use super::kernel::Kernel;
-use super::maps::{Maps, kind};
+use super::maps::{Maps, NotCreated, kind};
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::kernel_tables::Tables;
@@ -88,7 +88,10 @@ impl Kernel {
             let map = self
                 .maps
                 .create(&mut self.memory, &names[index], definitions[index], shape)
-                .map_err(|v| self.refuse(v))?;
+                .map_err(|e| match e {
+                    NotCreated::Refused(violation) => self.refuse(violation),
+                    NotCreated::NoMemory => SimulatorError::NotSimulated(format!("map {} of this size", names[index])),
+                })?;
             if let Some(pin) = &map.pin
                 && !pins.insert(pin.clone())
             {

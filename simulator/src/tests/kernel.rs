@@ -335,7 +335,7 @@ fn what_does_not_fit_is_an_error_and_not_a_crash() {
         ..RunRequest::default()
     });
     assert!(
-        matches!(&outcome, Err(SimulatorError::Kernel { violation, .. }) if violation.rule == Rule::MapDefinition),
+        matches!(&outcome, Err(SimulatorError::NotSimulated(what)) if what == "map array of this size"),
         "{outcome:?}"
     );
 }

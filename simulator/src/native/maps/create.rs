@@ -7,6 +7,20 @@ use crate::native::memory::{Memory, OutOfMemory, Use};
 use crate::rule::{Rule, Violation};
 use crate::tables::MapDefinition;
 
+/// Why there is no map.
+pub enum NotCreated {
+    /// The runtime would refuse it.
+    Refused(Violation),
+    /// The simulator has no room for it.
+    NoMemory,
+}
+
+impl NotCreated {
+    fn pinning(detail: String) -> NotCreated {
+        NotCreated::Refused(Violation::new(Rule::MapPinning, detail))
+    }
+}
+
 impl Maps {
     /// Checks of all definitions before the first is created, and the order in which templates allow creation.
     pub fn creation_order(
@@ -45,64 +59,64 @@ impl Maps {
         name: &str,
         definition: MapDefinition,
         template: Option<[u32; 4]>,
-    ) -> Result<Map, Violation> {
+    ) -> Result<Map, NotCreated> {
         let [map_type, key_size, value_size, max_entries] = shape(&definition);
-        let bad = |detail: String| Violation::new(Rule::MapDefinition, format!("map {name}: {detail}"));
+        let refused =
+            |detail: String| NotCreated::Refused(Violation::new(Rule::MapDefinition, format!("map {name}: {detail}")));
         let pin = match definition.pinning.get() {
             0 => None,
-            1 => Some(pin_path(name).ok_or_else(|| {
-                Violation::new(
-                    Rule::MapPinning,
-                    format!("map {name}: the name does not make a pin path"),
-                )
-            })?),
+            1 => Some(
+                pin_path(name)
+                    .ok_or_else(|| NotCreated::pinning(format!("map {name}: the name does not make a pin path")))?,
+            ),
             other => {
-                return Err(Violation::new(
-                    Rule::MapPinning,
-                    format!("map {name}: pinning is {other}"),
-                ));
+                return Err(NotCreated::pinning(format!("map {name}: pinning is {other}")));
             }
         };
         if map_type == 0 || map_type >= kind::COUNT {
-            return Err(bad(format!("the runtime knows no map type {map_type}")));
+            return Err(refused(format!("the runtime knows no map type {map_type}")));
         }
         if map_type > kind::PERF_EVENT_ARRAY {
-            return Err(bad(format!("no provider of map type {map_type} is attached")));
+            return Err(refused(format!("no provider of map type {map_type} is attached")));
         }
         if max_entries == 0 {
-            return Err(bad("max_entries is 0".into()));
+            return Err(refused("max_entries is 0".into()));
         }
         let rings = matches!(map_type, kind::RINGBUF | kind::PERF_EVENT_ARRAY);
         let keyless = matches!(map_type, kind::QUEUE | kind::STACK | kind::RINGBUF);
         if keyless && key_size != 0 {
-            return Err(bad(format!("key size is {key_size}, this type has no keys")));
+            return Err(refused(format!("key size is {key_size}, this type has no keys")));
         }
         if key_size == 0 && !keyless && map_type != kind::PERF_EVENT_ARRAY {
-            return Err(bad("key size is 0".into()));
+            return Err(refused("key size is 0".into()));
         }
         if value_size == 0 && !rings {
-            return Err(bad("value size is 0".into()));
+            return Err(refused("value size is 0".into()));
         }
         let objects = matches!(map_type, kind::PROG_ARRAY | kind::HASH_OF_MAPS | kind::ARRAY_OF_MAPS);
         if objects && value_size != 4 {
-            return Err(bad(format!("value size is {value_size}, objects need 4")));
+            return Err(refused(format!("value size is {value_size}, objects need 4")));
         }
         if map_type == kind::LPM_TRIE && key_size < 4 {
-            return Err(bad(format!("key size is {key_size}, a prefix length alone takes 4")));
+            return Err(refused(format!(
+                "key size is {key_size}, a prefix length alone takes 4"
+            )));
         }
         if rings && !(max_entries.is_power_of_two() && max_entries.is_multiple_of(4096)) {
-            return Err(bad(format!("{max_entries} bytes are no power of two of whole pages")));
+            return Err(refused(format!(
+                "{max_entries} bytes are no power of two of whole pages"
+            )));
         }
         let arrays = matches!(
             map_type,
             kind::ARRAY | kind::PERCPU_ARRAY | kind::PROG_ARRAY | kind::ARRAY_OF_MAPS
         );
         if arrays && key_size < 4 {
-            return Err(bad(format!(
+            return Err(refused(format!(
                 "key size is {key_size}; the runtime reads 4 bytes of each key"
             )));
         }
-        let full = |_: OutOfMemory| bad("there is no memory for it".into());
+        let full = |_: OutOfMemory| NotCreated::NoMemory;
         let storage = match map_type {
             kind::ARRAY | kind::PERCPU_ARRAY => {
                 let stride = if map_type == kind::ARRAY {
@@ -113,7 +127,7 @@ impl Maps {
                 let bytes = stride
                     .checked_mul(max_entries.into())
                     .filter(|&b| b <= 1 << 37)
-                    .ok_or_else(|| bad("it is larger than 128 GiB".into()))?;
+                    .ok_or_else(|| refused("it is larger than 128 GiB".into()))?;
                 let base = memory
                     .allocate(bytes as usize, 8, &format!("the values of map {name}"), Use::ReadWrite)
                     .map_err(full)?;

@@ -8,6 +8,8 @@ mod operations;
 mod prefix;
 mod sequences;
 
+pub use create::NotCreated;
+
 use super::memory::Memory;
 use crate::address_space::AddressSpace;
 use crate::tables::MapDefinition;
