@@ -24,6 +24,9 @@ pub fn trials() -> Vec<Trial> {
         test("reading::fixtures_as_prevail_does", || {
             compare_folder(&root().join("compiler/bytecode/tests/fixtures"))
         }),
+        test("reading::examples_as_prevail_does", || {
+            compare_folder(&root().join("examples"))
+        }),
         test("reading::takes_the_encodings_that_prevail_takes", same_encodings),
         test_with(
             "reading::prints_instructions_as_llvm_objdump_does",
@@ -87,11 +90,20 @@ const REFUSED: [(&str, &str, &str); 6] = [
 /// keep functions apart.
 const TAKEN_TOGETHER: [(&str, &str); 1] = [("apart.o", "caller")];
 
+/// The objects in a folder and those below it.
 fn objects(folder: &Path) -> Result<Vec<PathBuf>, Failed> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
-    files.retain(|f| f.extension().is_some_and(|e| e == "o"));
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "o") {
+                files.push(path);
+            }
+        }
+    }
     files.sort();
     if files.is_empty() {
         return Err(format!("{} holds no object", folder.display()).into());
