@@ -398,6 +398,7 @@ impl<'a> Loader<'a> {
             format!("has {} entries, and calls pass at most 5", from.len())
         })?;
         let mut before = ArgumentClass::Single;
+        let mut has_map = false;
         for (slot, argument) in arguments.iter_mut().zip(from) {
             let known = self
                 .arguments
@@ -417,6 +418,12 @@ impl<'a> Loader<'a> {
             })?;
             place.check(known.class != ArgumentClass::Unsupported, "args", || {
                 format!("`{}` makes the helper unusable", argument.name)
+            })?;
+            let kind = known.verifier_kind.as_deref().unwrap_or_default();
+            has_map |= kind == "MAP_FD";
+            let memory_of_map = matches!(kind, "PTR_TO_MAP_KEY" | "PTR_TO_MAP_VALUE");
+            place.check(has_map || !memory_of_map, "args", || {
+                format!("`{}` has no map before it", argument.name)
             })?;
             place.check(
                 before != ArgumentClass::Stop || known.class == ArgumentClass::Stop,

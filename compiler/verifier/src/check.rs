@@ -13,16 +13,16 @@ use crate::error::{Rejection, RejectionPlace, RejectionReason};
 const MAX_INLINED_SLOTS: u64 = 250_000;
 
 /// The place of an instruction, for a rejection.
-pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) -> Option<RejectionPlace> {
+pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) -> Option<Box<RejectionPlace>> {
     let function = module.functions.get(function.index())?;
     let insn = function.instructions.get(index.index())?;
-    Some(RejectionPlace {
+    Some(Box::new(RejectionPlace {
         function: function.name.clone(),
         instruction: index,
         slot: insn.slot,
         text: insn.op.to_string(),
         line: module.line(insn).cloned(),
-    })
+    }))
 }
 
 /// Refuses a program that the proof cannot start on. Afterwards calls nest at most as deep as the platform allows and

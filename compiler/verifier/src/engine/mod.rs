@@ -323,7 +323,7 @@ impl FactReader<'_> {
             }
             let map = self.one_map(&insn.op, &states.pre, &registers);
             let facts = registers.facts;
-            knowledge.visit(function, index, Visit { registers: facts, map });
+            knowledge.visit(function, index, &Visit { registers: facts, map });
             if instructions
                 .get(index.index() + 1)
                 .is_some_and(|next| is_extension(&insn.op, &next.op))
