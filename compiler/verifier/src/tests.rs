@@ -143,6 +143,9 @@ fn the_one_map_of_a_call_is_known_and_no_other() {
         ("inner_map", 11, None),
         ("inner_map", 16, Some("template")),
         ("tail", 3, Some("next")),
+        // A subprogram whose callers pass one map, and another.
+        ("looks_in", 4, None),
+        ("always_looks_in", 4, Some("counters")),
         ("divide", 0, None),
     ];
     for (function, slot, expected) in cases {
@@ -249,6 +252,7 @@ fn facts_next_to_the_engines_own_model_are_kept() {
         ("compares_with_null", range(1, 1)),
         ("measures_packet", range(0, 65534)),
         ("lets_fill", range(7, 7)),
+        ("counts_elsewhere", range(3, 3)),
     ];
     for (name, expected) in cases {
         let (index, _) = find(facts.module(), name);
