@@ -308,6 +308,7 @@ impl FactReader<'_> {
                 state: &states.pre,
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
+                privileged: self.program_type.is_privileged,
                 data_meta: self.program_type.context.data_meta,
             };
             let kind = module.function(function).kind;
