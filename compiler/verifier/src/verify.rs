@@ -27,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            time_limit: Duration::from_secs(60),
+            time_limit: Duration::from_mins(1),
             program_type: None,
         }
     }
@@ -65,7 +65,7 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     let deadline = Arc::new(Deadline::new(options.time_limit));
     let results = {
         let (shared, deadline) = (Arc::clone(&shared), Arc::clone(&deadline));
-        guard::run(sound.len(), Arc::clone(&deadline), move |i| {
+        guard::run(sound.len(), &Arc::clone(&deadline), move |i| {
             shared.analyze(i, &deadline)
         })
     };

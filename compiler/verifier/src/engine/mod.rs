@@ -140,18 +140,13 @@ impl Engine {
                 platform,
                 program_type,
                 several: code.functions().count() > 1,
-                largest_map_memory: largest_map_memory(module),
+                module,
             },
             names,
             deadline,
         };
         Ok(reader.read(&result))
     }
-}
-
-fn largest_map_memory(module: &Module) -> u32 {
-    let definitions = module.maps.iter().map(|m| &m.definition);
-    definitions.map(|d| d.key_size.max(d.value_size)).max().unwrap_or(0)
 }
 
 fn options(platform: &Platform) -> EbpfVerifierOptions {
@@ -313,17 +308,18 @@ impl FactReader<'_> {
                 state: &states.pre,
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
+                privileged: self.program_type.is_privileged,
                 data_meta: self.program_type.context.data_meta,
             };
             let kind = module.function(function).kind;
+            let map = self.one_map(&insn.op, &states.pre, &registers);
             if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
-                || !self.frames.agree(&insn.op, kind, &point, &mut self.names)
+                || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
             {
                 return None;
             }
-            let map = self.one_map(&insn.op, &states.pre, &registers);
             let facts = registers.facts;
-            knowledge.visit(function, index, Visit { registers: facts, map });
+            knowledge.visit(function, index, &Visit { registers: facts, map });
             if instructions
                 .get(index.index() + 1)
                 .is_some_and(|next| is_extension(&insn.op, &next.op))

@@ -3,10 +3,10 @@
 //! The engine takes an address for a number from 1 to 2^31, and a pointer for a region and an offset. Its verdict does
 //! not depend on that in the programs it accepts, but a fact could. The facts of an analysis are used only if no
 //! reachable instruction is one of these:
-//! * a comparison of pointers as numbers. Left over are: a 64-bit comparison of a pointer with the constant 0 (the engine
-//!   allows only unsigned ones, of a pointer within its region); and a 64-bit comparison of two context or two packet
-//!   pointers, which lie in one region, by their offsets. Two maps from one map of maps look equal to the engine; two
-//!   stack pointers may belong to two frames.
+//! * a comparison of pointers as numbers. Left over are: a 64-bit test of a pointer for null (the engine demands that the
+//!   pointer lies within its region, except in privileged program types); and a 64-bit comparison of two context or two
+//!   packet pointers, which lie in one region, by their offsets. Two maps from one map of maps look equal to the engine;
+//!   two stack pointers may belong to two frames.
 //! * a subtraction of two pointers, unless both are context or packet pointers.
 //! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data,
 //!   and XDP for Windows passes a null pointer.
@@ -32,6 +32,8 @@ pub(super) struct Point<'a> {
     pub registers: &'a [RegisterFact; Reg::COUNT],
     /// Where their values come from.
     pub sources: &'a Sources,
+    /// Whether the program type is privileged: the engine then checks pointers less.
+    pub privileged: bool,
     /// Offset of the pointer to metadata in the context; -1 when there is none.
     pub data_meta: i32,
 }
@@ -52,7 +54,11 @@ pub(super) fn is_modelled(
             src,
             ..
         } => match src {
-            Operand::Imm(imm) => kind(dst) == RegisterKind::Number || (imm == 0 && size == WordSize::W64),
+            Operand::Imm(imm) => {
+                let null_check =
+                    imm == 0 && size == WordSize::W64 && matches!(condition, Condition::Eq | Condition::Ne);
+                kind(dst) == RegisterKind::Number || (null_check && !point.privileged)
+            }
             Operand::Reg(src) => match (kind(dst), kind(src)) {
                 (RegisterKind::Number, RegisterKind::Number) => true,
                 (a, b) => one_region(a, b) && size == WordSize::W64 && condition != Condition::Set,
