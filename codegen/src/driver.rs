@@ -126,7 +126,9 @@ fn compile_text(text: &str, isa: &dyn TargetIsa, scratch: &mut Context) -> Resul
         .into_iter()
         .map(|function| {
             let UserFuncName::Testcase(name) = &function.name else {
-                return Err(LowerError::Internal("driver.clif: a function without a name".to_owned()));
+                return Err(LowerError::Internal(
+                    "driver.clif: a function without a name".to_owned(),
+                ));
             };
             let name = String::from_utf8_lossy(name.raw()).into_owned();
             let code = compile(function, isa, scratch)

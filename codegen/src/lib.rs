@@ -27,7 +27,7 @@ mod metadata;
 mod object;
 mod options;
 mod runtime_context;
-#[cfg(any())]
+#[cfg(test)]
 mod testing;
 mod unwind_x64;
 
@@ -72,7 +72,10 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
-    let max_frames = platform.limits.max_call_frames.min(MAX_STACK_BYTES / STACK_BYTES as u32);
+    let max_frames = platform
+        .limits
+        .max_call_frames
+        .min(MAX_STACK_BYTES / STACK_BYTES as u32);
     let calls = CallGraph::of(verified, max_frames)?;
     let unit = Unit {
         verified,
@@ -105,7 +108,10 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let variables = object.section(".data", SectionKind::Data);
     let hash = object.section("hash", SectionKind::ReadOnlyData);
 
-    let driver_sections = CodeSections { section: text, constants };
+    let driver_sections = CodeSections {
+        section: text,
+        constants,
+    };
     driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()

@@ -11,13 +11,7 @@ use super::function::{Lowering, word_type};
 use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {
-    pub(super) fn alu(
-        &mut self,
-        size: WordSize,
-        op: AluOp,
-        dst: Reg,
-        src: Operand,
-    ) -> Result<(), InstructionProblem> {
+    pub(super) fn alu(&mut self, size: WordSize, op: AluOp, dst: Reg, src: Operand) -> Result<(), InstructionProblem> {
         let b = self.operand(size, src);
         if op == AluOp::Mov {
             return self.write_word(dst, b);

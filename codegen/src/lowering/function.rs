@@ -244,17 +244,40 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 let value = self.imm64(value).ok_or(InstructionProblem::NoMeaning(op))?;
                 self.write(dst, value)
             }
-            Instruction::Load { width, signed, dst, base, offset } => self.load(width, signed, dst, base, offset),
-            Instruction::Store { width, base, offset, src } => {
+            Instruction::Load {
+                width,
+                signed,
+                dst,
+                base,
+                offset,
+            } => self.load(width, signed, dst, base, offset),
+            Instruction::Store {
+                width,
+                base,
+                offset,
+                src,
+            } => {
                 self.store(width, base, offset, src);
                 Ok(())
             }
-            Instruction::Atomic { size, op, base, offset, src } => self.atomic(size, op, base, offset, src),
+            Instruction::Atomic {
+                size,
+                op,
+                base,
+                offset,
+                src,
+            } => self.atomic(size, op, base, offset, src),
             Instruction::Jump { .. } => {
                 self.go(next);
                 Ok(())
             }
-            Instruction::JumpIf { size, condition, dst, src, .. } => {
+            Instruction::JumpIf {
+                size,
+                condition,
+                dst,
+                src,
+                ..
+            } => {
                 self.jump_if(size, condition, dst, src, next);
                 Ok(())
             }

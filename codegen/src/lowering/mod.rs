@@ -11,7 +11,7 @@ mod flow;
 mod function;
 mod inherited;
 mod memory;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 
 pub(crate) use call::TAIL_CALL;

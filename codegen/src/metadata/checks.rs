@@ -9,9 +9,7 @@ use bpf2sys_bytecode::{InitialValue, Map, MapIndex, Module};
 use bpf2sys_platform::{Guid, Platform};
 use bpf2sys_verifier::VerifiedModule;
 
-use super::map_types::{
-    ARRAY, EMPTY_VALUE, MAP_TYPES, MAPS_OF_MAPS, NARROW_VALUE, NO_KEY, PROGRAM_ARRAY,
-};
+use super::map_types::{ARRAY, EMPTY_VALUE, MAP_TYPES, MAPS_OF_MAPS, NARROW_VALUE, NO_KEY, PROGRAM_ARRAY};
 use crate::error::{MapProblem, ModuleProblem};
 
 /// Checks names (contract §4.4, §10.7), GUIDs (§4.4), maps (§4.3), globals (§4.5) and initial values (§4.9).
