@@ -182,3 +182,64 @@ pub(crate) fn instructions(object: &NativeObject, name: &str) -> Vec<iced_x86::I
 pub(crate) fn native(code: &[Instruction]) -> Vec<iced_x86::Instruction> {
     instructions(&lower(one(code)).unwrap(), "program")
 }
+
+/// Reads an object as a loader would, places being (section name, offset).
+pub(crate) struct View<'a>(pub(crate) &'a NativeObject);
+
+/// A byte of an object.
+pub(crate) type At<'a> = (&'a str, usize);
+
+impl<'a> View<'a> {
+    /// A section's contents; panics if there is none of this name.
+    pub(crate) fn section(&self, name: &str) -> &'a bpf2sys_pe_emit::Section {
+        self.0.sections.iter().find(|s| s.name == name).unwrap()
+    }
+
+    /// Names of all sections.
+    pub(crate) fn sections(&self) -> Vec<&'a str> {
+        self.0.sections.iter().map(|s| s.name.as_str()).collect()
+    }
+
+    /// The place that the pointer at `at` points to; `None` for a null pointer.
+    pub(crate) fn pointer(&self, at: At<'_>) -> Option<At<'a>> {
+        let section = self.section(at.0);
+        assert_eq!(section.data[at.1..at.1 + 8], [0; 8]);
+        let relocation = section.relocations.iter().find(|r| r.offset as usize == at.1)?;
+        assert_eq!(relocation.kind, bpf2sys_pe_emit::RelocationKind::Absolute64);
+        let SymbolPlace::Section { section, offset } = self.0.symbols[relocation.symbol.0 as usize].place else {
+            panic!("a pointer to an import");
+        };
+        let name = &self.0.sections[section.0 as usize].name;
+        Some((name, usize::try_from(i64::from(offset) + relocation.addend).unwrap()))
+    }
+
+    /// Bytes at a place.
+    pub(crate) fn bytes(&self, at: At<'_>, count: usize) -> &'a [u8] {
+        &self.section(at.0).data[at.1..at.1 + count]
+    }
+
+    /// The little-endian number at a place.
+    pub(crate) fn number(&self, at: At<'_>, bytes: usize) -> u64 {
+        self.bytes(at, bytes)
+            .iter()
+            .rev()
+            .fold(0, |n, byte| n << 8 | u64::from(*byte))
+    }
+
+    /// The string that the pointer at `at` points to.
+    pub(crate) fn string(&self, at: At<'_>) -> String {
+        let (section, offset) = self.pointer(at).unwrap();
+        let data = &self.section(section).data[offset..];
+        let end = data.iter().position(|byte| *byte == 0).unwrap();
+        String::from_utf8(data[..end].to_vec()).unwrap()
+    }
+
+    /// Where the symbol of this name is.
+    pub(crate) fn symbol(&self, name: &str) -> At<'a> {
+        let symbol = self.0.symbols.iter().find(|s| s.name == name).unwrap();
+        let SymbolPlace::Section { section, offset } = symbol.place else {
+            panic!("an import")
+        };
+        (&self.0.sections[section.0 as usize].name, offset as usize)
+    }
+}

@@ -147,3 +147,182 @@ fn check_initial_values(verified: &VerifiedModule, map: &Map) -> Result<(), Modu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{FunctionIndex, GlobalSection, InitialValue, MapIndex, Module};
+    use bpf2sys_platform::Guid;
+    use bpf2sys_verifier::VerifiedModule;
+
+    use crate::LowerError;
+    use crate::error::{MapProblem, ModuleProblem};
+    use crate::testing::{EXIT, lower, map, mov, one, program};
+
+    fn problem(change: impl FnOnce(&mut Module)) -> ModuleProblem {
+        let mut module = one(&[mov(0, 0), EXIT]);
+        module.maps = vec![map("m", 1, 4, 8)];
+        assert!(lower(module.clone()).is_ok());
+        change(&mut module);
+        match lower(module) {
+            Err(LowerError::Module(problem)) => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_must_fit_the_runtime() {
+        let long = "n".repeat(64);
+        let length = |what, name: &str| ModuleProblem::NameLength {
+            what,
+            name: name.to_owned(),
+            limit: 63,
+        };
+        assert_eq!(
+            problem(|m| m.functions[0].name.clone_from(&long)),
+            length("program", &long)
+        );
+        assert_eq!(
+            problem(|m| m.functions[0].section.clone_from(&long)),
+            length("section", &long)
+        );
+        assert_eq!(problem(|m| m.maps[0].name.clone_from(&long)), length("map", &long));
+        assert_eq!(problem(|m| m.maps[0].name.clear()), length("map", ""));
+        let nul = problem(|m| m.maps[0].name = "a\0b".to_owned());
+        assert_eq!(
+            nul,
+            ModuleProblem::NameNul {
+                what: "map",
+                name: "a\0b".to_owned()
+            }
+        );
+        let mut fits = one(&[mov(0, 0), EXIT]);
+        fits.functions[0].name = "n".repeat(63);
+        assert!(lower(fits).is_ok());
+    }
+
+    #[test]
+    fn rejects_two_programs_or_maps_sharing_a_name() {
+        let duplicate = |what, name: &str| ModuleProblem::DuplicateName {
+            what,
+            name: name.to_owned(),
+        };
+        let again = program("program", "xdp", &[mov(0, 0), EXIT]);
+        assert_eq!(problem(|m| m.functions.push(again)), duplicate("program", "program"));
+        assert_eq!(problem(|m| m.maps.push(map("m", 2, 4, 4))), duplicate("map", "m"));
+    }
+
+    #[test]
+    fn rejects_maps_that_the_runtime_would_not_create() {
+        let cases = [
+            (map("m", 0, 4, 4), MapProblem::Type(0)),
+            (map("m", 17, 4, 4), MapProblem::Type(17)),
+            (map("m", 1, 0, 4), MapProblem::NoKey),
+            (map("m", 10, 4, 0), MapProblem::NoValue),
+            (map("m", 3, 4, 8), MapProblem::ValueSize(8)),
+            (map("m", 6, 4, 4), MapProblem::Template),
+        ];
+        for (bad, expected) in cases {
+            let found = problem(|m| m.maps[0] = bad);
+            assert_eq!(
+                found,
+                ModuleProblem::Map {
+                    map: "m".to_owned(),
+                    problem: expected
+                }
+            );
+        }
+        let empty = problem(|m| m.maps[0].definition.max_entries = 0);
+        assert_eq!(
+            empty,
+            ModuleProblem::Map {
+                map: "m".to_owned(),
+                problem: MapProblem::NoEntries
+            }
+        );
+        let mut module = one(&[mov(0, 0), EXIT]);
+        module.maps = vec![map("queue", 10, 0, 4), map("ring", 13, 0, 0)];
+        assert!(lower(module).is_ok());
+    }
+
+    #[test]
+    fn the_runtime_must_find_the_template_that_the_object_means() {
+        let with = |change: fn(&mut Module)| {
+            let mut module = one(&[mov(0, 0), EXIT]);
+            module.maps = vec![map("first", 1, 4, 8), map("second", 1, 8, 8), map("outer", 7, 4, 4)];
+            module.maps[2].inner = Some(MapIndex(1));
+            module.maps[1].definition.id = 9;
+            change(&mut module);
+            lower(module).is_ok()
+        };
+        assert!(with(|m| m.maps[2].definition.inner_id = 9));
+        assert!(with(|m| m.maps[2].definition.inner_map_idx = 1));
+        assert!(!with(|m| m.maps[2].definition.inner_map_idx = 5));
+        assert!(!with(|m| m.maps[2].definition.inner_id = 8));
+        // The first map with that id is another one.
+        assert!(!with(|m| {
+            m.maps[2].definition.inner_id = 9;
+            m.maps[0].definition.id = 9;
+        }));
+    }
+
+    #[test]
+    fn global_data_must_fit_an_array() {
+        let global = |bytes| GlobalSection {
+            section: ".data".to_owned(),
+            map: MapIndex(0),
+            data: vec![1; bytes],
+            read_only: false,
+        };
+        let found = problem(|m| m.globals.push(global(8)));
+        assert!(matches!(found, ModuleProblem::GlobalMapType { map_type: 1, .. }));
+        let found = problem(|m| {
+            m.maps[0] = map("m", 2, 4, 8);
+            m.maps[0].definition.max_entries = 1;
+            m.globals.push(global(9));
+        });
+        assert!(matches!(
+            found,
+            ModuleProblem::GlobalSize {
+                bytes: 9,
+                capacity: 8,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn initial_values_must_fit_their_map() {
+        let program = vec![Some(InitialValue::Program(FunctionIndex(0)))];
+        let found = problem(|m| m.maps[0].initial_values.clone_from(&program));
+        assert_eq!(found, ModuleProblem::InitialValues("m".to_owned()));
+        let found = problem(|m| {
+            m.maps[0] = map("m", 3, 8, 4);
+            m.maps[0].initial_values.clone_from(&program);
+        });
+        assert_eq!(found, ModuleProblem::InitialValues("m".to_owned()));
+        let found = problem(|m| {
+            m.maps[0] = map("m", 3, 4, 4);
+            m.maps[0].initial_values = vec![None, Some(InitialValue::Map(MapIndex(0)))];
+        });
+        assert_eq!(
+            found,
+            ModuleProblem::InitialValueKind {
+                map: "m".to_owned(),
+                slot: 1
+            }
+        );
+    }
+
+    #[test]
+    fn rejects_a_program_without_attach_type() {
+        let platform = bpf2sys_platform::Platform::builtin();
+        let (program_type, _) = platform.program_type_for_section("bind").unwrap();
+        let module = one(&[mov(0, 0), EXIT]);
+        let verified = VerifiedModule::assume_verified_for_instruction_tests(module, program_type, Guid::ZERO);
+        let error = crate::lower(&verified, &platform, &crate::Options::default()).unwrap_err();
+        assert_eq!(
+            error,
+            LowerError::Module(ModuleProblem::NoProgramType("program".to_owned()))
+        );
+    }
+}
