@@ -45,6 +45,14 @@ pub(crate) struct ConstantUse {
     pub(crate) target: u32,
 }
 
+impl ConstantUse {
+    /// What a relocation of the field against the first constant adds, the constants being at `constants` now.
+    pub(crate) fn addend(self, constants: usize) -> i64 {
+        let in_constants = i64::from(self.target) - constants as i64;
+        in_constants - i64::from(self.end - self.field)
+    }
+}
+
 /// Takes a function's bytes apart; `relocated` are the offsets of the fields that relocations fill in. An error if some
 /// bytes are neither an instruction, nor padding before the constants, nor constants.
 pub(crate) fn decode(code: &[u8], relocated: &BTreeSet<u32>) -> Result<Decoded, String> {
@@ -185,6 +193,20 @@ mod tests {
         code.extend([0xFF; 8]);
         let decoded = decode(&code, &BTreeSet::new()).unwrap();
         assert_eq!((decoded.code_size, decoded.constants), (13, 16));
+    }
+
+    #[test]
+    fn the_distance_to_a_constant_counts_from_the_end_of_the_instruction() {
+        // cmp qword [rip+8], 5; ret; padding; two constants, the second one used: an immediate follows the field
+        let mut code = vec![0x48, 0x83, 0x3D, 16, 0, 0, 0, 5, 0x48, 0x3B, 0x05, 1, 0, 0, 0, 0xC3];
+        code.extend([0xFF; 16]);
+        let decoded = decode(&code, &BTreeSet::new()).unwrap();
+        let addends: Vec<i64> = decoded
+            .constant_uses
+            .iter()
+            .map(|used| used.addend(decoded.constants))
+            .collect();
+        assert_eq!((decoded.constants, addends.as_slice()), (16, &[8 - 5, -4][..]));
     }
 
     #[test]

@@ -266,9 +266,12 @@ mod tests {
                                488b742410 4883c420 4889ec 5d c3  \
                                ffc0 488b742410 4883c420 4889ec 5d c3";
 
+    /// Code, the length of its prologue, bytes of stack, and unwind codes.
+    type Case<'a> = (&'a str, u8, u32, &'a [(u8, UnwindOpX64)]);
+
     #[test]
     fn each_prologue_form_has_its_codes() {
-        let cases: [(&str, u8, u32, &[(u8, UnwindOpX64)]); 4] = [
+        let cases: [Case<'_>; 4] = [
             (NO_FRAME, 4, 16, &[(1, PushNonvol(5))]),
             (SMALL, 8, 0x30, &[(8, Alloc(0x20)), (1, PushNonvol(5))]),
             (

@@ -43,11 +43,14 @@ fn jump_if(offset: i16) -> Instruction {
     }
 }
 
+/// A name, some code, and its accesses.
+type Case<'a> = (&'a str, &'a [Instruction], &'a [(usize, bool)]);
+
 #[test]
 fn accesses_outside_the_frame_happen_as_written() {
     let again = load(Width::Dw, 3, 1, 8);
     let sum = alu(AluOp::Add, 0, reg(3));
-    let cases: [(&str, &[Instruction], &[(usize, bool)]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (
             "two loads",
             &[load(Width::Dw, 0, 1, 8), again, sum, EXIT],
@@ -159,7 +162,7 @@ fn atomic_operations_are_locked() {
         AtomicOp::Cmpxchg,
     ] {
         let code = native(&[mov(2, 1), atomic(op), mov_reg(0, 2), EXIT]);
-        assert!(code.iter().any(|i| i.has_lock_prefix()), "{op:?}");
+        assert!(code.iter().any(iced_x86::Instruction::has_lock_prefix), "{op:?}");
     }
     let exchange = native(&[mov(2, 1), atomic(AtomicOp::Xchg), mov_reg(0, 2), EXIT]);
     assert!(exchange.iter().any(|i| i.mnemonic() == Mnemonic::Xchg)); // locked by definition
@@ -282,6 +285,34 @@ fn a_program_holds_the_stacks_of_the_deepest_chain_below_its_own() {
             function: "program".to_owned(),
             problem
         }
+    );
+}
+
+#[test]
+fn a_callee_gets_the_512_bytes_below_its_callers() {
+    let to_stack = alu(AluOp::Add, 1, Operand::Imm(-8));
+    let functions = vec![
+        program("program", "bind", &[mov_reg(1, 10), call(1), EXIT]),
+        subprogram("sub", &[mov_reg(1, 10), to_stack, call(2), EXIT]),
+        subprogram("deep", &[mov_reg(0, 1), EXIT]),
+    ];
+    let object = lower(module(functions)).unwrap();
+    // r1 is the program's r10, the sixth argument its callee's.
+    let addresses: Vec<u64> = instructions(&object, "program")
+        .iter()
+        .filter(|i| i.mnemonic() == Mnemonic::Lea && i.memory_base() == Register::RSP)
+        .map(iced_x86::Instruction::memory_displacement64)
+        .collect();
+    let [a, b] = addresses[..] else {
+        panic!("{addresses:x?}")
+    };
+    assert_eq!(a.abs_diff(b), 512);
+    let code = instructions(&object, "sub");
+    let below = |i: &iced_x86::Instruction| i.try_immediate(1).ok() == Some(512_u64.wrapping_neg());
+    assert!(
+        code.iter()
+            .any(|i| below(i) || i.memory_displacement64() == 512_u64.wrapping_neg()),
+        "{code:?}"
     );
 }
 

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(tables.slot(FunctionIndex(1), 19), None);
     }
 
-    /// As in callgraph_bpf2bpf of eBPF for Windows.
+    /// As in `callgraph_bpf2bpf` of eBPF for Windows.
     #[test]
     fn with_subprograms_all_programs_have_the_same_slots() {
         let mut first = vec![call(3)];
