@@ -34,9 +34,9 @@ mod unwind_x64;
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use options::Options;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_bytecode::{FunctionIndex, MapIndex};
 use bpf2sys_pe_emit::{NativeObject, SectionIndex, SectionKind};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
@@ -77,11 +77,13 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         .max_call_frames
         .min(MAX_STACK_BYTES / STACK_BYTES as u32);
     let calls = CallGraph::of(verified, max_frames)?;
+    let templates: BTreeSet<MapIndex> = module.maps.iter().filter_map(|map| map.inner).collect();
     let unit = Unit {
         verified,
         options,
         helpers: &helpers,
         calls: &calls,
+        templates: &templates,
         isa: &*isa,
     };
     let mut scratch = Context::new();

@@ -7,7 +7,8 @@ use bpf2sys_bytecode::{AluOp, Extension, Operand, Reg, SwapKind, SwapWidth, Word
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
-use super::function::{Lowering, word_type};
+use super::function::Lowering;
+use super::registers::word_type;
 use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {

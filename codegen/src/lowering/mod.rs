@@ -11,6 +11,7 @@ mod flow;
 mod function;
 mod inherited;
 mod memory;
+mod registers;
 #[cfg(test)]
 mod tests;
 

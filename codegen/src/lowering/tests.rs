@@ -50,7 +50,7 @@ type Case<'a> = (&'a str, &'a [Instruction], &'a [(usize, bool)]);
 fn accesses_outside_the_frame_happen_as_written() {
     let again = load(Width::Dw, 3, 1, 8);
     let sum = alu(AluOp::Add, 0, reg(3));
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 8] = [
         (
             "two loads",
             &[load(Width::Dw, 0, 1, 8), again, sum, EXIT],
@@ -74,6 +74,25 @@ fn accesses_outside_the_frame_happen_as_written() {
             "same store again",
             &[store(Width::W, 1, 8, reg(1)), store(Width::W, 1, 8, reg(1)), EXIT],
             &[(4, false), (4, false)],
+        ),
+        (
+            "read, change, write",
+            &[load(Width::Dw, 3, 1, 8), sum, store(Width::Dw, 1, 8, reg(0)), EXIT],
+            &[(8, true), (8, false)],
+        ),
+        (
+            "a part of what is loaded",
+            &[
+                load(Width::Dw, 3, 1, 8),
+                Instruction::Alu {
+                    size: WordSize::W32,
+                    op: AluOp::Add,
+                    dst: r(0),
+                    src: reg(3),
+                },
+                EXIT,
+            ],
+            &[(8, true)],
         ),
         ("unused load", &[again, mov(0, 0), EXIT], &[(8, true)]),
         (

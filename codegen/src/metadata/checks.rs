@@ -3,9 +3,9 @@
 //! Given: a verified module.
 //! Computed: nothing; the first thing that would make the runtime refuse it, or do harm, is an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bpf2sys_bytecode::{InitialValue, Map, MapIndex, Module};
+use bpf2sys_bytecode::{FunctionIndex, InitialValue, Map, MapIndex, Module};
 use bpf2sys_platform::{Guid, Platform};
 use bpf2sys_verifier::VerifiedModule;
 
@@ -30,16 +30,21 @@ pub(crate) fn check_module(verified: &VerifiedModule, platform: &Platform) -> Re
         }
     }
     names.clear();
+    let mut by_id: BTreeMap<u32, Vec<MapIndex>> = BTreeMap::new();
+    for (map, index) in module.maps.iter().zip(0..) {
+        by_id.entry(map.definition.id).or_default().push(MapIndex(index));
+    }
+    let programs: BTreeSet<FunctionIndex> = verified.programs().iter().map(|p| p.function).collect();
     for (map, index) in module.maps.iter().zip(0..) {
         check("map", &map.name)?;
         if !names.insert(&map.name) {
             return duplicate("map", &map.name);
         }
-        check_map(module, MapIndex(index)).map_err(|problem| ModuleProblem::Map {
+        check_map(module, &by_id, MapIndex(index)).map_err(|problem| ModuleProblem::Map {
             map: map.name.clone(),
             problem,
         })?;
-        check_initial_values(verified, map)?;
+        check_initial_values(&programs, map)?;
     }
     check_globals(module)
 }
@@ -62,7 +67,7 @@ fn duplicate(what: &'static str, name: &str) -> Result<(), ModuleProblem> {
 }
 
 /// What the runtime asks of a map when it creates it.
-fn check_map(module: &Module, index: MapIndex) -> Result<(), MapProblem> {
+fn check_map(module: &Module, by_id: &BTreeMap<u32, Vec<MapIndex>>, index: MapIndex) -> Result<(), MapProblem> {
     let map = &module.maps[index.index()];
     let definition = &map.definition;
     let map_type = definition.map_type;
@@ -81,23 +86,22 @@ fn check_map(module: &Module, index: MapIndex) -> Result<(), MapProblem> {
     if definition.value_size != 4 && NARROW_VALUE.contains(&map_type) {
         return Err(MapProblem::ValueSize(definition.value_size));
     }
-    if MAPS_OF_MAPS.contains(&map_type) && (map.inner.is_none() || map.inner != runtime_template(module, index)) {
+    if MAPS_OF_MAPS.contains(&map_type) && (map.inner.is_none() || map.inner != runtime_template(module, by_id, index))
+    {
         return Err(MapProblem::Template);
     }
     Ok(())
 }
 
-/// The inner map template as the runtime finds it.
-fn runtime_template(module: &Module, outer: MapIndex) -> Option<MapIndex> {
+/// The inner map template as the runtime finds it: by index, else the first other map with the id.
+fn runtime_template(module: &Module, by_id: &BTreeMap<u32, Vec<MapIndex>>, outer: MapIndex) -> Option<MapIndex> {
     let definition = &module.maps[outer.index()].definition;
     if definition.inner_map_idx != 0 {
-        return ((definition.inner_map_idx as usize) < module.maps.len()).then_some(MapIndex(definition.inner_map_idx));
+        let inner = MapIndex(definition.inner_map_idx);
+        return (inner.index() < module.maps.len()).then_some(inner);
     }
-    let named = |(map, index): &(&Map, u32)| *index != outer.0 && map.definition.id == definition.inner_id;
-    (definition.inner_id != 0)
-        .then(|| module.maps.iter().zip(0..).find(named))
-        .flatten()
-        .map(|(_, index)| MapIndex(index))
+    let candidates = by_id.get(&definition.inner_id).filter(|_| definition.inner_id != 0)?;
+    candidates.iter().copied().find(|inner| *inner != outer)
 }
 
 fn check_globals(module: &Module) -> Result<(), ModuleProblem> {
@@ -123,7 +127,7 @@ fn check_globals(module: &Module) -> Result<(), ModuleProblem> {
     Ok(())
 }
 
-fn check_initial_values(verified: &VerifiedModule, map: &Map) -> Result<(), ModuleProblem> {
+fn check_initial_values(programs: &BTreeSet<FunctionIndex>, map: &Map) -> Result<(), ModuleProblem> {
     if map.initial_values.is_empty() {
         return Ok(());
     }
@@ -135,10 +139,8 @@ fn check_initial_values(verified: &VerifiedModule, map: &Map) -> Result<(), Modu
     for (slot, value) in map.initial_values.iter().enumerate() {
         let fits = match value {
             None => true,
-            Some(InitialValue::Map(index)) => holds_maps && index.index() < verified.module().maps.len(),
-            Some(InitialValue::Program(index)) => {
-                holds_programs && verified.programs().iter().any(|p| p.function == *index)
-            }
+            Some(InitialValue::Map(_)) => holds_maps,
+            Some(InitialValue::Program(index)) => holds_programs && programs.contains(index),
         };
         if !fits {
             let map = map.name.clone();

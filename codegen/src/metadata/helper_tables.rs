@@ -100,6 +100,7 @@ fn called_by(
                     if facts.is_none_or(|f| f.reachable) {
                         let index = bpf2sys_bytecode::InsnIndex(position);
                         return Err(instruction_error(
+                            module,
                             function,
                             index,
                             InstructionProblem::UnknownHelper(number),
