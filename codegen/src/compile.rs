@@ -89,7 +89,7 @@ pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Con
     references.extend(decoded.constant_uses.iter().map(|used| Reference {
         offset: used.field,
         target: Target::Constants,
-        addend: i64::from(used.target) - decoded.constants as i64 - i64::from(used.end - used.field),
+        addend: used.addend(decoded.constants),
     }));
     frame.make_epilogues_legal(&mut bytes);
     Ok(Code {

@@ -150,7 +150,7 @@ impl Lowering<'_, '_> {
             return None;
         }
         let map = self.facts.instructions.get(index.index())?.map?;
-        let is_template = self.module.maps.iter().any(|outer| outer.inner == Some(map));
+        let is_template = self.unit.templates.contains(&map);
         let definition = &self.module.maps.get(map.index())?.definition;
         (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }
