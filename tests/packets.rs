@@ -142,7 +142,13 @@ pub fn fragment(next_header: u8, offset: u16, more: bool, payload: &[u8]) -> Vec
 
 /// What a checksum over an upper layer also covers: addresses, length and protocol (RFC 768, RFC 8200 §8.1).
 fn pseudo_header(source: &[u8], destination: &[u8], protocol: u8, length: usize) -> Vec<u8> {
-    [source, destination, &(length as u32).to_be_bytes(), &[0, 0, 0, protocol]].concat()
+    [
+        source,
+        destination,
+        &(length as u32).to_be_bytes(),
+        &[0, 0, 0, protocol],
+    ]
+    .concat()
 }
 
 /// A UDP datagram (RFC 768) between two addresses of 4 or 16 bytes.
@@ -163,7 +169,14 @@ pub fn udp(source: &[u8], destination: &[u8], ports: (u16, u16), data: &[u8]) ->
 /// A UDP datagram over IPv4, in a frame.
 pub fn udp4(ports: (u16, u16), data: &[u8]) -> Vec<u8> {
     let payload = udp(&CLIENT4, &SERVER4, ports, data);
-    ethernet(IPV4, &Ipv4 { payload: &payload, ..Ipv4::default() }.bytes())
+    ethernet(
+        IPV4,
+        &Ipv4 {
+            payload: &payload,
+            ..Ipv4::default()
+        }
+        .bytes(),
+    )
 }
 
 /// A UDP datagram over IPv6, in a frame.
@@ -193,7 +206,13 @@ pub fn icmp(kind: u8, code: u8, rest: [u8; 4], data: &[u8]) -> Vec<u8> {
 /// An ICMPv6 message (RFC 4443) from the client to the server.
 pub fn icmpv6(kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
     let mut message = [&[kind, code, 0, 0][..], body].concat();
-    let sum = checksum(&[pseudo_header(&CLIENT6, &SERVER6, ICMPV6, message.len()), message.clone()].concat());
+    let sum = checksum(
+        &[
+            pseudo_header(&CLIENT6, &SERVER6, ICMPV6, message.len()),
+            message.clone(),
+        ]
+        .concat(),
+    );
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     message
 }
@@ -215,7 +234,10 @@ pub fn utf16(text: &str) -> Vec<u8> {
 }
 
 pub fn trials() -> Vec<Trial> {
-    vec![test("packets::checksums_are_those_of_published_packets", published_checksums)]
+    vec![test(
+        "packets::checksums_are_those_of_published_packets",
+        published_checksums,
+    )]
 }
 
 /// An IPv4 header and a UDP datagram as they are printed in books, taken apart and built again.

@@ -148,10 +148,17 @@ const CASES: [Case; 17] = [
 pub fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = CASES
         .iter()
-        .map(|case| test(&format!("rejected::{}_names_the_line_to_blame", case.fixture), || check(case)))
+        .map(|case| {
+            test(&format!("rejected::{}_names_the_line_to_blame", case.fixture), || {
+                check(case)
+            })
+        })
         .collect();
     trials.push(test("rejected::every_fixture_has_a_case", every_fixture));
-    trials.push(test("rejected::nothing_is_written_for_a_rejected_program", nothing_written));
+    trials.push(test(
+        "rejected::nothing_is_written_for_a_rejected_program",
+        nothing_written,
+    ));
     trials
 }
 
@@ -173,7 +180,10 @@ fn check(case: &Case) -> Result<(), Failed> {
     if !case.line.is_empty() {
         let file = format!("tests/fixtures/rejected/{}.c", case.fixture);
         let source = std::fs::read_to_string(root().join(&file))?;
-        let number = source.lines().position(|line| line.trim() == case.line).ok_or("the line is not in the source")?;
+        let number = source
+            .lines()
+            .position(|line| line.trim() == case.line)
+            .ok_or("the line is not in the source")?;
         wanted.push(format!("--> {file}:{}:", number + 1));
         wanted.push(case.line.to_owned());
     }
@@ -204,5 +214,9 @@ fn nothing_written() -> Result<(), Failed> {
         return Err(format!("{}, not status {NOT_SAFE}", out.status).into());
     }
     let left: Vec<_> = std::fs::read_dir(folder.path())?.collect();
-    if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}").into()) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("left behind: {left:?}").into())
+    }
 }

@@ -1,42 +1,57 @@
 //! Which functions are emitted, and how deep their calls nest.
 //!
-//! Given: the flow of each function.
-//! Computed: the functions that some program can reach, callees before callers, and from which of them a tail call can be
-//! reached.
-//! Safe because: a subprogram that nothing reaches was never verified, and is not emitted.
+//! Given: a verified module.
+//! Computed: the functions that some program can reach, callees before callers; how deep calls from each nest; from which of
+//! them a tail call can be reached.
+//! Safe because: a subprogram that nothing reaches was never verified, and is not emitted; and the frames that a program
+//! gives its callees are as many as calls can nest.
 
-use bpf2sys_bytecode::{Callee, Function, FunctionIndex, InsnIndex, Instruction, Module};
+use bpf2sys_bytecode::{Callee, Function, FunctionIndex, FunctionKind, InsnIndex, Instruction, Module};
 use bpf2sys_verifier::VerifiedModule;
 
 use crate::error::{FunctionProblem, InstructionProblem, LowerError};
-use crate::lowering::{Flow, TAIL_CALL, instruction_error};
+use crate::lowering::{Flow, RegisterSet, TAIL_CALL, inherited, instruction_error};
 
 /// The functions of an image.
 pub(crate) struct CallGraph {
     /// Functions to emit, each after all it calls.
-    pub(crate) order: Vec<FunctionIndex>,
+    order: Vec<FunctionIndex>,
     /// By function: its flow, if it is emitted.
     pub(crate) flows: Vec<Option<Flow>>,
     /// By function: the functions it calls, ascending, each once.
     callees: Vec<Vec<FunctionIndex>>,
+    /// By function: frames on the longest chain of calls from it, its own included.
+    pub(crate) frames: Vec<u32>,
     /// By function: whether a tail call can be reached from it.
     pub(crate) tail_calls: Vec<bool>,
+    /// By function: what a subprogram takes over from its caller beside what it is passed.
+    pub(crate) inherited: Vec<RegisterSet>,
 }
 
 impl CallGraph {
-    /// Follows calls from every program.
-    pub(crate) fn of(verified: &VerifiedModule) -> Result<CallGraph, LowerError> {
+    /// Follows calls from every program. An error if they form a cycle or nest more than `max_frames` deep.
+    pub(crate) fn of(verified: &VerifiedModule, max_frames: u32) -> Result<CallGraph, LowerError> {
         let module = verified.module();
         let count = module.functions.len();
         let mut graph = CallGraph {
             order: Vec::new(),
             flows: (0..count).map(|_| None).collect(),
             callees: vec![Vec::new(); count],
+            frames: vec![0; count],
             tail_calls: vec![false; count],
+            inherited: vec![RegisterSet::default(); count],
         };
         let mut state = vec![Visit::New; count];
         for program in verified.programs() {
             graph.visit(verified, program.function, &mut state)?;
+            let frames = graph.frames[program.function.index()];
+            if frames > max_frames {
+                let limit = max_frames;
+                return Err(LowerError::Function {
+                    function: module.function(program.function).name.clone(),
+                    problem: FunctionProblem::CallDepth { frames, limit },
+                });
+            }
         }
         Ok(graph)
     }
@@ -69,10 +84,7 @@ impl CallGraph {
                 chain.push((callee, 0));
             } else {
                 state[index.index()] = Visit::Done;
-                self.tail_calls[index.index()] |= self.callees[index.index()]
-                    .iter()
-                    .any(|callee| self.tail_calls[callee.index()]);
-                self.order.push(index);
+                self.leave(module, index);
             }
         }
         Ok(())
@@ -102,42 +114,38 @@ impl CallGraph {
         Ok(())
     }
 
-    /// Checks that no chain of calls is too deep or needs too much stack, given each function's frame in bytes.
-    pub(crate) fn check_depth(&self, module: &Module, frame_bytes: &[u32], limits: DepthLimits) -> Result<(), LowerError> {
-        let mut deepest = vec![(0_u32, 0_u32); module.functions.len()];
+    /// All callees of `index` are known.
+    fn leave(&mut self, module: &Module, index: FunctionIndex) {
+        let callees = &self.callees[index.index()];
+        let deepest = callees.iter().map(|callee| self.frames[callee.index()]).max();
+        let ends = callees.iter().any(|callee| self.tail_calls[callee.index()]);
+        self.frames[index.index()] = deepest.unwrap_or(0).saturating_add(1);
+        self.tail_calls[index.index()] |= ends;
+        let function = module.function(index);
+        if let (FunctionKind::Subprogram, Some(flow)) = (function.kind, &self.flows[index.index()]) {
+            let of_callee = |callee: FunctionIndex| self.inherited[callee.index()];
+            self.inherited[index.index()] = inherited(function, flow, of_callee);
+        }
+        self.order.push(index);
+    }
+
+    /// Checks that no chain of calls needs more than `limit` bytes of stack, given what each function's own frame needs.
+    pub(crate) fn check_stack(&self, module: &Module, frame_bytes: &[u32], limit: u32) -> Result<(), LowerError> {
+        let mut needed = vec![0_u32; module.functions.len()];
         for &index in &self.order {
-            let (mut frames, mut bytes) = (0, 0);
-            for callee in &self.callees[index.index()] {
-                let (callee_frames, callee_bytes) = deepest[callee.index()];
-                frames = frames.max(callee_frames);
-                bytes = bytes.max(callee_bytes);
+            let callees = self.callees[index.index()].iter();
+            let most = callees.map(|callee| needed[callee.index()]).max().unwrap_or(0);
+            let bytes = frame_bytes[index.index()].saturating_add(most);
+            needed[index.index()] = bytes;
+            if bytes > limit {
+                return Err(LowerError::Function {
+                    function: module.function(index).name.clone(),
+                    problem: FunctionProblem::StackDepth { bytes, limit },
+                });
             }
-            frames += 1;
-            bytes = frame_bytes[index.index()].saturating_add(bytes);
-            deepest[index.index()] = (frames, bytes);
-            let problem = if frames > limits.frames {
-                FunctionProblem::CallDepth { frames, limit: limits.frames }
-            } else if bytes > limits.bytes {
-                FunctionProblem::StackDepth { bytes, limit: limits.bytes }
-            } else {
-                continue;
-            };
-            return Err(LowerError::Function {
-                function: module.function(index).name.clone(),
-                problem,
-            });
         }
         Ok(())
     }
-}
-
-/// How deep calls may nest.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DepthLimits {
-    /// Frames, the program's own included.
-    pub(crate) frames: u32,
-    /// Bytes of kernel stack.
-    pub(crate) bytes: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

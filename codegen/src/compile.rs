@@ -23,6 +23,8 @@ use crate::{audit_x64, unwind_x64};
 pub(crate) struct Code {
     /// Machine code.
     pub(crate) bytes: Vec<u8>,
+    /// Constants that the code reads. Cranelift puts them behind the code; they go to a data section.
+    pub(crate) constants: Vec<u8>,
     /// References to other places.
     pub(crate) references: Vec<Reference>,
     /// How to unwind.
@@ -49,6 +51,8 @@ pub(crate) enum Target {
     Function(FunctionIndex),
     /// A name of the driver skeleton.
     Named(String),
+    /// The function's own constants.
+    Constants,
 }
 
 /// Compiles one function. `scratch` keeps its allocations between calls.
@@ -76,12 +80,21 @@ pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Con
             addend: relocation.addend,
         });
     }
-    let instructions = audit_x64::decode(&bytes).map_err(FunctionProblem::BadCode)?;
-    audit_x64::check(&instructions).map_err(FunctionProblem::BadCode)?;
-    let frame = unwind_x64::describe(&instructions).map_err(FunctionProblem::BadCode)?;
+    let relocated = references.iter().map(|reference| reference.offset).collect();
+    let decoded = audit_x64::decode(&bytes, &relocated).map_err(FunctionProblem::BadCode)?;
+    audit_x64::check(&decoded.instructions).map_err(FunctionProblem::BadCode)?;
+    let frame = unwind_x64::describe(&decoded.instructions).map_err(FunctionProblem::BadCode)?;
+    let constants = bytes.split_off(decoded.constants);
+    bytes.truncate(decoded.code_size);
+    references.extend(decoded.constant_uses.iter().map(|used| Reference {
+        offset: used.field,
+        target: Target::Constants,
+        addend: i64::from(used.target) - decoded.constants as i64 - i64::from(used.end - used.field),
+    }));
     frame.make_epilogues_legal(&mut bytes);
     Ok(Code {
         bytes,
+        constants,
         references,
         frame_bytes: frame.bytes,
         unwind: frame.unwind,

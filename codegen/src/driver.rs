@@ -13,7 +13,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::LowerError;
 use crate::compile::{Code, Target, compile};
-use crate::object::{ObjectWriter, Spot};
+use crate::object::{CodeSections, ObjectWriter, Spot};
 
 /// The functions of the driver.
 const SKELETON: &str = include_str!("../../templates/driver.clif");
@@ -103,10 +103,10 @@ const RTL_QUERY_REGISTRY_SUBKEY: u32 = 1;
 const RTL_QUERY_REGISTRY_REQUIRED: u32 = 4;
 const MIT_GUID: u32 = 1;
 
-/// Compiles the skeleton's functions into `section` and declares what they import.
+/// Compiles the skeleton's functions and declares what they import.
 pub(crate) fn add_code(
     object: &mut ObjectWriter,
-    section: SectionIndex,
+    sections: CodeSections,
     isa: &dyn TargetIsa,
     scratch: &mut Context,
 ) -> Result<(), LowerError> {
@@ -114,7 +114,7 @@ pub(crate) fn add_code(
         object.import(module, function);
     }
     for (name, code) in compile_text(SKELETON, isa, scratch)? {
-        object.code(section, Target::Named(name.clone()), &name, code);
+        object.code(sections, Target::Named(name.clone()), &name, code);
     }
     Ok(())
 }

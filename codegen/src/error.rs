@@ -137,6 +137,14 @@ pub enum ModuleProblem {
         /// The name.
         name: String,
     },
+    /// The runtime would not create the map.
+    #[error("map `{map}`: {problem}")]
+    Map {
+        /// The map.
+        map: String,
+        /// Why not.
+        problem: MapProblem,
+    },
     /// Initial values are only possible for program arrays and maps of maps with 4-byte keys (contract §4.9).
     #[error("map `{0}` has initial values, which only program arrays and maps of maps with 4-byte keys can have")]
     InitialValues(String),
@@ -183,4 +191,27 @@ pub enum ModuleProblem {
         /// Largest allowed number.
         limit: usize,
     },
+}
+
+/// Why the runtime would not create a map (native module contract §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapProblem {
+    /// A type that Windows does not have.
+    #[error("Windows has no map type {0}")]
+    Type(u32),
+    /// `max_entries` is 0.
+    #[error("it has room for no entries")]
+    NoEntries,
+    /// `key_size` is 0 in a map that has keys.
+    #[error("its keys have no bytes")]
+    NoKey,
+    /// `value_size` is 0 in a map that has values.
+    #[error("its values have no bytes")]
+    NoValue,
+    /// A program array or map of maps with values of another size than 4.
+    #[error("its value size is {0}; maps that hold programs or maps need 4")]
+    ValueSize(u32),
+    /// The runtime finds another inner map template than the object means, or none.
+    #[error("the runtime cannot find its inner map by `inner_map_idx` or `inner_id`")]
+    Template,
 }

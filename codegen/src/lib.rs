@@ -31,27 +31,31 @@ mod runtime_context;
 mod testing;
 mod unwind_x64;
 
-pub use error::{FunctionProblem, InstructionProblem, LowerError, ModuleProblem, Place};
+pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use options::Options;
 
-use bpf2sys_bytecode::{FunctionIndex, FunctionKind};
-use bpf2sys_pe_emit::{NativeObject, SectionKind};
+use std::collections::BTreeMap;
+
+use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_pe_emit::{NativeObject, SectionIndex, SectionKind};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 
-use call_graph::{CallGraph, DepthLimits};
+use call_graph::CallGraph;
 use compile::{Code, Target, compile};
-use lowering::{Unit, lower_function};
+use lowering::{STACK_BYTES, Unit, lower_function};
 use metadata::{CODE_SECTION, HelperTables, Tables};
-use object::ObjectWriter;
+use object::{CodeSections, ObjectWriter};
 
-/// Largest frame of a function in bytes: below a page, so that a call cannot step over the guard page under the stack.
-const MAX_FRAME_BYTES: u32 = 4096 - 1;
+/// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
+/// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
+/// that none steps over the guard page below the stack.
+const MAX_LOCAL_BYTES: u32 = 2047;
 
 /// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
-/// above and the helpers below need their part; eight frames of ordinary size take 5 KiB.
+/// above and the helpers below need their part; eight functions of ordinary size take 6 KiB.
 const MAX_STACK_BYTES: u32 = 8192;
 
 /// Lowers a module.
@@ -65,50 +69,34 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<NativeObject, LowerError> {
     let isa = isa::target(options.machine)?;
-    metadata::check_names(verified, platform)?;
+    metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
-    let calls = CallGraph::of(verified)?;
+    let max_frames = platform.limits.max_call_frames.min(MAX_STACK_BYTES / STACK_BYTES as u32);
+    let calls = CallGraph::of(verified, max_frames)?;
     let unit = Unit {
         verified,
         options,
         helpers: &helpers,
-        tail_calls: &calls.tail_calls,
+        calls: &calls,
         isa: &*isa,
     };
     let mut scratch = Context::new();
-    let mut codes = functions(&unit, &calls, &mut scratch)?;
+    let codes = functions(&unit, &mut scratch)?;
     let frames: Vec<u32> = codes
         .iter()
         .map(|code| code.as_ref().map_or(0, |code| code.frame_bytes))
         .collect();
-    let limits = DepthLimits {
-        frames: platform.limits.max_call_frames,
-        bytes: MAX_STACK_BYTES,
-    };
-    calls.check_depth(module, &frames, limits)?;
+    calls.check_stack(module, &frames, MAX_STACK_BYTES)?;
 
     let program_sections = metadata::program_sections(verified);
     let mut object = ObjectWriter::new(options.machine);
     let text = object.section(CODE_SECTION, SectionKind::Code);
-    driver::add_code(&mut object, text, &*isa, &mut scratch)?;
-    for (index, code) in (0_u32..).map(FunctionIndex).zip(&mut codes) {
-        let function = module.function(index);
-        if function.kind == FunctionKind::Subprogram
-            && let Some(code) = code.take()
-        {
-            object.code(text, Target::Function(index), &function.name, code);
-        }
-    }
-    let mut sections = std::collections::BTreeMap::from([(CODE_SECTION, text)]);
-    for (program, name) in verified.programs().iter().zip(&program_sections) {
-        let section = *sections
-            .entry(name.as_str())
+    let mut code_sections = BTreeMap::from([(CODE_SECTION, text)]);
+    for name in &program_sections {
+        code_sections
+            .entry(name)
             .or_insert_with(|| object.section(name, SectionKind::Code));
-        if let Some(code) = codes[program.function.index()].take() {
-            let name = &module.function(program.function).name;
-            object.code(section, Target::Function(program.function), name, code);
-        }
     }
     let constants = object.section(".rdata", SectionKind::ReadOnlyData);
     let mut table = |name, wanted: bool| wanted.then(|| object.section(name, SectionKind::ReadOnlyData));
@@ -116,6 +104,23 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let programs = table("programs", !verified.programs().is_empty());
     let variables = object.section(".data", SectionKind::Data);
     let hash = object.section("hash", SectionKind::ReadOnlyData);
+
+    let driver_sections = CodeSections { section: text, constants };
+    driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
+    let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
+        .programs()
+        .iter()
+        .zip(&program_sections)
+        .filter_map(|(program, name)| Some((program.function, *code_sections.get(name.as_str())?)))
+        .collect();
+    for (index, code) in (0_u32..).map(FunctionIndex).zip(codes) {
+        if let Some(code) = code {
+            // Subprograms belong to no program and lie with the driver.
+            let section = section_of.get(&index).copied().unwrap_or(text);
+            let sections = CodeSections { section, constants };
+            object.code(sections, Target::Function(index), &module.function(index).name, code);
+        }
+    }
     driver::add_data(&mut object, constants, variables)?;
     let tables = Tables {
         verified,
@@ -133,11 +138,11 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
 }
 
 /// The machine code of every function that a program can reach, by function.
-fn functions(unit: &Unit<'_>, calls: &CallGraph, scratch: &mut Context) -> Result<Vec<Option<Code>>, LowerError> {
+fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>, LowerError> {
     let module = unit.verified.module();
     let mut builder = FunctionBuilderContext::new();
-    let mut codes: Vec<Option<Code>> = calls.flows.iter().map(|_| None).collect();
-    for (position, flow) in calls.flows.iter().enumerate() {
+    let mut codes: Vec<Option<Code>> = unit.calls.flows.iter().map(|_| None).collect();
+    for (position, flow) in unit.calls.flows.iter().enumerate() {
         let Some(flow) = flow else { continue };
         let index = FunctionIndex(position as u32);
         let failed = |problem| LowerError::Function {
@@ -146,11 +151,10 @@ fn functions(unit: &Unit<'_>, calls: &CallGraph, scratch: &mut Context) -> Resul
         };
         let ir = lower_function(unit, index, flow, &mut builder)?;
         let code = compile(ir, unit.isa, scratch).map_err(failed)?;
-        if code.frame_bytes > MAX_FRAME_BYTES {
-            return Err(failed(FunctionProblem::FrameTooLarge {
-                bytes: code.frame_bytes,
-                limit: MAX_FRAME_BYTES,
-            }));
+        let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
+        if code.frame_bytes > limit {
+            let bytes = code.frame_bytes;
+            return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
         }
         codes[position] = Some(code);
     }

@@ -46,6 +46,15 @@ pub(crate) struct Address {
     addend: i64,
 }
 
+/// Where a function goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CodeSections {
+    /// Its code.
+    pub(crate) section: SectionIndex,
+    /// The constants that it reads.
+    pub(crate) constants: SectionIndex,
+}
+
 /// An object in the making.
 pub(crate) struct ObjectWriter {
     machine: Machine,
@@ -167,8 +176,9 @@ impl ObjectWriter {
         self.places.insert(Target::Named(name), symbol);
     }
 
-    /// Appends a function to a code section.
-    pub(crate) fn code(&mut self, section: SectionIndex, target: Target, name: &str, code: Code) {
+    /// Appends a function to a code section, and its constants to another.
+    pub(crate) fn code(&mut self, sections: CodeSections, target: Target, name: &str, code: Code) {
+        let CodeSections { section, constants } = sections;
         let data = &mut self.sections[section.0 as usize].data;
         data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), CODE_PADDING);
         let offset = data.len() as u32;
@@ -181,23 +191,37 @@ impl ObjectWriter {
             size: code.bytes.len() as u32,
             unwind: code.unwind,
         });
-        self.pending.extend(code.references.into_iter().map(|reference| {
-            let offset = offset + reference.offset;
-            (section, Reference { offset, ..reference })
-        }));
+        let constants = self.bytes(constants, 8, &code.constants);
+        for reference in code.references {
+            let reference = Reference {
+                offset: offset + reference.offset,
+                ..reference
+            };
+            if reference.target == Target::Constants {
+                let address = self.address(constants);
+                self.distance(section, &reference, address);
+            } else {
+                self.pending.push((section, reference));
+            }
+        }
+    }
+
+    /// Makes the field of `reference` hold the distance to `address`.
+    fn distance(&mut self, section: SectionIndex, reference: &Reference, address: Address) {
+        self.sections[section.0 as usize].relocations.push(Relocation {
+            offset: reference.offset,
+            kind: RelocationKind::Relative32,
+            symbol: address.symbol,
+            addend: address.addend + reference.addend,
+        });
     }
 
     /// The finished object.
     pub(crate) fn finish(mut self, entry: &Target) -> Result<NativeObject, LowerError> {
         let entry = self.address_of(entry)?.symbol;
         for (section, reference) in std::mem::take(&mut self.pending) {
-            let symbol = self.address_of(&reference.target)?.symbol;
-            self.sections[section.0 as usize].relocations.push(Relocation {
-                offset: reference.offset,
-                kind: RelocationKind::Relative32,
-                symbol,
-                addend: reference.addend,
-            });
+            let address = self.address_of(&reference.target)?;
+            self.distance(section, &reference, address);
         }
         for section in &mut self.sections {
             if i32::try_from(section.data.len()).is_err() {

@@ -291,13 +291,10 @@ pub enum FunctionProblem {
     /// The codes do not end with `end`.
     #[error("its ARM64 unwind codes do not end with `end`")]
     NoEnd,
-    /// An epilogue is not inside the function, not after the one before it, or names no code.
+    /// An epilogue is not inside the function, not behind the one before it, or names no code.
     #[error("its epilogue at {offset:#x} is out of order, out of the function, or does not name the start of a code")]
     Epilogue {
         /// Offset of the epilogue from the start of the function, in bytes.
         offset: u32,
     },
-    /// One ARM64 record describes up to 1 MiB less 4 bytes.
-    #[error("it is longer than the 1 MiB that an ARM64 unwind record describes")]
-    TooLong,
 }

@@ -13,7 +13,8 @@ use crate::address::Rva;
 use crate::error::{FunctionProblem, LinkError};
 use crate::layout::{Layout, Part};
 use crate::native_object::{FunctionRange, Machine, NativeObject, SectionIndex, SectionKind, UnwindInfo};
-use crate::{unwind_arm64, unwind_x64};
+use crate::unwind_arm64::{self, Fragment};
+use crate::unwind_x64;
 
 /// Entries and records are made of 32-bit words.
 pub(crate) const ALIGN: u32 = 4;
@@ -45,9 +46,7 @@ impl FunctionTable {
         let mut places = BTreeMap::new();
         let mut entries = Vec::new();
         for function in functions {
-            let &FunctionRange {
-                section, offset, size, ..
-            } = function;
+            let &FunctionRange { section, offset, .. } = function;
             let error = |problem| LinkError::Function {
                 section: section.0,
                 offset,
@@ -58,20 +57,20 @@ impl FunctionTable {
                 return Err(error(FunctionProblem::Overlap { other: other.offset }));
             }
             previous = Some(function);
-            let Some(record) = encode(object.machine, function).map_err(error)? else {
-                continue;
-            };
-            let record = *places.entry(record).or_insert_with_key(|bytes: &Vec<u8>| {
-                let place = records.len();
-                records.extend_from_slice(bytes);
-                place
-            });
-            entries.push(Entry {
-                section,
-                offset,
-                size,
-                record: u32::try_from(record).map_err(|_| LinkError::ImageTooLarge)?,
-            });
+            for part in encode(object.machine, function).map_err(error)? {
+                let record = *places.entry(part.record).or_insert_with_key(|bytes: &Vec<u8>| {
+                    let place = records.len();
+                    records.extend_from_slice(bytes);
+                    place
+                });
+                entries.push(Entry {
+                    section,
+                    // A section beyond 4 GiB is refused by the layout.
+                    offset: offset.saturating_add(part.offset),
+                    size: part.size,
+                    record: u32::try_from(record).map_err(|_| LinkError::ImageTooLarge)?,
+                });
+            }
         }
         Ok(Self {
             machine: object.machine,
@@ -138,16 +137,20 @@ fn check_extent(object: &NativeObject, function: &FunctionRange) -> Result<(), F
     Ok(())
 }
 
-/// The function's record; `None` for a leaf, which needs no entry.
-fn encode(machine: Machine, function: &FunctionRange) -> Result<Option<Vec<u8>>, FunctionProblem> {
+/// The function's records. A leaf needs none.
+fn encode(machine: Machine, function: &FunctionRange) -> Result<Vec<Fragment>, FunctionProblem> {
+    let size = function.size;
     match (machine, &function.unwind) {
-        (_, UnwindInfo::Leaf) => Ok(None),
-        (Machine::X64, UnwindInfo::X64 { prologue_size, codes }) => {
-            unwind_x64::encode(*prologue_size, codes, function.size).map(Some)
-        }
-        (Machine::Arm64, UnwindInfo::Arm64 { codes, epilogs }) => {
-            unwind_arm64::encode(codes, epilogs, function.size).map(Some)
-        }
+        (_, UnwindInfo::Leaf) => Ok(Vec::new()),
+        (Machine::X64, UnwindInfo::X64 { prologue_size, codes }) => unwind_x64::encode(*prologue_size, codes, size)
+            .map(|record| {
+                vec![Fragment {
+                    offset: 0,
+                    size,
+                    record,
+                }]
+            }),
+        (Machine::Arm64, UnwindInfo::Arm64 { codes, epilogs }) => unwind_arm64::encode(codes, epilogs, size),
         (Machine::X64, UnwindInfo::Arm64 { .. }) | (Machine::Arm64, UnwindInfo::X64 { .. }) => {
             Err(FunctionProblem::WrongMachine { machine })
         }

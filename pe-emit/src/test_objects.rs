@@ -135,3 +135,47 @@ pub(crate) fn driver() -> NativeObject {
         entry: SymbolIndex(0),
     }
 }
+
+/// `stp fp, lr, [sp, #-16]!; adrp; add; bl leaf; ldp fp, lr, [sp], #16; ret; leaf: b .-24`
+pub(crate) fn arm64() -> NativeObject {
+    use RelocationKind::{Arm64Branch26, Arm64Page21, Arm64PageOffset12};
+    let words: [u32; 7] = [
+        0xA9BF_7BFD,
+        0x9000_0000,
+        0x9100_0000,
+        0x9400_0000,
+        0xA8C1_7BFD,
+        0xD65F_03C0,
+        0x1400_0000,
+    ];
+    let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    NativeObject {
+        machine: Machine::Arm64,
+        sections: vec![
+            section(
+                ".text",
+                SectionKind::Code,
+                &code,
+                vec![
+                    relocation(4, Arm64Page21, 1, 8),
+                    relocation(8, Arm64PageOffset12, 1, 8),
+                    relocation(12, Arm64Branch26, 2, 0),
+                    relocation(24, Arm64Branch26, 0, 0),
+                ],
+            ),
+            section(".data", SectionKind::Data, &[0; 16], vec![]),
+        ],
+        symbols: vec![place("DriverEntry", 0, 0), place("data", 1, 0), place("leaf", 0, 24)],
+        functions: vec![FunctionRange {
+            section: SectionIndex(0),
+            offset: 0,
+            size: 24,
+            unwind: UnwindInfo::Arm64 {
+                codes: vec![0x81, 0xE4],
+                epilogs: vec![(16, 0)],
+            },
+        }],
+        imports: vec![],
+        entry: SymbolIndex(0),
+    }
+}

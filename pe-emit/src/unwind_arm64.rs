@@ -2,7 +2,8 @@
 //!
 //! A header word, a second one if counts are large, a word for each epilogue, and the codes, padded to words (ARM64
 //! exception handling, ".xdata records"). Epilogues are always listed: the short form for a single one at the end of the
-//! function would save four bytes.
+//! function would save four bytes. A record describes less than 1 MiB, so a larger function gets several ("Large
+//! functions" there).
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
@@ -29,20 +30,106 @@ const LONG_WORDS_SHIFT: u32 = 16;
 const FIRST_CODE_SHIFT: u32 = 22;
 
 const END: u8 = 0xE4;
+/// Ahead of the codes of a fragment without prologue: its first instruction is in the body already.
+const END_C: u8 = 0xE5;
 const NOP: u8 = 0xE3;
 
-/// The bytes of the record, a multiple of 4.
-pub(crate) fn encode(codes: &[u8], epilogues: &[(u32, u16)], function_size: u32) -> Result<Vec<u8>, FunctionProblem> {
-    let length = function_size / INSTRUCTION;
-    if length >> LENGTH_BITS != 0 {
-        return Err(FunctionProblem::TooLong);
-    }
+/// A part of a function that one record describes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// From the start of the function, in bytes.
+    pub offset: u32,
+    /// In bytes.
+    pub size: u32,
+    /// The bytes of the record, a multiple of 4.
+    pub record: Vec<u8>,
+}
+
+/// The records of a function whose size is a multiple of 4: one, unless it is larger than a record can say.
+pub(crate) fn encode(
+    codes: &[u8],
+    epilogues: &[(u32, u16)],
+    function_size: u32,
+) -> Result<Vec<Fragment>, FunctionProblem> {
     let starts = code_starts(codes)?;
+    let epilogues = epilogue_ranges(codes, &starts, epilogues, function_size)?;
+    let mut fragments = Vec::new();
+    let mut begin = 0;
+    while begin < function_size {
+        let longest = function_size.min(begin.saturating_add(FRAGMENT_MAX));
+        // An epilogue is never divided. It is far shorter than a fragment, so there is something before it.
+        let cut = epilogues
+            .iter()
+            .find(|epilogue| epilogue.begin < longest && longest < epilogue.end);
+        let end = cut.map_or(longest, |epilogue| epilogue.begin);
+        let mut inside: Vec<Epilogue> = epilogues
+            .iter()
+            .filter(|epilogue| begin <= epilogue.begin && epilogue.begin < end)
+            .copied()
+            .collect();
+        let record = if begin == 0 {
+            record(codes, &inside, begin, end)?
+        } else {
+            for epilogue in &mut inside {
+                epilogue.first_code += 1;
+            }
+            record(&[&[END_C], codes].concat(), &inside, begin, end)?
+        };
+        fragments.push(Fragment {
+            offset: begin,
+            size: end - begin,
+            record,
+        });
+        begin = end;
+    }
+    Ok(fragments)
+}
+
+/// The longest fragment in bytes.
+const FRAGMENT_MAX: u32 = ((1 << LENGTH_BITS) - 1) * INSTRUCTION;
+
+#[derive(Clone, Copy)]
+struct Epilogue {
+    /// Offsets in the function, in bytes.
+    begin: u32,
+    end: u32,
+    /// Position of its first code.
+    first_code: u32,
+}
+
+/// Checks the epilogues and finds their lengths: a code stands for an instruction.
+fn epilogue_ranges(
+    codes: &[u8],
+    starts: &[usize],
+    epilogues: &[(u32, u16)],
+    function_size: u32,
+) -> Result<Vec<Epilogue>, FunctionProblem> {
+    let mut previous_end = 0;
+    let mut range = |&(offset, first_code): &(u32, u16)| {
+        let first = starts.binary_search(&usize::from(first_code)).ok()?;
+        let length = starts[first..].iter().position(|start| codes[*start] == END)? as u32 + 1;
+        let end = offset.checked_add(length * INSTRUCTION)?;
+        let in_place = offset.is_multiple_of(INSTRUCTION) && previous_end <= offset && end <= function_size;
+        previous_end = end;
+        in_place.then_some(Epilogue {
+            begin: offset,
+            end,
+            first_code: u32::from(first_code),
+        })
+    };
+    epilogues
+        .iter()
+        .map(|epilogue| range(epilogue).ok_or(FunctionProblem::Epilogue { offset: epilogue.0 }))
+        .collect()
+}
+
+/// The record of the fragment from `begin` to `end`.
+fn record(codes: &[u8], epilogues: &[Epilogue], begin: u32, end: u32) -> Result<Vec<u8>, FunctionProblem> {
+    let length = (end - begin) / INSTRUCTION;
     let code_words = codes.len().div_ceil(size_of::<U32>());
     if code_words > LONG_WORDS_MAX || epilogues.len() > LONG_EPILOGUES_MAX {
         return Err(FunctionProblem::TooManyOperations);
     }
-
     let mut words = Vec::with_capacity(2 + epilogues.len());
     if code_words <= SHORT_COUNT_MAX && epilogues.len() <= SHORT_COUNT_MAX {
         words.push(length | (epilogues.len() as u32) << EPILOGUES_SHIFT | (code_words as u32) << WORDS_SHIFT);
@@ -50,19 +137,12 @@ pub(crate) fn encode(codes: &[u8], epilogues: &[(u32, u16)], function_size: u32)
         words.push(length);
         words.push(epilogues.len() as u32 | (code_words as u32) << LONG_WORDS_SHIFT);
     }
-    let mut previous = None;
-    for &(offset, first_code) in epilogues {
-        if !offset.is_multiple_of(INSTRUCTION)
-            || offset >= function_size
-            || previous.is_some_and(|previous| offset <= previous)
-            || starts.binary_search(&usize::from(first_code)).is_err()
-        {
-            return Err(FunctionProblem::Epilogue { offset });
-        }
-        previous = Some(offset);
-        // A code's position is below 4 * LONG_WORDS_MAX and fits 10 bits.
-        words.push((offset / INSTRUCTION) | u32::from(first_code) << FIRST_CODE_SHIFT);
-    }
+    // A code's position is below 4 * LONG_WORDS_MAX and fits 10 bits.
+    words.extend(
+        epilogues
+            .iter()
+            .map(|epilogue| ((epilogue.begin - begin) / INSTRUCTION) | epilogue.first_code << FIRST_CODE_SHIFT),
+    );
     let words: Vec<U32> = words.into_iter().map(U32::new).collect();
     let mut out = words.as_bytes().to_vec();
     out.extend_from_slice(codes);
@@ -106,8 +186,9 @@ mod tests {
     use super::*;
 
     fn words(codes: &[u8], epilogues: &[(u32, u16)], size: u32) -> Vec<u32> {
-        let bytes = encode(codes, epilogues, size).unwrap();
-        let (words, rest) = bytes.as_chunks();
+        let fragments = encode(codes, epilogues, size).unwrap();
+        assert_eq!((fragments.len(), fragments[0].offset, fragments[0].size), (1, 0, size));
+        let (words, rest) = fragments[0].record.as_chunks();
         assert!(rest.is_empty());
         words.iter().map(|word| u32::from_le_bytes(*word)).collect()
     }
@@ -157,7 +238,8 @@ mod tests {
             (vec![(8, 0)], 8),
             (vec![(4, 1)], 4),
             (vec![(4, 3)], 4),
-            (vec![(4, 0), (4, 2)], 4),
+            (vec![(0, 0), (4, 2)], 4),
+            (vec![(4, 0)], 4),
         ] {
             assert_eq!(
                 encode(&codes, &epilogues, 8),
@@ -169,11 +251,52 @@ mod tests {
 
     #[test]
     fn rejects_what_one_record_cannot_count() {
-        assert!(encode(&[END], &[], (1 << 20) - 4).is_ok());
-        assert_eq!(encode(&[END], &[], 1 << 20), Err(FunctionProblem::TooLong));
         let codes = [[NOP; 1019].as_slice(), &[END]].concat();
         assert!(encode(&codes, &[], 8).is_ok());
         let codes = [[NOP; 1020].as_slice(), &[END]].concat();
         assert_eq!(encode(&codes, &[], 8), Err(FunctionProblem::TooManyOperations));
+    }
+
+    #[test]
+    fn a_function_of_more_than_a_record_is_described_in_fragments() {
+        let codes = [0x81, END];
+        let longest = (1 << 20) - 4;
+        assert_eq!(encode(&codes, &[(longest - 8, 0)], longest).unwrap().len(), 1);
+        // The middle epilogue would be cut by the limit of the first fragment.
+        let epilogues = [(0x100, 0), (longest - 4, 0), (2 * longest - 12, 0)];
+        let fragments = encode(&codes, &epilogues, 2 * longest - 4).unwrap();
+        let places: Vec<_> = fragments
+            .iter()
+            .map(|fragment| (fragment.offset, fragment.size))
+            .collect();
+        assert_eq!(places, [(0, longest - 4), (longest - 4, longest)]);
+        let first = record(
+            &codes,
+            &[Epilogue {
+                begin: 0x100,
+                end: 0x108,
+                first_code: 0,
+            }],
+            0,
+            longest - 4,
+        );
+        assert_eq!(Ok(&fragments[0].record), first.as_ref());
+        // end_c, then the prologue's codes; offsets count from the fragment's start.
+        let words: Vec<u32> = fragments[1]
+            .record
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_le_bytes(*word))
+            .collect();
+        assert_eq!(
+            words,
+            [
+                (longest / 4) | 2 << 22 | 1 << 27,
+                1 << 22,
+                ((longest - 8) / 4) | 1 << 22,
+                u32::from_le_bytes([END_C, 0x81, END, NOP])
+            ]
+        );
     }
 }

@@ -32,14 +32,20 @@ fn time<T>(work: impl FnOnce() -> T) -> Duration {
 
 fn main() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/bench");
-    println!("{:>12} {:>10} {:>10} {:>10} {:>10} {:>10}", "instructions", "platform", "read", "verify", "lower", "link");
+    println!(
+        "{:>12} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "instructions", "platform", "read", "verify", "lower", "link"
+    );
     let mut last: Option<[f64; 5]> = None;
     for steps in [50, 500, 5000] {
         let name = format!("steps_{steps}.o");
         let object = std::fs::read(folder.join(&name)).expect("the fixture is committed");
         let platform = Platform::builtin();
         let module = bpf2sys_bytecode::read(&object, &name).expect("the fixture is valid");
-        let options = bpf2sys_verifier::Options { time_limit: Duration::from_secs(600), ..Default::default() };
+        let options = bpf2sys_verifier::Options {
+            time_limit: Duration::from_secs(600),
+            ..Default::default()
+        };
         let verified = bpf2sys_verifier::verify(module.clone(), &platform, &options).expect("the fixture is safe");
         let lowering = bpf2sys_codegen::Options::default();
         let native = bpf2sys_codegen::lower(&verified, &platform, &lowering).expect("the fixture lowers");

@@ -76,21 +76,40 @@ pub fn process(operation: u8, exit_code: u32) -> Context {
 /// The files beside the examples that their pages run them on.
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let echo = packets::icmp(8, 0, [0, 1, 0, 1], b"abcdefghijklmnopqrstuvwxyz");
-    let echo = packets::Ipv4 { protocol: packets::ICMP, payload: &echo, ..packets::Ipv4::default() };
+    let echo = packets::Ipv4 {
+        protocol: packets::ICMP,
+        payload: &echo,
+        ..packets::Ipv4::default()
+    };
     let flow = |op| sock_ops(op, packets::TCP, (&packets::CLIENT4, 49152), (&packets::SERVER4, 443)).0;
     vec![
         ("udp_filter/dns.bin", udp4((49152, 53), b"a question")),
         ("bind_policy/bind_https.bin", bind(0, packets::TCP, 443).0),
         ("bind_policy/nginx.bin", utf16("nginx.exe")),
         ("bind_policy/other.bin", utf16("other.exe")),
-        ("connect_redirect/connect4.bin", connect(packets::TCP, &packets::SERVER4, 443).0),
-        ("connect_redirect/connect6.bin", connect(packets::TCP, &packets::SERVER6, 443).0),
+        (
+            "connect_redirect/connect4.bin",
+            connect(packets::TCP, &packets::SERVER4, 443).0,
+        ),
+        (
+            "connect_redirect/connect6.bin",
+            connect(packets::TCP, &packets::SERVER6, 443).0,
+        ),
         ("flow_log/established.bin", flow(0)),
         ("flow_log/deleted.bin", flow(2)),
-        ("tail_dispatch/echo.bin", packets::ethernet(packets::IPV4, &echo.bytes())),
-        ("tail_dispatch/arp.bin", packets::ethernet(packets::ARP, &packets::arp(1))),
+        (
+            "tail_dispatch/echo.bin",
+            packets::ethernet(packets::IPV4, &echo.bytes()),
+        ),
+        (
+            "tail_dispatch/arp.bin",
+            packets::ethernet(packets::ARP, &packets::arp(1)),
+        ),
         ("process_guard/create.bin", process(0, 0).0),
-        ("process_guard/encoded.bin", utf16("powershell.exe -EncodedCommand ZABpAHIA")),
+        (
+            "process_guard/encoded.bin",
+            utf16("powershell.exe -EncodedCommand ZABpAHIA"),
+        ),
         ("process_guard/harmless.bin", utf16("powershell.exe -Version")),
     ]
 }

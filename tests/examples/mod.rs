@@ -12,8 +12,14 @@ mod udp_filter;
 use libtest_mimic::Trial;
 
 /// The examples, by folder.
-pub const EXAMPLES: [&str; 6] =
-    ["bind_policy", "connect_redirect", "flow_log", "process_guard", "tail_dispatch", "udp_filter"];
+pub const EXAMPLES: [&str; 6] = [
+    "bind_policy",
+    "connect_redirect",
+    "flow_log",
+    "process_guard",
+    "tail_dispatch",
+    "udp_filter",
+];
 
 pub fn trials() -> Vec<Trial> {
     [

@@ -20,7 +20,11 @@ pub fn trials() -> Vec<Trial> {
     vec![
         test_with("examples::objects_come_from_their_sources", &clang, || {
             let built = tempfile::tempdir()?;
-            succeed(Command::new(root().join("examples/build.sh")).arg(built.path()).env_remove("CLANG"))?;
+            succeed(
+                Command::new(root().join("examples/build.sh"))
+                    .arg(built.path())
+                    .env_remove("CLANG"),
+            )?;
             for example in EXAMPLES {
                 let file = format!("{example}/{example}.o");
                 same_object(&root().join("examples").join(&file), &built.path().join(&file))?;
@@ -30,7 +34,11 @@ pub fn trials() -> Vec<Trial> {
         test_with("rejected::objects_come_from_their_sources", &clang, || {
             let built = tempfile::tempdir()?;
             let fixtures = root().join("tests/fixtures/rejected");
-            succeed(Command::new(fixtures.join("build.sh")).arg(built.path()).env_remove("CLANG"))?;
+            succeed(
+                Command::new(fixtures.join("build.sh"))
+                    .arg(built.path())
+                    .env_remove("CLANG"),
+            )?;
             for object in std::fs::read_dir(built.path())? {
                 let object = object?;
                 same_object(&fixtures.join(object.file_name()), &object.path())?;
@@ -55,7 +63,12 @@ fn same_object(committed: &Path, built: &Path) -> Result<(), Failed> {
     let same_release = version.lines().next().is_some_and(|line| line.contains(RELEASE));
     let (committed, built) = (sections(&committed, same_release)?, sections(&built, same_release)?);
     if committed != built {
-        return Err(format!("{name} is not what its source gives: {:?}, {:?}", committed.keys(), built.keys()).into());
+        return Err(format!(
+            "{name} is not what its source gives: {:?}, {:?}",
+            committed.keys(),
+            built.keys()
+        )
+        .into());
     }
     Ok(())
 }
@@ -68,7 +81,11 @@ fn sections(object: &[u8], with_bytes: bool) -> Result<BTreeMap<String, Vec<u8>>
         let name = section.name()?;
         let code_or_data = !matches!(section.kind(), SectionKind::Metadata | SectionKind::Unknown);
         if (code_or_data || name.starts_with(".BTF")) && !name.starts_with(".debug") {
-            let bytes = if with_bytes { section.data()?.to_vec() } else { Vec::new() };
+            let bytes = if with_bytes {
+                section.data()?.to_vec()
+            } else {
+                Vec::new()
+            };
             sections.insert(name.to_owned(), bytes);
         }
     }

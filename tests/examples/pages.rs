@@ -14,7 +14,10 @@ pub fn trials() -> Vec<Trial> {
     EXAMPLES
         .iter()
         .map(|example| {
-            test(&format!("examples::page_of_{example}_shows_what_the_tool_prints"), || check(example))
+            test(
+                &format!("examples::page_of_{example}_shows_what_the_tool_prints"),
+                || check(example),
+            )
         })
         .collect()
 }
@@ -69,7 +72,11 @@ fn play(page: &str, folder: &Path) -> Result<String, Failed> {
         played += &run(&command, folder)?;
         commands += 1;
     }
-    if commands == 0 { Err("a page without a command".into()) } else { Ok(played) }
+    if commands == 0 {
+        Err("a page without a command".into())
+    } else {
+        Ok(played)
+    }
 }
 
 /// What a command of the tool prints, on both outputs.

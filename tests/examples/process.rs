@@ -32,7 +32,9 @@ fn hash(seed: u64, name: &str) -> u64 {
 }
 
 fn run(command_line: &str) -> Run {
-    Run::new("process_guard", "process_guard").context(process(0, 0).bytes()).packet(&utf16(command_line))
+    Run::new("process_guard", "process_guard")
+        .context(process(0, 0).bytes())
+        .packet(&utf16(command_line))
 }
 
 fn deny(run: Run, list: &str, name: &str) -> Run {
@@ -98,7 +100,12 @@ fn by_image() -> Result<(), Failed> {
 
 fn configuration() -> Result<(), Failed> {
     let config = |seed: u64, monitor_only: u32, exempt_parent: u32| {
-        [&seed.to_le_bytes()[..], &monitor_only.to_le_bytes(), &exempt_parent.to_le_bytes()].concat()
+        [
+            &seed.to_le_bytes()[..],
+            &monitor_only.to_le_bytes(),
+            &exempt_parent.to_le_bytes(),
+        ]
+        .concat()
     };
     for (name, config, verdict) in [
         ("as it comes", config(SEED, 0, 0), ACCESS_DENIED),
@@ -106,22 +113,36 @@ fn configuration() -> Result<(), Failed> {
         ("an exempt parent", config(SEED, 0, 4000), SUCCESS),
         ("another exempt parent", config(SEED, 0, 4001), ACCESS_DENIED),
     ] {
-        let report = deny(run("a -enc"), "denied_arguments", "-enc").set("process.data", &[0; 4], &config).report()?;
+        let report = deny(run("a -enc"), "denied_arguments", "-enc")
+            .set("process.data", &[0; 4], &config)
+            .report()?;
         expect(name, report.result(0)?, verdict)?;
         reported(&report, hash(SEED, "-enc"), 133_500_000_000_000_000, 2, 0)?;
         let watched = report.values("watched", &5000u64.to_le_bytes())?.len();
         expect(name, watched, usize::from(verdict == SUCCESS))?;
     }
     // Another seed makes other hashes: the list does not match any more.
-    let report = deny(run("a -enc"), "denied_arguments", "-enc").set("process.data", &[0; 4], &config(1, 0, 0)).report()?;
+    let report = deny(run("a -enc"), "denied_arguments", "-enc")
+        .set("process.data", &[0; 4], &config(1, 0, 0))
+        .report()?;
     expect("another seed", report.result(0)?, SUCCESS)
 }
 
 fn end() -> Result<(), Failed> {
-    let ended = || Run::new("process_guard", "process_guard").context(process(1, 3).bytes()).packet(&utf16("a"));
+    let ended = || {
+        Run::new("process_guard", "process_guard")
+            .context(process(1, 3).bytes())
+            .packet(&utf16("a"))
+    };
     expect("never watched", ended().report()?.records("reports")?.len(), 0)?;
-    let report = ended().set("watched", &5000u64.to_le_bytes(), &99u64.to_le_bytes()).report()?;
+    let report = ended()
+        .set("watched", &5000u64.to_le_bytes(), &99u64.to_le_bytes())
+        .report()?;
     expect("result", report.result(0)?, SUCCESS)?;
     reported(&report, 99, 133_500_000_010_000_000, 3, 3)?;
-    expect("still watched", report.values("watched", &5000u64.to_le_bytes())?.len(), 0)
+    expect(
+        "still watched",
+        report.values("watched", &5000u64.to_le_bytes())?.len(),
+        0,
+    )
 }

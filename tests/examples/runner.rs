@@ -13,7 +13,9 @@ use crate::support::{root, succeed, tool};
 /// The driver of an example, built by the tool; once per run of the tests.
 pub fn image(example: &'static str) -> Result<PathBuf, Failed> {
     static IMAGES: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
-    let mut images = IMAGES.lock().map_err(|_| "another test panicked while it built an image")?;
+    let mut images = IMAGES
+        .lock()
+        .map_err(|_| "another test panicked while it built an image")?;
     if let Some(path) = images.get(example) {
         return Ok(path.clone());
     }
@@ -39,7 +41,11 @@ pub struct Run {
 impl Run {
     /// Will run `program` of `example`.
     pub fn new(example: &'static str, program: &'static str) -> Self {
-        Run { example, program, ..Run::default() }
+        Run {
+            example,
+            program,
+            ..Run::default()
+        }
     }
 
     /// Adds a packet; each packet is one invocation.
@@ -64,7 +70,10 @@ impl Run {
     pub fn report(&self) -> Result<Report, Failed> {
         let files = tempfile::tempdir()?;
         let mut command = tool();
-        command.arg("run").arg(image(self.example)?).args(["--program", self.program, "--json"]);
+        command
+            .arg("run")
+            .arg(image(self.example)?)
+            .args(["--program", self.program, "--json"]);
         for (index, packet) in self.packets.iter().enumerate() {
             let path = files.path().join(format!("packet{index}"));
             std::fs::write(&path, packet)?;
@@ -79,7 +88,9 @@ impl Run {
             command.args(["--set-map", entry]);
         }
         let text = succeed(&mut command)?;
-        serde_json::from_str(&text).map(Report).map_err(|e| format!("{e} in {text}").into())
+        serde_json::from_str(&text)
+            .map(Report)
+            .map_err(|e| format!("{e} in {text}").into())
     }
 }
 
@@ -88,7 +99,9 @@ pub struct Report(Value);
 
 impl Report {
     fn invocation(&self, index: usize) -> Result<&Value, Failed> {
-        self.0["results"].get(index).ok_or_else(|| format!("no invocation {index} in {}", self.0).into())
+        self.0["results"]
+            .get(index)
+            .ok_or_else(|| format!("no invocation {index} in {}", self.0).into())
     }
 
     /// What invocation `index` returned.
@@ -111,7 +124,9 @@ impl Report {
     /// The programs that invocation `index` went through by tail calls.
     pub fn tail_calls(&self, index: usize) -> Result<Vec<&str>, Failed> {
         let calls = &self.invocation(index)?["tail_calls"];
-        Ok(calls.as_array().map_or_else(Vec::new, |c| c.iter().filter_map(Value::as_str).collect()))
+        Ok(calls
+            .as_array()
+            .map_or_else(Vec::new, |c| c.iter().filter_map(Value::as_str).collect()))
     }
 
     /// The packet, context or redirect context after invocation `index`.
@@ -131,7 +146,12 @@ impl Report {
         let key = hex(key);
         let entries = self.map(map)?["entries"].as_array().ok_or("a map without entries")?;
         match entries.iter().find(|entry| entry["key"] == *key) {
-            Some(entry) => entry["values"].as_array().ok_or("an entry without values")?.iter().map(unhex).collect(),
+            Some(entry) => entry["values"]
+                .as_array()
+                .ok_or("an entry without values")?
+                .iter()
+                .map(unhex)
+                .collect(),
             None => Ok(Vec::new()),
         }
     }
@@ -155,19 +175,27 @@ impl Report {
 
 /// Little-endian numbers at an offset; out of range is a failure of the test.
 pub fn read_u64(bytes: &[u8], offset: usize) -> Result<u64, Failed> {
-    let found = bytes.get(offset..offset + 8).ok_or_else(|| format!("no 8 bytes at {offset} in {bytes:x?}"))?;
+    let found = bytes
+        .get(offset..offset + 8)
+        .ok_or_else(|| format!("no 8 bytes at {offset} in {bytes:x?}"))?;
     Ok(u64::from_le_bytes(found.try_into()?))
 }
 
 /// See [`read_u64`].
 pub fn read_u32(bytes: &[u8], offset: usize) -> Result<u32, Failed> {
-    let found = bytes.get(offset..offset + 4).ok_or_else(|| format!("no 4 bytes at {offset} in {bytes:x?}"))?;
+    let found = bytes
+        .get(offset..offset + 4)
+        .ok_or_else(|| format!("no 4 bytes at {offset} in {bytes:x?}"))?;
     Ok(u32::from_le_bytes(found.try_into()?))
 }
 
 /// Fails unless both are equal.
 pub fn expect<T: PartialEq<U> + Debug, U: Debug>(what: &str, got: T, wanted: U) -> Result<(), Failed> {
-    if got == wanted { Ok(()) } else { Err(format!("{what}: got {got:x?}, not {wanted:x?}").into()) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(format!("{what}: got {got:x?}, not {wanted:x?}").into())
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,11 +9,23 @@ use crate::support::test;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("examples::bind_policy_gives_a_reserved_port_to_its_owner_only", reserved_port),
-        test("examples::bind_policy_limits_and_counts_the_ports_of_a_process", held_ports),
+        test(
+            "examples::bind_policy_gives_a_reserved_port_to_its_owner_only",
+            reserved_port,
+        ),
+        test(
+            "examples::bind_policy_limits_and_counts_the_ports_of_a_process",
+            held_ports,
+        ),
         test("examples::connect_redirect_redirects_by_rule", redirect),
-        test("examples::connect_redirect_passes_the_destination_with_one_byte_changed", redirect_one_byte),
-        test("examples::connect_redirect_follows_its_configuration", redirect_configuration),
+        test(
+            "examples::connect_redirect_passes_the_destination_with_one_byte_changed",
+            redirect_one_byte,
+        ),
+        test(
+            "examples::connect_redirect_follows_its_configuration",
+            redirect_configuration,
+        ),
         test("examples::flow_log_reports_connections_that_start", flow_starts),
         test("examples::flow_log_measures_connections_that_end", flow_ends),
     ]
@@ -83,12 +95,16 @@ fn reserved_port() -> Result<(), Failed> {
         }
     }
     // A rule without a name: nobody.
-    let report = run_bind(0, TCP, 25, "").set("reserved_ports", &port_key(25, TCP), &owner("")).report()?;
+    let report = run_bind(0, TCP, 25, "")
+        .set("reserved_ports", &port_key(25, TCP), &owner(""))
+        .report()?;
     expect("a port for nobody", report.result(0)?, BIND_DENY)?;
     // Every name of up to 16 units fits a rule, and one more does not.
     let (fits, too_long) = ("sixteen-units.ex", "sixteen-units.exe");
     for (image, verdict) in [(fits, BIND_PERMIT_SOFT), (too_long, BIND_DENY)] {
-        let report = run_bind(0, TCP, 25, image).set("reserved_ports", &port_key(25, TCP), &owner(fits)).report()?;
+        let report = run_bind(0, TCP, 25, image)
+            .set("reserved_ports", &port_key(25, TCP), &owner(fits))
+            .report()?;
         expect(image, report.result(0)?, verdict)?;
     }
     Ok(())
@@ -100,7 +116,11 @@ fn held_ports() -> Result<(), Failed> {
     let now = |report: &Report| report.values("ports_held", &process);
     let run = |operation, before: u32| {
         let run = run_bind(operation, UDP, 5000, "game.exe");
-        if before == 0 { run } else { run.set("ports_held", &process, &held(before)) }
+        if before == 0 {
+            run
+        } else {
+            run.set("ports_held", &process, &held(before))
+        }
     };
     const ASKED: u32 = 0;
     const GRANTED: u32 = 1;
@@ -118,7 +138,11 @@ fn held_ports() -> Result<(), Failed> {
         let report = run(operation, before).report()?;
         let name = format!("operation {operation} with {before} ports");
         expect(&name, report.result(0)?, verdict)?;
-        expect(&name, now(&report)?, if after == 0 { vec![] } else { vec![held(after).to_vec()] })?;
+        expect(
+            &name,
+            now(&report)?,
+            if after == 0 { vec![] } else { vec![held(after).to_vec()] },
+        )?;
         match record {
             Some((verdict, held)) => audit(&report, 5000, UDP, verdict, held, "game.exe")?,
             None => expect(&name, report.records("audit")?.len(), 0)?,
@@ -178,7 +202,11 @@ fn connected(report: &Report, verdict: u64, to: (&[u8], u16), counter: usize) ->
     let context = report.bytes(0, "context")?;
     let address = context.get(24..24 + to.0.len()).ok_or("a short context")?;
     expect("address", address, to.0)?;
-    expect("port", context.get(40..42).ok_or("a short context")?, &to.1.to_be_bytes()[..])?;
+    expect(
+        "port",
+        context.get(40..42).ok_or("a short context")?,
+        &to.1.to_be_bytes()[..],
+    )?;
     let mut counts = vec![0; 4];
     counts[counter] = 1;
     expect("counters", report.counters("counters", 4)?, counts)
@@ -203,9 +231,13 @@ fn redirect() -> Result<(), Failed> {
         }
         // The rule for the port comes before the one for all ports.
         let both = run().set(rules, &endpoint(server, 0), &to_proxy);
-        let report = both.set(rules, &endpoint(server, 443), &rule(REJECT_RULE, &proxy, 0)).report()?;
+        let report = both
+            .set(rules, &endpoint(server, 443), &rule(REJECT_RULE, &proxy, 0))
+            .report()?;
         connected(&report, REJECT, (server, 443), REJECTED)?;
-        let report = run().set(rules, &endpoint(server, 443), &rule(PERMIT_RULE, &proxy, 0)).report()?;
+        let report = run()
+            .set(rules, &endpoint(server, 443), &rule(PERMIT_RULE, &proxy, 0))
+            .report()?;
         connected(&report, PROCEED_SOFT, (server, 443), PERMITTED)?;
         // UDP is not looked at.
         let udp = Run::new("connect_redirect", program).context(connect(UDP, server, 443).bytes());
@@ -223,7 +255,9 @@ fn redirect_one_byte() -> Result<(), Failed> {
             let mut bytes = context.bytes().to_vec();
             bytes[changed] ^= 1;
             let run = Run::new("connect_redirect", program).context(&bytes);
-            let report = run.set(rules, &endpoint(server, 443), &rule(REDIRECT_RULE, &proxy, 8080)).report()?;
+            let report = run
+                .set(rules, &endpoint(server, 443), &rule(REDIRECT_RULE, &proxy, 8080))
+                .report()?;
             expect("verdict", report.result(0)?, PROCEED_SOFT)?;
             expect("context", report.bytes(0, "context")?, bytes)?;
             expect("counters", report.counters("counters", 4)?[PERMITTED], 1)?;
@@ -241,9 +275,13 @@ fn redirect_configuration() -> Result<(), Failed> {
                 .set("connect.bss", &[0; 4], config)
         };
         let to_proxy = rule(REDIRECT_RULE, &proxy, 8080);
-        let report = run(&config(SIMULATED_PROCESS, 1)).set(rules, &endpoint(server, 443), &to_proxy).report()?;
+        let report = run(&config(SIMULATED_PROCESS, 1))
+            .set(rules, &endpoint(server, 443), &to_proxy)
+            .report()?;
         connected(&report, PROCEED_SOFT, (server, 443), FROM_PROXY)?;
-        let report = run(&config(SIMULATED_PROCESS + 1, 0)).set(rules, &endpoint(server, 443), &to_proxy).report()?;
+        let report = run(&config(SIMULATED_PROCESS + 1, 0))
+            .set(rules, &endpoint(server, 443), &to_proxy)
+            .report()?;
         connected(&report, PROCEED_SOFT, (&proxy, 8080), REDIRECTED)?;
         connected(&run(&config(0, 1)).report()?, REJECT, (server, 443), REJECTED)?;
         connected(&run(&config(0, 0)).report()?, PROCEED_SOFT, (server, 443), PERMITTED)?;
@@ -310,7 +348,9 @@ fn flow_starts() -> Result<(), Failed> {
     let report = Run::new("flow_log", "flow_log").context(udp.bytes()).report()?;
     expect("UDP", report.records("events")?.len(), 0)?;
     expect("UDP", read_u64(&report.values("totals", &[0; 4])?[0], 0)?, 0)?;
-    let report = run_flow(ESTABLISHED_OUT).set("flow_lo.data", &[0; 4], &[8, 0, 1, 0]).report()?;
+    let report = run_flow(ESTABLISHED_OUT)
+        .set("flow_lo.data", &[0; 4], &[8, 0, 1, 0])
+        .report()?;
     expect("with a minimum", report.records("events")?.len(), 0)?;
     expect("with a minimum", read_u64(&report.values("totals", &[0; 4])?[0], 0)?, 1)
 }
@@ -328,7 +368,9 @@ fn flow_ends() -> Result<(), Failed> {
             let mut means = [77; 2];
             means[direction as usize] = mean_before;
             let run = run_flow(DELETED).set("totals", &[0; 4], &totals(means));
-            let report = run.set("flows", &SIMULATED_FLOW.to_le_bytes(), &flow(direction)).report()?;
+            let report = run
+                .set("flows", &SIMULATED_FLOW.to_le_bytes(), &flow(direction))
+                .report()?;
             expect("result", report.result(0)?, 0)?;
             let record = flow_record(&report)?;
             expect("lifetime in microseconds", read_u64(&record, 24)?, 2_000_000)?;
@@ -337,15 +379,26 @@ fn flow_ends() -> Result<(), Failed> {
             expect("closed", read_u64(&totals[0], 8)?, 1)?;
             expect("mean", read_u64(&totals[0], 32 + 8 * direction as usize)?, mean_after)?;
             expect("the other mean", read_u64(&totals[0], 40 - 8 * direction as usize)?, 77)?;
-            expect("the flow", report.values("flows", &SIMULATED_FLOW.to_le_bytes())?.len(), 0)?;
+            expect(
+                "the flow",
+                report.values("flows", &SIMULATED_FLOW.to_le_bytes())?.len(),
+                0,
+            )?;
         }
     }
     // Never seen before; shorter than the minimum; without a mean.
     let report = run_flow(DELETED).report()?;
     expect("an unseen flow", &flow_record(&report)?[68..70], &[2, 0][..])?;
-    expect("an unseen flow", read_u64(&report.values("totals", &[0; 4])?[0], 16)?, 1)?;
-    for (config, records, mean) in [([8, 0, 0xd1, 0x07], 0, 250_000), ([8, 0, 0xd0, 0x07], 1, 250_000), ([0, 0, 0, 0], 1, 0)]
-    {
+    expect(
+        "an unseen flow",
+        read_u64(&report.values("totals", &[0; 4])?[0], 16)?,
+        1,
+    )?;
+    for (config, records, mean) in [
+        ([8, 0, 0xd1, 0x07], 0, 250_000),
+        ([8, 0, 0xd0, 0x07], 1, 250_000),
+        ([0, 0, 0, 0], 1, 0),
+    ] {
         let run = run_flow(DELETED).set("flow_lo.data", &[0; 4], &config);
         let report = run.set("flows", &SIMULATED_FLOW.to_le_bytes(), &flow(0)).report()?;
         expect("records", report.records("events")?.len(), records)?;

@@ -27,10 +27,19 @@ const REDIRECT: u8 = 137;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("examples::tail_dispatch_answers_echo_requests_with_right_checksums", echo),
+        test(
+            "examples::tail_dispatch_answers_echo_requests_with_right_checksums",
+            echo,
+        ),
         test("examples::tail_dispatch_leaves_other_ipv4_alone", ipv4),
-        test("examples::tail_dispatch_drops_advertisements_of_unknown_routers", router_advertisements),
-        test("examples::tail_dispatch_limits_arp_requests_of_one_sender", arp_requests),
+        test(
+            "examples::tail_dispatch_drops_advertisements_of_unknown_routers",
+            router_advertisements,
+        ),
+        test(
+            "examples::tail_dispatch_limits_arp_requests_of_one_sender",
+            arp_requests,
+        ),
         test("examples::tail_dispatch_passes_what_has_no_stage", no_stage),
         test("examples::tail_dispatch_drops_headers_that_are_cut_short", cut_short),
     ]
@@ -47,14 +56,26 @@ fn check(name: &str, run: &Run, stages: &[&str], verdict: u64, counter: usize) -
     expect(&format!("{name}: stages"), report.tail_calls(0)?, stages)?;
     let mut counts = vec![0; COUNTERS as usize];
     counts[counter] = 1;
-    expect(&format!("{name}: counters"), report.counters("counters", COUNTERS)?, counts)
+    expect(
+        &format!("{name}: counters"),
+        report.counters("counters", COUNTERS)?,
+        counts,
+    )
 }
 
 /// An ICMP message with some data, in a frame.
 fn message(kind: u8, code: u8, length: usize, packet: Ipv4) -> Vec<u8> {
     let data: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
     let payload = icmp(kind, code, [0x12, 0x34, 0, 1], &data);
-    ethernet(IPV4, &Ipv4 { protocol: ICMP, payload: &payload, ..packet }.bytes())
+    ethernet(
+        IPV4,
+        &Ipv4 {
+            protocol: ICMP,
+            payload: &payload,
+            ..packet
+        }
+        .bytes(),
+    )
 }
 
 fn echo() -> Result<(), Failed> {
@@ -63,9 +84,18 @@ fn echo() -> Result<(), Failed> {
     // Times to live and lengths that carry through the sums in different ways.
     for (time_to_live, length) in [(1, 0), (63, 1), (64, 2), (65, 31), (128, 32), (255, 1000)] {
         for identification in [0, 1, 0x7fff, 0xb3c2, 0xffff] {
-            let request = Ipv4 { time_to_live, identification, ..Ipv4::default() };
+            let request = Ipv4 {
+                time_to_live,
+                identification,
+                ..Ipv4::default()
+            };
             requests = requests.packet(&message(ECHO_REQUEST, 0, length, request));
-            let reply = Ipv4 { source: SERVER4, destination: CLIENT4, identification, ..Ipv4::default() };
+            let reply = Ipv4 {
+                source: SERVER4,
+                destination: CLIENT4,
+                identification,
+                ..Ipv4::default()
+            };
             let mut frame = message(ECHO_REPLY, 0, length, reply);
             frame[..6].copy_from_slice(&CLIENT_MAC);
             frame[6..12].copy_from_slice(&SERVER_MAC);
@@ -78,7 +108,11 @@ fn echo() -> Result<(), Failed> {
         expect("stages", report.tail_calls(index)?, ["stage_ipv4"])?;
         expect("reply", &report.bytes(index, "packet")?, reply)?;
     }
-    expect("answered", report.counters("counters", COUNTERS)?[ECHO_ANSWERED], replies.len() as u64)
+    expect(
+        "answered",
+        report.counters("counters", COUNTERS)?[ECHO_ANSWERED],
+        replies.len() as u64,
+    )
 }
 
 fn ipv4() -> Result<(), Failed> {
@@ -88,12 +122,30 @@ fn ipv4() -> Result<(), Failed> {
     one_byte_changed[34] = 13; // a timestamp request
     for (name, frame, verdict, counter) in [
         ("a timestamp request", one_byte_changed, XDP_PASS, PASSED),
-        ("an echo reply", message(ECHO_REPLY, 0, 8, Ipv4::default()), XDP_PASS, PASSED),
-        ("an echo request with a code", message(ECHO_REQUEST, 1, 8, Ipv4::default()), XDP_PASS, PASSED),
+        (
+            "an echo reply",
+            message(ECHO_REPLY, 0, 8, Ipv4::default()),
+            XDP_PASS,
+            PASSED,
+        ),
+        (
+            "an echo request with a code",
+            message(ECHO_REQUEST, 1, 8, Ipv4::default()),
+            XDP_PASS,
+            PASSED,
+        ),
         ("a broadcast echo request", broadcast, XDP_PASS, PASSED),
         (
             "a fragment",
-            message(ECHO_REQUEST, 0, 8, Ipv4 { fragment: 0x2000, ..Ipv4::default() }),
+            message(
+                ECHO_REQUEST,
+                0,
+                8,
+                Ipv4 {
+                    fragment: 0x2000,
+                    ..Ipv4::default()
+                },
+            ),
             XDP_DROP,
             ECHO_FRAGMENT,
         ),
@@ -117,7 +169,12 @@ fn router_advertisements() -> Result<(), Failed> {
         });
         ethernet(IPV6, &ipv6(next, 255, &payload))
     };
-    let fragmented = |offset| ethernet(IPV6, &ipv6(FRAGMENT, 255, &fragment(ICMPV6, offset, true, &advertisement)));
+    let fragmented = |offset| {
+        ethernet(
+            IPV6,
+            &ipv6(FRAGMENT, 255, &fragment(ICMPV6, offset, true, &advertisement)),
+        )
+    };
     for (name, frame, verdict, counter) in [
         ("an advertisement", plain.clone(), XDP_DROP, ROGUE_ROUTER),
         ("a solicitation", one_byte_changed, XDP_PASS, PASSED),
@@ -127,17 +184,33 @@ fn router_advertisements() -> Result<(), Failed> {
             XDP_DROP,
             ROGUE_ROUTER,
         ),
-        ("one that was forwarded", ethernet(IPV6, &ipv6(ICMPV6, 254, &advertisement)), XDP_PASS, PASSED),
+        (
+            "one that was forwarded",
+            ethernet(IPV6, &ipv6(ICMPV6, 254, &advertisement)),
+            XDP_PASS,
+            PASSED,
+        ),
         ("one behind a header", hidden(1), XDP_DROP, ROGUE_ROUTER),
         ("one behind four headers", hidden(4), XDP_DROP, ROGUE_ROUTER),
         ("something behind five headers", hidden(5), XDP_DROP, ROGUE_ROUTER),
         ("the first fragment of one", fragmented(0), XDP_DROP, ROGUE_ROUTER),
         ("a later fragment of one", fragmented(1), XDP_PASS, PASSED),
-        ("UDP", ethernet(IPV6, &ipv6(UDP, 255, &udp(&CLIENT6, &SERVER6, (1, 2), b""))), XDP_PASS, PASSED),
+        (
+            "UDP",
+            ethernet(IPV6, &ipv6(UDP, 255, &udp(&CLIENT6, &SERVER6, (1, 2), b""))),
+            XDP_PASS,
+            PASSED,
+        ),
     ] {
         check(name, &run(&frame), &["stage_ipv6"], verdict, counter)?;
     }
-    check("a router's", &run(&plain).set("routers", &CLIENT_MAC, &[1]), &["stage_ipv6"], XDP_PASS, PASSED)
+    check(
+        "a router's",
+        &run(&plain).set("routers", &CLIENT_MAC, &[1]),
+        &["stage_ipv6"],
+        XDP_PASS,
+        PASSED,
+    )
 }
 
 fn arp_requests() -> Result<(), Failed> {
@@ -159,7 +232,13 @@ fn arp_requests() -> Result<(), Failed> {
 fn no_stage() -> Result<(), Failed> {
     let tagged = ethernet(VLAN, &vlan(7, IPV4, &Ipv4::default().bytes()));
     check("a VLAN tag", &run(&tagged), &[], XDP_PASS, NO_STAGE)?;
-    check("an unknown type", &run(&ethernet(0x88cc, &[0; 46])), &[], XDP_PASS, NO_STAGE)
+    check(
+        "an unknown type",
+        &run(&ethernet(0x88cc, &[0; 46])),
+        &[],
+        XDP_PASS,
+        NO_STAGE,
+    )
 }
 
 fn cut_short() -> Result<(), Failed> {
@@ -176,7 +255,11 @@ fn cut_short() -> Result<(), Failed> {
         let report = run.report()?;
         for length in 0..=frame.len() {
             let name = format!("{stage}: {length} bytes");
-            expect(&name, report.result(length)?, if length < headers { XDP_DROP } else { XDP_PASS })?;
+            expect(
+                &name,
+                report.result(length)?,
+                if length < headers { XDP_DROP } else { XDP_PASS },
+            )?;
             let stages = if length < 14 { vec![] } else { vec![stage] };
             expect(&name, report.tail_calls(length)?, stages)?;
         }

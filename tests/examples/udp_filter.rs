@@ -24,10 +24,16 @@ const SOURCE: u8 = 2;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("examples::udp_filter_drops_by_port_behind_every_header_it_reads", by_port),
+        test(
+            "examples::udp_filter_drops_by_port_behind_every_header_it_reads",
+            by_port,
+        ),
         test("examples::udp_filter_follows_its_configuration", configuration),
         test("examples::udp_filter_drops_every_frame_that_is_cut_short", cut_short),
-        test("examples::udp_filter_passes_the_datagram_with_one_byte_changed", one_byte),
+        test(
+            "examples::udp_filter_passes_the_datagram_with_one_byte_changed",
+            one_byte,
+        ),
     ]
 }
 
@@ -41,13 +47,21 @@ fn check(name: &str, run: &Run, verdict: u64, counter: usize) -> Result<(), Fail
     expect(&format!("{name}: verdict"), report.result(0)?, verdict)?;
     let mut counts = vec![0; COUNTERS as usize];
     counts[counter] = 1;
-    expect(&format!("{name}: counters"), report.counters("counters", COUNTERS)?, counts)
+    expect(
+        &format!("{name}: counters"),
+        report.counters("counters", COUNTERS)?,
+        counts,
+    )
 }
 
 fn by_port() -> Result<(), Failed> {
     let query = udp(&CLIENT4, &SERVER4, (49152, 53), b"?");
     let query6 = udp(&CLIENT6, &SERVER6, (49152, 53), b"?");
-    let query_ip = Ipv4 { payload: &query, ..Ipv4::default() }.bytes();
+    let query_ip = Ipv4 {
+        payload: &query,
+        ..Ipv4::default()
+    }
+    .bytes();
     let ip6 = |next, payload: &[u8]| ethernet(IPV6, &ipv6(next, 64, payload));
     let options = |count: u8, payload: &[u8]| {
         (0..count).fold((UDP, payload.to_vec()), |(next, inner), _| {
@@ -64,11 +78,20 @@ fn by_port() -> Result<(), Failed> {
         ("53 as source", udp4((53, 49152), b"!"), XDP_PASS, PASSED),
         (
             "IPv4 options",
-            ipv4(Ipv4 { options: &[1; 40], payload: &query, ..Ipv4::default() }),
+            ipv4(Ipv4 {
+                options: &[1; 40],
+                payload: &query,
+                ..Ipv4::default()
+            }),
             XDP_DROP,
             DROPPED_DESTINATION,
         ),
-        ("VLAN", ethernet(VLAN, &vlan(7, IPV4, &query_ip)), XDP_DROP, DROPPED_DESTINATION),
+        (
+            "VLAN",
+            ethernet(VLAN, &vlan(7, IPV4, &query_ip)),
+            XDP_DROP,
+            DROPPED_DESTINATION,
+        ),
         (
             "two VLAN tags",
             ethernet(SERVICE_VLAN, &vlan(8, VLAN, &vlan(7, IPV4, &query_ip))),
@@ -101,17 +124,35 @@ fn by_port() -> Result<(), Failed> {
             XDP_DROP,
             DROPPED_DESTINATION,
         ),
-        ("IPv6, six extensions", ip6(six, &six_extensions), XDP_DROP, DROPPED_DESTINATION),
-        ("IPv6, seven extensions", ip6(seven, &seven_extensions), XDP_PASS, TOO_MANY_EXTENSIONS),
+        (
+            "IPv6, six extensions",
+            ip6(six, &six_extensions),
+            XDP_DROP,
+            DROPPED_DESTINATION,
+        ),
+        (
+            "IPv6, seven extensions",
+            ip6(seven, &seven_extensions),
+            XDP_PASS,
+            TOO_MANY_EXTENSIONS,
+        ),
         (
             "first fragment, IPv4",
-            ipv4(Ipv4 { fragment: 0x2000, payload: &query, ..Ipv4::default() }),
+            ipv4(Ipv4 {
+                fragment: 0x2000,
+                payload: &query,
+                ..Ipv4::default()
+            }),
             XDP_DROP,
             DROPPED_DESTINATION,
         ),
         (
             "later fragment, IPv4",
-            ipv4(Ipv4 { fragment: 1, payload: &query, ..Ipv4::default() }),
+            ipv4(Ipv4 {
+                fragment: 1,
+                payload: &query,
+                ..Ipv4::default()
+            }),
             XDP_PASS,
             FRAGMENTED,
         ),
@@ -121,17 +162,31 @@ fn by_port() -> Result<(), Failed> {
             XDP_DROP,
             DROPPED_DESTINATION,
         ),
-        ("later fragment, IPv6", ip6(FRAGMENT, &fragment(UDP, 1, false, &query6)), XDP_PASS, FRAGMENTED),
+        (
+            "later fragment, IPv6",
+            ip6(FRAGMENT, &fragment(UDP, 1, false, &query6)),
+            XDP_PASS,
+            FRAGMENTED,
+        ),
         (
             "TCP",
-            ipv4(Ipv4 { protocol: TCP, payload: &tcp_syn(&CLIENT4, &SERVER4, (49152, 53)), ..Ipv4::default() }),
+            ipv4(Ipv4 {
+                protocol: TCP,
+                payload: &tcp_syn(&CLIENT4, &SERVER4, (49152, 53)),
+                ..Ipv4::default()
+            }),
             XDP_PASS,
             NOT_UDP,
         ),
         ("ARP", ethernet(ARP, &arp(1)), XDP_PASS, NOT_UDP),
     ];
     for (name, frame, verdict, counter) in frames {
-        check(name, &run(&frame).set("blocked_ports", &53u16.to_be_bytes(), &[DESTINATION]), verdict, counter)?;
+        check(
+            name,
+            &run(&frame).set("blocked_ports", &53u16.to_be_bytes(), &[DESTINATION]),
+            verdict,
+            counter,
+        )?;
     }
 
     let answer = run(&udp4((53, 49152), b"!"));
@@ -142,15 +197,33 @@ fn by_port() -> Result<(), Failed> {
         DROPPED_SOURCE,
     )?;
     let question = run(&udp4((49152, 53), b"?"));
-    check("source only", &question.set("blocked_ports", &53u16.to_be_bytes(), &[SOURCE]), XDP_PASS, PASSED)
+    check(
+        "source only",
+        &question.set("blocked_ports", &53u16.to_be_bytes(), &[SOURCE]),
+        XDP_PASS,
+        PASSED,
+    )
 }
 
 fn configuration() -> Result<(), Failed> {
     let config = |monitor_only: u32, drop_fragments: u32, drop_malformed: u32| {
-        [monitor_only.to_le_bytes(), drop_fragments.to_le_bytes(), drop_malformed.to_le_bytes()].concat()
+        [
+            monitor_only.to_le_bytes(),
+            drop_fragments.to_le_bytes(),
+            drop_malformed.to_le_bytes(),
+        ]
+        .concat()
     };
     let query = udp4((49152, 53), b"?");
-    let later = ethernet(IPV4, &Ipv4 { fragment: 1, payload: &[0; 16], ..Ipv4::default() }.bytes());
+    let later = ethernet(
+        IPV4,
+        &Ipv4 {
+            fragment: 1,
+            payload: &[0; 16],
+            ..Ipv4::default()
+        }
+        .bytes(),
+    );
     let mut contradicts_itself = query.clone();
     contradicts_itself[14] = 0x44; // a header length of 16 bytes
     let mut too_short = query.clone();
@@ -161,9 +234,27 @@ fn configuration() -> Result<(), Failed> {
         ("passing fragments", &later, config(0, 0, 1), XDP_PASS, FRAGMENTED),
         ("dropping fragments", &later, config(0, 1, 1), XDP_DROP, FRAGMENTED),
         ("monitoring fragments", &later, config(1, 1, 1), XDP_PASS, FRAGMENTED),
-        ("dropping a wrong IPv4 header", &contradicts_itself, config(0, 0, 1), XDP_DROP, MALFORMED),
-        ("passing a wrong IPv4 header", &contradicts_itself, config(0, 0, 0), XDP_PASS, MALFORMED),
-        ("dropping a wrong UDP length", &too_short, config(0, 0, 1), XDP_DROP, MALFORMED),
+        (
+            "dropping a wrong IPv4 header",
+            &contradicts_itself,
+            config(0, 0, 1),
+            XDP_DROP,
+            MALFORMED,
+        ),
+        (
+            "passing a wrong IPv4 header",
+            &contradicts_itself,
+            config(0, 0, 0),
+            XDP_PASS,
+            MALFORMED,
+        ),
+        (
+            "dropping a wrong UDP length",
+            &too_short,
+            config(0, 0, 1),
+            XDP_DROP,
+            MALFORMED,
+        ),
     ] {
         let run = run(frame)
             .set("blocked_ports", &53u16.to_be_bytes(), &[DESTINATION])
@@ -174,16 +265,18 @@ fn configuration() -> Result<(), Failed> {
 }
 
 fn cut_short() -> Result<(), Failed> {
-    for (name, frame, headers) in
-        [("IPv4", udp4((49152, 54), b"?"), 14 + 20 + 8), ("IPv6", udp6((49152, 54), b"?"), 14 + 40 + 8)]
-    {
+    for (name, frame, headers) in [
+        ("IPv4", udp4((49152, 54), b"?"), 14 + 20 + 8),
+        ("IPv6", udp6((49152, 54), b"?"), 14 + 40 + 8),
+    ] {
         let mut run = Run::new("udp_filter", "udp_filter");
         for length in 0..=frame.len() {
             run = run.packet(&frame[..length]);
         }
         let report = run.report()?;
-        let wanted: Vec<u64> =
-            (0..=frame.len()).map(|length| if length < headers { XDP_DROP } else { XDP_PASS }).collect();
+        let wanted: Vec<u64> = (0..=frame.len())
+            .map(|length| if length < headers { XDP_DROP } else { XDP_PASS })
+            .collect();
         expect(name, report.results()?, wanted)?;
         let counts = report.counters("counters", COUNTERS)?;
         expect(name, counts[MALFORMED], headers as u64)?;
@@ -196,7 +289,10 @@ fn one_byte() -> Result<(), Failed> {
     let frame = udp4((49152, 53), b"?");
     let mut changed = frame.clone();
     changed[14 + 20 + 3] ^= 1; // the lower byte of the destination port
-    let report = run(&frame).packet(&changed).set("blocked_ports", &53u16.to_be_bytes(), &[DESTINATION]).report()?;
+    let report = run(&frame)
+        .packet(&changed)
+        .set("blocked_ports", &53u16.to_be_bytes(), &[DESTINATION])
+        .report()?;
     expect("verdicts", report.results()?, [XDP_DROP, XDP_PASS])?;
     expect("name", report.result_name(0)?, Some("XDP_DROP"))?;
     expect("name", report.result_name(1)?, Some("XDP_PASS"))?;

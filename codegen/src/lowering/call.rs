@@ -7,16 +7,17 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 
-use super::function::{FUNCTION_NAMESPACE, Lowering, table_flags};
+use super::function::{FUNCTION_NAMESPACE, Lowering, STACK_BYTES, table_flags};
 use crate::error::InstructionProblem;
+use crate::metadata::map_types::ARRAY;
 use crate::runtime_context;
 
 /// Helper id of `bpf_map_lookup_elem`.
 const MAP_LOOKUP: i32 = 1;
 /// Helper id of `bpf_tail_call`.
 pub(crate) const TAIL_CALL: i32 = 5;
-/// Map type whose values the runtime gives as one block of memory, `BPF_MAP_TYPE_ARRAY`.
-const ARRAY: u32 = 2;
+/// Bytes that the runtime reads as the key of an ARRAY, whatever key size its definition states.
+const ARRAY_KEY_BYTES: u32 = 4;
 
 /// `r1` to `r5`, which carry arguments.
 const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
@@ -40,8 +41,6 @@ impl Lowering<'_, '_> {
 
     /// Calls through the runtime's table. The address is read at each call: the runtime may replace it while the module
     /// is loaded. The context is the sixth argument of every helper, used or not.
-    ///
-    /// `r1` to `r5` keep their values; verified programs do not look at them.
     fn helper(&mut self, id: i32) -> Result<(), InstructionProblem> {
         let address = self
             .unit
@@ -65,7 +64,7 @@ impl Lowering<'_, '_> {
         let signature = self.builder.import_signature(signature);
         let call = self.builder.ins().call_indirect(signature, address, &arguments);
         let result = self.builder.inst_results(call)[0];
-        self.write(Reg::R0, result)?;
+        self.set_result(result)?;
         if id == TAIL_CALL {
             self.end_program_if(IntCC::Equal, result);
         }
@@ -82,7 +81,11 @@ impl Lowering<'_, '_> {
             return Err(InstructionProblem::CallsProgram);
         }
         let mut arguments = self.arguments();
-        arguments.extend([self.context, self.runtime]);
+        let frame_pointer = self.below_frame_pointer(STACK_BYTES);
+        arguments.extend([frame_pointer, self.context, self.runtime]);
+        for register in self.unit.calls.inherited[callee.index()].iter() {
+            arguments.push(self.read(register));
+        }
         let signature = self.builder.import_signature(self.unit.signature(callee));
         let name = self
             .builder
@@ -96,11 +99,21 @@ impl Lowering<'_, '_> {
         });
         let call = self.builder.ins().call(target, &arguments);
         let results = self.builder.inst_results(call).to_vec();
-        self.write(Reg::R0, results[0])?;
+        self.set_result(results[0])?;
         if let Some(&ended) = results.get(1) {
             self.end_program_if(IntCC::NotEqual, ended);
         }
         Ok(())
+    }
+
+    /// Sets the registers as a call leaves them. Verified programs do not look at `r1` to `r5` before they set them again;
+    /// they become 0 here, so that nothing is kept alive for a later call that passes all five.
+    fn set_result(&mut self, result: Value) -> Result<(), InstructionProblem> {
+        let zero = self.builder.ins().iconst(types::I64, 0);
+        for register in ARGUMENTS.filter_map(Reg::new) {
+            self.write(register, zero)?;
+        }
+        self.write(Reg::R0, result)
     }
 
     /// Ends the whole program with result 0 if `value` compares so with 0; else goes on.
@@ -130,15 +143,16 @@ impl Lowering<'_, '_> {
     }
 
     /// The map of a `bpf_map_lookup_elem` that may be inlined: the call is in a program (never a subprogram, whose callers
-    /// may pass different maps), the map is proven to be exactly one, it is an ARRAY, and no map of maps holds its kind, so
-    /// that it cannot be the result of an outer lookup.
+    /// may pass different maps), the map is proven to be exactly one, it is an ARRAY, no map of maps holds its kind, so
+    /// that it cannot be the result of an outer lookup, and the verifier proved as many key bytes as are read.
     fn inlinable_lookup(&self, index: InsnIndex) -> Option<MapIndex> {
         if !self.unit.options.inline_array_lookup || self.function.kind != FunctionKind::Program {
             return None;
         }
         let map = self.facts.instructions.get(index.index())?.map?;
         let is_template = self.module.maps.iter().any(|outer| outer.inner == Some(map));
-        (self.module.maps.get(map.index())?.definition.map_type == ARRAY && !is_template).then_some(map)
+        let definition = &self.module.maps.get(map.index())?.definition;
+        (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }
 
     /// `r0 = key < max_entries ? array_data + key * value_size : 0`, which is what the helper does for an ARRAY.

@@ -2,12 +2,17 @@
 //!
 //! | | program | subprogram |
 //! |---|---|---|
-//! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, context, runtime)`, and a second result, see below |
-//! | at entry | `r1` = context, others 0 | `r1` to `r5` as passed, others 0 |
-//! | `r10` | end of its own 512 bytes | end of its own 512 bytes |
+//! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, r10, context, runtime)` |
+//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](super::inherited) |
+//! | `r10` | end of its own stack | its caller's `r10` - 512 |
 //!
 //! Both use the platform's C convention: with any other, Cranelift would save vector registers around calls. (Native
 //! module contract §6.1, §6.2.)
+//!
+//! **Stack.** The program's frame holds the 512 bytes of every function on the deepest chain of calls from it, one below
+//! the other, because that is what the verifier proves things about: there, `r10` of a callee is `r10` of its caller minus
+//! 512 and a function may touch all of its callers' bytes, through whatever pointer it computed. Separate stacks would let
+//! a verified program write past the end of one.
 //!
 //! **Tail calls.** When helper 5 returns 0 the runtime has the next program waiting and the whole program must return 0 at
 //! once (contract §6.3), also from inside a subprogram. A subprogram from which a tail call can be reached therefore has a
@@ -27,6 +32,7 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::flow::{Flow, Next};
+use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
 use crate::metadata::HelperTables;
 use crate::{Options, runtime_context};
@@ -37,6 +43,10 @@ pub(crate) const FUNCTION_NAMESPACE: u32 = 0;
 /// Bytes of stack that each function has below `r10`.
 pub(crate) const STACK_BYTES: i32 = 512;
 
+/// A program with more stack than this touches its middle first. Kernel stacks end in a guard page; nothing may step over
+/// it, and the frame could otherwise be larger than it.
+pub(crate) const PROBE_ABOVE: i32 = 2048;
+
 /// What the lowering of every function of a module shares.
 pub(crate) struct Unit<'a> {
     /// The module and its facts.
@@ -45,19 +55,31 @@ pub(crate) struct Unit<'a> {
     pub(crate) options: &'a Options,
     /// Helper slots.
     pub(crate) helpers: &'a HelperTables,
-    /// By function: whether a tail call can be reached from it.
-    pub(crate) tail_calls: &'a [bool],
+    /// Who calls whom.
+    pub(crate) calls: &'a CallGraph,
     /// Target.
     pub(crate) isa: &'a dyn TargetIsa,
 }
 
 impl Unit<'_> {
+    /// The eBPF stack in a function's frame, in bytes: its own and those of the deepest chain of calls from it, if it is a
+    /// program. Subprograms have theirs in the frame of the program.
+    pub(crate) fn stack_bytes(&self, index: FunctionIndex) -> u32 {
+        match self.verified.module().function(index).kind {
+            FunctionKind::Program => STACK_BYTES as u32 * self.calls.frames[index.index()],
+            FunctionKind::Subprogram => 0,
+        }
+    }
+
     /// The signature of a function of the module.
     pub(super) fn signature(&self, index: FunctionIndex) -> Signature {
         let mut signature = Signature::new(CallConv::WindowsFastcall);
         let (parameters, results) = match self.verified.module().function(index).kind {
             FunctionKind::Program => (2, 1),
-            FunctionKind::Subprogram => (7, if self.tail_calls[index.index()] { 2 } else { 1 }),
+            FunctionKind::Subprogram => (
+                8 + self.calls.inherited[index.index()].iter().count(),
+                if self.calls.tail_calls[index.index()] { 2 } else { 1 },
+            ),
         };
         signature.params = vec![AbiParam::new(types::I64); parameters];
         signature.returns = vec![AbiParam::new(types::I64); results];
@@ -90,14 +112,27 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) builder: FunctionBuilder<'f>,
     /// `r0` to `r9`.
     registers: [Variable; Reg::COUNT - 1],
-    /// The 512 bytes below `r10`.
-    pub(super) stack: StackSlot,
+    pub(super) frame_pointer: FramePointer,
     pub(super) context: Value,
     pub(super) runtime: Value,
     /// By instruction: its block, if a jump goes there.
     blocks: Vec<Option<Block>>,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
+}
+
+/// What `r10` is.
+#[derive(Clone, Copy)]
+pub(super) enum FramePointer {
+    /// The end of a stack slot of this function.
+    Own {
+        /// The slot.
+        slot: StackSlot,
+        /// Its size in bytes.
+        bytes: i32,
+    },
+    /// What the caller passed.
+    Passed(Value),
 }
 
 /// A load from the runtime's tables. They are valid and unchanged while a program runs, the addresses of helpers
@@ -114,23 +149,45 @@ impl<'a, 'f> Lowering<'a, 'f> {
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
         let parameters = builder.block_params(entry).to_vec();
-        let (arguments, context, runtime) = match (function.kind, parameters.as_slice()) {
-            (FunctionKind::Program, &[context, runtime]) => (vec![context], context, runtime),
-            (_, [arguments @ .., context, runtime]) => (arguments.to_vec(), *context, *runtime),
-            _ => unreachable!("signatures have at least two parameters"),
+        let (arguments, inherited, frame_pointer, context, runtime) = match parameters.as_slice() {
+            [r1, r2, r3, r4, r5, r10, context, runtime, inherited @ ..] => (
+                vec![*r1, *r2, *r3, *r4, *r5],
+                inherited,
+                FramePointer::Passed(*r10),
+                *context,
+                *runtime,
+            ),
+            [context, runtime] => {
+                let bytes = unit.stack_bytes(index);
+                let slot = builder.create_sized_stack_slot(StackSlotData::new(
+                    StackSlotKind::ExplicitSlot,
+                    bytes,
+                    4, // 2^4 = 16-byte aligned
+                ));
+                let bytes = bytes.cast_signed();
+                let frame_pointer = FramePointer::Own { slot, bytes };
+                (vec![*context], [].as_slice(), frame_pointer, *context, *runtime)
+            }
+            _ => unreachable!("`Unit::signature` makes no other signature"),
         };
         let zero = builder.ins().iconst(types::I64, 0);
-        let registers = std::array::from_fn(|number| {
+        let mut values = [zero; Reg::COUNT - 1];
+        values[1..=arguments.len()].copy_from_slice(&arguments);
+        for (register, value) in unit.calls.inherited[index.index()].iter().zip(inherited) {
+            values[register.index()] = *value;
+        }
+        let registers = values.map(|value| {
             let register = builder.declare_var(types::I64);
-            let value = number.checked_sub(1).and_then(|n| arguments.get(n));
-            builder.def_var(register, value.copied().unwrap_or(zero));
+            builder.def_var(register, value);
             register
         });
-        let stack = builder.create_sized_stack_slot(StackSlotData::new(
-            StackSlotKind::ExplicitSlot,
-            STACK_BYTES as u32,
-            4, // 2^4 = 16-byte aligned
-        ));
+        if let FramePointer::Own { slot, bytes } = frame_pointer
+            && bytes > PROBE_ABOVE
+        {
+            let middle = builder.ins().stack_addr(types::I64, slot, bytes - PROBE_ABOVE);
+            builder.ins().istore8(MemFlagsData::new(), zero, middle, 0);
+            builder.ins().sequence_point(); // keeps the store, as `memory` explains
+        }
         let blocks = (0..function.instructions.len() as u32)
             .map(|i| flow.starts_block(InsnIndex(i)).then(|| builder.create_block()))
             .collect();
@@ -143,7 +200,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             flow,
             builder,
             registers,
-            stack,
+            frame_pointer,
             context,
             runtime,
             blocks,
@@ -277,7 +334,15 @@ impl<'a, 'f> Lowering<'a, 'f> {
     pub(super) fn read(&mut self, register: Reg) -> Value {
         match self.registers.get(register.index()) {
             Some(&variable) => self.builder.use_var(variable),
-            None => self.builder.ins().stack_addr(types::I64, self.stack, STACK_BYTES),
+            None => self.below_frame_pointer(0),
+        }
+    }
+
+    /// The address `r10 - bytes`.
+    pub(super) fn below_frame_pointer(&mut self, below: i32) -> Value {
+        match self.frame_pointer {
+            FramePointer::Own { slot, bytes } => self.builder.ins().stack_addr(types::I64, slot, bytes - below),
+            FramePointer::Passed(r10) => self.builder.ins().iadd_imm_s(r10, i64::from(-below)),
         }
     }
 

@@ -7,8 +7,8 @@
 //! a fence, so no access is ever compared with an earlier one across it. The flags leave traps possible, so that a load
 //! is kept whose result nobody reads.
 //!
-//! Accesses relative to `r10` stay inside the function's own frame and are ordinary memory to Cranelift. It may combine
-//! them; other accesses and calls still count as touching the frame.
+//! Accesses relative to `r10` stay inside the function's own 512 bytes and are ordinary memory to Cranelift. It may combine
+//! them; other accesses and calls still count as touching them.
 
 use bpf2sys_bytecode::{AtomicOp, Operand, Reg, Width, WordSize};
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, types};
@@ -22,11 +22,7 @@ impl Lowering<'_, '_> {
     fn address(&mut self, base: Reg, offset: i16, bytes: u32) -> (Value, i32) {
         let offset = i32::from(offset);
         if base == Reg::R10 && offset >= -STACK_BYTES && offset + bytes.cast_signed() <= 0 {
-            let address = self
-                .builder
-                .ins()
-                .stack_addr(types::I64, self.stack, STACK_BYTES + offset);
-            return (address, 0);
+            return (self.below_frame_pointer(-offset), 0);
         }
         self.builder.ins().sequence_point();
         (self.read(base), offset)

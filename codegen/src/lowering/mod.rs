@@ -9,10 +9,12 @@ mod alu;
 mod call;
 mod flow;
 mod function;
+mod inherited;
 mod memory;
 #[cfg(any())]
 mod tests;
 
 pub(crate) use call::TAIL_CALL;
 pub(crate) use flow::Flow;
-pub(crate) use function::{FUNCTION_NAMESPACE, Unit, instruction_error, lower_function};
+pub(crate) use function::{FUNCTION_NAMESPACE, STACK_BYTES, Unit, instruction_error, lower_function};
+pub(crate) use inherited::{RegisterSet, inherited};

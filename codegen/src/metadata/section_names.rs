@@ -1,7 +1,7 @@
 //! In which PE section a program's code lies.
 //!
 //! User mode pairs a program with a code section by the name in its table entry, so the name is ours to choose; bpf2c's
-//! choice (native module contract §7, "pe_section_name") is kept where it is safe. Where it is not, the program's code
+//! choice (native module contract §7, "`pe_section_name`") is kept where it is safe. Where it is not, the program's code
 //! lies in `.text` beside the driver's, which the contract allows (§10.8) and which always loads.
 
 use std::collections::BTreeSet;

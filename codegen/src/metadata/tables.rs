@@ -2,7 +2,7 @@
 //!
 //! Given: the module, with its code placed.
 //! Computed: sections `maps`, `programs` and `hash`, and what they point to in `.rdata` and `.data`.
-//! Safe because: names, counts and sizes were checked ([`check_names`](super::check_names)), and the layout rules of the
+//! Safe because: names, counts and sizes were checked ([`check_module`](super::check_module)), and the layout rules of the
 //! native module contract §0 and §5 are kept: programs sorted by name, tables alone in their sections, names in `.rdata`,
 //! GUIDs in `.data`.
 

@@ -31,7 +31,10 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
 
 fn read(error: &ReadError) -> Diagnostic {
     let (code, help) = match &error.problem {
-        Problem::NotAnObject(_) => ("BPF1001", Some("compile the program with `clang -target bpf -g -O2 -c`")),
+        Problem::NotAnObject(_) => (
+            "BPF1001",
+            Some("compile the program with `clang -target bpf -g -O2 -c`"),
+        ),
         Problem::OutOfRange { .. } => ("BPF1002", None),
         Problem::Overlap(_) => ("BPF1003", None),
         Problem::Malformed(_) => ("BPF1004", None),
@@ -39,35 +42,52 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Duplicate(_) => ("BPF1006", None),
         Problem::TooMuch { .. } => ("BPF1007", None),
         Problem::Instruction { .. } => ("BPF1008", None),
-        Problem::NoPrograms => {
-            ("BPF1009", Some("put each program in a section that names its type, e.g. `SEC(\"xdp\")`"))
-        }
+        Problem::NoPrograms => (
+            "BPF1009",
+            Some("put each program in a section that names its type, e.g. `SEC(\"xdp\")`"),
+        ),
         Problem::Function(_) => ("BPF1010", None),
         Problem::RelocationType { .. } => ("BPF1011", None),
         Problem::Reference(_) => ("BPF1012", None),
-        Problem::Unresolved => ("BPF1013", Some("define it in this object, or declare it `static __inline`")),
+        Problem::Unresolved => (
+            "BPF1013",
+            Some("define it in this object, or declare it `static __inline`"),
+        ),
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
     };
-    Diagnostic { help: help.map(str::to_owned), ..Diagnostic::new(code, error.to_string()) }
+    Diagnostic {
+        help: help.map(str::to_owned),
+        ..Diagnostic::new(code, error.to_string())
+    }
 }
 
 fn verify(error: &VerifyError) -> Diagnostic {
     let (code, help) = match error {
         VerifyError::NoProgram => ("BPF2010", None),
-        VerifyError::UnknownSection { .. } => ("BPF2011", Some("`--type SECTION` verifies every program as that section's")),
+        VerifyError::UnknownSection { .. } => (
+            "BPF2011",
+            Some("`--type SECTION` verifies every program as that section's"),
+        ),
         VerifyError::UnknownProgramType { .. } => ("BPF2012", None),
         VerifyError::UnusableMap { .. } => ("BPF2013", None),
         VerifyError::UnknownConformanceGroup { .. } => ("BPF2014", None),
-        VerifyError::TimeLimit { .. } => {
-            ("BPF2015", Some("`--time-limit SECONDS` gives it longer; smaller programs and loops with fewer rounds take less"))
-        }
-        VerifyError::EngineFailed { .. } => ("BPF2016", Some("this is a defect of the verification engine; please report it with the object")),
+        VerifyError::TimeLimit { .. } => (
+            "BPF2015",
+            Some("`--time-limit SECONDS` gives it longer; smaller programs and loops with fewer rounds take less"),
+        ),
+        VerifyError::EngineFailed { .. } => (
+            "BPF2016",
+            Some("this is a defect of the verification engine; please report it with the object"),
+        ),
         VerifyError::NoThread(_) => ("BPF2017", None),
         VerifyError::Rejected(_) => ("BPF2001", None),
     };
-    Diagnostic { help: help.map(str::to_owned), ..Diagnostic::new(code, error.to_string()) }
+    Diagnostic {
+        help: help.map(str::to_owned),
+        ..Diagnostic::new(code, error.to_string())
+    }
 }
 
 fn rejection(rejection: &Rejection) -> Diagnostic {
@@ -96,17 +116,25 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
             format!(" of function `{}`", found.function)
         };
         notes.insert(0, format!("at instruction {}{function}: {}", found.slot, found.text));
-        place = found.line.as_ref().filter(|line| line.line > 0).map(|line| SourcePlace {
-            file: line.file.clone(),
-            line: line.line,
-            column: line.column,
-            text: line.text.clone(),
-        });
+        place = found
+            .line
+            .as_ref()
+            .filter(|line| line.line > 0)
+            .map(|line| SourcePlace {
+                file: line.file.clone(),
+                line: line.line,
+                column: line.column,
+                text: line.text.clone(),
+            });
         if found.line.is_none() {
             notes.push("the object has no source lines; compile with `-g` to see them here".to_owned());
         }
     }
-    Diagnostic { place, notes, ..Diagnostic::new(code, format!("program `{}` is rejected: {what}", rejection.program)) }
+    Diagnostic {
+        place,
+        notes,
+        ..Diagnostic::new(code, format!("program `{}` is rejected: {what}", rejection.program))
+    }
 }
 
 fn lower_code(error: &LowerError) -> &'static str {

@@ -35,7 +35,14 @@ pub struct SourcePlace {
 impl Diagnostic {
     /// A problem with nothing but a message.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Diagnostic { code, message: message.into(), file: None, place: None, notes: Vec::new(), help: None }
+        Diagnostic {
+            code,
+            message: message.into(),
+            file: None,
+            place: None,
+            notes: Vec::new(),
+            help: None,
+        }
     }
 
     /// The same, found in this input file.
@@ -50,8 +57,14 @@ impl Diagnostic {
 fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let keep = if c == '\t' { Some(' ') } else { (!c.is_control()).then_some(c) };
-            keep.map_or_else(|| c.escape_unicode().to_string(), String::from).chars().collect::<Vec<_>>()
+            let keep = if c == '\t' {
+                Some(' ')
+            } else {
+                (!c.is_control()).then_some(c)
+            };
+            keep.map_or_else(|| c.escape_unicode().to_string(), String::from)
+                .chars()
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -71,8 +84,14 @@ impl fmt::Display for Diagnostic {
             if !place.text.is_empty() {
                 writeln!(f, "{margin} |")?;
                 writeln!(f, "{number} | {}", plain(&place.text))?;
-                let before = (place.column as usize).saturating_sub(1).min(place.text.chars().count());
-                let caret = if place.column > 0 { format!(" {}^", " ".repeat(before)) } else { String::new() };
+                let before = (place.column as usize)
+                    .saturating_sub(1)
+                    .min(place.text.chars().count());
+                let caret = if place.column > 0 {
+                    format!(" {}^", " ".repeat(before))
+                } else {
+                    String::new()
+                };
                 writeln!(f, "{margin} |{caret}")?;
             }
         }
@@ -99,7 +118,12 @@ mod tests {
             code: "BPF2001",
             message: "program `f` is rejected".into(),
             file: Some("f.o".into()),
-            place: Some(SourcePlace { file: "f.c".into(), line: 12, column: 5, text: "\treturn *p;".into() }),
+            place: Some(SourcePlace {
+                file: "f.c".into(),
+                line: 12,
+                column: 5,
+                text: "\treturn *p;".into(),
+            }),
             notes: vec!["instruction 3: r0 = *(u8 *)(r1 + 0x0)".into()],
             help: Some("compare it with data_end first".into()),
         };

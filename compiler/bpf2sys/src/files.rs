@@ -11,7 +11,10 @@ const MAX_INPUT: u64 = 256 << 20;
 
 /// Reads a whole input file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let fail = |source: io::Error| ErrorKind::ReadFile { path: path.to_owned(), source };
+    let fail = |source: io::Error| ErrorKind::ReadFile {
+        path: path.to_owned(),
+        source,
+    };
     let file = File::open(path).map_err(fail)?;
     // A folder opens on some hosts and only fails at the first read, with a message that does not say so.
     if file.metadata().map_err(fail)?.is_dir() {
@@ -20,7 +23,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     file.take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_INPUT {
-        return Err(ErrorKind::InputTooLarge { path: path.to_owned(), limit: MAX_INPUT }.into());
+        return Err(ErrorKind::InputTooLarge {
+            path: path.to_owned(),
+            limit: MAX_INPUT,
+        }
+        .into());
     }
     Ok(bytes)
 }
@@ -32,7 +39,13 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
 
 /// Writes `bytes` to `path`: completely, or not at all, in which case what was there before is still there.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_inner(path, bytes).map_err(|source| ErrorKind::WriteFile { path: path.to_owned(), source }.into())
+    write_inner(path, bytes).map_err(|source| {
+        ErrorKind::WriteFile {
+            path: path.to_owned(),
+            source,
+        }
+        .into()
+    })
 }
 
 fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -110,6 +123,8 @@ mod tests {
     fn a_folder_as_input_is_an_error_that_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let error = read(folder.path()).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::ReadFile { source, .. } if source.kind() == io::ErrorKind::IsADirectory));
+        assert!(
+            matches!(error.kind(), ErrorKind::ReadFile { source, .. } if source.kind() == io::ErrorKind::IsADirectory)
+        );
     }
 }

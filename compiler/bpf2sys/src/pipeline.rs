@@ -49,8 +49,10 @@ fn verify_with(
     platform: &Platform,
 ) -> Result<verifier::VerifiedModule, Error> {
     let module = bpf2sys_bytecode::read(object, name)?;
-    let mut verifier_options =
-        verifier::Options { program_type: options.program_type.clone(), ..verifier::Options::default() };
+    let mut verifier_options = verifier::Options {
+        program_type: options.program_type.clone(),
+        ..verifier::Options::default()
+    };
     if let Some(limit) = options.time_limit {
         verifier_options.time_limit = limit;
     }

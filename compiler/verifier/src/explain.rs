@@ -46,22 +46,13 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "Loop counter is too large",
         "the loop was not proven to end within 100000 rounds",
     ),
-    (
-        "Possible division by zero",
-        "the divisor may be zero",
-    ),
+    ("Possible division by zero", "the divisor may be zero"),
     (
         "Only numbers can be stored to externally-visible regions",
         "a pointer would be stored where others can read it",
     ),
-    (
-        "Only numbers can be used as divisors",
-        "the divisor is a pointer",
-    ),
-    (
-        "Only numbers can be added to pointers",
-        "two pointers are added",
-    ),
+    ("Only numbers can be used as divisors", "the divisor is a pointer"),
+    ("Only numbers can be added to pointers", "two pointers are added"),
     (
         "Cannot subtract pointers to",
         "pointers into different memory are compared or subtracted",
@@ -70,10 +61,7 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "Cannot write to context pointer field",
         "the program writes a pointer field of its context",
     ),
-    (
-        "Only pointers can be dereferenced",
-        "a number is used as an address",
-    ),
+    ("Only pointers can be dereferenced", "a number is used as an address"),
     (
         "FDs cannot be dereferenced directly",
         "a map is used as an address; its values are reached through a lookup",
@@ -94,13 +82,10 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "Nonzero context offset",
         "the call needs the context pointer as the program got it, without an offset",
     ),
-    (
-        "Invalid size",
-        "the size of the memory is not proven to be in range",
-    ),
+    ("Invalid size", "the size of the memory is not proven to be in range"),
     (
         "Invalid type",
-        "a register does not hold what this instruction needs: it was never written, or holds another kind of value on some path",
+        "a register does not hold what this instruction needs: on some path it was never written, was read from memory never written, or holds another kind of value",
     ),
     (
         "tail call chain depth exceeds",

@@ -6,8 +6,11 @@
 
 use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Reg};
 
-use crate::frame;
+use crate::flow::{Flow, Source, Sources};
 use crate::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
+
+/// Offsets from `r10` that lie in a frame of 512 bytes, the end included.
+const FRAME: std::ops::RangeInclusive<i32> = -512..=0;
 
 /// What one visit of an instruction found.
 pub(crate) struct Visit {
@@ -48,7 +51,10 @@ impl Knowledge {
     }
 
     fn known(&mut self, function: FunctionIndex, index: InsnIndex) -> Option<&mut Known> {
-        self.functions.get_mut(function.index())?.as_mut()?.get_mut(index.index())
+        self.functions
+            .get_mut(function.index())?
+            .as_mut()?
+            .get_mut(index.index())
     }
 
     /// Execution gets to the instruction.
@@ -111,21 +117,25 @@ impl Knowledge {
     }
 
     /// The facts of every function of the module. Of functions that no analysis covered nothing is known.
-    pub fn into_facts(self, module: &Module) -> Vec<FunctionFacts> {
+    pub fn into_facts(self, module: &Module, flow: &Flow) -> Vec<FunctionFacts> {
         let returns: Vec<Interval> = (0..module.functions.len() as u32)
             .map(|f| self.returns(module, FunctionIndex(f)))
             .collect();
-        self.functions
-            .into_iter()
-            .zip(&module.functions)
-            .zip(returns)
-            .map(|((known, function), returns)| {
-                let offsets = frame::offsets(function);
-                let known = known.unwrap_or_else(|| vec![Known::unknown(); function.instructions.len()]);
-                let instructions = known.into_iter().zip(offsets).map(|(k, o)| k.into_facts(o)).collect();
-                FunctionFacts { instructions, returns }
-            })
-            .collect()
+        let mut facts = Vec::with_capacity(returns.len());
+        for (i, (known, returns)) in self.functions.into_iter().zip(returns).enumerate() {
+            let count = module.functions[i].instructions.len();
+            let known = known.unwrap_or_else(|| vec![Known::unknown(); count]);
+            let sources = |at: usize| flow.at(FunctionIndex(i as u32), InsnIndex(at as u32));
+            facts.push(FunctionFacts {
+                instructions: known
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, k)| k.into_facts(sources(at)))
+                    .collect(),
+                returns,
+            });
+        }
+        facts
     }
 }
 
@@ -153,15 +163,23 @@ impl Known {
         }
     }
 
-    fn into_facts(self, offsets: frame::Offsets) -> InsnFacts {
+    fn into_facts(self, sources: Sources) -> InsnFacts {
         let Some(mut registers) = self.registers else {
             return InsnFacts {
                 reachable: false,
                 ..InsnFacts::default()
             };
         };
-        for (register, offset) in registers.iter_mut().zip(offsets) {
-            register.stack_offset = offset;
+        for (register, source) in registers.iter_mut().zip(sources) {
+            match source {
+                // The engine may know the caller's register by this name.
+                Source::Undefined => *register = RegisterFact::default(),
+                Source::OwnFrame(offset) if FRAME.contains(&offset) => {
+                    register.kind = RegisterKind::Stack;
+                    register.stack_offset = Some(offset);
+                }
+                _ => {}
+            }
         }
         InsnFacts {
             reachable: true,

@@ -11,11 +11,14 @@ mod engine;
 mod error;
 mod explain;
 mod facts;
-mod frame;
+mod flow;
 mod guard;
 mod knowledge;
 mod verified;
 mod verify;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{Rejection, RejectionPlace, RejectionReason, VerifyError};
 pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};

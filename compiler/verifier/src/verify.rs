@@ -9,6 +9,7 @@ use bpf2sys_platform::{AttachPoint, Platform, ProgramType};
 use crate::check::check;
 use crate::engine::{Engine, Proof};
 use crate::error::Rejection;
+use crate::flow::Flow;
 use crate::guard::{self, Deadline, Failure};
 use crate::knowledge::Knowledge;
 use crate::{VerifiedModule, VerifiedProgram, VerifyError};
@@ -50,10 +51,12 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     }
     let sound: Vec<usize> = (0..programs.len()).filter(|i| rejections[*i].is_none()).collect();
 
+    let flow = Flow::new(&module);
     let shared = Arc::new(Shared {
         module,
         platform: platform.clone(),
         engine,
+        flow,
         jobs: sound
             .iter()
             .map(|i| (programs[*i].function, Arc::clone(&programs[*i].program_type)))
@@ -62,7 +65,9 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     let deadline = Arc::new(Deadline::new(options.time_limit));
     let results = {
         let (shared, deadline) = (Arc::clone(&shared), Arc::clone(&deadline));
-        guard::run(sound.len(), Arc::clone(&deadline), move |i| shared.analyze(i, &deadline))
+        guard::run(sound.len(), Arc::clone(&deadline), move |i| {
+            shared.analyze(i, &deadline)
+        })
     };
     let results = results.map_err(|(job, failure)| {
         let program = |job: usize| shared.module.function(shared.jobs[job].0).name.clone();
@@ -82,7 +87,10 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     let mut knowledge = Knowledge::new(&shared.module);
     for (i, result) in sound.into_iter().zip(results) {
         match result {
-            Ok(Proof { knowledge: new, returns }) => {
+            Ok(Proof {
+                knowledge: new,
+                returns,
+            }) => {
                 knowledge.join(new);
                 programs[i].returns = returns;
             }
@@ -94,8 +102,8 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
         return Err(VerifyError::Rejected(rejections));
     }
     // The threads have ended, so the module is ours alone again.
+    let facts = knowledge.into_facts(&shared.module, &shared.flow);
     let module = Arc::try_unwrap(shared).map_or_else(|shared| shared.module.clone(), |shared| shared.module);
-    let facts = knowledge.into_facts(&module);
     Ok(VerifiedModule::new(module, programs, facts))
 }
 
@@ -104,27 +112,40 @@ struct Shared {
     module: Module,
     platform: Platform,
     engine: Engine,
+    flow: Flow,
     jobs: Vec<(FunctionIndex, Arc<ProgramType>)>,
 }
 
 impl Shared {
     fn analyze(&self, job: usize, deadline: &Deadline) -> Result<Proof, Rejection> {
         let (program, program_type) = &self.jobs[job];
-        self.engine
-            .analyze(&self.module, &self.platform, *program, program_type, deadline)
+        self.engine.analyze(
+            &self.module,
+            &self.platform,
+            *program,
+            program_type,
+            &self.flow,
+            deadline,
+        )
     }
 }
 
 /// The programs of the module with their types, nothing proven yet.
-fn typed_programs(module: &Module, platform: &Platform, options: &Options) -> Result<Vec<VerifiedProgram>, VerifyError> {
+fn typed_programs(
+    module: &Module,
+    platform: &Platform,
+    options: &Options,
+) -> Result<Vec<VerifiedProgram>, VerifyError> {
     let known = || platform.section_prefixes().into_iter().map(str::to_owned).collect();
     let given = match &options.program_type {
-        Some(name) => Some(platform.program_type_for_section(name).ok_or_else(|| {
-            VerifyError::UnknownProgramType {
-                name: name.clone(),
-                known: known(),
-            }
-        })?),
+        Some(name) => Some(
+            platform
+                .program_type_for_section(name)
+                .ok_or_else(|| VerifyError::UnknownProgramType {
+                    name: name.clone(),
+                    known: known(),
+                })?,
+        ),
         None => None,
     };
     let type_of = |function: &Function| -> Result<(&Arc<ProgramType>, &AttachPoint), VerifyError> {

@@ -40,7 +40,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let outputs = outputs(arguments)?;
     if let Some(folder) = &arguments.out_dir {
-        std::fs::create_dir_all(folder).map_err(|source| ErrorKind::WriteFile { path: folder.clone(), source })?;
+        std::fs::create_dir_all(folder).map_err(|source| ErrorKind::WriteFile {
+            path: folder.clone(),
+            source,
+        })?;
     }
     let options = arguments.verification.build_options();
     output::for_each_input(&arguments.inputs, "building", |index, input| {
@@ -68,7 +71,9 @@ fn outputs(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
     let usage = |message: String| Error::from(ErrorKind::Usage(message));
     if let Some(file) = &arguments.output {
         if arguments.inputs.len() > 1 {
-            return Err(usage("`--output` names one file, and there are several inputs; use `--out-dir`".into()));
+            return Err(usage(
+                "`--output` names one file, and there are several inputs; use `--out-dir`".into(),
+            ));
         }
         if file.as_os_str().is_empty() {
             return Err(usage("`--output` is empty".into()));
@@ -80,7 +85,10 @@ fn outputs(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
             (Some(file), _) => file.clone(),
             (None, folder) => {
                 let stem = input.file_stem().filter(|s| *s != OsStr::new("")).ok_or_else(|| {
-                    usage(format!("`{}` has no file name to derive the driver's name from", input.display()))
+                    usage(format!(
+                        "`{}` has no file name to derive the driver's name from",
+                        input.display()
+                    ))
                 })?;
                 let mut name = stem.to_owned();
                 name.push(".sys");
@@ -91,7 +99,10 @@ fn outputs(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
             return Err(usage(format!("two inputs would be written to `{}`", target.display())));
         }
         if arguments.inputs.iter().any(|i| files::same_file(i, &target)) {
-            return Err(usage(format!("`{}` is an input and would be overwritten", target.display())));
+            return Err(usage(format!(
+                "`{}` is an input and would be overwritten",
+                target.display()
+            )));
         }
         outputs.push(target);
     }

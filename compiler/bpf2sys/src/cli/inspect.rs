@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bpf2sys_bytecode::{Callee, FunctionKind, Imm64, Instruction, Module};
 use bpf2sys_platform::Platform;
-use bpf2sys_simulator::{ImageDescription, describe};
+use bpf2sys_simulator::describe::{ImageDescription, ProgramUses, describe};
 use serde::Serialize;
 
 use super::{Outcome, output};
@@ -37,10 +37,17 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let inspect = || -> Result<(), Error> {
         if bytes.starts_with(b"MZ") {
             if arguments.disassemble {
-                return Err(ErrorKind::Usage("`--disassemble` shows eBPF instructions, which a driver no longer has".into()).into());
+                return Err(ErrorKind::Usage(
+                    "`--disassemble` shows eBPF instructions, which a driver no longer has".into(),
+                )
+                .into());
             }
             let description = describe_image(&bytes)?;
-            return if arguments.json { output::print_json(&description) } else { output::print(&image_text(&arguments.file, &description)) };
+            return if arguments.json {
+                output::print_json(&description)
+            } else {
+                output::print(&image_text(&arguments.file, &description))
+            };
         }
         if bytes.starts_with(b"\x7fELF") {
             let name = arguments.file.file_name().unwrap_or_default().to_string_lossy();
@@ -50,9 +57,16 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 return output::print(&disassembly(&module));
             }
             let description = ObjectDescription::new(&module, &platform);
-            return if arguments.json { output::print_json(&description) } else { output::print(&object_text(&arguments.file, &description)) };
+            return if arguments.json {
+                output::print_json(&description)
+            } else {
+                output::print(&object_text(&arguments.file, &description))
+            };
         }
-        Err(ErrorKind::UnknownFormat { path: arguments.file.clone() }.into())
+        Err(ErrorKind::UnknownFormat {
+            path: arguments.file.clone(),
+        }
+        .into())
     };
     match inspect() {
         Ok(()) => Ok(0),
@@ -95,7 +109,12 @@ fn image_text(file: &Path, image: &ImageDescription) -> String {
                 program.name, program.section, uses.instructions, program.pe_section
             );
             if !uses.helpers.is_empty() {
-                let _ = writeln!(text, "  {:<24} helpers {}", "", helper_names(&platform, program_type.as_str(), uses));
+                let _ = writeln!(
+                    text,
+                    "  {:<24} helpers {}",
+                    "",
+                    helper_names(&platform, program_type.as_str(), uses)
+                );
             }
             if !uses.maps.is_empty() {
                 let _ = writeln!(text, "  {:<24} maps {}", "", uses.maps.join(", "));
@@ -143,7 +162,7 @@ fn image_text(file: &Path, image: &ImageDescription) -> String {
 }
 
 /// Helpers by the platform's names; the module itself only states ids.
-fn helper_names(platform: &Platform, program_type: &str, uses: &bpf2sys_simulator::ProgramUses) -> String {
+fn helper_names(platform: &Platform, program_type: &str, uses: &ProgramUses) -> String {
     let program_type = platform.program_types.iter().find(|t| t.name == program_type);
     uses.helpers
         .iter()
@@ -157,7 +176,9 @@ fn helper_names(platform: &Platform, program_type: &str, uses: &bpf2sys_simulato
 }
 
 fn map_type_name(platform: &Platform, value: u32) -> String {
-    platform.map_type(value).map_or_else(|| format!("type {value}"), |t| t.name.clone())
+    platform
+        .map_type(value)
+        .map_or_else(|| format!("type {value}"), |t| t.name.clone())
 }
 
 /// An object file, for `--json`.
@@ -215,7 +236,10 @@ impl ObjectDescription {
                 .collect()
         };
         ObjectDescription {
-            sha256: module.sha256.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+            sha256: module
+                .sha256
+                .iter()
+                .fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
             programs: of_kind(FunctionKind::Program),
             subprograms: of_kind(FunctionKind::Subprogram),
             maps: module
@@ -261,8 +285,13 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
                     helpers.push(name);
                 }
             }
-            Instruction::LoadImm64 { value: Imm64::Map(map), .. } => maps.push(map),
-            Instruction::LoadImm64 { value: Imm64::Global { section, .. }, .. } => {
+            Instruction::LoadImm64 {
+                value: Imm64::Map(map), ..
+            } => maps.push(map),
+            Instruction::LoadImm64 {
+                value: Imm64::Global { section, .. },
+                ..
+            } => {
                 maps.push(module.globals[section.index()].map);
             }
             _ => {}
@@ -273,7 +302,9 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
     FunctionDescription {
         name: function.name.clone(),
         section: function.section.clone(),
-        program_type: found.map(|(t, _)| t.name.clone()).filter(|_| function.kind == FunctionKind::Program),
+        program_type: found
+            .map(|(t, _)| t.name.clone())
+            .filter(|_| function.kind == FunctionKind::Program),
         instructions: function.slots(),
         helpers,
         maps: maps.iter().map(|m| module.maps[m.index()].name.clone()).collect(),
@@ -313,7 +344,9 @@ fn object_text(file: &Path, object: &ObjectDescription) -> String {
             map.value_size,
             map.max_entries,
             if map.pinned { ", pinned by name" } else { "" },
-            map.inner.as_ref().map_or_else(String::new, |inner| format!(", of maps like `{inner}`"))
+            map.inner
+                .as_ref()
+                .map_or_else(String::new, |inner| format!(", of maps like `{inner}`"))
         );
     }
     if !object.global_sections.is_empty() {

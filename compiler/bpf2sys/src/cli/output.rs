@@ -20,9 +20,11 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(source) if source.kind() != IoErrorKind::BrokenPipe => {
-            Err(ErrorKind::WriteFile { path: PathBuf::from("standard output"), source }.into())
+        Err(source) if source.kind() != IoErrorKind::BrokenPipe => Err(ErrorKind::WriteFile {
+            path: PathBuf::from("standard output"),
+            source,
         }
+        .into()),
         _ => Ok(()),
     }
 }

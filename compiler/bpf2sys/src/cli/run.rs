@@ -75,7 +75,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 fn request(arguments: &Arguments) -> Result<RunRequest, Error> {
     let image = files::read(&arguments.image)?;
-    let presets = arguments.set_map.iter().map(|text| preset(text)).collect::<Result<_, _>>()?;
+    let presets = arguments
+        .set_map
+        .iter()
+        .map(|text| preset(text))
+        .collect::<Result<_, _>>()?;
     let context = arguments.context.as_deref().map(files::read).transpose()?;
     let wanted = arguments.program.is_some() || context.is_some() || !arguments.packet.is_empty();
     let mut inputs = Vec::new();
@@ -95,8 +99,13 @@ fn request(arguments: &Arguments) -> Result<RunRequest, Error> {
             inputs.push(input(Vec::new()));
         }
     }
-    let mut request =
-        RunRequest { image, inputs, presets, time_limit_ms: arguments.time_limit * 1000, ..RunRequest::default() };
+    let mut request = RunRequest {
+        image,
+        inputs,
+        presets,
+        time_limit_ms: arguments.time_limit * 1000,
+        ..RunRequest::default()
+    };
     request.machine.cpus = arguments.cpus;
     Ok(request)
 }
@@ -106,11 +115,20 @@ fn program_name(arguments: &Arguments, image: &[u8]) -> Result<String, Error> {
     if let Some(name) = &arguments.program {
         return Ok(name.clone());
     }
-    let description = bpf2sys_simulator::describe(image).map_err(bpf2sys_simulator::SimulatorError::from)?;
-    let names: Vec<String> = description.module.into_iter().flat_map(|m| m.programs).map(|p| p.name).collect();
+    let description = bpf2sys_simulator::describe::describe(image).map_err(bpf2sys_simulator::SimulatorError::from)?;
+    let names: Vec<String> = description
+        .module
+        .into_iter()
+        .flat_map(|m| m.programs)
+        .map(|p| p.name)
+        .collect();
     match <[String; 1]>::try_from(names) {
         Ok([name]) => Ok(name),
-        Err(names) => Err(ErrorKind::Usage(format!("say which program to run with `--program`: {}", names.join(", "))).into()),
+        Err(names) => Err(ErrorKind::Usage(format!(
+            "say which program to run with `--program`: {}",
+            names.join(", ")
+        ))
+        .into()),
     }
 }
 
@@ -123,11 +141,17 @@ fn preset(text: &str) -> Result<MapPreset, Error> {
             Some(name) => PresetValue::Name(name.to_owned()),
             None => PresetValue::Bytes(HexBytes::parse(value)?),
         };
-        Some(MapPreset { map: map.to_owned(), key: HexBytes::parse(key)?, value })
+        Some(MapPreset {
+            map: map.to_owned(),
+            key: HexBytes::parse(key)?,
+            value,
+        })
     };
     parse().ok_or_else(|| {
-        ErrorKind::Usage(format!("`--set-map {text}`: expected MAP:KEY=VALUE with key and value in hexadecimal, or @NAME as value"))
-            .into()
+        ErrorKind::Usage(format!(
+            "`--set-map {text}`: expected MAP:KEY=VALUE with key and value in hexadecimal, or @NAME as value"
+        ))
+        .into()
     })
 }
 
@@ -160,7 +184,12 @@ fn map_text(text: &mut String, map: &MapContents) {
     for entry in &map.entries {
         let value = match &entry.object {
             Some(object) => object.clone(),
-            None => entry.values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            None => entry
+                .values
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
         };
         let _ = writeln!(text, "  {}: {value}", entry.key);
     }

@@ -57,7 +57,10 @@ impl Code {
     /// The instruction that starts at a slot of the code.
     pub fn place(&self, module: &Module, slot: i32) -> Option<(FunctionIndex, InsnIndex)> {
         let slot = u32::try_from(slot).ok()?;
-        let at = self.starts.partition_point(|(start, _)| *start <= slot).checked_sub(1)?;
+        let at = self
+            .starts
+            .partition_point(|(start, _)| *start <= slot)
+            .checked_sub(1)?;
         let (start, function) = self.starts[at];
         Some((function, module.function(function).at_slot(slot - start)?))
     }

@@ -49,7 +49,11 @@ pub(super) fn descriptors(module: &Module, platform: &Platform) -> Result<Vec<Eb
                 return Err(unusable("a map of maps needs a template for its maps".to_owned()));
             }
             all.push(EbpfMapDescriptor {
-                original_fd: if template { of_template(index, module) } else { of_map(index) },
+                original_fd: if template {
+                    of_template(index, module)
+                } else {
+                    of_map(index)
+                },
                 // The verifier of eBPF for Windows knows no type for the memory of global variables.
                 map_type: match map.origin {
                     MapOrigin::Global(_) => 0,

@@ -21,10 +21,12 @@
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
 //!
-//! All this holds in PREVAIL's model of memory and pointers. Where that is not the real one, see [`trust`].
+//! All this holds in PREVAIL's model of pointers and of stack frames. Where a program does something that these models get
+//! wrong, see [`trust`] and [`frames`], none of its facts is used.
 
 mod code;
 mod fd;
+mod frames;
 mod state;
 mod trust;
 mod windows;
@@ -48,11 +50,13 @@ use prevail::spec::type_descriptors::{EbpfMapDescriptor, ProgramInfo};
 use crate::check::place;
 use crate::error::{Rejection, RejectionReason};
 use crate::explain::explain;
+use crate::flow::Flow;
 use crate::guard::Deadline;
 use crate::knowledge::{Knowledge, Visit};
 use crate::{Interval, RegisterKind, VerifyError};
 
 use code::Code;
+use frames::Frames;
 use windows::Windows;
 
 /// What all programs of a module share.
@@ -92,6 +96,7 @@ impl Engine {
         platform: &Platform,
         program: FunctionIndex,
         program_type: &ProgramType,
+        flow: &Flow,
         deadline: &Deadline,
     ) -> Result<Proof, Rejection> {
         let windows = Windows::new(platform, program_type, self.maps.clone(), self.conformance_groups);
@@ -130,11 +135,23 @@ impl Engine {
             program_type,
             context,
             mirror: windows.mirror(),
+            flow,
+            frames: Frames {
+                platform,
+                program_type,
+                several: code.functions().count() > 1,
+                largest_map_memory: largest_map_memory(module),
+            },
             names,
             deadline,
         };
         Ok(reader.read(&result))
     }
+}
+
+fn largest_map_memory(module: &Module) -> u32 {
+    let definitions = module.maps.iter().map(|m| &m.definition);
+    definitions.map(|d| d.key_size.max(d.value_size)).max().unwrap_or(0)
 }
 
 fn options(platform: &Platform) -> EbpfVerifierOptions {
@@ -234,6 +251,8 @@ struct FactReader<'a> {
     context: DomainContext<'a>,
     /// The platform on which the inner map of each map descriptor is the descriptor itself.
     mirror: Windows,
+    flow: &'a Flow,
+    frames: Frames<'a>,
     names: VariableRegistry,
     deadline: &'a Deadline,
 }
@@ -293,15 +312,22 @@ impl FactReader<'_> {
                 label,
                 state: &states.pre,
                 registers: &registers.facts,
+                sources: &self.flow.at(function, index),
                 data_meta: self.program_type.context.data_meta,
             };
-            if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names) {
+            let kind = module.function(function).kind;
+            if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
+                || !self.frames.agree(&insn.op, kind, &point, &mut self.names)
+            {
                 return None;
             }
             let map = self.one_map(&insn.op, &states.pre, &registers);
             let facts = registers.facts;
             knowledge.visit(function, index, Visit { registers: facts, map });
-            if instructions.get(index.index() + 1).is_some_and(|next| is_extension(&insn.op, &next.op)) {
+            if instructions
+                .get(index.index() + 1)
+                .is_some_and(|next| is_extension(&insn.op, &next.op))
+            {
                 knowledge.visit_unknown(function, InsnIndex(index.0 + 1));
             }
         }

@@ -99,9 +99,15 @@ fn bounds(interval: &EngineInterval) -> Bounds {
 
 /// Takes in one line, if it is about a register and of a known form.
 fn read_line(line: &str, registers: &mut [Lines; Reg::COUNT]) {
-    let Some((name, value)) = line.split_once('=') else { return };
-    let Some((number, what)) = name.strip_prefix('r').and_then(|n| n.split_once('.')) else { return };
-    let Some(register) = number.parse::<usize>().ok().and_then(|n| registers.get_mut(n)) else { return };
+    let Some((name, value)) = line.split_once('=') else {
+        return;
+    };
+    let Some((number, what)) = name.strip_prefix('r').and_then(|n| n.split_once('.')) else {
+        return;
+    };
+    let Some(register) = number.parse::<usize>().ok().and_then(|n| registers.get_mut(n)) else {
+        return;
+    };
     match what {
         "type" => register.kind = kind(value),
         "svalue" => match parse_bounds(value) {
@@ -219,7 +225,12 @@ mod tests {
             (b(0, 5), UNBOUNDED, range(0, 5), Some((0, 5))),
             (UNBOUNDED, b(0, 5), range(0, 5), Some((0, 5))),
             (b(-2, -1), UNBOUNDED, range(-2, -1), Some((u64::MAX - 1, u64::MAX))),
-            (UNBOUNDED, b(u64::MAX.into(), u64::MAX.into()), range(-1, -1), Some((u64::MAX, u64::MAX))),
+            (
+                UNBOUNDED,
+                b(u64::MAX.into(), u64::MAX.into()),
+                range(-1, -1),
+                Some((u64::MAX, u64::MAX)),
+            ),
             (b(-1, 5), UNBOUNDED, range(-1, 5), None),
             (b(-1, 5), b(0, 9), range(0, 5), Some((0, 9))),
             (b(2, 9), b(0, 5), range(2, 5), Some((2, 5))),

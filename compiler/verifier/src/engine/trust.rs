@@ -10,13 +10,16 @@
 //! * a subtraction of two pointers, unless both are context or packet pointers.
 //! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data,
 //!   and XDP for Windows passes a null pointer.
+//!
+//! What the engine's model of stack frames does to facts is the matter of [`frames`](super::frames).
 
 use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
-use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, ebpf_domain_check};
 use prevail::cfg::label::Label;
+use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, ebpf_domain_check};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::{Assertion, Reg as EngineReg, ZeroCtxOffset};
 
+use crate::flow::Sources;
 use crate::{RegisterFact, RegisterKind};
 
 /// A point in an analysis.
@@ -27,6 +30,8 @@ pub(super) struct Point<'a> {
     pub state: &'a EbpfDomain,
     /// The registers in that state.
     pub registers: &'a [RegisterFact; Reg::COUNT],
+    /// Where their values come from.
+    pub sources: &'a Sources,
     /// Offset of the pointer to metadata in the context; -1 when there is none.
     pub data_meta: i32,
 }

@@ -18,7 +18,9 @@ use prevail::spec::type_descriptors::{EbpfMapDescriptor, EbpfMapType, EbpfMapVal
 /// What the verifier believes the values of a map of this type are. Types that the platform does not know hold plain
 /// memory, as for the verifier of eBPF for Windows.
 pub(super) fn value_kind(platform: &Platform, map_type: u32) -> MapValueKind {
-    platform.map_type(map_type).map_or(MapValueKind::Any, |t| t.verifier_value_kind)
+    platform
+        .map_type(map_type)
+        .map_or(MapValueKind::Any, |t| t.verifier_value_kind)
 }
 
 /// One program type of the platform.
@@ -181,7 +183,7 @@ fn return_type(number: u32) -> Return {
 }
 
 /// `ebpf_argument_type_t` by number. A number without a meaning makes the helper unusable.
-fn argument_type(number: u32) -> Argument {
+pub(super) fn argument_type(number: u32) -> Argument {
     match number {
         0 => Argument::DontCare,
         1 => Argument::Anything,
