@@ -4,6 +4,7 @@ mod bind_policy;
 mod connect_redirect;
 mod flow_log;
 mod inputs;
+mod inspect;
 mod objects;
 mod pages;
 mod process_guard;
@@ -26,6 +27,7 @@ pub const EXAMPLES: [&str; 6] = [
 pub fn trials() -> Vec<Trial> {
     [
         objects::trials(),
+        inspect::trials(),
         inputs::trials(),
         udp_filter::trials(),
         tail_dispatch::trials(),
