@@ -409,10 +409,12 @@ fn printed_lines_are_collected() {
     assert_eq!(report.results.iter().map(result).collect::<Vec<_>>(), [9, neg32(1)]);
 }
 
+/// Id, r1 to r4, memory before, result, start of the memory after.
+type Case = (u32, [Arg; 4], &'static [u8], u64, &'static [u8]);
+
 #[test]
 fn memory_and_string_helpers_work_as_their_models() {
-    // (id, r1..r4, memory, result, memory after at 0)
-    let cases: &[(u32, [Arg; 4], &[u8], u64, &[u8])] = &[
+    let cases: &[Case] = &[
         (
             22,
             [Memory(0), Number(4), Memory(8), Number(3)],
@@ -540,14 +542,14 @@ fn the_simulated_machine_is_all_that_programs_learn_about() {
     let calls: Vec<Helper> = ids.iter().map(|&id| helper(id, &[])).collect();
     let seen = results(&calls);
     assert_ne!(seen[0], seen[1]);
-    assert!(seen[0] <= u64::from(u32::MAX));
+    assert!(u32::try_from(seen[0]).is_ok());
     assert_eq!(seen[2..6], [60_000_000_000, 60_000_000_100, 60_000, 60_000]);
     let machine = SimulatedMachine::default();
     assert_eq!(
         seen[6..],
         [
             0,
-            4242 << 32 | 4244,
+            (4242 << 32) + 4244,
             machine.process_start_key,
             machine.thread_create_time
         ]
