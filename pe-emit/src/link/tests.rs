@@ -754,18 +754,9 @@ fn rejects_arm64_fields_that_do_not_fit_their_instruction() {
 
 #[test]
 fn adrp_and_add_make_any_address() {
-    for addend in [
-        0,
-        8,
-        0xFFF,
-        0x1000,
-        -0x1000,
-        -0x2000,
-        0x1234_5678,
-        -0x1234_5678,
-        0xFFFF_D000,
-        -0xFFFF_F000,
-    ] {
+    let near = (-9..9).map(|page| page * 0x1000 + 8);
+    let far = [0xFFF, 0x1234_5678, -0x1234_5678, 0xFFFF_D000, -0xFFFF_F000];
+    for addend in near.chain(far) {
         let mut object = arm64();
         for field in &mut object.sections[0].relocations[..2] {
             field.addend = addend;
