@@ -365,4 +365,13 @@ impl Instruction {
             1
         }
     }
+
+    /// How far a jump goes when it is taken, in slots relative to the next instruction; `None` for anything else.
+    pub fn jump_offset(&self) -> Option<i32> {
+        match *self {
+            Instruction::Jump { offset, .. } => Some(offset),
+            Instruction::JumpIf { offset, .. } => Some(i32::from(offset)),
+            _ => None,
+        }
+    }
 }

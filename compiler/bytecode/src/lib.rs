@@ -6,10 +6,30 @@
 //! Safe because: every offset, size and index of the file is checked before it is used, and a [`Module`] that
 //! exists satisfies the invariants stated on its types, so later steps never look at the ELF again.
 
+mod bare;
+mod btf;
+mod decode;
+mod elf;
+mod encode;
+mod error;
+mod functions;
 mod index;
 mod insn;
+mod lines;
+mod maps;
 mod module;
+mod opcode;
+mod read;
+mod relocate;
+mod slot;
+#[cfg(test)]
+mod testing;
+mod text;
 
+pub use bare::read_instructions;
+pub use decode::{DecodeError, Malformed, NoReferences, References, decode};
+pub use encode::{Encoded, Reference, encode};
+pub use error::{Place, Problem, ReadError};
 pub use index::{FunctionIndex, GlobalIndex, InsnIndex, LineIndex, MapIndex};
 pub use insn::{
     AluOp, AtomicOp, Callee, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width,
@@ -19,3 +39,5 @@ pub use module::{
     Function, FunctionKind, GlobalSection, InitialValue, Insn, Map, MapDefinition, MapOrigin, Module, Pinning,
     SourceLine,
 };
+pub use read::{MAX_SLOTS, read};
+pub use slot::Slot;

@@ -211,11 +211,7 @@ impl Function {
     /// Where a jump at `index` goes when it is taken; `None` if that instruction is no jump.
     pub fn jump_target(&self, index: InsnIndex) -> Option<InsnIndex> {
         let insn = self.instructions.get(index.index())?;
-        let offset = match insn.op {
-            Instruction::Jump { offset, .. } => offset,
-            Instruction::JumpIf { offset, .. } => i32::from(offset),
-            _ => return None,
-        };
+        let offset = insn.op.jump_offset()?;
         let slot = i64::from(insn.slot) + 1 + i64::from(offset);
         self.at_slot(u32::try_from(slot).ok()?)
     }

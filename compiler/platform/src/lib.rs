@@ -5,11 +5,17 @@
 //! type, and the program information hash that the runtime compares.
 //! No program type is named in code.
 
+mod error;
 mod guid;
+mod hash;
+mod load;
+mod lookup;
 mod model;
+mod schema;
 
+pub use error::{PlatformError, UnknownHelper};
 pub use guid::{Guid, GuidError};
 pub use model::{
     AttachPoint, Context, ContextField, Helper, Limits, MapType, MapValueKind, Platform, ProgramType, ReturnValue,
-    VerifierOptions,
+    Variant, VerifierOptions,
 };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::Guid;
 
 /// Everything that the loaded providers offer.
@@ -11,8 +13,10 @@ pub struct Platform {
     pub program_types: Vec<Arc<ProgramType>>,
     /// General helpers: those that every program type has, unless it overrides them.
     pub helpers: Vec<Helper>,
-    /// Map types.
+    /// Map types, by ascending number.
     pub map_types: Vec<MapType>,
+    /// Argument types of helpers that name a map: `ebpf_argument_type_t` numbers, ascending.
+    pub map_argument_types: Vec<u32>,
     /// Limits of the runtime.
     pub limits: Limits,
     /// Options that eBPF for Windows gives its verifier.
@@ -44,6 +48,17 @@ pub struct ProgramType {
     pub return_values: Vec<ReturnValue>,
     /// Id of the provider that offers it.
     pub provider: String,
+    /// Other builds of the provider, with the helpers that differ there.
+    pub variants: Vec<Variant>,
+}
+
+/// Helpers of a program type as another build of its provider declares them.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Which build.
+    pub id: String,
+    /// Prototypes that replace those with the same ids.
+    pub helpers: Vec<Helper>,
 }
 
 /// Layout of a context structure. Offsets and sizes in bytes; an offset of -1 means absent.
@@ -83,6 +98,8 @@ pub struct AttachPoint {
     pub prefix: String,
     /// Expected attach type.
     pub attach_type: Guid,
+    /// Name of the attach type's GUID in the provider's header.
+    pub symbol: String,
     /// Number for `bpf_attach_type` interfaces.
     pub bpf_attach_type: u32,
 }
@@ -118,7 +135,8 @@ pub struct ReturnValue {
 }
 
 /// What the values of a map are, to the verifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum MapValueKind {
     /// Plain memory.
     Any,
@@ -133,6 +151,8 @@ pub enum MapValueKind {
 pub struct MapType {
     /// Number.
     pub value: u32,
+    /// Name of the constant in headers, e.g. `BPF_MAP_TYPE_PERCPU_ARRAY`.
+    pub symbol: String,
     /// Short name, e.g. `percpu_array`.
     pub name: String,
     /// Whether the verifier treats keys as indices below `max_entries`.
@@ -158,6 +178,8 @@ pub struct Limits {
     pub max_packet_bytes: u32,
     /// Size of a buffer for map, program and section names, the NUL included.
     pub object_name_bytes: u32,
+    /// Largest id of a general helper; those of one program type start above.
+    pub max_general_helper_id: u32,
 }
 
 /// Options that eBPF for Windows gives its verifier.

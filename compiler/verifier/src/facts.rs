@@ -21,7 +21,8 @@ pub struct InsnFacts {
     pub reachable: bool,
     /// `r0` to `r10`.
     pub registers: [RegisterFact; Reg::COUNT],
-    /// For a call whose first map argument is proven to be exactly one map: that map.
+    /// For a call whose first map argument is proven to be exactly one map: that map, whose run-time object is the one
+    /// that the module's table names (never one that a lookup in a map of maps gave).
     pub map: Option<MapIndex>,
     /// For a conditional jump: which edges any execution takes.
     pub branch: Branch,
@@ -59,7 +60,8 @@ pub struct RegisterFact {
     pub signed: Interval,
     /// Its value as an unsigned 64-bit number; meaningful for numbers.
     pub unsigned: Option<(u64, u64)>,
-    /// For stack pointers: the offset in bytes from the function's own `r10` (so at most 0), if it is one known value.
+    /// For addresses in the function's own stack frame: the offset in bytes from the function's own `r10`, -512 to 0, if
+    /// it is one known value. Pointers into the frame of a caller have none.
     pub stack_offset: Option<i32>,
 }
 
@@ -71,7 +73,7 @@ pub enum RegisterKind {
     Unknown,
     /// A number.
     Number,
-    /// A map.
+    /// A map; null when it came from a lookup in a map of maps whose result was not compared with null yet.
     Map,
     /// A map of programs.
     MapOfPrograms,
@@ -81,7 +83,8 @@ pub enum RegisterKind {
     Packet,
     /// A pointer into the stack.
     Stack,
-    /// A pointer into a map value.
+    /// A pointer into a map value or a global variable; null when it came from a lookup whose result was not compared
+    /// with null yet.
     MapValue,
 }
 

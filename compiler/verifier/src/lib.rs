@@ -6,8 +6,21 @@
 //! Safe because: PREVAIL is the judge, with the options that eBPF for Windows uses, and only this crate makes a
 //! `VerifiedModule`. No type of the verifier library appears here, so another engine can take its place.
 
+mod check;
+mod engine;
+mod error;
+mod explain;
 mod facts;
+mod flow;
+mod guard;
+mod knowledge;
 mod verified;
+mod verify;
 
+#[cfg(test)]
+mod tests;
+
+pub use error::{Rejection, RejectionPlace, RejectionReason, VerifyError};
 pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
 pub use verified::{VerifiedModule, VerifiedProgram};
+pub use verify::{Options, verify};

@@ -31,6 +31,15 @@ pub struct VerifiedProgram {
 }
 
 impl VerifiedModule {
+    /// Only after every program was proven.
+    pub(crate) fn new(module: Module, programs: Vec<VerifiedProgram>, facts: Vec<FunctionFacts>) -> VerifiedModule {
+        VerifiedModule {
+            module,
+            programs,
+            facts,
+        }
+    }
+
     /// The module.
     pub fn module(&self) -> &Module {
         &self.module

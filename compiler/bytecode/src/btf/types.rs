@@ -1,0 +1,468 @@
+//! The type table of `.BTF` (Linux documentation, "BPF Type Format", §2).
+
+use std::collections::BTreeMap;
+
+use super::{MAGIC, Reader, part};
+use crate::error::{Place, Problem, ReadError};
+
+/// Number of a type: 1 for the first of the file, 0 for `void`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TypeId(pub(crate) u32);
+
+/// A type, as far as the reader needs it.
+#[derive(Clone, Debug)]
+pub(crate) enum Type<'a> {
+    /// A type with a size in bytes that has no parts of interest: integer, float, enumeration, union.
+    Scalar { size: u32 },
+    /// A pointer.
+    Pointer(TypeId),
+    /// An array.
+    Array { element: TypeId, count: u32 },
+    /// A structure.
+    Struct { size: u32, members: Vec<Member<'a>> },
+    /// Another name for a type, or a qualifier of one.
+    Alias(TypeId),
+    /// The type of a function.
+    Signature,
+    /// A variable.
+    Variable { name: &'a str, of: TypeId },
+    /// What a section holds: variables.
+    DataSection {
+        name: &'a str,
+        size: u32,
+        variables: Vec<TypeId>,
+    },
+    /// Anything that has no size: forward declarations, functions, tags.
+    Other,
+}
+
+/// A member of a structure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) of: TypeId,
+    /// From the structure's start, in bits.
+    pub(crate) bit_offset: u32,
+}
+
+/// What BTF says about a section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataSection<'b> {
+    pub(crate) id: TypeId,
+    /// In bytes; 0 where the compiler left it to the loader.
+    pub(crate) size: u32,
+    pub(crate) variables: &'b [TypeId],
+}
+
+/// The types of an object.
+pub(crate) struct Btf<'a> {
+    types: Vec<Type<'a>>,
+    strings: &'a [u8],
+    /// Where the strings end, ascending: finding one end costs the same for a short string and for a hostile one.
+    ends: Vec<usize>,
+}
+
+/// Longest name that is read, in bytes.
+const MAX_NAME: usize = 4096;
+
+/// How many qualifiers, pointers and array dimensions a type is followed through.
+const MAX_DEPTH: u32 = 32;
+
+impl<'a> Btf<'a> {
+    /// Reads a `.BTF` section.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Btf<'a>, ReadError> {
+        let (table, strings) = split(bytes).map_err(|what| place().error(Problem::Malformed(what)))?;
+        let ends = strings.iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i);
+        let mut btf = Btf {
+            types: vec![Type::Other],
+            strings,
+            ends: ends.collect(),
+        };
+        let mut reader = Reader::new(table);
+        while !reader.is_empty() {
+            let offset = (table.len() - reader.remaining()) as u64;
+            let id = TypeId(btf.types.len() as u32);
+            let entry = btf
+                .entry(id, &mut reader)
+                .map_err(|problem| place().at(offset).error(problem))?;
+            btf.types.push(entry);
+        }
+        Ok(btf)
+    }
+
+    /// The text at an offset of the string table, in whatever encoding the source had.
+    pub(crate) fn text(&self, offset: u32) -> Result<&'a [u8], Problem> {
+        let start = offset as usize;
+        let end = self.ends.get(self.ends.partition_point(|end| *end < start));
+        end.and_then(|end| self.strings.get(start..*end))
+            .ok_or(Problem::Name("a name lies outside of the BTF string table"))
+    }
+
+    /// The name at an offset of the string table.
+    pub(crate) fn name(&self, offset: u32) -> Result<&'a str, Problem> {
+        let text = self.text(offset)?;
+        if text.len() > MAX_NAME {
+            return Err(Problem::Name("a BTF name is longer than 4096 bytes"));
+        }
+        std::str::from_utf8(text).map_err(|_| Problem::Name("a BTF name is no UTF-8"))
+    }
+
+    fn entry(&self, id: TypeId, reader: &mut Reader<'a>) -> Result<Type<'a>, Problem> {
+        const SHORT: Problem = Problem::Malformed("ends in the middle of a type");
+        let mut next = || reader.u32().ok_or(SHORT);
+        let (name, info, size_or_type) = (next()?, next()?, next()?);
+        let count = info & 0xffff;
+        let kind = (info >> 24) & 0x1f;
+        let referred = TypeId(size_or_type);
+        // The kinds in the order of their numbers; the bytes that follow the common part are as documented for each.
+        Ok(match kind {
+            1 => {
+                next()?;
+                Type::Scalar { size: size_or_type }
+            }
+            2 => Type::Pointer(referred),
+            3 => {
+                let (element, _index, count) = (TypeId(next()?), next()?, next()?);
+                Type::Array { element, count }
+            }
+            4 | 5 => {
+                let members = (0..count)
+                    .map(|_| {
+                        let (name, of, bit_offset) = (next()?, TypeId(next()?), next()?);
+                        let name = self.name(name)?;
+                        // With the kind flag the upper byte is the width of a bit field.
+                        let bit_offset = if info >> 31 == 1 {
+                            bit_offset & 0xff_ffff
+                        } else {
+                            bit_offset
+                        };
+                        Ok(Member { name, of, bit_offset })
+                    })
+                    .collect::<Result<_, Problem>>()?;
+                if kind == 4 {
+                    Type::Struct {
+                        size: size_or_type,
+                        members,
+                    }
+                } else {
+                    Type::Scalar { size: size_or_type }
+                }
+            }
+            6 => {
+                reader.bytes(count as usize * 8).ok_or(SHORT)?;
+                Type::Scalar { size: size_or_type }
+            }
+            7 | 12 => Type::Other,
+            8..=11 | 18 => Type::Alias(referred),
+            13 => {
+                reader.bytes(count as usize * 8).ok_or(SHORT)?;
+                Type::Signature
+            }
+            14 => {
+                next()?;
+                Type::Variable {
+                    name: self.name(name)?,
+                    of: referred,
+                }
+            }
+            15 => {
+                let variables = (0..count)
+                    .map(|_| {
+                        let (variable, _offset, _size) = (TypeId(next()?), next()?, next()?);
+                        Ok(variable)
+                    })
+                    .collect::<Result<_, Problem>>()?;
+                Type::DataSection {
+                    name: self.name(name)?,
+                    size: size_or_type,
+                    variables,
+                }
+            }
+            16 => Type::Scalar { size: size_or_type },
+            17 => {
+                next()?;
+                Type::Other
+            }
+            19 => {
+                reader.bytes(count as usize * 12).ok_or(SHORT)?;
+                Type::Scalar { size: size_or_type }
+            }
+            _ => return Err(Problem::TypeKind { id: id.0, kind }),
+        })
+    }
+
+    pub(crate) fn get(&self, id: TypeId) -> Result<&Type<'a>, Problem> {
+        self.types.get(id.0 as usize).ok_or(Problem::Type {
+            id: id.0,
+            problem: "no such type",
+        })
+    }
+
+    /// The type behind names and qualifiers.
+    pub(crate) fn resolve(&self, id: TypeId) -> Result<(TypeId, &Type<'a>), Problem> {
+        let mut current = id;
+        for _ in 0..MAX_DEPTH {
+            match self.get(current)? {
+                Type::Alias(next) => current = *next,
+                other => return Ok((current, other)),
+            }
+        }
+        Err(Problem::Type {
+            id: id.0,
+            problem: "qualified without end",
+        })
+    }
+
+    /// What a pointer points to, behind names and qualifiers of both.
+    pub(crate) fn pointee(&self, id: TypeId) -> Result<(TypeId, &Type<'a>), Problem> {
+        match self.resolve(id)? {
+            (_, Type::Pointer(target)) => self.resolve(*target),
+            (id, _) => Err(Problem::Type {
+                id: id.0,
+                problem: "not a pointer",
+            }),
+        }
+    }
+
+    /// Size in bytes of a value of the type.
+    pub(crate) fn size(&self, id: TypeId) -> Result<u32, Problem> {
+        let fail = |id: TypeId, problem| Problem::Type { id: id.0, problem };
+        let mut factor: u32 = 1;
+        let mut current = id;
+        for _ in 0..MAX_DEPTH {
+            let (resolved, entry) = self.resolve(current)?;
+            let size = match entry {
+                Type::Scalar { size } | Type::Struct { size, .. } => *size,
+                Type::Pointer(_) => 8,
+                Type::Array { element, count } => {
+                    factor = factor.checked_mul(*count).ok_or(fail(resolved, "larger than 4 GiB"))?;
+                    current = *element;
+                    continue;
+                }
+                _ => return Err(fail(resolved, "has no size")),
+            };
+            return size.checked_mul(factor).ok_or(fail(id, "larger than 4 GiB"));
+        }
+        Err(fail(id, "nested without end"))
+    }
+
+    /// The descriptions of sections by name; the first, where several have one name.
+    pub(crate) fn data_sections(&self) -> BTreeMap<&'a str, DataSection<'_>> {
+        let mut all = BTreeMap::new();
+        for (id, entry) in self.types.iter().enumerate() {
+            if let Type::DataSection { name, size, variables } = entry {
+                all.entry(*name).or_insert(DataSection {
+                    id: TypeId(id as u32),
+                    size: *size,
+                    variables,
+                });
+            }
+        }
+        all
+    }
+}
+
+fn place() -> Place {
+    Place::section(".BTF")
+}
+
+/// Splits the section into its type table and its string table.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    const SHORT: &str = "shorter than its header";
+    let mut reader = Reader::new(bytes);
+    if reader.u16().ok_or(SHORT)? != MAGIC {
+        return Err("does not start as BTF does");
+    }
+    if (reader.u8().ok_or(SHORT)?, reader.u8().ok_or(SHORT)?) != (1, 0) {
+        return Err("unknown BTF version or flags");
+    }
+    let mut next = || reader.u32().ok_or(SHORT);
+    let header_length = next()?;
+    let (type_offset, type_length) = (next()?, next()?);
+    let (string_offset, string_length) = (next()?, next()?);
+    if header_length < 24 {
+        return Err("its header is too short");
+    }
+    let body = bytes.get(header_length as usize..).ok_or(SHORT)?;
+    let types = part(body, type_offset, type_length).ok_or("the type table lies outside of the section")?;
+    let strings = part(body, string_offset, string_length).ok_or("the string table lies outside of the section")?;
+    match (strings.first(), strings.last()) {
+        (Some(0), Some(0)) => Ok((types, strings)),
+        _ => Err("the string table does not start and end with a zero"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Btf, Type, TypeId};
+    use crate::error::Problem;
+
+    /// A `.BTF` section of these types; the strings are `\0name\0long\0`.
+    fn section(types: &[u32]) -> Vec<u8> {
+        let types: Vec<u8> = types.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let strings = b"\0name\0long\0";
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for field in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+            bytes.extend(u32::to_le_bytes(field));
+        }
+        bytes.extend(types);
+        bytes.extend(strings);
+        bytes
+    }
+
+    fn info(kind: u32, count: u32) -> u32 {
+        kind << 24 | count
+    }
+
+    /// One type of each kind, by number, with what follows it; each has two of whatever it lists.
+    fn kinds() -> Vec<Vec<u32>> {
+        vec![
+            vec![1, info(1, 0), 4, 32],
+            vec![0, info(2, 0), 1],
+            vec![0, info(3, 0), 0, 1, 1, 6],
+            vec![1, info(4, 2), 8, 1, 1, 0, 6, 1, 32],
+            vec![1, info(5, 2), 4, 1, 1, 0, 6, 1, 0],
+            vec![1, info(6, 2), 4, 1, 0, 6, 1],
+            vec![1, info(7, 0), 0],
+            vec![1, info(8, 0), 1],
+            vec![0, info(9, 0), 1],
+            vec![0, info(10, 0), 1],
+            vec![0, info(11, 0), 1],
+            vec![1, info(12, 1), 13],
+            vec![0, info(13, 2), 1, 1, 1, 6, 1],
+            vec![1, info(14, 0), 1, 1],
+            vec![6, info(15, 2), 8, 14, 0, 4, 14, 4, 4],
+            vec![1, info(16, 0), 8],
+            vec![1, info(17, 0), 1, 0],
+            vec![1, info(18, 0), 1],
+            vec![1, info(19, 2), 8, 1, 0, 0, 6, 1, 0],
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_type_has_its_length() {
+        // Behind each kind comes a variable; it is found only if the kind's length is right.
+        for kind in kinds() {
+            let number = kind[1] >> 24;
+            let bytes = section(&[kind.as_slice(), &[6, info(14, 0), 7, 1]].concat());
+            let btf = Btf::parse(&bytes).unwrap_or_else(|e| panic!("kind {number}: {e}"));
+            let last = btf.get(TypeId(2)).unwrap();
+            assert!(
+                matches!(
+                    last,
+                    Type::Variable {
+                        name: "long",
+                        of: TypeId(7)
+                    }
+                ),
+                "kind {number}: {last:?}"
+            );
+            assert!(btf.get(TypeId(3)).is_err());
+        }
+    }
+
+    #[test]
+    fn refuses_kinds_that_do_not_exist() {
+        for kind in [0, 20, 31] {
+            let bytes = section(&[1, info(kind, 0), 4]);
+            let error = Btf::parse(&bytes).map(|_| ()).unwrap_err();
+            assert_eq!(error.problem, Problem::TypeKind { id: 1, kind });
+        }
+    }
+
+    #[test]
+    fn refuses_tables_that_end_early() {
+        for kind in kinds() {
+            for length in 1..kind.len() {
+                let bytes = section(&kind[..length]);
+                let error = Btf::parse(&bytes).map(|_| ()).unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    "section `.BTF` at 0x0: ends in the middle of a type",
+                    "{kind:?}"
+                );
+            }
+        }
+        let whole = section(&kinds().concat());
+        assert!(Btf::parse(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert!(Btf::parse(&whole[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn refuses_headers_that_make_no_sense() {
+        let valid = section(&[]);
+        for (offset, value, expected) in [
+            (0, 0, "does not start as BTF does"),
+            (2, 2, "unknown BTF version or flags"),
+            (3, 1, "unknown BTF version or flags"),
+            (4, 20, "its header is too short"),
+            (4, 200, "shorter than its header"),
+            (12, 200, "the type table lies outside of the section"),
+            (16, 200, "the string table lies outside of the section"),
+            (20, 10, "the string table does not start and end with a zero"),
+            (20, 0, "the string table does not start and end with a zero"),
+        ] {
+            let mut bytes = valid.clone();
+            bytes[offset] = value;
+            let error = Btf::parse(&bytes).map(|_| ()).unwrap_err();
+            assert_eq!(error.to_string(), format!("section `.BTF`: {expected}"));
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up_by_offset() {
+        let bytes = section(&[]);
+        let btf = Btf::parse(&bytes).unwrap();
+        let found: Vec<_> = (0..12).map(|offset| btf.name(offset).ok()).collect();
+        let tails = ["", "name", "ame", "me", "e", "", "long", "ong", "ng", "g", ""];
+        assert_eq!(found[..11], tails.map(Some));
+        assert_eq!(found[11], None);
+    }
+
+    #[test]
+    fn sizes_follow_qualifiers_and_arrays() {
+        let kinds = kinds();
+        let mut types = kinds.concat();
+        // 20: two times three of type 4; 21: an array of itself; 22: a name of itself; 23: too large.
+        types.extend([0, info(3, 0), 0, 24, 1, 2]);
+        types.extend([0, info(3, 0), 0, 21, 1, 2]);
+        types.extend([1, info(8, 0), 22]);
+        types.extend([0, info(3, 0), 0, 4, 1, u32::MAX]);
+        types.extend([0, info(3, 0), 0, 4, 1, 3]);
+        let bytes = section(&types);
+        let btf = Btf::parse(&bytes).unwrap();
+        let size = |id| btf.size(TypeId(id)).ok();
+        let known: Vec<_> = (1..=19).map(size).collect();
+        assert_eq!(
+            known,
+            [
+                Some(4),
+                Some(8),
+                Some(24),
+                Some(8),
+                Some(4),
+                Some(4),
+                None,
+                Some(4),
+                Some(4),
+                Some(4),
+                Some(4),
+                None,
+                None,
+                None,
+                None,
+                Some(8),
+                None,
+                Some(4),
+                Some(8)
+            ]
+        );
+        assert_eq!(size(20), Some(48));
+        assert_eq!(size(21), None);
+        assert_eq!(size(22), None);
+        assert_eq!(size(23), None);
+        assert_eq!(size(99), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! Initial values: what the relocations of `.maps` put into the `values` members of maps.
+
+use super::MapTable;
+use crate::elf::{Elf, Home, Relocation, Section, SectionIndex};
+use crate::error::{Problem, ReadError};
+use crate::functions::FunctionTable;
+use crate::{Function, FunctionKind, InitialValue, MapIndex};
+
+/// Size in bytes of an element of `values`: a pointer.
+const ELEMENT: u64 = 8;
+/// Most elements of one `values` member.
+const MAX_ELEMENTS: u64 = 1 << 16;
+
+// Relocation types of pointers in data: today's, and what it was before LLVM 13.
+const ABS64: u32 = 2;
+const OLD_ABS64: u32 = object::elf::R_BPF_64_64.0;
+
+/// What the elements of a `values` member are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ValueKind {
+    Maps,
+    Programs,
+}
+
+/// A `values` member.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Values {
+    map: MapIndex,
+    kind: ValueKind,
+    section: SectionIndex,
+    /// Offset in bytes of the first element in the section.
+    start: u64,
+    count: u64,
+}
+
+impl Values {
+    /// The member at `offset` of a structure that has `size` bytes and stands at `symbol` in `section`.
+    pub(super) fn new(
+        map: MapIndex,
+        kind: ValueKind,
+        section: SectionIndex,
+        symbol: u64,
+        size: u64,
+        offset: u32,
+    ) -> Result<Values, Problem> {
+        let bytes = size.checked_sub(u64::from(offset)).ok_or(Problem::OutOfRange {
+            what: "the `values` member",
+            whole: "map definition",
+        })?;
+        let count = bytes / ELEMENT;
+        if count > MAX_ELEMENTS {
+            return Err(Problem::TooMuch {
+                what: "initial values of a map",
+                limit: MAX_ELEMENTS,
+            });
+        }
+        Ok(Values {
+            map,
+            kind,
+            section,
+            start: symbol + u64::from(offset),
+            count,
+        })
+    }
+}
+
+/// Fills in the initial values of all maps.
+pub(crate) fn resolve(
+    table: &mut MapTable,
+    elf: &Elf<'_>,
+    code: &FunctionTable<'_>,
+    functions: &[Function],
+) -> Result<(), ReadError> {
+    let mut values = std::mem::take(&mut table.values);
+    values.sort_by_key(|v| (v.section, v.start));
+    for member in &values {
+        if let Some(map) = table.maps.get_mut(member.map.index()) {
+            map.initial_values = vec![None; member.count as usize];
+        }
+    }
+    let sections: Vec<SectionIndex> = table.sections.iter().copied().collect();
+    for section in sections.iter().filter_map(|s| elf.section(*s)) {
+        for relocation in elf.relocations(section)? {
+            if relocation.kind == object::elf::R_BPF_NONE.0 {
+                continue;
+            }
+            let fail = |problem| {
+                let place = section.place().at(relocation.offset);
+                place.of_symbol(relocation.symbol.name).error(problem)
+            };
+            let (member, slot) = element(&values, section, &relocation)
+                .ok_or_else(|| fail(Problem::Map("an address that is no element of a map's `values`")))?;
+            let value = value(table, code, functions, section, &relocation, member.kind).map_err(fail)?;
+            let map = table.maps.get_mut(member.map.index());
+            if let Some(entry) = map.and_then(|m| m.initial_values.get_mut(slot)) {
+                *entry = Some(value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The member and element that a relocation applies to.
+fn element<'v>(
+    values: &'v [Values],
+    section: &Section<'_>,
+    relocation: &Relocation<'_, '_>,
+) -> Option<(&'v Values, usize)> {
+    let after = values.partition_point(|v| (v.section, v.start) <= (section.index, relocation.offset));
+    let member = values.get(after.checked_sub(1)?)?;
+    let distance = relocation.offset - member.start;
+    (member.section == section.index && distance.is_multiple_of(ELEMENT) && distance / ELEMENT < member.count)
+        .then_some((member, (distance / ELEMENT) as usize))
+}
+
+fn value(
+    table: &MapTable,
+    code: &FunctionTable<'_>,
+    functions: &[Function],
+    section: &Section<'_>,
+    relocation: &Relocation<'_, '_>,
+    kind: ValueKind,
+) -> Result<InitialValue, Problem> {
+    if !matches!(relocation.kind, ABS64 | OLD_ABS64) {
+        return Err(Problem::RelocationType {
+            kind: relocation.kind,
+            what: "an initial value of a map",
+        });
+    }
+    let home = match relocation.symbol.home {
+        Home::Section(home) => home,
+        Home::Undefined => return Err(Problem::Unresolved),
+        Home::Special => return Err(Problem::Reference("not a map or program of this object")),
+    };
+    let in_place = section
+        .data
+        .get(relocation.offset as usize..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let offset = relocation.symbol.value.wrapping_add(in_place);
+    match kind {
+        ValueKind::Maps => table
+            .map_at(home, offset)
+            .map(InitialValue::Map)
+            .ok_or(Problem::Reference("an initial value that is no map")),
+        ValueKind::Programs => code
+            .at(home, offset)
+            .filter(|f| {
+                functions
+                    .get(f.index())
+                    .is_some_and(|f| f.kind == FunctionKind::Program)
+            })
+            .map(InitialValue::Program)
+            .ok_or(Problem::Reference("an initial value that is no program")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DATA, EXEC, EXIT, FUNCTION, OBJECT, Object, PROGBITS, Types};
+    use crate::{FunctionIndex, InitialValue, MapIndex, read};
+
+    const ABS64: u32 = 2;
+
+    /// A map `array` of maps or programs with `elements` values behind eight bytes of other members, and a map `inner`;
+    /// sections: 1 `xdp` with `entry`, 2 `.text` with `sub`, 3 `.maps`; symbols in the order entry, sub, array, inner.
+    fn object(holds_maps: bool, elements: u32) -> Object {
+        let mut types = Types::new();
+        let map_type = types.uint(7);
+        let inner = types.structure(&[("type", map_type)]);
+        let element = if holds_maps { inner } else { types.signature() };
+        let pointer = types.pointer(element);
+        let values = types.array(pointer, 0);
+        let array = types.structure(&[("type", map_type), ("values", values)]);
+        let variables = [types.variable("array", array), types.variable("inner", inner)];
+        types.data_section(".maps", 0, &variables);
+        let mut object = Object::with_program(&EXIT);
+        let text = object.section(".text", PROGBITS, EXEC, &EXIT);
+        object.symbol("sub", FUNCTION, text, 0, 8);
+        let size = 8 + elements * 8;
+        let maps = object.section(".maps", PROGBITS, DATA, &vec![0; size as usize + 8]);
+        object.symbol("array", OBJECT, maps, 0, u64::from(size));
+        object.symbol("inner", OBJECT, maps, u64::from(size), 8);
+        object.section(".BTF", PROGBITS, 0, &types.build());
+        object
+    }
+
+    fn values(object: &Object) -> Result<Vec<Option<InitialValue>>, String> {
+        let module = read(&object.build(), "test.o").map_err(|e| e.to_string())?;
+        Ok(module.maps[0].initial_values.clone())
+    }
+
+    #[test]
+    fn values_are_where_relocations_put_them() {
+        let mut maps = object(true, 3);
+        maps.relocate(3, &[(24, ABS64, 4), (8, 1, 4), (16, 0, 99)]);
+        assert!(values(&maps).is_err());
+        let mut maps = object(true, 3);
+        maps.relocate(3, &[(24, ABS64, 4), (8, 1, 4), (16, 0, 1)]);
+        let inner = Some(InitialValue::Map(MapIndex(1)));
+        assert_eq!(values(&maps), Ok(vec![inner, None, inner]));
+
+        let mut programs = object(false, 2);
+        programs.relocate(3, &[(16, ABS64, 1)]);
+        let entry = Some(InitialValue::Program(FunctionIndex(0)));
+        assert_eq!(values(&programs), Ok(vec![None, entry]));
+        assert_eq!(values(&object(false, 0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_stands_in_place_is_added() {
+        // By the section's symbol: the map's offset is in the eight bytes.
+        let mut maps = object(true, 1);
+        let section = maps.symbol("", 0x03, 3, 0, 0);
+        maps.sections[2].data[8] = 16;
+        maps.relocate(3, &[(8, ABS64, section)]);
+        assert_eq!(values(&maps), Ok(vec![Some(InitialValue::Map(MapIndex(1)))]));
+    }
+
+    #[test]
+    fn refuses_values_that_do_not_fit() {
+        for (holds_maps, offset, kind, symbol, expected) in [
+            (true, 8, ABS64, 1, "`entry`: an initial value that is no map"),
+            (false, 8, ABS64, 4, "`inner`: an initial value that is no program"),
+            (false, 8, ABS64, 2, "`sub`: an initial value that is no program"),
+            (
+                false,
+                8,
+                10,
+                1,
+                "`entry`: relocation type 10 cannot be applied to an initial value of a map",
+            ),
+            (
+                false,
+                0,
+                ABS64,
+                1,
+                "`entry`: an address that is no element of a map's `values`",
+            ),
+            (
+                false,
+                12,
+                ABS64,
+                1,
+                "`entry`: an address that is no element of a map's `values`",
+            ),
+            (
+                false,
+                16,
+                ABS64,
+                1,
+                "`entry`: an address that is no element of a map's `values`",
+            ),
+        ] {
+            let mut object = object(holds_maps, 1);
+            object.relocate(3, &[(offset, kind, symbol)]);
+            assert_eq!(
+                values(&object),
+                Err(format!("section `.maps` at {offset:#x}: {expected}"))
+            );
+        }
+        let mut undefined = object(false, 1);
+        let symbol = undefined.symbol("elsewhere", FUNCTION, 0, 0, 0);
+        undefined.relocate(3, &[(8, ABS64, symbol)]);
+        assert_eq!(
+            values(&undefined),
+            Err("section `.maps` at 0x8: `elsewhere`: the symbol is not defined in this object".into())
+        );
+        assert_eq!(
+            values(&object(false, (1 << 16) + 1)),
+            Err("section `.maps` at 0x0: `array`: more than 65536 initial values of a map".into())
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! The program information hash (native module contract §4.8).
+//!
+//! The runtime computes it over its providers' tables when a module is loaded and refuses a module that states
+//! another, so names and prototypes come from the platform and never from the module.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{Helper, Platform, ProgramType};
+use crate::{UnknownHelper, model};
+
+impl Platform {
+    /// SHA-256 over the program type and the helpers that a program calls, its subprograms included. `helper_ids` may
+    /// come in any order and repeat.
+    ///
+    /// # Errors
+    /// An id that the program type does not have.
+    pub fn program_info_hash(
+        &self,
+        program_type: &ProgramType,
+        helper_ids: impl IntoIterator<Item = u32>,
+    ) -> Result<[u8; 32], UnknownHelper> {
+        let mut ids: Vec<u32> = helper_ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut hash = Sha256::new();
+        hash.update(&program_type.name);
+        let model::Context {
+            size,
+            data,
+            data_end,
+            data_meta,
+            ..
+        } = program_type.context;
+        for value in [size, data, data_end, data_meta] {
+            hash.update(value.to_le_bytes());
+        }
+        hash.update(program_type.guid.0);
+        hash.update(program_type.bpf_prog_type.to_le_bytes());
+        hash.update([u8::from(program_type.is_privileged)]);
+        hash.update((ids.len() as u64).to_le_bytes());
+        for id in ids {
+            let helper = self.helper(program_type, id).ok_or_else(|| UnknownHelper {
+                program_type: program_type.name.clone(),
+                id,
+            })?;
+            add_prototype(&mut hash, helper);
+        }
+        Ok(hash.finalize().into())
+    }
+}
+
+fn add_prototype(hash: &mut Sha256, helper: &Helper) {
+    hash.update(helper.id.to_le_bytes());
+    hash.update(&helper.name);
+    hash.update(helper.return_type.to_le_bytes());
+    for argument in helper.arguments {
+        hash.update(argument.to_le_bytes());
+    }
+    if helper.reallocate_packet {
+        hash.update([1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |text, b| text + &format!("{b:02x}"))
+    }
+
+    fn digest(platform: &Platform, program_type: &str, ids: &[u32]) -> String {
+        let found = platform.program_types.iter().find(|t| t.name == program_type).unwrap();
+        hex(&platform.program_info_hash(found, ids.iter().copied()).unwrap())
+    }
+
+    /// Digests computed from the recipe by an independent implementation.
+    const VECTORS: [(&str, &[u32], &str); 8] = [
+        (
+            "bind",
+            &[],
+            "9fbf26553a538157c22a832da9a285137f2148a7a54bf61531782ac9793a1763",
+        ),
+        (
+            "bind",
+            &[1, 2, 3],
+            "f9a03fa0076001257008a3dd06580518800c1fc60e4b40179d6d87c065732a26",
+        ),
+        (
+            "bind",
+            &[1, 2, 3, 22],
+            "629936e7c82432702ff4e855b9bddc519e85cae35cf6fc34f8c255e8d847ed76",
+        ),
+        (
+            "sock_addr",
+            &[1],
+            "854028e896a9b2f7451fd09ab6c1078729eda8e63dc767cac76e219c1c9dc6b0",
+        ),
+        (
+            "sock_addr",
+            &[65537, 65538],
+            "f0aa67d385789d0681f394265db6fd939fdd9ddaf2bc437b71e9e73d637e1d88",
+        ),
+        (
+            "xdp",
+            &[65536],
+            "dda5dac9618977936a93f9b376f4ac2b53bc7ef7a8beace2d263e04be30faa23",
+        ),
+        (
+            "sample",
+            &[1, 22],
+            "716bc7e940386472ec406c536e38dcaa87de0216a9205a448811ae64968af2fd",
+        ),
+        (
+            "sample",
+            &[65536, 65537, 65538, 65539, 65540, 65541, 65542],
+            "264df366b481e7f140b5fd8f618c1f763c5b86f3fa4938ca71ae3d3c30665705",
+        ),
+    ];
+
+    #[test]
+    fn equals_the_independent_recipe() {
+        let platform = Platform::builtin();
+        for (program_type, ids, expected) in VECTORS {
+            assert_eq!(digest(&platform, program_type, ids), expected, "{program_type} {ids:?}");
+        }
+    }
+
+    #[test]
+    fn order_and_repetition_of_ids_do_not_matter() {
+        let platform = Platform::builtin();
+        assert_eq!(
+            digest(&platform, "bind", &[3, 1, 2, 1]),
+            digest(&platform, "bind", &[1, 2, 3])
+        );
+    }
+
+    #[test]
+    fn a_reallocating_helper_adds_its_flag() {
+        let tests = Platform::builtin().with_variant("ebpf-for-windows-tests").unwrap();
+        let expected = "cb58a1baee53830d8b83ce1bc15cbcd1a1e9501fe59cb0f233ffee63643d8dee";
+        assert_eq!(digest(&tests, "xdp", &[65536]), expected);
+    }
+
+    #[test]
+    fn an_id_of_another_program_type_is_an_error() {
+        let platform = Platform::builtin();
+        let bind = platform.program_types.iter().find(|t| t.name == "bind").unwrap();
+        let error = platform.program_info_hash(bind, [1, 65536]).unwrap_err();
+        assert_eq!(error.to_string(), "program type `bind` has no helper with id 65536");
+    }
+}

@@ -1,0 +1,291 @@
+//! What the loader accepts and refuses.
+
+use super::*;
+
+/// A provider with one of everything; `{name, value}` is the long form of a type.
+const MINE: &str = r#"schema = 1
+[provider]
+id = "mine"
+source_repo = "somewhere"
+
+[[program_type]]
+name = "mine"
+symbol = "MY_TYPE"
+guid = "00000000-0000-0000-0000-000000000001"
+bpf_prog_type = 77
+is_privileged = false
+required_irql = "PASSIVE_LEVEL"
+
+[program_type.context]
+struct = "my_context"
+size = 32
+data = 0
+data_end = 8
+data_meta = -1
+
+[[program_type.context.field]]
+name = "id"
+type = "uint64_t"
+offset = 24
+size = 8
+kind = "scalar"
+
+[[program_type.section]]
+prefix = "mine"
+attach_type = "MY_ATTACH"
+attach_type_guid = "00000000-0000-0000-0000-000000000002"
+bpf_attach_type = 78
+
+[[program_type.helper]]
+id = 65536
+name = "my_helper"
+return_type = { name = "EBPF_RETURN_TYPE_INTEGER", value = 0 }
+args = [
+  { name = "EBPF_ARGUMENT_TYPE_PTR_TO_READABLE_MEM", value = 9 },
+  { name = "EBPF_ARGUMENT_TYPE_CONST_SIZE", value = 2 },
+  { name = "EBPF_ARGUMENT_TYPE_DONTCARE", value = 0 },
+]
+runtime_map_types = [1]
+
+[[program_type.global_helper_override]]
+id = 19
+name = "bpf_get_current_pid_tgid"
+"#;
+
+fn load(mine: &str) -> Result<Platform, PlatformError> {
+    let mut files = Platform::builtin_files().to_vec();
+    files.push(("mine.toml", mine));
+    Platform::from_toml(&files)
+}
+
+#[test]
+fn a_users_provider_joins_the_built_in_ones() {
+    let platform = load(MINE).unwrap();
+    let (program_type, attach) = platform.program_type_for_section("mine/1").unwrap();
+    assert_eq!(program_type.helpers[0].arguments, [9, 2, 0, 0, 0]);
+    assert_eq!(program_type.helper_overrides, [19]);
+    assert_eq!(attach.bpf_attach_type, 78);
+    assert_eq!(program_type.provider, "mine");
+}
+
+#[test]
+fn the_built_in_providers_are_complete() {
+    let platform = Platform::builtin();
+    let names: Vec<&str> = platform.program_types.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "bind",
+            "sock_addr",
+            "sockops",
+            "xdp",
+            "process",
+            "netevent_monitor",
+            "sample"
+        ]
+    );
+    assert_eq!(platform.helpers.len(), 35);
+    assert_eq!(platform.map_types.len(), 17);
+    assert_eq!(platform.map_argument_types, [5, 6, 32]);
+    assert_eq!(platform.section_prefixes().len(), 16);
+}
+
+#[test]
+fn rejects_contradictions_with_file_table_and_field() {
+    let cases = [
+        ("schema = 1", "schema = 2", "mine.toml: top level: `schema`: is 2"),
+        (
+            "-000000000001\"",
+            "-00000000001\"",
+            "mine.toml: program_type `mine`: `guid`: `0000",
+        ),
+        (
+            "00000000-0000-0000-0000-000000000001",
+            "f1832a85-85d5-45b0-98a0-7069d63013b0",
+            "`guid`: f1832a85-85d5-45b0-98a0-7069d63013b0 is also that of `xdp` of `xdp`",
+        ),
+        (
+            "00000000-0000-0000-0000-000000000001",
+            "00000000-0000-0000-0000-000000000000",
+            "`guid`: is zero",
+        ),
+        (
+            "name = \"mine\"",
+            "name = \"xdp\"",
+            "program_type `xdp`: `name`: is also used by `xdp`",
+        ),
+        ("name = \"mine\"", "name = \"\"", "`name`: is empty"),
+        ("name = \"mine\"", "name = \"a\\u0000b\"", "`name`: contains a NUL"),
+        (
+            "prefix = \"mine\"",
+            "prefix = \"xdp\"",
+            "`section`: the prefix `xdp` is used twice",
+        ),
+        ("prefix = \"mine\"", "prefix = \"\"", "section ``: `prefix`: is empty"),
+        (
+            "prefix = \"mine\"",
+            "prefix = \"a23456789012345678901234567890123456789\"",
+            "`prefix`: is longer than 37 bytes",
+        ),
+        (
+            "id = 65536",
+            "id = 65535",
+            "helper `my_helper`: `id`: 65535 is not above 65535",
+        ),
+        ("id = 65536", "id = 2147483648", "`id`: does not fit a call instruction"),
+        (
+            "id = 19",
+            "id = 36",
+            "global_helper_override `bpf_get_current_pid_tgid`: `id`: 36 is no general helper",
+        ),
+        ("id = 19", "id = 20", "`name`: is not the name of helper 20"),
+        (
+            "TYPE_INTEGER\"",
+            "TYPE_FLOAT\"",
+            "`return_type`: `EBPF_RETURN_TYPE_FLOAT` is no return type",
+        ),
+        (
+            "TYPE_INTEGER\", value = 0",
+            "TYPE_INTEGER\", value = 1",
+            "`return_type`: `EBPF_RETURN_TYPE_INTEGER` has the value 0",
+        ),
+        (
+            "TYPE_INTEGER\", value = 0",
+            "TYPE_UNSUPPORTED\", value = 3",
+            "makes the helper unusable",
+        ),
+        (
+            "PTR_TO_READABLE_MEM",
+            "PTR_TO_STONE",
+            "`args`: `EBPF_ARGUMENT_TYPE_PTR_TO_STONE` is no argument type",
+        ),
+        (
+            "PTR_TO_READABLE_MEM\", value = 9",
+            "PTR_TO_CTX\", value = 4",
+            "does not follow a pointer to sized memory",
+        ),
+        (
+            "CONST_SIZE\", value = 2",
+            "ANYTHING\", value = 1",
+            "`args`: a pointer to sized memory is not followed by its size",
+        ),
+        (
+            "CONST_SIZE\", value = 2",
+            "CONST_SIZE\", value = 3",
+            "`args`: `EBPF_ARGUMENT_TYPE_CONST_SIZE` has the value 2",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "runtime_map_types = [1, 99]",
+            "`runtime_map_types`: 99 is no map type",
+        ),
+        ("size = 32", "size = 0", "context `my_context`: `size`: is not positive"),
+        ("data = 0", "data = 28", "`data`: 28 lies outside of the 32 bytes"),
+        (
+            "data_end = 8",
+            "data_end = 16",
+            "`data_end`: must lie 8 bytes behind `data`",
+        ),
+        (
+            "data_end = 8",
+            "data_end = -1",
+            "`data_end`: must lie 8 bytes behind `data`",
+        ),
+        ("data_meta = -1", "data_meta = 25", "`data_meta`: 25 lies outside"),
+        (
+            "offset = 24",
+            "offset = 25",
+            "`field`: `id` lies outside of the 32 bytes",
+        ),
+        (
+            "offset = 24",
+            "offset = 4294967295",
+            "`field`: `id` lies outside of the 32 bytes",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        assert!(MINE.contains(from), "{from}");
+        let error = load(&MINE.replacen(from, to, 1)).expect_err(to).to_string();
+        assert!(error.starts_with("mine.toml: "), "{to}: {error}");
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
+fn rejects_repeated_entries() {
+    let helper = &MINE[MINE.find("[[program_type.helper]]").unwrap()..MINE.find("[[program_type.global").unwrap()];
+    let error = load(&format!("{MINE}\n{helper}")).unwrap_err().to_string();
+    assert_eq!(error, "mine.toml: helper `my_helper`: `id`: 65536 is used twice");
+    let other_id = helper.replace("65536", "65537");
+    let error = load(&format!("{MINE}\n{other_id}")).unwrap_err().to_string();
+    assert_eq!(error, "mine.toml: helper `my_helper`: `name`: is used twice");
+    let maps = "\n[[map_type]]\nname = \"M\"\nvalue = 2\ndisplay_name = \"m\"\nverifier_is_array = false\n\
+                    verifier_value_kind = \"ANY\"\nper_cpu = false\n";
+    let error = load(&format!("{MINE}{maps}")).unwrap_err().to_string();
+    assert_eq!(error, "mine.toml: map_type `M`: `value`: 2 is used twice");
+    let error = load(&format!(
+        "{MINE}\n[[argument_type]]\nname = \"A\"\nvalue = 1\nclass = \"single\"\n"
+    ))
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "mine.toml: argument_type `A`: `value`: 1 is used twice"
+    );
+    let error = Platform::from_toml(&[("a.toml", MINE)]).unwrap_err().to_string();
+    assert_eq!(error, "no provider file has a `[limits]` table");
+    let core = Platform::builtin_files()[0].1;
+    let error = Platform::from_toml(&[("a.toml", core), ("b.toml", core)])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "b.toml: top level: `limits`: another file has this table already"
+    );
+}
+
+#[test]
+fn syntax_errors_name_line_table_and_field() {
+    let cases = [
+        (
+            "bpf_attach_type = 78",
+            "bpf_attach_typo = 78",
+            "mine.toml:32: [[program_type.section]]: unknown field `bpf_attach_typo`",
+        ),
+        (
+            "size = 32",
+            "size = \"32\"",
+            "mine.toml:16: [program_type.context]: `size`: invalid type: string",
+        ),
+        (
+            "symbol = \"MY_TYPE\"\n",
+            "",
+            "mine.toml:6: [[program_type]]: missing field `symbol`",
+        ),
+        (
+            "is_privileged = false",
+            "is_privileged = ",
+            "mine.toml:11: [[program_type]]: `is_privileged`: ",
+        ),
+        ("value = 0 }", "valve = 0 }", "unknown field `valve`"),
+        (
+            "schema = 1",
+            "skema = 1",
+            "mine.toml:1: top level: unknown field `skema`",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        assert!(MINE.contains(from), "{from}");
+        let error = load(&MINE.replacen(from, to, 1)).expect_err(to).to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+    for broken in [
+        "",
+        "[",
+        "\u{0}",
+        "schema = 1",
+        "schema = 99999999999999999999",
+        "[[program_type]]\nname = \"ä\nb",
+    ] {
+        assert!(load(broken).is_err(), "{broken:?}");
+    }
+}

@@ -1,0 +1,129 @@
+//! What can be refused before any proof: calls that never end, and instructions without a meaning on Windows.
+//!
+//! Given: a program and the functions it reaches. Computed: the rejection, if there is one.
+//! The engine would refuse most of this too, with less to say about it; and it must never see recursion or a call tree
+//! of unbounded size, because it copies a function into each of its callers.
+
+use bpf2sys_bytecode::{Callee, FunctionIndex, Imm64, InsnIndex, Instruction, Module};
+use bpf2sys_platform::{Platform, ProgramType};
+
+use crate::error::{Rejection, RejectionPlace, RejectionReason};
+
+/// Most slots of a program with a copy of every called function at each call.
+const MAX_INLINED_SLOTS: u64 = 250_000;
+
+/// The place of an instruction, for a rejection.
+pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) -> Option<RejectionPlace> {
+    let function = module.functions.get(function.index())?;
+    let insn = function.instructions.get(index.index())?;
+    Some(RejectionPlace {
+        function: function.name.clone(),
+        instruction: index,
+        slot: insn.slot,
+        text: insn.op.to_string(),
+        line: module.line(insn).cloned(),
+    })
+}
+
+/// Refuses a program that the proof cannot start on. Afterwards calls nest at most as deep as the platform allows and
+/// never in a cycle, and every helper exists.
+pub(crate) fn check(
+    module: &Module,
+    program: FunctionIndex,
+    program_type: &ProgramType,
+    platform: &Platform,
+) -> Result<(), Rejection> {
+    let reject = |at: Option<(FunctionIndex, InsnIndex)>, reason| Rejection {
+        program: module.function(program).name.clone(),
+        place: at.and_then(|(function, index)| place(module, function, index)),
+        reason,
+    };
+    let functions = std::iter::once(program).chain(module.reachable_from(program));
+    for function in functions {
+        let instructions = &module.function(function).instructions;
+        for (i, insn) in instructions.iter().enumerate() {
+            if let Some(reason) = refuse(&insn.op, program_type, platform) {
+                return Err(reject(Some((function, InsnIndex(i as u32))), reason));
+            }
+        }
+        if !matches!(
+            instructions.last().map(|i| i.op),
+            Some(Instruction::Exit | Instruction::Jump { .. })
+        ) {
+            let last = InsnIndex(instructions.len().saturating_sub(1) as u32);
+            return Err(reject(Some((function, last)), RejectionReason::FallsOffEnd));
+        }
+    }
+    let mut tree = CallTree {
+        module,
+        max_frames: platform.limits.max_call_frames as usize,
+        chain: Vec::new(),
+        slots: 0,
+    };
+    tree.visit(program).map_err(|(at, reason)| reject(at, reason))
+}
+
+/// Why an instruction cannot be proven for this program type, whatever is around it.
+fn refuse(instruction: &Instruction, program_type: &ProgramType, platform: &Platform) -> Option<RejectionReason> {
+    let unsupported = |what, group| Some(RejectionReason::UnsupportedInstruction { what, group });
+    match *instruction {
+        Instruction::CallX(_) => unsupported("a call through a register", Some("callx")),
+        Instruction::LegacyPacket { .. } => unsupported("a legacy packet load", Some("packet")),
+        Instruction::LoadImm64 {
+            value: Imm64::Pseudo { .. },
+            ..
+        } => unsupported("this form of `lddw`", None),
+        Instruction::Call(Callee::Btf(_)) => unsupported("a call of a function by its BTF id", None),
+        Instruction::Call(Callee::Helper(id)) => {
+            let helper = u32::try_from(id).ok().and_then(|id| platform.helper(program_type, id));
+            helper.is_none().then(|| RejectionReason::UnknownHelper {
+                id,
+                program_type: program_type.name.clone(),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A walk over all chains of calls.
+struct CallTree<'a> {
+    module: &'a Module,
+    max_frames: usize,
+    /// The functions that are being called, the program first.
+    chain: Vec<FunctionIndex>,
+    /// Slots of all functions visited so far, once per visit.
+    slots: u64,
+}
+
+type Refusal = (Option<(FunctionIndex, InsnIndex)>, RejectionReason);
+
+impl CallTree<'_> {
+    /// The recursion is as deep as `max_frames`, and `slots` bounds the number of visits.
+    fn visit(&mut self, function: FunctionIndex) -> Result<(), Refusal> {
+        let names = |chain: &[FunctionIndex]| chain.iter().map(|f| self.module.function(*f).name.clone()).collect();
+        self.slots += u64::from(self.module.function(function).slots());
+        if self.slots > MAX_INLINED_SLOTS {
+            let limit = MAX_INLINED_SLOTS;
+            return Err((None, RejectionReason::TooLarge { limit }));
+        }
+        self.chain.push(function);
+        if self.chain.len() > self.max_frames {
+            let (chain, limit) = (names(&self.chain), self.max_frames as u32);
+            return Err((None, RejectionReason::TooManyFrames { chain, limit }));
+        }
+        for (i, insn) in self.module.function(function).instructions.iter().enumerate() {
+            let Instruction::Call(Callee::Local(callee)) = insn.op else {
+                continue;
+            };
+            if let Some(start) = self.chain.iter().position(|f| *f == callee) {
+                let mut cycle = self.chain[start..].to_vec();
+                cycle.push(callee);
+                let at = Some((function, InsnIndex(i as u32)));
+                return Err((at, RejectionReason::Recursion { chain: names(&cycle) }));
+            }
+            self.visit(callee)?;
+        }
+        self.chain.pop();
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! The code of one program as the engine takes it: one row of slots.
+//!
+//! The program comes first and the functions that it reaches follow, in module order, as the engine's own loader lays
+//! them out; calls and map references hold the numbers that the engine expects. A slot's place in the module is kept,
+//! so that what the engine says about a slot finds its instruction.
+
+use std::collections::HashMap;
+
+use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Module, Reference, encode};
+use prevail::spec::vm_isa::EbpfInst;
+
+use super::fd;
+
+/// The slots of a program and its subprograms.
+pub(super) struct Code {
+    /// What the engine reads.
+    pub slots: Vec<EbpfInst>,
+    /// Where each function starts, by ascending start; the program is first.
+    starts: Vec<(u32, FunctionIndex)>,
+}
+
+impl Code {
+    /// Lays out `program` and everything it reaches.
+    pub fn new(module: &Module, program: FunctionIndex) -> Code {
+        let mut starts = Vec::new();
+        let mut next = 0;
+        for function in std::iter::once(program).chain(module.reachable_from(program)) {
+            starts.push((next, function));
+            next += module.function(function).slots();
+        }
+        let start_of: HashMap<FunctionIndex, u32> = starts.iter().map(|(start, f)| (*f, *start)).collect();
+        let mut slots = Vec::with_capacity(next as usize);
+        for (start, function) in &starts {
+            for insn in &module.function(*function).instructions {
+                let after = start + insn.slot + 1;
+                let encoded = encode(&insn.op, |reference| match reference {
+                    Reference::Map(map) => fd::of_map(map),
+                    Reference::Global(global) => fd::of_map(module.globals[global.index()].map),
+                    // Callees of reached functions are reached too.
+                    Reference::Function(callee) => start_of[&callee].wrapping_sub(after).cast_signed(),
+                });
+                slots.extend(
+                    encoded
+                        .into_iter()
+                        .map(|s| EbpfInst::new(s.opcode, s.dst, s.src, s.offset, s.imm)),
+                );
+            }
+        }
+        Code { slots, starts }
+    }
+
+    /// The functions in the code, the program first, with the slot each starts at.
+    pub fn functions(&self) -> impl Iterator<Item = (u32, FunctionIndex)> + '_ {
+        self.starts.iter().copied()
+    }
+
+    /// The instruction that starts at a slot of the code.
+    pub fn place(&self, module: &Module, slot: i32) -> Option<(FunctionIndex, InsnIndex)> {
+        let slot = u32::try_from(slot).ok()?;
+        let at = self
+            .starts
+            .partition_point(|(start, _)| *start <= slot)
+            .checked_sub(1)?;
+        let (start, function) = self.starts[at];
+        Some((function, module.function(function).at_slot(slot - start)?))
+    }
+}

@@ -1,0 +1,140 @@
+//! Whether an access to stack memory, or a read of a register, means the same to the engine and to compiled code.
+//!
+//! The engine lays the frames of nested calls side by side, gives a callee the registers of its caller, and accepts any
+//! access from the bottom of the own frame to the top of the program's. Compiled code has separate frames and registers
+//! (see [`flow`](crate::flow)). The two agree for
+//! * an access within the own frame, at a known distance from the own `r10`;
+//! * in a function that the program itself calls: an access within the program's frame, through an argument;
+//! * any access of a program that calls no other function: there is one frame;
+//! * reads of registers that the function itself has written, or that are its arguments.
+
+use bpf2sys_bytecode::{AluOp, Callee, FunctionKind, Instruction, Operand, Reg, WordSize};
+use bpf2sys_platform::{Platform, ProgramType};
+use prevail::crab::var_registry::VariableRegistry;
+use prevail::ir::syntax::Reg as EngineReg;
+use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
+
+use super::trust::Point;
+use crate::RegisterKind;
+use crate::flow::{Source, reads};
+
+/// What the accesses of a program are measured with.
+pub(super) struct Frames<'a> {
+    pub platform: &'a Platform,
+    pub program_type: &'a ProgramType,
+    /// Whether the program calls other functions of the module.
+    pub several: bool,
+    /// The largest key or value of the module's maps, in bytes.
+    pub largest_map_memory: u32,
+}
+
+impl Frames<'_> {
+    /// Whether the instruction at a point does the same in the engine's model and in compiled code.
+    pub fn agree(&self, op: &Instruction, kind: FunctionKind, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
+        if !self.several {
+            return true;
+        }
+        let undefined = |register: Reg| point.sources[register.index()] == Source::Undefined;
+        if reads(op).any(undefined) {
+            return false;
+        }
+        match *op {
+            Instruction::Load {
+                width, base, offset, ..
+            }
+            | Instruction::Store {
+                width, base, offset, ..
+            } => self.access(base, offset.into(), Some(width.bytes().into()), point, names),
+            Instruction::Atomic { size, base, offset, .. } => {
+                let bytes = match size {
+                    WordSize::W32 => 4,
+                    WordSize::W64 => 8,
+                };
+                self.access(base, offset.into(), Some(bytes), point, names)
+            }
+            // Two frames lie at no known distance.
+            Instruction::Alu {
+                op: AluOp::Sub,
+                dst,
+                src: Operand::Reg(src),
+                ..
+            } => !(is_stack(dst, point) && is_stack(src, point)),
+            Instruction::Call(Callee::Helper(id)) => self.call(id, point, names),
+            Instruction::Exit => kind == FunctionKind::Subprogram || !undefined(Reg::R0),
+            _ => true,
+        }
+    }
+
+    /// An access of `bytes` bytes, or of an unknown number, at `offset` from a register.
+    fn access(
+        &self,
+        base: Reg,
+        offset: i64,
+        bytes: Option<i64>,
+        point: &Point<'_>,
+        names: &mut VariableRegistry,
+    ) -> bool {
+        if !is_stack(base, point) {
+            return true;
+        }
+        let frame = i64::from(self.platform.limits.subprogram_stack_bytes);
+        let Some(bytes) = bytes else { return false };
+        let within = |start: i64, low: i64, high: i64| low <= start && start.saturating_add(bytes) <= high;
+        match point.sources[base.index()] {
+            Source::OwnFrame(at) => within(i64::from(at) + offset, -frame, 0),
+            Source::Argument if point.label.call_stack_depth() == 2 => {
+                let mut at = |register: Reg| {
+                    let register = EngineReg { v: register.number() };
+                    point.state.get_stack_offset(&register, names)
+                };
+                match (at(base), at(Reg::R10)) {
+                    (Some(at), Some(own)) => within(at.saturating_sub(own).saturating_add(offset), 0, frame),
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// The accesses of a helper through its arguments.
+    fn call(&self, id: i32, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
+        let helper = u32::try_from(id)
+            .ok()
+            .and_then(|id| self.platform.helper(self.program_type, id));
+        let Some(helper) = helper else { return false };
+        let arguments = helper.arguments.iter().take_while(|a| **a != 0);
+        arguments.enumerate().all(|(i, argument)| {
+            let Some(register) = Reg::new(i as u8 + 1) else {
+                return false;
+            };
+            if !is_stack(register, point) {
+                return true;
+            }
+            // The register after a pointer to sized memory is the size: of the numbers it can be, the largest counts.
+            let next = point.registers.get(register.index() + 1);
+            let bytes = match super::windows::argument_type(*argument) {
+                Argument::PtrToReadableMem
+                | Argument::PtrToReadableMemOrNull
+                | Argument::PtrToWritableMem
+                | Argument::PtrToWritableMemOrNull
+                | Argument::PtrToReadonlyMem
+                | Argument::PtrToReadonlyMemOrNull => next
+                    .and_then(|r| r.unsigned)
+                    .and_then(|(_, max)| i64::try_from(max).ok()),
+                Argument::PtrToMapKey | Argument::PtrToMapValue | Argument::PtrToUninitMapValue => {
+                    Some(self.largest_map_memory.into())
+                }
+                _ => None,
+            };
+            self.access(register, 0, bytes, point, names)
+        })
+    }
+}
+
+/// Whether a register may hold an address on the stack.
+fn is_stack(register: Reg, point: &Point<'_>) -> bool {
+    matches!(
+        point.registers[register.index()].kind,
+        RegisterKind::Stack | RegisterKind::Unknown
+    )
+}

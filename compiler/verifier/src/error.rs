@@ -1,0 +1,181 @@
+//! Why a module is not verified.
+
+use std::fmt;
+use std::time::Duration;
+
+use bpf2sys_bytecode::{InsnIndex, SourceLine};
+
+/// A module is not verified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The object holds no program.
+    #[error("the object holds no program, only functions that no program calls")]
+    NoProgram,
+    /// The section name of a program selects no program type.
+    #[error(
+        "program `{program}`: the section name `{section}` selects no program type; name the section with one of these \
+         prefixes, or give the program type: {}",
+        known.join(", ")
+    )]
+    UnknownSection {
+        /// Name of the program.
+        program: String,
+        /// Its section.
+        section: String,
+        /// The prefixes that select one, sorted.
+        known: Vec<String>,
+    },
+    /// The program type that was asked for does not exist.
+    #[error("no program type is selected by `{name}`; known prefixes: {}", known.join(", "))]
+    UnknownProgramType {
+        /// What was asked for.
+        name: String,
+        /// The prefixes that select one, sorted.
+        known: Vec<String>,
+    },
+    /// Programs were proven to be unsafe, or not proven to be safe: at least one, in file order.
+    #[error("{}", Lines(.0))]
+    Rejected(Vec<Rejection>),
+    /// A map definition is one that no proof can use.
+    #[error("map `{map}`: {reason}")]
+    UnusableMap {
+        /// Name of the map.
+        map: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The platform names a conformance group that does not exist.
+    #[error("the platform names the conformance group `{name}`, which RFC 9669 does not define")]
+    UnknownConformanceGroup {
+        /// The name.
+        name: String,
+    },
+    /// Verification took longer than allowed.
+    #[error("verification did not end within {} s; the first program that was not finished is `{program}`", limit.as_secs_f64())]
+    TimeLimit {
+        /// The limit, for the whole module.
+        limit: Duration,
+        /// The first program, in file order, without a verdict.
+        program: String,
+    },
+    /// The verification engine broke down over a program. This is a defect of the engine and says nothing of the program.
+    #[error("program `{program}`: the verification engine failed: {message}")]
+    EngineFailed {
+        /// Name of the program.
+        program: String,
+        /// What the engine said.
+        message: String,
+    },
+    /// The operating system gave no thread to verify on.
+    #[error("no thread to verify on: {0}")]
+    NoThread(String),
+}
+
+/// One line for each.
+struct Lines<'a>(&'a [Rejection]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, rejection) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{rejection}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why one program is rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Name of the program.
+    pub program: String,
+    /// Where, if one place is to blame.
+    pub place: Option<RejectionPlace>,
+    /// Why.
+    pub reason: RejectionReason,
+}
+
+/// The instruction that a rejection is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectionPlace {
+    /// Name of the function that holds the instruction: the program itself, or a subprogram.
+    pub function: String,
+    /// The instruction.
+    pub instruction: InsnIndex,
+    /// Number of 8-byte slots before it in the function.
+    pub slot: u32,
+    /// The instruction as text.
+    pub text: String,
+    /// The source line it came from, if the object says.
+    pub line: Option<SourceLine>,
+}
+
+/// What is wrong with a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectionReason {
+    /// The proof failed at an instruction.
+    #[error("{explanation} [{engine}]")]
+    Unsafe {
+        /// What it means, in plain words.
+        explanation: &'static str,
+        /// The engine's own words.
+        engine: String,
+    },
+    /// An instruction that Windows has no meaning for.
+    #[error("{what} is not supported{}", group.map(|g| format!(" (conformance group `{g}`)")).unwrap_or_default())]
+    UnsupportedInstruction {
+        /// What kind of instruction.
+        what: &'static str,
+        /// The conformance group of RFC 9669 that it belongs to, if the platform lacks a whole group.
+        group: Option<&'static str>,
+    },
+    /// A call of a helper that the program type does not have.
+    #[error("program type `{program_type}` has no helper with id {id}")]
+    UnknownHelper {
+        /// The id.
+        id: i32,
+        /// Name of the program type.
+        program_type: String,
+    },
+    /// A function calls itself, perhaps through others.
+    #[error("recursion is not allowed: {}", chain.join(" calls "))]
+    Recursion {
+        /// The functions of the cycle; the first one is repeated at the end.
+        chain: Vec<String>,
+    },
+    /// Calls nest too deeply.
+    #[error("calls nest {} deep, and at most {limit} frames are allowed: {}", chain.len(), chain.join(" calls "))]
+    TooManyFrames {
+        /// The nested functions, the program first.
+        chain: Vec<String>,
+        /// How many frames are allowed.
+        limit: u32,
+    },
+    /// The program is too large once every call is replaced by a copy of its callee, as the proof does.
+    #[error("with a copy of every called function at each call, the program has more than {limit} instructions")]
+    TooLarge {
+        /// How many slots are allowed.
+        limit: u64,
+    },
+    /// Execution can run past the last instruction of a function.
+    #[error("execution can run past the end of the function")]
+    FallsOffEnd,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "program `{}`", self.program)?;
+        if let Some(place) = &self.place {
+            if place.function != self.program {
+                write!(f, ", function `{}`", place.function)?;
+            }
+            write!(f, ", instruction {} `{}`", place.slot, place.text)?;
+            if let Some(line) = &place.line {
+                write!(f, " ({}:{})", line.file, line.line)?;
+            }
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
