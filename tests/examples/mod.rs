@@ -4,7 +4,7 @@ mod inputs;
 mod objects;
 mod pages;
 mod process;
-mod runner;
+pub mod runner;
 mod sockets;
 mod tail_dispatch;
 mod udp_filter;

@@ -7,10 +7,11 @@ use libtest_mimic::{Failed, Trial};
 
 use super::handmade::{self, object};
 use super::{Stats, check_unwind, wine};
+use crate::examples::{EXAMPLES, runner};
 use crate::support::{test, test_with};
 
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         test("unwind::arrives_at_the_caller_from_every_instruction", arrives),
         test("unwind::the_check_catches_wrong_unwind_data", catches_wrong_data),
         test(
@@ -31,7 +32,27 @@ pub fn trials() -> Vec<Trial> {
             &wine::NEEDS,
             wine_notices,
         ),
-    ]
+        test_with(
+            "unwind::rtl_virtual_unwind_arrives_in_all_examples",
+            &wine::NEEDS,
+            wine_agrees_on_examples,
+        ),
+    ];
+    trials.extend(EXAMPLES.map(|example| {
+        let name = format!("unwind::arrives_from_every_instruction_of_{example}");
+        test(&name, move || arrives_in_example(example))
+    }));
+    trials
+}
+
+fn arrives_in_example(example: &'static str) -> Result<(), Failed> {
+    let stats = check_unwind(&std::fs::read(runner::image(example)?)?).map_err(|errors| errors.join("\n"))?;
+    // The driver alone has more than this.
+    if stats.framed > 5 && stats.instructions > 200 {
+        Ok(())
+    } else {
+        Err(format!("only {stats:?}").into())
+    }
 }
 
 fn check(object: &NativeObject) -> Result<Result<Stats, Vec<String>>, Failed> {
@@ -275,4 +296,15 @@ fn wine_notices() -> Result<(), Failed> {
     } else {
         Err(format!("wrong from {wrong:x?}, expected {expected:x?}").into())
     }
+}
+
+fn wine_agrees_on_examples() -> Result<(), Failed> {
+    for example in EXAMPLES {
+        let image = std::fs::read(runner::image(example)?)?;
+        let wrong = wine::rtl_virtual_unwind(&image, &image)?;
+        if !wrong.is_empty() {
+            return Err(format!("{example}: wrong from {wrong:x?}").into());
+        }
+    }
+    Ok(())
 }
