@@ -8,7 +8,7 @@ mod inspect;
 mod objects;
 mod pages;
 mod process_guard;
-mod runner;
+pub mod runner;
 mod tail_dispatch;
 mod udp_filter;
 

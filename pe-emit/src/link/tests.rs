@@ -671,6 +671,20 @@ fn rejects_relocations_that_cannot_be_computed() {
             }
         );
     }
+    // What would be an instruction to patch on ARM64 is none here.
+    let error = refused(|object| {
+        object.sections[0].data[4..8].copy_from_slice(&0x1400_0000u32.to_le_bytes());
+        object.sections[0].relocations = vec![relocation(4, Arm64Branch26, 0, 0)];
+    });
+    let problem = RelocationProblem::WrongInstruction;
+    assert_eq!(
+        error,
+        LinkError::Relocation {
+            section: ".text".into(),
+            offset: 4,
+            problem
+        }
+    );
     let mut object = driver();
     object.sections[0]
         .relocations
@@ -735,6 +749,30 @@ fn rejects_arm64_fields_that_do_not_fit_their_instruction() {
                 }
             ),
         }
+    }
+}
+
+#[test]
+fn adrp_and_add_make_any_address() {
+    let near = (-9..9).map(|page| page * 0x1000 + 8);
+    let far = [0xFFF, 0x1234_5678, -0x1234_5678, 0xFFFF_D000, -0xFFFF_F000];
+    for addend in near.chain(far) {
+        let mut object = arm64();
+        for field in &mut object.sections[0].relocations[..2] {
+            field.addend = addend;
+        }
+        let bytes = linked(&object);
+        let pe = parsed(&bytes);
+        let (text, data) = (
+            i64::from(pe.sections[0].virtual_address),
+            i64::from(pe.sections[1].virtual_address),
+        );
+        let [adrp, add] = [4, 8].map(|offset| u32_at(&bytes, &pe, text as u32 + offset));
+        // Arm Architecture Reference Manual: immhi is bits 5 to 23, immlo bits 29 and 30, together a signed number of pages.
+        let pages = (adrp >> 5 & 0x7_FFFF) << 2 | adrp >> 29 & 3;
+        let pages = i64::from((pages << 11) as i32 >> 11);
+        let address = ((text + 4) & !0xFFF) + (pages << 12) + i64::from(add >> 10 & 0xFFF);
+        assert_eq!(address, data + addend, "{addend:#x}");
     }
 }
 
