@@ -21,9 +21,12 @@
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
 //!
+//! One thing that PREVAIL lets pass is refused: see [`arguments`].
+//!
 //! All this holds in PREVAIL's model of pointers and of stack frames. Where a program does something that these models get
 //! wrong, see [`trust`] and [`frames`], none of its facts is used.
 
+mod arguments;
 mod code;
 mod fd;
 mod frames;
@@ -128,6 +131,9 @@ impl Engine {
         let result = fwd_analyzer::analyze(&watched, &context, &mut names);
         if result.failed {
             return Err(subject.failure(&result));
+        }
+        if let Some((label, error)) = arguments::outside_memory(&graph, &result, &context, &mut names) {
+            return Err(subject.reject(Some(label.from), &error.message));
         }
         let mut reader = FactReader {
             subject: &subject,
