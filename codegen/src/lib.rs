@@ -1,1 +1,162 @@
-//! (being built)
+//! Lowers verified eBPF programs to native code and builds the native module around it.
+//!
+//! Given: a [`VerifiedModule`] and its [`Platform`].
+//! Computed: a [`NativeObject`] with a driver that attaches to the eBPF for Windows runtime, the tables that the runtime
+//! reads, and one function per program.
+//! Safe because: only verified instructions are lowered; the emitted code is decoded again and held to the rules of kernel
+//! code; the layout rules of the native module contract are kept here, section by section.
+//!
+//! | module | what |
+//! |---|---|
+//! | `lowering` | eBPF instructions as Cranelift IR |
+//! | `call_graph` | which functions are emitted, how deep calls nest |
+//! | `isa`, `compile` | Cranelift IR as machine code |
+//! | `audit_x64`, `unwind_x64` | what the machine code may contain; how to unwind from it |
+//! | `driver` | the skeleton of `templates/driver.clif` and its data |
+//! | `metadata` | the tables that the runtime reads |
+//! | `object` | sections, symbols, relocations |
+
+mod audit_x64;
+mod call_graph;
+mod compile;
+mod driver;
+mod error;
+mod isa;
+mod lowering;
+mod metadata;
+mod object;
+mod options;
+mod runtime_context;
+#[cfg(any())]
+mod testing;
+mod unwind_x64;
+
+pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
+pub use options::Options;
+
+use std::collections::BTreeMap;
+
+use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_pe_emit::{NativeObject, SectionIndex, SectionKind};
+use bpf2sys_platform::Platform;
+use bpf2sys_verifier::VerifiedModule;
+use cranelift_codegen::Context;
+use cranelift_frontend::FunctionBuilderContext;
+
+use call_graph::CallGraph;
+use compile::{Code, Target, compile};
+use lowering::{STACK_BYTES, Unit, lower_function};
+use metadata::{CODE_SECTION, HelperTables, Tables};
+use object::{CodeSections, ObjectWriter};
+
+/// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
+/// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
+/// that none steps over the guard page below the stack.
+const MAX_LOCAL_BYTES: u32 = 2047;
+
+/// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
+/// above and the helpers below need their part; eight functions of ordinary size take 6 KiB.
+const MAX_STACK_BYTES: u32 = 8192;
+
+/// Lowers a module.
+///
+/// The object's sections are, in this order (native module contract §5): `.text` with the driver and the subprograms, one
+/// code section for each PE section name of a program, `.rdata`, `maps`, `programs`, `.data`, `hash`. The same module and
+/// options give the same object.
+///
+/// # Errors
+/// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
+/// machine that is not supported.
+pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<NativeObject, LowerError> {
+    let isa = isa::target(options.machine)?;
+    metadata::check_module(verified, platform)?;
+    let module = verified.module();
+    let helpers = HelperTables::of(verified, platform)?;
+    let max_frames = platform.limits.max_call_frames.min(MAX_STACK_BYTES / STACK_BYTES as u32);
+    let calls = CallGraph::of(verified, max_frames)?;
+    let unit = Unit {
+        verified,
+        options,
+        helpers: &helpers,
+        calls: &calls,
+        isa: &*isa,
+    };
+    let mut scratch = Context::new();
+    let codes = functions(&unit, &mut scratch)?;
+    let frames: Vec<u32> = codes
+        .iter()
+        .map(|code| code.as_ref().map_or(0, |code| code.frame_bytes))
+        .collect();
+    calls.check_stack(module, &frames, MAX_STACK_BYTES)?;
+
+    let program_sections = metadata::program_sections(verified);
+    let mut object = ObjectWriter::new(options.machine);
+    let text = object.section(CODE_SECTION, SectionKind::Code);
+    let mut code_sections = BTreeMap::from([(CODE_SECTION, text)]);
+    for name in &program_sections {
+        code_sections
+            .entry(name)
+            .or_insert_with(|| object.section(name, SectionKind::Code));
+    }
+    let constants = object.section(".rdata", SectionKind::ReadOnlyData);
+    let mut table = |name, wanted: bool| wanted.then(|| object.section(name, SectionKind::ReadOnlyData));
+    let maps = table("maps", !module.maps.is_empty());
+    let programs = table("programs", !verified.programs().is_empty());
+    let variables = object.section(".data", SectionKind::Data);
+    let hash = object.section("hash", SectionKind::ReadOnlyData);
+
+    let driver_sections = CodeSections { section: text, constants };
+    driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
+    let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
+        .programs()
+        .iter()
+        .zip(&program_sections)
+        .filter_map(|(program, name)| Some((program.function, *code_sections.get(name.as_str())?)))
+        .collect();
+    for (index, code) in (0_u32..).map(FunctionIndex).zip(codes) {
+        if let Some(code) = code {
+            // Subprograms belong to no program and lie with the driver.
+            let section = section_of.get(&index).copied().unwrap_or(text);
+            let sections = CodeSections { section, constants };
+            object.code(sections, Target::Function(index), &module.function(index).name, code);
+        }
+    }
+    driver::add_data(&mut object, constants, variables)?;
+    let tables = Tables {
+        verified,
+        platform,
+        helpers: &helpers,
+        program_sections: &program_sections,
+        constants,
+        maps,
+        programs,
+        variables,
+        hash,
+    };
+    metadata::build(&tables, &mut object)?;
+    object.finish(&Target::Named(driver::ENTRY.to_owned()))
+}
+
+/// The machine code of every function that a program can reach, by function.
+fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>, LowerError> {
+    let module = unit.verified.module();
+    let mut builder = FunctionBuilderContext::new();
+    let mut codes: Vec<Option<Code>> = unit.calls.flows.iter().map(|_| None).collect();
+    for (position, flow) in unit.calls.flows.iter().enumerate() {
+        let Some(flow) = flow else { continue };
+        let index = FunctionIndex(position as u32);
+        let failed = |problem| LowerError::Function {
+            function: module.function(index).name.clone(),
+            problem,
+        };
+        let ir = lower_function(unit, index, flow, &mut builder)?;
+        let code = compile(ir, unit.isa, scratch).map_err(failed)?;
+        let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
+        if code.frame_bytes > limit {
+            let bytes = code.frame_bytes;
+            return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
+        }
+        codes[position] = Some(code);
+    }
+    Ok(codes)
+}

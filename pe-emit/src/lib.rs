@@ -6,8 +6,30 @@
 //! This crate knows the PE format and nothing of eBPF; the order of sections, their names and exact sizes are the
 //! caller's, and are kept.
 
+mod address;
+mod base_relocations;
+mod checksum;
+mod error;
+mod functions;
+mod headers;
+mod image;
+mod imports;
+mod layout;
+mod link;
 mod native_object;
+mod relocate;
+mod sections;
+mod symbols;
+#[cfg(test)]
+mod test_objects;
+mod unwind_arm64;
+mod unwind_x64;
 
+pub use error::{
+    EntryProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem, SymbolProblem,
+};
+pub use image::Image;
+pub use link::link;
 pub use native_object::{
     FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
     Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,

@@ -1,1 +1,19 @@
-//! (being built)
+//! From an eBPF object file to a Windows driver: the pipeline as a library, and the command line over it.
+//!
+//! ```no_run
+//! let object = std::fs::read("udp_filter.o")?;
+//! let built = bpf2sys::build(&object, "udp_filter.o", &bpf2sys::BuildOptions::default())?;
+//! std::fs::write("udp_filter.sys", built.image.bytes())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod cli;
+mod diagnose;
+mod diagnostic;
+mod error;
+mod files;
+mod pipeline;
+
+pub use diagnostic::{Diagnostic, SourcePlace};
+pub use error::{Error, ErrorKind};
+pub use pipeline::{BuildOptions, Built, build, verify};

@@ -5,6 +5,8 @@
 //! Safe because: the file type is checked first, then each range is checked against the file, each index against its
 //! table, and no two sections share bytes, so that all sections together are no larger than the file.
 
+use std::collections::BTreeMap;
+
 use object::LittleEndian as Le;
 use object::elf;
 use object::read::{ReadRef, StringTable};
@@ -85,6 +87,10 @@ pub(crate) struct Elf<'a> {
     pub(crate) sections: Vec<Section<'a>>,
     pub(crate) symbols: Vec<Symbol<'a>>,
     symbol_table: Option<SectionIndex>,
+    /// Positions in `symbols`, in their order, by the section that they are defined in.
+    symbols_by_section: BTreeMap<SectionIndex, Vec<usize>>,
+    /// Positions in `sections` of relocation tables, by the section that they apply to.
+    relocation_tables: BTreeMap<SectionIndex, Vec<usize>>,
 }
 
 impl<'a> Elf<'a> {
@@ -103,11 +109,32 @@ impl<'a> Elf<'a> {
             None => Vec::new(),
         };
         let symbol_table = symbol_table.map(|t| t.index);
+        let mut symbols_by_section: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (position, symbol) in symbols.iter().enumerate() {
+            if let Home::Section(section) = symbol.home {
+                symbols_by_section.entry(section).or_default().push(position);
+            }
+        }
+        let mut relocation_tables: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (position, section) in sections.iter().enumerate() {
+            if matches!(section.kind, elf::SHT_REL | elf::SHT_RELA) {
+                let target = SectionIndex(section.info);
+                relocation_tables.entry(target).or_default().push(position);
+            }
+        }
         Ok(Elf {
             sections,
             symbols,
             symbol_table,
+            symbols_by_section,
+            relocation_tables,
         })
+    }
+
+    /// The symbols defined in a section, in order of the symbol table.
+    pub(crate) fn symbols_of(&self, section: SectionIndex) -> impl Iterator<Item = &Symbol<'a>> {
+        let positions = self.symbols_by_section.get(&section).map_or(&[][..], Vec::as_slice);
+        positions.iter().filter_map(|p| self.symbols.get(*p))
     }
 
     pub(crate) fn section(&self, index: SectionIndex) -> Option<&Section<'a>> {
@@ -130,15 +157,12 @@ impl<'a> Elf<'a> {
     /// If they cannot be read, or two apply to one place.
     pub(crate) fn relocations(&self, target: &Section<'_>) -> Result<Vec<Relocation<'_, 'a>>, ReadError> {
         let mut all = Vec::new();
-        for table in self.sections.iter().filter(|s| s.info == target.index.0) {
-            match table.kind {
-                elf::SHT_REL => {}
-                elf::SHT_RELA => {
-                    return Err(table.place().error(Problem::Unsupported(
-                        "eBPF objects have no relocations with explicit addends",
-                    )));
-                }
-                _ => continue,
+        let tables = self.relocation_tables.get(&target.index).map_or(&[][..], Vec::as_slice);
+        for table in tables.iter().filter_map(|p| self.sections.get(*p)) {
+            if table.kind == elf::SHT_RELA {
+                return Err(table.place().error(Problem::Unsupported(
+                    "eBPF objects have no relocations with explicit addends",
+                )));
             }
             if Some(SectionIndex(table.link)) != self.symbol_table {
                 return Err(table
@@ -362,3 +386,6 @@ fn string<'a>(names: StringTable<'a, &'a [u8]>, offset: u32) -> Result<&'a str, 
         .map_err(|()| Problem::Name("its name is not in the string table"))?;
     std::str::from_utf8(bytes).map_err(|_| Problem::Name("its name is no UTF-8"))
 }
+
+#[cfg(test)]
+mod tests;

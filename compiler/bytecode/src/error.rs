@@ -55,11 +55,12 @@ impl Place {
         }
     }
 
-    /// The same place, naming a symbol too.
+    /// The same place, naming a symbol too unless the name is empty.
     #[must_use]
     pub fn of_symbol(self, name: impl Into<String>) -> Place {
+        let name = name.into();
         Place {
-            symbol: Some(name.into()),
+            symbol: (!name.is_empty()).then_some(name),
             ..self
         }
     }

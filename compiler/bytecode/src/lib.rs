@@ -6,6 +6,7 @@
 //! Safe because: every offset, size and index of the file is checked before it is used, and a [`Module`] that
 //! exists satisfies the invariants stated on its types, so later steps never look at the ELF again.
 
+mod bare;
 mod btf;
 mod decode;
 mod elf;
@@ -21,8 +22,11 @@ mod opcode;
 mod read;
 mod relocate;
 mod slot;
+#[cfg(test)]
+mod testing;
 mod text;
 
+pub use bare::read_instructions;
 pub use decode::{DecodeError, Malformed, NoReferences, References, decode};
 pub use encode::{Encoded, Reference, encode};
 pub use error::{Place, Problem, ReadError};

@@ -95,3 +95,154 @@ impl Lines<'_, '_> {
         Ok(index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{EXEC, EXIT, FUNCTION, Object, PROGBITS, Types};
+    use crate::{Module, read};
+
+    /// A `.BTF.ext` section of these parts: line table, CO-RE relocations.
+    fn ext(lines: &[u32], relocations: &[u32]) -> Vec<u8> {
+        let length = |part: &[u32]| part.len() as u32 * 4;
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        let header = [32, 0, 0, 0, length(lines), length(lines), length(relocations)];
+        for field in header.iter().chain(lines).chain(relocations) {
+            bytes.extend(field.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Two functions of two instructions each in `xdp`, with a `.BTF.ext` that `build` makes of (section name, file
+    /// name, text).
+    fn object(build: impl FnOnce(u32, u32, u32) -> Vec<u8>) -> Object {
+        let mut types = Types::new();
+        let (section, file, text) = (types.string("xdp"), types.string("a.c"), types.string("text"));
+        let mut object = Object::default();
+        object.section("xdp", PROGBITS, EXEC, &EXIT.repeat(4));
+        object.symbol("first", FUNCTION, 1, 0, 16);
+        object.symbol("second", FUNCTION, 1, 16, 16);
+        object.section(".BTF", PROGBITS, 0, &types.build());
+        object.section(".BTF.ext", PROGBITS, 0, &build(section, file, text));
+        object
+    }
+
+    fn with_lines(records: &[(u32, u32)]) -> Result<Module, String> {
+        let object = object(|section, file, text| {
+            let mut table = vec![16, section, records.len() as u32];
+            for (offset, line) in records {
+                table.extend([*offset, file, text, line << 10 | 5]);
+            }
+            ext(&table, &[])
+        });
+        read(&object.build(), "test.o").map_err(|e| e.to_string())
+    }
+
+    fn lines(records: &[(u32, u32)]) -> Vec<Option<u32>> {
+        let module = with_lines(records).unwrap();
+        let insns = module.functions.iter().flat_map(|f| &f.instructions);
+        insns.map(|i| module.line(i).map(|l| l.line)).collect()
+    }
+
+    #[test]
+    fn an_instruction_has_the_record_at_or_before_it_in_its_function() {
+        for (records, expected) in [
+            (&[][..], [None; 4]),
+            (
+                &[(0, 1), (8, 2), (16, 3), (24, 4)],
+                [Some(1), Some(2), Some(3), Some(4)],
+            ),
+            (&[(0, 1), (16, 3)], [Some(1), Some(1), Some(3), Some(3)]),
+            // Not from the function before.
+            (&[(0, 1)], [Some(1), Some(1), None, None]),
+            (&[(8, 2), (24, 4)], [None, Some(2), None, Some(4)]),
+            // In any order; of two records at one place the later one.
+            (&[(24, 4), (0, 1), (0, 7)], [Some(7), Some(7), None, Some(4)]),
+        ] {
+            assert_eq!(lines(records), expected, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_kept_once() {
+        let module = with_lines(&[(0, 1), (8, 2), (16, 1), (24, 2)]).unwrap();
+        assert_eq!(module.lines.len(), 2);
+        assert_eq!((module.lines[0].column, module.lines[0].file.as_str()), (5, "a.c"));
+    }
+
+    #[test]
+    fn longer_records_are_read() {
+        let object = object(|section, file, text| ext(&[20, section, 1, 0, file, text, 3 << 10, 99], &[]));
+        let module = read(&object.build(), "test.o").unwrap();
+        assert_eq!(module.lines[0].line, 3);
+    }
+
+    #[test]
+    fn source_text_need_not_be_utf_8() {
+        let object = object(|section, file, text| ext(&[16, section, 1, 0, file, text, 3 << 10], &[]));
+        let mut file = object.build();
+        let at = file.windows(4).position(|w| w == b"text").unwrap();
+        file[at + 1] = 0xe9;
+        let module = read(&file, "test.o").unwrap();
+        assert_eq!(module.lines[0].text, "t\u{fffd}xt");
+    }
+
+    #[test]
+    fn refuses_tables_that_make_no_sense() {
+        type Build = fn(u32, u32, u32) -> Vec<u8>;
+        let cases: [(Build, &str); 9] = [
+            (|_, _, _| vec![0x9f], "section `.BTF.ext`: shorter than its header"),
+            (|_, _, _| vec![0; 32], "section `.BTF.ext`: does not start as BTF does"),
+            (
+                |_, _, _| vec![0x9f, 0xeb, 2, 0],
+                "section `.BTF.ext`: unknown BTF version or flags",
+            ),
+            (
+                |_, _, _| ext(&[12], &[]),
+                "section `.BTF.ext`: its line records are too short",
+            ),
+            (
+                |s, f, t| ext(&[16, s, 2, 0, f, t, 0], &[]),
+                "section `.BTF.ext`: ends in the middle of a line record",
+            ),
+            (
+                |s, f, _| ext(&[16, s, 1, 0, f, 9999, 0], &[]),
+                "section `.BTF.ext`: a name lies outside of the BTF string table",
+            ),
+            (
+                |s, f, t| ext(&[16, s, 1, 32, f, t, 0], &[]),
+                "section `xdp` at 0x20: a line record lies outside of the code",
+            ),
+            (
+                |s, f, t| ext(&[16, s, 1, 4, f, t, 0], &[]),
+                "section `xdp` at 0x4: a line record lies outside of the code",
+            ),
+            (
+                |_, _, _| {
+                    let mut bytes = ext(&[16], &[]);
+                    bytes[20] = 8;
+                    bytes
+                },
+                "section `.BTF.ext`: the line table lies outside of the section",
+            ),
+        ];
+        for (build, expected) in cases {
+            let error = read(&object(build).build(), "test.o").map(|_| ()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_relocations_that_are_not_applied() {
+        let object = object(|section, _, _| ext(&[], &[16, section, 1, 0, 1, 0, 0]));
+        let error = read(&object.build(), "test.o").map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("CO-RE relocations"), "{error}");
+    }
+
+    #[test]
+    fn line_information_needs_types() {
+        let mut object = object(|_, _, _| ext(&[], &[]));
+        object.sections.retain(|s| s.name != ".BTF");
+        let error = read(&object.build(), "test.o").map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "section `.BTF.ext`: there is no .BTF");
+    }
+}

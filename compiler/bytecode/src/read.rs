@@ -162,3 +162,6 @@ fn check_programs(functions: &[Function]) -> Result<(), ReadError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,15 +28,10 @@ impl Resolved {
     ) -> Result<Resolved, ReadError> {
         let mut resolved = Resolved::default();
         for relocation in elf.relocations(&code.section)? {
-            let place = || {
+            let fail = |problem| {
                 let place = code.section.place().at(relocation.offset);
-                if relocation.symbol.name.is_empty() {
-                    place
-                } else {
-                    place.of_symbol(relocation.symbol.name)
-                }
+                place.of_symbol(relocation.symbol.name).error(problem)
             };
-            let fail = |problem| place().error(problem);
             if relocation.kind == R_BPF_NONE.0 {
                 continue;
             }
@@ -48,7 +43,7 @@ impl Resolved {
             let mut slots = code.slots.iter().skip(slot as usize).copied();
             let (first, second) = (slots.next().unwrap_or_default(), slots.next());
             match (relocation.kind, first.opcode) {
-                (kind, opcode::LDDW) if kind == R_BPF_64_64.0 => {
+                (kind, opcode::LDDW) if kind == R_BPF_64_64.0 && first.src <= opcode::LDDW_MAP_VALUE => {
                     let second = second.unwrap_or_default();
                     let value = constant(table, maps, &relocation, first, second).map_err(fail)?;
                     resolved.constants.insert(slot, value);
@@ -148,5 +143,172 @@ impl References for FunctionReferences<'_> {
         // Calls inside a section need no relocation.
         self.code
             .at_slot(u32::try_from(i64::from(slot) + 1 + i64::from(imm)).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{CALL, DATA, EXEC, EXIT, FUNCTION, IMM64, OBJECT, Object, PROGBITS};
+    use crate::{Imm64, Instruction, read};
+
+    const ABS64: u32 = 1;
+    const CALL32: u32 = 10;
+
+    /// A program of `lddw` and `exit` whose `lddw` refers to symbol 2, at an addend.
+    fn loading(addend: i64) -> Object {
+        let mut first = IMM64;
+        first[4..8].copy_from_slice(&(addend as i32).to_le_bytes());
+        first[12..16].copy_from_slice(&((addend >> 32) as i32).to_le_bytes());
+        let mut object = Object::with_program(&[&first[..], &EXIT].concat());
+        object.relocate(1, &[(0, ABS64, 2)]);
+        object
+    }
+
+    fn loaded(object: &Object) -> Result<Instruction, String> {
+        let module = read(&object.build(), "test.o").map_err(|e| e.to_string())?;
+        Ok(module.functions[0].instructions[0].op)
+    }
+
+    fn constant(object: &Object) -> Result<Imm64, String> {
+        match loaded(object)? {
+            Instruction::LoadImm64 { value, .. } => Ok(value),
+            other => Err(other.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_constant_is_symbol_plus_addend() {
+        // By a symbol of the variable, and by the section's own.
+        for (value, addend, offset) in [(8, 0, 8), (8, 4, 12), (0, 12, 12), (8, -8, 0), (16, 0, 16)] {
+            let mut object = loading(addend);
+            let data = object.section(".data", PROGBITS, DATA, &[7; 16]);
+            object.symbol("variable", OBJECT, data, value, 0);
+            let Ok(Imm64::Global { section, offset: found }) = constant(&object) else {
+                panic!("{:?}", constant(&object));
+            };
+            assert_eq!((section.0, found), (0, offset), "{value} + {addend}");
+        }
+    }
+
+    #[test]
+    fn refuses_constants_that_lead_nowhere() {
+        for (value, addend, expected) in [
+            (8, 9, "refers to a place outside of the global variables"),
+            (
+                8,
+                i64::from(u32::MAX),
+                "refers to a place outside of the global variables",
+            ),
+            (8, -9, "refers to a place before the section"),
+        ] {
+            let mut object = loading(addend);
+            let data = object.section(".data", PROGBITS, DATA, &[7; 16]);
+            object.symbol("variable", OBJECT, data, value, 0);
+            assert_eq!(
+                constant(&object),
+                Err(format!("section `xdp` at 0x0: `variable`: {expected}"))
+            );
+        }
+        let mut object = loading(0);
+        let other = object.section("license", PROGBITS, DATA, b"GPL\0");
+        object.symbol("text", OBJECT, other, 0, 4);
+        assert_eq!(
+            constant(&object),
+            Err(
+                "section `xdp` at 0x0: `text`: refers to a section that holds neither maps nor global variables".into()
+            )
+        );
+        let mut object = loading(0);
+        object.symbol("extern", OBJECT, 0, 0, 0);
+        assert_eq!(
+            constant(&object),
+            Err("section `xdp` at 0x0: `extern`: the symbol is not defined in this object".into())
+        );
+        let mut object = loading(0);
+        object.symbol("absolute", OBJECT, 0xfff1, 0, 0);
+        assert_eq!(
+            constant(&object),
+            Err("section `xdp` at 0x0: `absolute`: refers to a symbol that is in no section".into())
+        );
+    }
+
+    #[test]
+    fn a_call_goes_to_symbol_plus_distance() {
+        // The callee by its own symbol, and by a symbol eight bytes before it.
+        for (value, imm) in [(8, -1), (0, 0)] {
+            let mut call = CALL;
+            call[4..].copy_from_slice(&i32::to_le_bytes(imm));
+            let mut object = Object::with_program(&[call, EXIT].concat());
+            let text = object.section(".text", PROGBITS, EXEC, &[EXIT, EXIT].concat());
+            object.symbol("first", FUNCTION, text, 0, 8);
+            object.symbol("second", FUNCTION, text, 8, 8);
+            let place = object.symbol("place", OBJECT, text, value, 0);
+            object.relocate(1, &[(0, CALL32, place)]);
+            assert_eq!(loaded(&object).map(|i| i.to_string()), Ok("call function 2".to_owned()));
+        }
+    }
+
+    #[test]
+    fn refuses_calls_of_what_is_no_function() {
+        for (section, value, expected) in [
+            (1, 8, "calls a place where no function begins"),
+            (1, 4, "calls a place where no function begins"),
+            (2, 0, "calls a place where no function begins"),
+            (0, 0, "the symbol is not defined in this object"),
+        ] {
+            let mut object = Object::with_program(&[CALL, EXIT].concat());
+            object.section(".data", PROGBITS, DATA, &[0; 8]);
+            let symbol = object.symbol("callee", OBJECT, section, value, 0);
+            object.relocate(1, &[(0, CALL32, symbol)]);
+            assert_eq!(
+                loaded(&object),
+                Err(format!("section `xdp` at 0x0: `callee`: {expected}"))
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_relocations_that_do_not_fit_the_instruction() {
+        let mut at_exit = Object::with_program(&EXIT);
+        at_exit.relocate(1, &[(0, ABS64, 1)]);
+        let mut in_second_half = Object::with_program(&[&IMM64[..], &EXIT].concat());
+        in_second_half.relocate(1, &[(8, ABS64, 1)]);
+        let mut unknown = Object::with_program(&[&IMM64[..], &EXIT].concat());
+        unknown.relocate(1, &[(0, 3, 1)]);
+        let mut helper = CALL;
+        helper[1] = 0;
+        let mut helper = Object::with_program(&[helper, EXIT].concat());
+        helper.relocate(1, &[(0, CALL32, 1)]);
+        let mut by_index = IMM64;
+        by_index[1] = 0x51;
+        let mut by_index = Object::with_program(&[&by_index[..], &EXIT].concat());
+        by_index.relocate(1, &[(0, ABS64, 1)]);
+        for (object, offset, kind) in [
+            (at_exit, 0, ABS64),
+            (in_second_half, 8, ABS64),
+            (unknown, 0, 3),
+            (helper, 0, CALL32),
+            (by_index, 0, ABS64),
+        ] {
+            assert_eq!(
+                loaded(&object),
+                Err(format!(
+                    "section `xdp` at {offset:#x}: `entry`: relocation type {kind} cannot be applied to this instruction"
+                ))
+            );
+        }
+        let mut odd = Object::with_program(&EXIT);
+        odd.relocate(1, &[(4, ABS64, 1)]);
+        assert_eq!(
+            loaded(&odd),
+            Err("section `xdp` at 0x4: `entry`: a relocation inside an instruction".into())
+        );
+    }
+
+    #[test]
+    fn a_relocation_of_type_none_does_nothing() {
+        let mut object = Object::with_program(&EXIT);
+        object.relocate(1, &[(4, 0, 1)]);
+        assert_eq!(loaded(&object), Ok(Instruction::Exit));
     }
 }

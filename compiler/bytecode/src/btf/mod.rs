@@ -7,7 +7,7 @@ mod ext;
 mod types;
 
 pub(crate) use ext::{LineRecord, line_records};
-pub(crate) use types::{Btf, Member, Type, TypeId};
+pub(crate) use types::{Btf, DataSection, Member, Type, TypeId};
 
 /// Little-endian integers from a section, front to back.
 pub(super) struct Reader<'a>(&'a [u8]);

@@ -1,5 +1,7 @@
 //! The type table of `.BTF` (Linux documentation, "BPF Type Format", §2).
 
+use std::collections::BTreeMap;
+
 use super::{MAGIC, Reader, part};
 use crate::error::{Place, Problem, ReadError};
 
@@ -27,7 +29,6 @@ pub(crate) enum Type<'a> {
     /// What a section holds: variables.
     DataSection {
         name: &'a str,
-        /// In bytes; 0 where the compiler left it to the loader.
         size: u32,
         variables: Vec<TypeId>,
     },
@@ -42,6 +43,15 @@ pub(crate) struct Member<'a> {
     pub(crate) of: TypeId,
     /// From the structure's start, in bits.
     pub(crate) bit_offset: u32,
+}
+
+/// What BTF says about a section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataSection<'b> {
+    pub(crate) id: TypeId,
+    /// In bytes; 0 where the compiler left it to the loader.
+    pub(crate) size: u32,
+    pub(crate) variables: &'b [TypeId],
 }
 
 /// The types of an object.
@@ -236,14 +246,19 @@ impl<'a> Btf<'a> {
         Err(fail(id, "nested without end"))
     }
 
-    /// The description of a section of this name, if there is one.
-    pub(crate) fn data_section(&self, wanted: &str) -> Option<(TypeId, u32, &[TypeId])> {
-        self.types.iter().enumerate().find_map(|(id, entry)| match entry {
-            Type::DataSection { name, size, variables } if *name == wanted => {
-                Some((TypeId(id as u32), *size, variables.as_slice()))
+    /// The descriptions of sections by name; the first, where several have one name.
+    pub(crate) fn data_sections(&self) -> BTreeMap<&'a str, DataSection<'_>> {
+        let mut all = BTreeMap::new();
+        for (id, entry) in self.types.iter().enumerate() {
+            if let Type::DataSection { name, size, variables } = entry {
+                all.entry(*name).or_insert(DataSection {
+                    id: TypeId(id as u32),
+                    size: *size,
+                    variables,
+                });
             }
-            _ => None,
-        })
+        }
+        all
     }
 }
 
@@ -276,3 +291,6 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
         _ => Err("the string table does not start and end with a zero"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! `__uint(name, n)` is a pointer to an array of `n`, `__type(name, t)` a pointer to `t`, and `values` an array of
 //! pointers to a map structure or to a function type. Members of other names are not examined, as in bpf2c.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::initial::{ValueKind, Values};
@@ -16,6 +17,7 @@ use crate::{Map, MapDefinition, MapIndex, MapOrigin, Pinning};
 const MAX_NESTING: usize = 2;
 
 /// What the type of a map says.
+#[derive(Clone, Copy)]
 struct Described {
     definition: MapDefinition,
     inner: Option<TypeId>,
@@ -31,6 +33,11 @@ pub(super) fn read(
     btf: &Btf<'_>,
     variables: &[TypeId],
 ) -> Result<(), ReadError> {
+    if section.kind != object::elf::SHT_PROGBITS {
+        return Err(section
+            .place()
+            .error(Problem::Malformed("map definitions without content")));
+    }
     let mut types = BTreeMap::new();
     for id in variables {
         match btf.get(*id) {
@@ -42,16 +49,24 @@ pub(super) fn read(
     // Type id of a map structure → first map of that type.
     let mut by_type = BTreeMap::new();
     let mut inner = Vec::new();
+    // Many maps may share one large structure.
+    let mut known: BTreeMap<TypeId, Described> = BTreeMap::new();
+    let mut end = 0;
     for (offset, size, name) in named_symbols(elf, section) {
         let place = || section.place().at(offset).of_symbol(name);
         let of = types
             .get(name)
             .ok_or_else(|| place().error(Problem::Map("BTF does not describe this map")))?;
-        let (type_id, described) = describe(btf, *of).map_err(|p| place().error(p))?;
+        let type_id = btf.resolve(*of).map_err(|p| place().error(p))?.0;
+        let described = match known.entry(type_id) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => *entry.insert(describe(btf, type_id).map_err(|p| place().error(p))?),
+        };
         let index = table.next_index();
-        if table.by_place.insert((section.index, offset), index).is_some() {
-            return Err(place().error(Problem::Map("another map has the same place")));
+        if offset < end || table.by_place.insert((section.index, offset), index).is_some() {
+            return Err(place().error(Problem::Map("shares its place with another map")));
         }
+        end = offset + size;
         by_type.entry(type_id).or_insert(index);
         inner.push((index, described.inner));
         if let Some((start, kind)) = described.values {
@@ -97,7 +112,7 @@ fn add_templates(
         }
         let level: BTreeSet<TypeId> = wanted.drain(..).collect();
         for id in level {
-            let (_, described) = describe(btf, id)?;
+            let described = describe(btf, id)?;
             wanted.extend(described.inner);
             templates.insert(id, described);
         }
@@ -129,8 +144,8 @@ fn not_a_variable(id: TypeId) -> Problem {
     }
 }
 
-/// Reads the definition that a map structure encodes; also gives the structure's own type id.
-fn describe(btf: &Btf<'_>, id: TypeId) -> Result<(TypeId, Described), Problem> {
+/// Reads the definition that a map structure encodes.
+fn describe(btf: &Btf<'_>, id: TypeId) -> Result<Described, Problem> {
     let (id, Type::Struct { members, .. }) = btf.resolve(id)? else {
         return Err(Problem::Map("a map definition must be a structure"));
     };
@@ -176,14 +191,11 @@ fn describe(btf: &Btf<'_>, id: TypeId) -> Result<(TypeId, Described), Problem> {
         definition.value_size = 4;
         values = Some((member.bit_offset / 8, kind));
     }
-    Ok((
-        id,
-        Described {
-            definition,
-            inner,
-            values,
-        },
-    ))
+    Ok(Described {
+        definition,
+        inner,
+        values,
+    })
 }
 
 /// The map structure that `values` points to, or `None` when it points to programs.
@@ -220,3 +232,6 @@ pub(super) fn pinning(value: u32) -> Result<Pinning, Problem> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

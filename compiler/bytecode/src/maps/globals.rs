@@ -3,7 +3,7 @@
 use object::elf;
 
 use super::MapTable;
-use crate::btf::TypeId;
+use crate::btf::DataSection;
 use crate::elf::{Elf, Section};
 use crate::error::{Problem, ReadError};
 use crate::{GlobalIndex, GlobalSection, Map, MapDefinition, MapOrigin};
@@ -26,25 +26,25 @@ pub(super) fn is_global_section(section: &Section<'_>) -> bool {
             .any(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Adds a section and its map. `description` is the type id and size that BTF gives.
+/// Adds a section and its map. `description` is what BTF says about it.
 pub(super) fn read(
     table: &mut MapTable,
     elf: &Elf<'_>,
     section: &Section<'_>,
     module: &str,
-    description: Option<(TypeId, u32)>,
+    description: Option<&DataSection<'_>>,
 ) -> Result<(), ReadError> {
     let fail = |problem| section.place().error(problem);
     let too_much = |what, limit| fail(Problem::TooMuch { what, limit });
     if section.size > MAX_SECTION {
         return Err(too_much("bytes in a section of global variables", MAX_SECTION));
     }
-    let total: u64 = table.globals.iter().map(|g| g.data.len() as u64).sum();
-    if total + section.size > MAX_TOTAL {
+    table.global_bytes += section.size;
+    if table.global_bytes > MAX_TOTAL {
         return Err(too_much("bytes of global variables", MAX_TOTAL));
     }
     // Compilers leave the size in BTF to the loader, as zero.
-    if description.is_some_and(|(_, size)| size != 0 && u64::from(size) != section.size) {
+    if description.is_some_and(|d| d.size != 0 && u64::from(d.size) != section.size) {
         return Err(fail(Problem::Malformed("BTF gives another size for this section")));
     }
     if let Some(relocation) = elf.relocations(section)?.iter().find(|r| r.kind != elf::R_BPF_NONE.0) {
@@ -66,7 +66,7 @@ pub(super) fn read(
             key_size: 4,
             value_size: size as u32,
             max_entries: 1,
-            id: description.map_or(0, |(id, _)| id.0),
+            id: description.map_or(0, |d| d.id.0),
             ..MapDefinition::default()
         },
         inner: None,
@@ -80,4 +80,118 @@ pub(super) fn read(
         read_only: section.name.starts_with(".rodata"),
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DATA, EXIT, IMM64, OBJECT, Object, PROGBITS};
+    use crate::{Module, ReadError, read};
+
+    /// A program that refers to the first byte of each section added to it.
+    struct Referring(Object, Vec<(u64, u32, u32)>);
+
+    impl Referring {
+        fn new(sections: usize) -> Referring {
+            let mut code = IMM64.repeat(sections);
+            code.extend(EXIT);
+            Referring(Object::with_program(&code), Vec::new())
+        }
+
+        fn refer_to(&mut self, section: u16) {
+            let symbol = self.0.symbol("", OBJECT, section, 0, 0);
+            self.1.push((self.1.len() as u64 * 16, 1, symbol));
+        }
+
+        fn read(mut self, name: &str) -> Result<Module, ReadError> {
+            self.0.relocate(1, &self.1);
+            read(&self.0.build(), name)
+        }
+    }
+
+    #[test]
+    fn each_kind_of_section_is_a_map_of_one_value() {
+        let mut object = Referring::new(5);
+        for (name, data) in [(".rodata", &[1, 2][..]), (".data", &[3; 3]), (".rodata.str1.1", b"x\0")] {
+            let section = object.0.section(name, PROGBITS, DATA, data);
+            object.refer_to(section);
+        }
+        let section = object.0.nobits(".bss", 5);
+        object.refer_to(section);
+        let section = object.0.nobits(".bss.more", 1);
+        object.refer_to(section);
+        let module = object.read("a/global_vars.debug.o").unwrap();
+        let found: Vec<_> = module
+            .globals
+            .iter()
+            .map(|g| {
+                let map = &module.maps[g.map.index()];
+                let d = map.definition;
+                assert_eq!((d.map_type, d.key_size, d.max_entries), (2, 4, 1));
+                assert_eq!(d.value_size as usize, g.data.len());
+                (map.name.as_str(), g.section.as_str(), g.data.as_slice(), g.read_only)
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("global_.rodata", ".rodata", &[1, 2][..], true),
+                ("global_.data", ".data", &[3, 3, 3], false),
+                ("global_.rodata.str1.1", ".rodata.str1.1", b"x\0", true),
+                ("global_.bss", ".bss", &[0; 5], false),
+                ("global_.bss.more", ".bss.more", &[0], false),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_section_that_nothing_refers_to_is_no_map() {
+        let mut object = Referring::new(1);
+        object.0.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
+        let section = object.0.section(".rodatabase", PROGBITS, DATA, &[1]);
+        object.0.section(".rodata", 7, DATA, &[1]);
+        object.refer_to(section);
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `xdp` at 0x0: refers to a section that holds neither maps nor global variables"
+        );
+        let mut object = Object::with_program(&EXIT);
+        object.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
+        assert!(read(&object.build(), "test.o").unwrap().maps.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut object = Referring::new(1);
+        let section = object.0.nobits(".bss", (1 << 20) + 1);
+        object.refer_to(section);
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `.bss`: more than 1048576 bytes in a section of global variables"
+        );
+        let mut object = Referring::new(17);
+        for number in 0..17 {
+            let section = object.0.nobits(&format!(".bss.{number}"), 1 << 20);
+            object.refer_to(section);
+        }
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `.bss.16`: more than 16777216 bytes of global variables"
+        );
+    }
+
+    #[test]
+    fn refuses_an_address_as_initial_value() {
+        let mut object = Referring::new(1);
+        let section = object.0.section(".data", PROGBITS, DATA, &[0; 16]);
+        object.refer_to(section);
+        object.0.relocate(section, &[(8, 2, 1)]);
+        let error = object.read("test.o").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `.data` at 0x8: `entry`: a global variable is initialised with an address"
+        );
+    }
 }

@@ -4,6 +4,8 @@
 //! Objects made for Linux have records of the same form whose numbers after the fourth mean other things (flags, inner
 //! map, NUMA node); they are read as they stand.
 
+use std::collections::BTreeMap;
+
 use super::{MapTable, btf::pinning, named_symbols};
 use crate::elf::{Elf, Section};
 use crate::error::{Place, Problem, ReadError};
@@ -29,6 +31,10 @@ pub(super) fn is_map_section(name: &str) -> bool {
 /// Reads the records of a section.
 pub(super) fn read(table: &mut MapTable, elf: &Elf<'_>, section: &Section<'_>) -> Result<(), ReadError> {
     let fail = |what| section.place().error(Problem::Map(what));
+    if section.name.starts_with(".maps") && section.data.iter().all(|b| *b == 0) {
+        // BTF-defined maps are all zeros themselves.
+        return Err(fail("there is no BTF that describes the maps; compile with -g"));
+    }
     if !elf.relocations(section)?.is_empty() {
         return Err(fail("a map record cannot hold an address"));
     }
@@ -53,7 +59,7 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf<'_>, section: &Section<'_>) -
         if symbols.next_if(|(value, ..)| *value == offset).is_some() {
             return Err(place
                 .of_symbol(name)
-                .error(Problem::Map("another map has the same place")));
+                .error(Problem::Map("shares its place with another map")));
         }
         let definition = definition(bytes).map_err(|p| place.clone().of_symbol(name).error(p))?;
         table.by_place.insert((section.index, offset), table.next_index());
@@ -102,39 +108,209 @@ fn definition(record: &[u8]) -> Result<MapDefinition, Problem> {
 /// Finds the inner maps that legacy maps of maps name by index or id (native module contract §4.3). A map of maps that
 /// names none is left without: verification refuses it where the type means a map of maps.
 pub(super) fn resolve_inner_maps(table: &mut MapTable) -> Result<(), ReadError> {
-    for outer in 0..table.maps.len() {
-        let Map { origin, definition, .. } = &table.maps[outer];
-        if *origin != MapOrigin::Legacy || !matches!(definition.map_type, HASH_OF_MAPS | ARRAY_OF_MAPS) {
+    // The first two maps of each id: a map is not its own template.
+    let mut by_id: BTreeMap<u32, (usize, Option<usize>)> = BTreeMap::new();
+    for (index, map) in table.maps.iter().enumerate() {
+        by_id
+            .entry(map.definition.id)
+            .and_modify(|(_, second)| *second = second.or(Some(index)))
+            .or_insert((index, None));
+    }
+    let count = table.maps.len();
+    for (outer, map) in table.maps.iter_mut().enumerate() {
+        let definition = &map.definition;
+        if map.origin != MapOrigin::Legacy || !matches!(definition.map_type, HASH_OF_MAPS | ARRAY_OF_MAPS) {
             continue;
         }
-        let fail = |what| Err(Place::symbol(&table.maps[outer].name).error(Problem::Map(what)));
-        let by_index = definition.inner_map_idx as usize;
-        let by_id = || {
-            let maps = table.maps.iter().enumerate();
-            maps.filter(|(i, m)| *i != outer && m.definition.id == definition.inner_id)
-                .map(|(i, _)| i)
-                .next()
+        let fail = |what| Err(Place::symbol(&map.name).error(Problem::Map(what)));
+        let by_id = match by_id.get(&definition.inner_id) {
+            Some((first, second)) if *first == outer => *second,
+            found => found.map(|(first, _)| *first),
         };
-        let inner = match (by_index, definition.inner_id) {
-            (0, 0) => continue,
-            (0, _) => match by_id() {
-                Some(inner) => inner,
-                None => return fail("no map has the id that it names as inner map"),
-            },
-            (index, id) => {
-                if index >= table.maps.len() {
-                    return fail("there is no map of the index that it names as inner map");
-                }
-                if index == outer {
-                    return fail("names itself as inner map");
-                }
-                if id != 0 && by_id() != Some(index) {
-                    return fail("names two different inner maps, by index and by id");
-                }
-                index
+        let inner = match (definition.inner_map_idx as usize, definition.inner_id, by_id) {
+            (0, 0, _) => continue,
+            (0, _, Some(index)) => index,
+            (0, _, None) => return fail("no map has the id that it names as inner map"),
+            (index, ..) if index >= count => return fail("there is no map of the index that it names as inner map"),
+            (index, ..) if index == outer => return fail("names itself as inner map"),
+            (index, id, by_id) if id != 0 && by_id != Some(index) => {
+                return fail("names two different inner maps, by index and by id");
             }
+            (index, ..) => index,
         };
-        table.maps[outer].inner = Some(MapIndex(inner as u32));
+        map.inner = Some(MapIndex(inner as u32));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{DATA, EXIT, OBJECT, Object, PROGBITS};
+    use crate::{MapDefinition, MapIndex, Module, Pinning, ReadError, read};
+
+    fn bytes(records: &[&[u32]]) -> Vec<u8> {
+        records
+            .iter()
+            .flat_map(|r| r.iter())
+            .flat_map(|f| f.to_le_bytes())
+            .collect()
+    }
+
+    fn maps(object: &Object) -> Result<Module, ReadError> {
+        read(&object.build(), "test.o")
+    }
+
+    /// Maps `m0` and up, one per record, whose symbols state `size`.
+    fn object(records: &[&[u32]], size: u64) -> Object {
+        let mut object = Object::with_program(&EXIT);
+        let section = object.section("maps", PROGBITS, DATA, &bytes(records));
+        let mut offset = 0;
+        for (number, record) in records.iter().enumerate() {
+            object.symbol(&format!("m{number}"), OBJECT, section, offset, size);
+            offset += record.len() as u64 * 4;
+        }
+        object
+    }
+
+    fn message(object: &Object) -> String {
+        maps(object).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn records_of_each_size_are_read() {
+        for size in [4, 5, 7, 8, 10] {
+            let record: Vec<u32> = [1, 4, 8, 16, 0, 1, 30, 31, 99, 99][..size].to_vec();
+            let expected = MapDefinition {
+                map_type: 1,
+                key_size: 4,
+                value_size: 8,
+                max_entries: 16,
+                inner_map_idx: 0,
+                pinning: if size > 5 { Pinning::ByName } else { Pinning::None },
+                id: if size > 6 { 30 } else { 0 },
+                inner_id: if size > 7 { 31 } else { 0 },
+            };
+            // With sizes, and as old compilers leave them.
+            for stated in [size as u64 * 4, 0] {
+                let module = maps(&object(&[&record, &record], stated)).unwrap();
+                let names: Vec<_> = module.maps.iter().map(|m| m.name.as_str()).collect();
+                assert_eq!(names, ["m0", "m1"]);
+                assert!(module.maps.iter().all(|m| m.definition == expected), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn maps_of_several_sections_count_on() {
+        let mut object = object(&[&[1, 4, 4, 1], &[2, 4, 4, 1]], 16);
+        let more = object.section("maps/more", PROGBITS, DATA, &bytes(&[&[3, 4, 4, 1]]));
+        object.symbol("third", OBJECT, more, 0, 16);
+        let module = maps(&object).unwrap();
+        let types: Vec<_> = module.maps.iter().map(|m| m.definition.map_type).collect();
+        assert_eq!(types, [1, 2, 3]);
+    }
+
+    #[test]
+    fn inner_maps_are_named_by_index_or_id() {
+        const PLAIN: &[u32] = &[1, 4, 4, 1, 0, 0, 10, 0];
+        const OTHER: &[u32] = &[2, 4, 4, 1, 0, 0, 11, 0];
+        for (outer, inner) in [
+            ([7, 4, 4, 1, 1, 0, 0, 0], Some(1)),
+            ([6, 4, 4, 1, 0, 0, 0, 11], Some(2)),
+            ([6, 4, 4, 1, 2, 0, 0, 11], Some(2)),
+            // Neither: left to verification.
+            ([6, 4, 4, 1, 0, 0, 0, 0], None),
+            // Its own id does not make it its own inner map.
+            ([6, 4, 4, 1, 0, 0, 11, 11], Some(2)),
+            // Other types ignore both.
+            ([1, 4, 4, 1, 77, 0, 0, 78], None),
+        ] {
+            let module = maps(&object(&[&outer, PLAIN, OTHER], 32)).unwrap();
+            assert_eq!(module.maps[0].inner, inner.map(MapIndex), "{outer:?}");
+        }
+        for (outer, expected) in [
+            (
+                [7, 4, 4, 1, 3, 0, 0, 0],
+                "there is no map of the index that it names as inner map",
+            ),
+            (
+                [7, 4, 4, 1, 0, 0, 0, 12],
+                "no map has the id that it names as inner map",
+            ),
+            (
+                [7, 4, 4, 1, 1, 0, 0, 11],
+                "names two different inner maps, by index and by id",
+            ),
+        ] {
+            let error = message(&object(&[&outer, PLAIN, OTHER], 32));
+            assert_eq!(error, format!("`m0`: {expected}"));
+        }
+        let error = message(&object(&[PLAIN, &[7, 4, 4, 1, 1, 0, 0, 0]], 32));
+        assert_eq!(error, "`m1`: names itself as inner map");
+    }
+
+    #[test]
+    fn refuses_records_that_cannot_be_told_apart() {
+        let plain: &[u32] = &[1, 4, 4, 1];
+        assert_eq!(
+            message(&object(&[plain, &[1, 4, 4, 1, 0]], 16)),
+            "section `maps`: its size is no whole number of map records"
+        );
+        assert_eq!(
+            message(&object(&[&[1, 4]], 8)),
+            "section `maps`: its size is no whole number of map records"
+        );
+        let mut unnamed = Object::with_program(&EXIT);
+        unnamed.section("maps", PROGBITS, DATA, &bytes(&[plain]));
+        assert_eq!(
+            message(&unnamed),
+            "section `maps`: the size of its records cannot be told"
+        );
+        let mut missing = object(&[plain], 16);
+        missing.sections[1].data = bytes(&[plain, plain]);
+        assert_eq!(
+            message(&missing),
+            "section `maps` at 0x10: a map record without a symbol"
+        );
+        let mut twice = object(&[plain], 16);
+        twice.symbol("again", OBJECT, 2, 0, 16);
+        assert_eq!(
+            message(&twice),
+            "section `maps` at 0x0: `m0`: shares its place with another map"
+        );
+        let mut inside = object(&[plain, plain], 16);
+        inside.symbol("inside", OBJECT, 2, 20, 0);
+        assert_eq!(
+            message(&inside),
+            "section `maps` at 0x14: `inside`: the symbol is not at the start of a record"
+        );
+    }
+
+    #[test]
+    fn maps_that_lost_their_btf_are_not_taken_for_records() {
+        let mut object = Object::with_program(&EXIT);
+        let section = object.section(".maps", PROGBITS, DATA, &[0; 32]);
+        object.symbol("m", OBJECT, section, 0, 32);
+        assert_eq!(
+            message(&object),
+            "section `.maps`: there is no BTF that describes the maps; compile with -g"
+        );
+        object.sections[1].data[0] = 1;
+        assert_eq!(maps(&object).unwrap().maps[0].definition.map_type, 1);
+    }
+
+    #[test]
+    fn refuses_definitions_that_cannot_be() {
+        assert_eq!(
+            message(&object(&[&[1, 4, 4, 1, 0, 2]], 24)),
+            "section `maps` at 0x0: `m0`: `pinning` cannot be 2"
+        );
+        let mut same = object(&[&[1, 4, 4, 1]], 16);
+        let more = same.section("maps/more", PROGBITS, DATA, &bytes(&[&[1, 4, 4, 1]]));
+        same.symbol("m0", OBJECT, more, 0, 16);
+        assert_eq!(message(&same), "`m0`: two maps have this name");
+        let mut address = object(&[&[1, 4, 4, 1]], 16);
+        address.relocate(2, &[(0, 1, 1)]);
+        assert_eq!(message(&address), "section `maps`: a map record cannot hold an address");
+    }
 }

@@ -13,11 +13,14 @@ mod legacy;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::btf::Btf;
-use crate::elf::{Elf, Home, Section, SectionIndex};
+use crate::elf::{Elf, Section, SectionIndex};
 use crate::error::{Place, Problem, ReadError};
 use crate::{GlobalIndex, GlobalSection, Map, MapIndex};
 
 pub(crate) use initial::resolve as resolve_initial_values;
+
+/// Most maps of a module: what a program refers to is a list of 16-bit indices (native module contract §1.1).
+const MAX_MAPS: usize = 1 << 16;
 
 /// The maps of an object and where they stand.
 #[derive(Default)]
@@ -30,6 +33,8 @@ pub(crate) struct MapTable {
     by_section: BTreeMap<SectionIndex, GlobalIndex>,
     /// The `values` members of `.maps`, by offset.
     values: Vec<initial::Values>,
+    /// Size of all `globals` together, in bytes.
+    global_bytes: u64,
 }
 
 impl MapTable {
@@ -41,25 +46,31 @@ impl MapTable {
         referenced: &BTreeSet<SectionIndex>,
     ) -> Result<MapTable, ReadError> {
         let mut table = MapTable::default();
+        let descriptions = btf.map(Btf::data_sections).unwrap_or_default();
         for section in elf.sections.iter().filter(|s| s.size != 0 && !s.is_executable()) {
-            let described = btf.and_then(|btf| Some((btf, btf.data_section(section.name)?)));
-            match described {
-                Some((btf, (_, _, variables))) if section.name == ".maps" => {
+            let description = descriptions.get(section.name);
+            match (btf, description) {
+                (Some(btf), Some(description)) if section.name == ".maps" => {
                     table.sections.insert(section.index);
-                    btf::read(&mut table, elf, section, btf, variables)?;
+                    btf::read(&mut table, elf, section, btf, description.variables)?;
                 }
                 _ if legacy::is_map_section(section.name) => {
                     table.sections.insert(section.index);
                     legacy::read(&mut table, elf, section)?;
                 }
                 _ if globals::is_global_section(section)
-                    && (described.is_some() || referenced.contains(&section.index)) =>
+                    && (description.is_some() || referenced.contains(&section.index)) =>
                 {
-                    let description = described.map(|(_, (id, size, _))| (id, size));
                     globals::read(&mut table, elf, section, module, description)?;
                 }
                 _ => {}
             }
+        }
+        if table.maps.len() > MAX_MAPS {
+            return Err(Place::file().error(Problem::TooMuch {
+                what: "maps",
+                limit: MAX_MAPS as u64,
+            }));
         }
         legacy::resolve_inner_maps(&mut table)?;
         table.check_names()?;
@@ -98,10 +109,8 @@ impl MapTable {
 /// The named symbols of a section: (offset, size, name), by offset and then by end.
 fn named_symbols<'a>(elf: &Elf<'a>, section: &Section<'_>) -> Vec<(u64, u64, &'a str)> {
     let mut found: Vec<_> = elf
-        .symbols
-        .iter()
-        .filter(|s| s.home == Home::Section(section.index) && !s.name.is_empty())
-        .filter(|s| !matches!(s.kind, object::elf::STT_SECTION | object::elf::STT_FILE))
+        .symbols_of(section.index)
+        .filter(|s| !s.name.is_empty() && !matches!(s.kind, object::elf::STT_SECTION | object::elf::STT_FILE))
         .map(|s| (s.value, s.size, s.name))
         .collect();
     found.sort_by_key(|(value, size, _)| (*value, *size));

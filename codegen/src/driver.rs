@@ -1,0 +1,246 @@
+//! The driver around the programs: what Windows calls, and the data that it uses.
+//!
+//! The code is `templates/driver.clif`; here are the structures that it names (native module contract §2.2), and the
+//! compilation of the text.
+
+use bpf2sys_pe_emit::SectionIndex;
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::UserFuncName;
+use cranelift_codegen::isa::TargetIsa;
+use std::mem::{offset_of, size_of};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::LowerError;
+use crate::compile::{Code, Target, compile};
+use crate::object::{CodeSections, ObjectWriter, Spot};
+
+/// The functions of the driver.
+const SKELETON: &str = include_str!("../../templates/driver.clif");
+
+/// The image's entry point.
+pub(crate) const ENTRY: &str = "DriverEntry";
+
+/// What the skeleton imports (contract §2.1).
+const IMPORTS: [(&str, &str); 5] = [
+    ("ntoskrnl.exe", "RtlQueryRegistryValues"),
+    ("NETIO.SYS", "NmrRegisterClient"),
+    ("NETIO.SYS", "NmrDeregisterClient"),
+    ("NETIO.SYS", "NmrWaitForClientDeregisterComplete"),
+    ("NETIO.SYS", "NmrClientAttachProvider"),
+];
+
+/// The network programming interface of native eBPF modules: c847aac8-a6f2-4b53-aea3-f4a94b9a80cb.
+const NPI_ID: [u8; 16] = [
+    0xC8, 0xAA, 0x47, 0xC8, 0xF2, 0xA6, 0x53, 0x4B, 0xAE, 0xA3, 0xF4, 0xA9, 0x4B, 0x9A, 0x80, 0xCB,
+];
+
+type Pointer = U64;
+
+/// `NPI_MODULEID`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct NpiModuleId {
+    length: U16,
+    padding: [u8; 2],
+    /// `MIT_GUID`.
+    kind: U32,
+    /// Filled in by the query routine.
+    guid: [u8; 16],
+}
+
+/// `NPI_REGISTRATION_INSTANCE`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct NpiRegistrationInstance {
+    version: U16,
+    size: U16,
+    padding0: [u8; 4],
+    npi_id: Pointer,
+    module_id: Pointer,
+    number: U32,
+    padding1: [u8; 4],
+    npi_specific_characteristics: Pointer,
+}
+
+/// `NPI_CLIENT_CHARACTERISTICS`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct NpiClientCharacteristics {
+    version: U16,
+    length: U16,
+    padding: [u8; 4],
+    attach_provider: Pointer,
+    detach_provider: Pointer,
+    cleanup_binding_context: Pointer,
+    registration: NpiRegistrationInstance,
+}
+
+/// `RTL_QUERY_REGISTRY_TABLE`.
+#[derive(Default, IntoBytes, Immutable)]
+#[repr(C)]
+struct QueryRow {
+    query_routine: Pointer,
+    flags: U32,
+    padding0: [u8; 4],
+    name: Pointer,
+    entry_context: Pointer,
+    default_type: U32,
+    padding1: [u8; 4],
+    default_data: Pointer,
+    default_length: U32,
+    padding2: [u8; 4],
+}
+
+const _: () = {
+    assert!(size_of::<NpiModuleId>() == 24);
+    assert!(size_of::<NpiRegistrationInstance>() == 40);
+    assert!(size_of::<NpiClientCharacteristics>() == 72);
+    assert!(size_of::<QueryRow>() == 56 && offset_of!(QueryRow, name) == 16);
+};
+
+const RTL_QUERY_REGISTRY_SUBKEY: u32 = 1;
+const RTL_QUERY_REGISTRY_REQUIRED: u32 = 4;
+const MIT_GUID: u32 = 1;
+
+/// Compiles the skeleton's functions and declares what they import.
+pub(crate) fn add_code(
+    object: &mut ObjectWriter,
+    sections: CodeSections,
+    isa: &dyn TargetIsa,
+    scratch: &mut Context,
+) -> Result<(), LowerError> {
+    for (module, function) in IMPORTS {
+        object.import(module, function);
+    }
+    for (name, code) in compile_text(SKELETON, isa, scratch)? {
+        object.code(sections, Target::Named(name.clone()), &name, code);
+    }
+    Ok(())
+}
+
+fn compile_text(text: &str, isa: &dyn TargetIsa, scratch: &mut Context) -> Result<Vec<(String, Code)>, LowerError> {
+    let functions =
+        cranelift_reader::parse_functions(text).map_err(|e| LowerError::Internal(format!("driver.clif: {e}")))?;
+    functions
+        .into_iter()
+        .map(|function| {
+            let UserFuncName::Testcase(name) = &function.name else {
+                return Err(LowerError::Internal("driver.clif: a function without a name".to_owned()));
+            };
+            let name = String::from_utf8_lossy(name.raw()).into_owned();
+            let code = compile(function, isa, scratch)
+                .map_err(|problem| LowerError::Internal(format!("driver.clif, {name}: {problem}")))?;
+            Ok((name, code))
+        })
+        .collect()
+}
+
+/// Adds the skeleton's data: constants to `constants`, variables to `variables`. Its code must be there already.
+pub(crate) fn add_data(
+    object: &mut ObjectWriter,
+    constants: SectionIndex,
+    variables: SectionIndex,
+) -> Result<(), LowerError> {
+    let module_id = object.structure(
+        variables,
+        &NpiModuleId {
+            length: U16::new(size_of::<NpiModuleId>() as u16),
+            padding: [0; 2],
+            kind: U32::new(MIT_GUID),
+            guid: [0; 16],
+        },
+    );
+    object.define("module_id", module_id);
+    for handle in ["client_handle", "binding_handle"] {
+        let spot = object.structure(variables, &U64::ZERO);
+        object.define(handle, spot);
+    }
+    add_characteristics(object, constants, module_id)?;
+    add_query_table(object, constants)
+}
+
+fn add_characteristics(object: &mut ObjectWriter, constants: SectionIndex, module_id: Spot) -> Result<(), LowerError> {
+    let npi_id = object.bytes(constants, 8, &NPI_ID);
+    let spot = object.structure(
+        constants,
+        &NpiClientCharacteristics {
+            version: U16::ZERO,
+            length: U16::new(size_of::<NpiClientCharacteristics>() as u16),
+            padding: [0; 4],
+            attach_provider: Pointer::ZERO,
+            detach_provider: Pointer::ZERO,
+            cleanup_binding_context: Pointer::ZERO,
+            registration: NpiRegistrationInstance {
+                version: U16::ZERO,
+                size: U16::new(size_of::<NpiRegistrationInstance>() as u16),
+                padding0: [0; 4],
+                npi_id: Pointer::ZERO,
+                module_id: Pointer::ZERO,
+                number: U32::ZERO,
+                padding1: [0; 4],
+                npi_specific_characteristics: Pointer::ZERO,
+            },
+        },
+    );
+    let registration = spot.field(offset_of!(NpiClientCharacteristics, registration));
+    point_to_code(
+        object,
+        spot.field(offset_of!(NpiClientCharacteristics, attach_provider)),
+        "attach_provider",
+    )?;
+    point_to_code(
+        object,
+        spot.field(offset_of!(NpiClientCharacteristics, detach_provider)),
+        "detach_provider",
+    )?;
+    object.point(
+        registration.field(offset_of!(NpiRegistrationInstance, npi_id)),
+        object.address(npi_id),
+    );
+    object.point(
+        registration.field(offset_of!(NpiRegistrationInstance, module_id)),
+        object.address(module_id),
+    );
+    object.define("client_characteristics", spot);
+    Ok(())
+}
+
+/// `Parameters\NpiModuleId` of the driver's service key, which must be there.
+fn add_query_table(object: &mut ObjectWriter, constants: SectionIndex) -> Result<(), LowerError> {
+    let rows = [
+        (RTL_QUERY_REGISTRY_SUBKEY, "Parameters", None),
+        (RTL_QUERY_REGISTRY_REQUIRED, "NpiModuleId", Some("query_routine")),
+    ];
+    let names: Vec<Spot> = rows
+        .iter()
+        .map(|(_, name, _)| object.bytes(constants, 2, &wide(name)))
+        .collect();
+    for (position, ((flags, _, routine), name)) in rows.into_iter().zip(names).enumerate() {
+        let row = QueryRow {
+            flags: U32::new(flags),
+            ..QueryRow::default()
+        };
+        let spot = object.structure(constants, &row);
+        object.point(spot.field(offset_of!(QueryRow, name)), object.address(name));
+        if let Some(routine) = routine {
+            point_to_code(object, spot.field(offset_of!(QueryRow, query_routine)), routine)?;
+        }
+        if position == 0 {
+            object.define("query_table", spot);
+        }
+    }
+    object.structure(constants, &QueryRow::default()); // the terminator
+    Ok(())
+}
+
+fn point_to_code(object: &mut ObjectWriter, field: Spot, name: &str) -> Result<(), LowerError> {
+    let address = object.address_of(&Target::Named(name.to_owned()))?;
+    object.point(field, address);
+    Ok(())
+}
+
+/// NUL-terminated UTF-16.
+fn wide(text: &str) -> Vec<u8> {
+    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}

@@ -1,0 +1,217 @@
+//! Why a verified module cannot become a native object.
+
+use bpf2sys_bytecode::Instruction;
+use bpf2sys_pe_emit::Machine;
+
+/// Lowering failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    /// Code for this machine is not generated.
+    #[error("no code is generated for {0:?}")]
+    Machine(Machine),
+    /// An instruction cannot be lowered.
+    #[error("{place}: {problem}")]
+    Instruction {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        problem: InstructionProblem,
+    },
+    /// A function as a whole cannot be lowered.
+    #[error("function `{function}`: {problem}")]
+    Function {
+        /// The function's name.
+        function: String,
+        /// What is wrong with it.
+        problem: FunctionProblem,
+    },
+    /// The runtime would refuse the module's tables.
+    #[error(transparent)]
+    Module(#[from] ModuleProblem),
+    /// A mistake of this compiler, found by one of its own checks.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// An instruction's place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("function `{function}`, instruction {slot}")]
+pub struct Place {
+    /// The function's name.
+    pub function: String,
+    /// The instruction's 8-byte slot in the function.
+    pub slot: u32,
+}
+
+/// What is wrong with an instruction. The verifier refuses each of these, so they mean a module that was not verified
+/// or a disagreement between verifier and lowering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstructionProblem {
+    /// The runtime has no way to do this.
+    #[error("Windows has no meaning for {0:?}")]
+    NoMeaning(Instruction),
+    /// `r10` is read-only (RFC 9669 §2.3).
+    #[error("writes the frame pointer r10")]
+    WritesFramePointer,
+    /// A jump goes nowhere.
+    #[error("jumps outside the function")]
+    JumpTarget,
+    /// Execution goes past the function's last instruction.
+    #[error("execution runs past the end of the function")]
+    FallsOffEnd,
+    /// A helper that the program type does not have.
+    #[error("the program type has no helper {0}")]
+    UnknownHelper(i32),
+    /// A reference to a map, global section or function that the module does not have.
+    #[error("refers to something that the module does not have")]
+    Reference,
+    /// A `call` of a program.
+    #[error("calls a program; only subprograms can be called")]
+    CallsProgram,
+}
+
+/// What is wrong with a function.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FunctionProblem {
+    /// The frame does not fit in a page, so calls could jump over the guard page below the kernel stack.
+    #[error("its stack frame has {bytes} bytes; at most {limit} are allowed")]
+    FrameTooLarge {
+        /// Size in bytes, the return address included.
+        bytes: u32,
+        /// Largest allowed size.
+        limit: u32,
+    },
+    /// Calls form a cycle.
+    #[error("it calls itself, directly or through others")]
+    Recursion,
+    /// Too many nested calls.
+    #[error("calls from it nest {frames} frames deep; at most {limit} are allowed")]
+    CallDepth {
+        /// Frames on the longest chain, its own included.
+        frames: u32,
+        /// Largest allowed number.
+        limit: u32,
+    },
+    /// The frames on one chain of calls are too large together.
+    #[error("calls from it need {bytes} bytes of stack; at most {limit} are allowed")]
+    StackDepth {
+        /// Bytes on the most expensive chain.
+        bytes: u32,
+        /// Largest allowed number.
+        limit: u32,
+    },
+    /// Cranelift refused the function.
+    #[error("code generation failed: {0}")]
+    Codegen(String),
+    /// Cranelift emitted something that must not be in a driver.
+    #[error("generated code breaks a rule: {0}")]
+    BadCode(String),
+}
+
+/// What is wrong with the module's tables.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModuleProblem {
+    /// The runtime refuses empty names and names that do not fit its buffers (native module contract §4.4).
+    #[error("the {what} name `{name}` has {} bytes; the runtime takes 1 to {limit}", name.len())]
+    NameLength {
+        /// What is named: `program`, `map` or `section`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Longest allowed name in bytes.
+        limit: usize,
+    },
+    /// A name contains a NUL, so it would be cut.
+    #[error("the {what} name `{}` contains a NUL", name.escape_debug())]
+    NameNul {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The runtime finds programs and maps by name.
+    #[error("two {what}s are named `{name}`")]
+    DuplicateName {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The runtime would not create the map.
+    #[error("map `{map}`: {problem}")]
+    Map {
+        /// The map.
+        map: String,
+        /// Why not.
+        problem: MapProblem,
+    },
+    /// Initial values are only possible for program arrays and maps of maps with 4-byte keys (contract §4.9).
+    #[error("map `{0}` has initial values, which only program arrays and maps of maps with 4-byte keys can have")]
+    InitialValues(String),
+    /// A slot holds a program where a map is needed, or the other way round.
+    #[error("initial value {slot} of map `{map}` is of the wrong kind")]
+    InitialValueKind {
+        /// The map.
+        map: String,
+        /// The slot.
+        slot: usize,
+    },
+    /// The runtime copies a global section's bytes into its map without looking at the map's size (contract §4.5).
+    #[error("the global variable section `{section}` has {bytes} bytes but its map `{map}` holds {capacity}")]
+    GlobalSize {
+        /// The section.
+        section: String,
+        /// Its map.
+        map: String,
+        /// Bytes of the section.
+        bytes: usize,
+        /// Bytes of the map.
+        capacity: u64,
+    },
+    /// A global section's map must be an ARRAY (contract §4.5).
+    #[error("the global variable section `{section}` needs an ARRAY map; `{map}` has type {map_type}")]
+    GlobalMapType {
+        /// The section.
+        section: String,
+        /// Its map.
+        map: String,
+        /// The map's type.
+        map_type: u32,
+    },
+    /// The runtime refuses zero GUIDs (contract §4.4).
+    #[error("program `{0}` has no program type or no attach type")]
+    NoProgramType(String),
+    /// A table has more entries than its count field can say.
+    #[error("{what}: {count} entries; the table takes at most {limit}")]
+    TooMany {
+        /// Which table.
+        what: &'static str,
+        /// Number of entries.
+        count: usize,
+        /// Largest allowed number.
+        limit: usize,
+    },
+}
+
+/// Why the runtime would not create a map (native module contract §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapProblem {
+    /// A type that Windows does not have.
+    #[error("Windows has no map type {0}")]
+    Type(u32),
+    /// `max_entries` is 0.
+    #[error("it has room for no entries")]
+    NoEntries,
+    /// `key_size` is 0 in a map that has keys.
+    #[error("its keys have no bytes")]
+    NoKey,
+    /// `value_size` is 0 in a map that has values.
+    #[error("its values have no bytes")]
+    NoValue,
+    /// A program array or map of maps with values of another size than 4.
+    #[error("its value size is {0}; maps that hold programs or maps need 4")]
+    ValueSize(u32),
+    /// The runtime finds another inner map template than the object means, or none.
+    #[error("the runtime cannot find its inner map by `inner_map_idx` or `inner_id`")]
+    Template,
+}

@@ -1,0 +1,177 @@
+//! Calls of helpers and subprograms (native module contract §6.2 to §6.4, §6.7).
+
+use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, InsnIndex, Instruction, MapIndex, Reg};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, UserExternalName, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+
+use super::function::{FUNCTION_NAMESPACE, Lowering, STACK_BYTES, table_flags};
+use crate::error::InstructionProblem;
+use crate::metadata::map_types::ARRAY;
+use crate::runtime_context;
+
+/// Helper id of `bpf_map_lookup_elem`.
+const MAP_LOOKUP: i32 = 1;
+/// Helper id of `bpf_tail_call`.
+pub(crate) const TAIL_CALL: i32 = 5;
+/// Bytes that the runtime reads as the key of an ARRAY, whatever key size its definition states.
+const ARRAY_KEY_BYTES: u32 = 4;
+
+/// `r1` to `r5`, which carry arguments.
+const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
+
+impl Lowering<'_, '_> {
+    pub(super) fn call(&mut self, index: InsnIndex, callee: Callee) -> Result<(), InstructionProblem> {
+        match callee {
+            Callee::Helper(MAP_LOOKUP) if let Some(map) = self.inlinable_lookup(index) => self.array_lookup(map),
+            Callee::Helper(id) => self.helper(id),
+            Callee::Local(function) => self.subprogram(function),
+            Callee::Btf(_) => Err(InstructionProblem::NoMeaning(Instruction::Call(callee))),
+        }
+    }
+
+    fn arguments(&mut self) -> Vec<Value> {
+        ARGUMENTS
+            .filter_map(Reg::new)
+            .map(|register| self.read(register))
+            .collect()
+    }
+
+    /// Calls through the runtime's table. The address is read at each call: the runtime may replace it while the module
+    /// is loaded. The context is the sixth argument of every helper, used or not.
+    fn helper(&mut self, id: i32) -> Result<(), InstructionProblem> {
+        let address = self
+            .unit
+            .helpers
+            .slot(self.index, id)
+            .and_then(runtime_context::helper_address)
+            .ok_or(InstructionProblem::UnknownHelper(id))?;
+        let mut arguments = self.arguments();
+        arguments.push(self.context);
+        let table = self
+            .builder
+            .ins()
+            .load(types::I64, table_flags(), self.runtime, runtime_context::HELPER_DATA);
+        let address = self
+            .builder
+            .ins()
+            .load(types::I64, MemFlagsData::trusted(), table, address);
+        let mut signature = Signature::new(CallConv::WindowsFastcall);
+        signature.params = vec![AbiParam::new(types::I64); arguments.len()];
+        signature.returns = vec![AbiParam::new(types::I64)];
+        let signature = self.builder.import_signature(signature);
+        let call = self.builder.ins().call_indirect(signature, address, &arguments);
+        let result = self.builder.inst_results(call)[0];
+        self.set_result(result)?;
+        if id == TAIL_CALL {
+            self.end_program_if(IntCC::Equal, result);
+        }
+        Ok(())
+    }
+
+    fn subprogram(&mut self, callee: FunctionIndex) -> Result<(), InstructionProblem> {
+        let function = self
+            .module
+            .functions
+            .get(callee.index())
+            .ok_or(InstructionProblem::Reference)?;
+        if function.kind != FunctionKind::Subprogram {
+            return Err(InstructionProblem::CallsProgram);
+        }
+        let mut arguments = self.arguments();
+        let frame_pointer = self.below_frame_pointer(STACK_BYTES);
+        arguments.extend([frame_pointer, self.context, self.runtime]);
+        for register in self.unit.calls.inherited[callee.index()].iter() {
+            arguments.push(self.read(register));
+        }
+        let signature = self.builder.import_signature(self.unit.signature(callee));
+        let name = self
+            .builder
+            .func
+            .declare_imported_user_function(UserExternalName::new(FUNCTION_NAMESPACE, callee.0));
+        let target = self.builder.import_function(ExtFuncData {
+            name: ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        let call = self.builder.ins().call(target, &arguments);
+        let results = self.builder.inst_results(call).to_vec();
+        self.set_result(results[0])?;
+        if let Some(&ended) = results.get(1) {
+            self.end_program_if(IntCC::NotEqual, ended);
+        }
+        Ok(())
+    }
+
+    /// Sets the registers as a call leaves them. Verified programs do not look at `r1` to `r5` before they set them again;
+    /// they become 0 here, so that nothing is kept alive for a later call that passes all five.
+    fn set_result(&mut self, result: Value) -> Result<(), InstructionProblem> {
+        let zero = self.builder.ins().iconst(types::I64, 0);
+        for register in ARGUMENTS.filter_map(Reg::new) {
+            self.write(register, zero)?;
+        }
+        self.write(Reg::R0, result)
+    }
+
+    /// Ends the whole program with result 0 if `value` compares so with 0; else goes on.
+    fn end_program_if(&mut self, condition: IntCC, value: Value) {
+        let ending = self.ending_block();
+        let onward = self.builder.create_block();
+        let ends = self.builder.ins().icmp_imm_s(condition, value, 0);
+        self.builder.ins().brif(ends, ending, &[], onward, &[]);
+        self.builder.switch_to_block(onward);
+    }
+
+    fn ending_block(&mut self) -> Block {
+        *self.ending.get_or_insert_with(|| {
+            let block = self.builder.create_block();
+            self.builder.set_cold_block(block);
+            block
+        })
+    }
+
+    /// Fills the block that ends the program, if one is needed.
+    pub(super) fn finish_ending(&mut self) {
+        if let Some(block) = self.ending {
+            self.builder.switch_to_block(block);
+            let zero = self.builder.ins().iconst(types::I64, 0);
+            self.return_from_function(zero, true);
+        }
+    }
+
+    /// The map of a `bpf_map_lookup_elem` that may be inlined: the call is in a program (never a subprogram, whose callers
+    /// may pass different maps), the map is proven to be exactly one, it is an ARRAY, no map of maps holds its kind, so
+    /// that it cannot be the result of an outer lookup, and the verifier proved as many key bytes as are read.
+    fn inlinable_lookup(&self, index: InsnIndex) -> Option<MapIndex> {
+        if !self.unit.options.inline_array_lookup || self.function.kind != FunctionKind::Program {
+            return None;
+        }
+        let map = self.facts.instructions.get(index.index())?.map?;
+        let is_template = self.module.maps.iter().any(|outer| outer.inner == Some(map));
+        let definition = &self.module.maps.get(map.index())?.definition;
+        (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
+    }
+
+    /// `r0 = key < max_entries ? array_data + key * value_size : 0`, which is what the helper does for an ARRAY.
+    fn array_lookup(&mut self, map: MapIndex) -> Result<(), InstructionProblem> {
+        let definition = self.module.maps[map.index()].definition;
+        let key_pointer = self.read(Reg::new(2).ok_or(InstructionProblem::Reference)?);
+        let key = self.builder.ins().uload32(MemFlagsData::new(), key_pointer, 0);
+        let base = self
+            .map_field(map, runtime_context::map_array_data)
+            .ok_or(InstructionProblem::Reference)?;
+        let value_size = self.builder.ins().iconst(types::I64, i64::from(definition.value_size));
+        let offset = self.builder.ins().imul(key, value_size);
+        let value = self.builder.ins().iadd(base, offset);
+        let inside = self
+            .builder
+            .ins()
+            .icmp_imm_u(IntCC::UnsignedLessThan, key, i64::from(definition.max_entries));
+        let null = self.builder.ins().iconst(types::I64, 0);
+        let result = self.builder.ins().select(inside, value, null);
+        self.write(Reg::R0, result)
+    }
+}

@@ -1,0 +1,101 @@
+//! Loads, stores and atomic operations (RFC 9669 §5; native module contract §6.5).
+//!
+//! Others can see packets, map values and contexts while a program runs, so each access there happens as written: one
+//! access of that width, in that order, once. Cranelift has no volatile accesses, and its alias analysis (always on at
+//! `opt_level=speed`; the setting `enable_alias_analysis` of 0.135 is read by nothing) would merge repeated loads, forward
+//! stores and drop overwritten ones. A `sequence_point` before the access prevents that: it emits no code, but counts as
+//! a fence, so no access is ever compared with an earlier one across it. The flags leave traps possible, so that a load
+//! is kept whose result nobody reads.
+//!
+//! Accesses relative to `r10` stay inside the function's own 512 bytes and are ordinary memory to Cranelift. It may combine
+//! them; other accesses and calls still count as touching them.
+
+use bpf2sys_bytecode::{AtomicOp, Operand, Reg, Width, WordSize};
+use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, types};
+
+use super::function::{Lowering, STACK_BYTES, word_type};
+use crate::error::InstructionProblem;
+
+impl Lowering<'_, '_> {
+    /// The address for an access of `bytes` at `base + offset`, split into a value and a constant; and the fence that an
+    /// access outside the own frame needs.
+    fn address(&mut self, base: Reg, offset: i16, bytes: u32) -> (Value, i32) {
+        let offset = i32::from(offset);
+        if base == Reg::R10 && offset >= -STACK_BYTES && offset + bytes.cast_signed() <= 0 {
+            return (self.below_frame_pointer(-offset), 0);
+        }
+        self.builder.ins().sequence_point();
+        (self.read(base), offset)
+    }
+
+    pub(super) fn load(
+        &mut self,
+        width: Width,
+        signed: bool,
+        dst: Reg,
+        base: Reg,
+        offset: i16,
+    ) -> Result<(), InstructionProblem> {
+        let (address, offset) = self.address(base, offset, width.bytes());
+        let flags = MemFlagsData::new();
+        let ins = self.builder.ins();
+        let value = match (width, signed) {
+            (Width::B, false) => ins.uload8(types::I64, flags, address, offset),
+            (Width::B, true) => ins.sload8(types::I64, flags, address, offset),
+            (Width::H, false) => ins.uload16(types::I64, flags, address, offset),
+            (Width::H, true) => ins.sload16(types::I64, flags, address, offset),
+            (Width::W, false) => ins.uload32(flags, address, offset),
+            (Width::W, true) => ins.sload32(flags, address, offset),
+            (Width::Dw, _) => ins.load(types::I64, flags, address, offset),
+        };
+        self.write(dst, value)
+    }
+
+    pub(super) fn store(&mut self, width: Width, base: Reg, offset: i16, src: Operand) {
+        let value = self.operand(WordSize::W64, src);
+        let (address, offset) = self.address(base, offset, width.bytes());
+        let flags = MemFlagsData::new();
+        let ins = self.builder.ins();
+        match width {
+            Width::B => ins.istore8(flags, value, address, offset),
+            Width::H => ins.istore16(flags, value, address, offset),
+            Width::W => ins.istore32(flags, value, address, offset),
+            Width::Dw => ins.store(flags, value, address, offset),
+        };
+    }
+
+    /// Atomic operations are full barriers, in Cranelift's analysis too, so they need no fence of their own.
+    pub(super) fn atomic(
+        &mut self,
+        size: WordSize,
+        op: AtomicOp,
+        base: Reg,
+        offset: i16,
+        src: Reg,
+    ) -> Result<(), InstructionProblem> {
+        let address = self.read(base);
+        let address = self.builder.ins().iadd_imm_s(address, i64::from(offset));
+        let operand = self.read_word(size, src);
+        let flags = MemFlagsData::new();
+        let (op, result) = match op {
+            AtomicOp::Add { fetch } => (AtomicRmwOp::Add, fetch.then_some(src)),
+            AtomicOp::Or { fetch } => (AtomicRmwOp::Or, fetch.then_some(src)),
+            AtomicOp::And { fetch } => (AtomicRmwOp::And, fetch.then_some(src)),
+            AtomicOp::Xor { fetch } => (AtomicRmwOp::Xor, fetch.then_some(src)),
+            AtomicOp::Xchg => (AtomicRmwOp::Xchg, Some(src)),
+            AtomicOp::Cmpxchg => {
+                let expected = self.read_word(size, Reg::R0);
+                let old = self.builder.ins().atomic_cas(flags, address, expected, operand);
+                return self.write_word(Reg::R0, old);
+            }
+        };
+        let old = self
+            .builder
+            .ins()
+            .atomic_rmw(word_type(size), flags, op, address, operand);
+        match result {
+            Some(register) => self.write_word(register, old),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Each failure as diagnostics with their codes. A code, once given, keeps its meaning.
+//!
+//! `BPF1…` the object can't be read, `BPF2…` it is not proven safe, `BPF3…` it can't be lowered, `BPF4…` it can't be laid
+//! out as an image, `BPF5…` an image was refused or misbehaved, `BPF9…` files and the command line.
+
+use bpf2sys_bytecode::{Problem, ReadError};
+use bpf2sys_codegen::LowerError;
+use bpf2sys_simulator::SimulatorError;
+use bpf2sys_verifier::{Rejection, RejectionReason, VerifyError};
+
+use crate::{Diagnostic, ErrorKind, SourcePlace};
+
+/// What to tell about a failure.
+pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
+    let simple = |code| vec![Diagnostic::new(code, kind.to_string())];
+    match kind {
+        ErrorKind::Read(error) => vec![read(error)],
+        ErrorKind::Verify(VerifyError::Rejected(rejections)) => rejections.iter().map(rejection).collect(),
+        ErrorKind::Verify(error) => vec![verify(error)],
+        ErrorKind::Lower(error) => vec![Diagnostic::new(lower_code(error), error.to_string())],
+        ErrorKind::Link(_) => simple("BPF4001"),
+        ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
+        ErrorKind::ReadFile { .. } => simple("BPF9001"),
+        ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
+        ErrorKind::WriteFile { .. } => simple("BPF9003"),
+        ErrorKind::UnknownFormat { .. } => simple("BPF9004"),
+        ErrorKind::Usage(_) => simple("BPF9005"),
+        ErrorKind::Internal(_) => simple("BPF9999"),
+    }
+}
+
+fn read(error: &ReadError) -> Diagnostic {
+    let (code, help) = match &error.problem {
+        Problem::NotAnObject(_) => (
+            "BPF1001",
+            Some("compile the program with `clang -target bpf -g -O2 -c`"),
+        ),
+        Problem::OutOfRange { .. } => ("BPF1002", None),
+        Problem::Overlap(_) => ("BPF1003", None),
+        Problem::Malformed(_) => ("BPF1004", None),
+        Problem::Name(_) => ("BPF1005", None),
+        Problem::Duplicate(_) => ("BPF1006", None),
+        Problem::TooMuch { .. } => ("BPF1007", None),
+        Problem::Instruction { .. } => ("BPF1008", None),
+        Problem::NoPrograms => (
+            "BPF1009",
+            Some("put each program in a section that names its type, e.g. `SEC(\"xdp\")`"),
+        ),
+        Problem::Function(_) => ("BPF1010", None),
+        Problem::RelocationType { .. } => ("BPF1011", None),
+        Problem::Reference(_) => ("BPF1012", None),
+        Problem::Unresolved => (
+            "BPF1013",
+            Some("define it in this object, or declare it `static __inline`"),
+        ),
+        Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
+        Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
+        Problem::Unsupported(_) => ("BPF1016", None),
+    };
+    Diagnostic {
+        help: help.map(str::to_owned),
+        ..Diagnostic::new(code, error.to_string())
+    }
+}
+
+fn verify(error: &VerifyError) -> Diagnostic {
+    let (code, help) = match error {
+        VerifyError::NoProgram => ("BPF2010", None),
+        VerifyError::UnknownSection { .. } => (
+            "BPF2011",
+            Some("`--type SECTION` verifies every program as that section's"),
+        ),
+        VerifyError::UnknownProgramType { .. } => ("BPF2012", None),
+        VerifyError::UnusableMap { .. } => ("BPF2013", None),
+        VerifyError::UnknownConformanceGroup { .. } => ("BPF2014", None),
+        VerifyError::TimeLimit { .. } => (
+            "BPF2015",
+            Some("`--time-limit SECONDS` gives it longer; smaller programs and loops with fewer rounds take less"),
+        ),
+        VerifyError::EngineFailed { .. } => (
+            "BPF2016",
+            Some("this is a defect of the verification engine; please report it with the object"),
+        ),
+        VerifyError::NoThread(_) => ("BPF2017", None),
+        VerifyError::Rejected(_) => ("BPF2001", None),
+    };
+    Diagnostic {
+        help: help.map(str::to_owned),
+        ..Diagnostic::new(code, error.to_string())
+    }
+}
+
+fn rejection(rejection: &Rejection) -> Diagnostic {
+    let code = match &rejection.reason {
+        RejectionReason::Unsafe { .. } => "BPF2001",
+        RejectionReason::UnsupportedInstruction { .. } => "BPF2002",
+        RejectionReason::UnknownHelper { .. } => "BPF2003",
+        RejectionReason::Recursion { .. } => "BPF2004",
+        RejectionReason::TooManyFrames { .. } => "BPF2005",
+        RejectionReason::TooLarge { .. } => "BPF2006",
+        RejectionReason::FallsOffEnd => "BPF2007",
+    };
+    let mut notes = Vec::new();
+    let what = match &rejection.reason {
+        RejectionReason::Unsafe { explanation, engine } => {
+            notes.push(format!("the verifier says: {engine}"));
+            (*explanation).to_owned()
+        }
+        other => other.to_string(),
+    };
+    let mut place = None;
+    if let Some(found) = &rejection.place {
+        let function = if found.function == rejection.program {
+            String::new()
+        } else {
+            format!(" of function `{}`", found.function)
+        };
+        notes.insert(0, format!("at instruction {}{function}: {}", found.slot, found.text));
+        place = found
+            .line
+            .as_ref()
+            .filter(|line| line.line > 0)
+            .map(|line| SourcePlace {
+                file: line.file.clone(),
+                line: line.line,
+                column: line.column,
+                text: line.text.clone(),
+            });
+        if found.line.is_none() {
+            notes.push("the object has no source lines; compile with `-g` to see them here".to_owned());
+        }
+    }
+    Diagnostic {
+        place,
+        notes,
+        ..Diagnostic::new(code, format!("program `{}` is rejected: {what}", rejection.program))
+    }
+}
+
+fn lower_code(error: &LowerError) -> &'static str {
+    match error {
+        LowerError::Machine(_) => "BPF3001",
+        LowerError::Instruction { .. } => "BPF3002",
+        LowerError::Function { .. } => "BPF3003",
+        LowerError::Module(_) => "BPF3004",
+        LowerError::Internal(_) => "BPF3999",
+    }
+}
+
+fn simulate_code(error: &SimulatorError) -> &'static str {
+    match error {
+        SimulatorError::Unsupported(_) => "BPF5001",
+        SimulatorError::Image(_) => "BPF5002",
+        SimulatorError::UserMode(_) => "BPF5003",
+        SimulatorError::Loader(_) => "BPF5004",
+        SimulatorError::Kernel { .. } => "BPF5005",
+        SimulatorError::Fault(_) => "BPF5006",
+        SimulatorError::TimeOut(_) => "BPF5007",
+        SimulatorError::Request(_) => "BPF5008",
+        SimulatorError::NotSimulated(_) => "BPF5009",
+        SimulatorError::Crashed { .. } => "BPF5010",
+        SimulatorError::Process(_) => "BPF5011",
+    }
+}

@@ -1,0 +1,107 @@
+//! Everything that can go wrong, with its code and its exit status.
+
+use std::io;
+use std::path::PathBuf;
+
+use bpf2sys_bytecode::ReadError;
+use bpf2sys_codegen::LowerError;
+use bpf2sys_pe_emit::LinkError;
+use bpf2sys_simulator::SimulatorError;
+use bpf2sys_verifier::VerifyError;
+
+use crate::Diagnostic;
+
+/// A failure of the tool. [`Error::diagnostics`] gives what to tell the user.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<ErrorKind>);
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// An input file can't be read.
+    #[error("can't read `{}`: {source}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An input file is larger than any input should be.
+    #[error("`{}` is larger than {} MiB, the most that is read", path.display(), limit >> 20)]
+    InputTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An output file can't be written.
+    #[error("can't write `{}`: {source}", path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is neither an image nor an object.
+    #[error("`{}` is neither a PE image nor an ELF object", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The object file is not valid.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A program is not proven safe.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The module can't be lowered to native code.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The native code can't be laid out as an image.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The image was refused, or its program misbehaved.
+    #[error(transparent)]
+    Simulate(#[from] SimulatorError),
+    /// A defect of this tool.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl<T: Into<ErrorKind>> From<T> for Error {
+    fn from(kind: T) -> Self {
+        Error(Box::new(kind.into()))
+    }
+}
+
+impl Error {
+    /// What failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0
+    }
+
+    /// The exit status of the command line for this failure; `--help` lists them.
+    pub fn exit_status(&self) -> u8 {
+        match &*self.0 {
+            ErrorKind::Usage(_) => 2,
+            ErrorKind::ReadFile { .. }
+            | ErrorKind::InputTooLarge { .. }
+            | ErrorKind::WriteFile { .. }
+            | ErrorKind::Internal(_) => 1,
+            ErrorKind::UnknownFormat { .. } | ErrorKind::Read(_) => 3,
+            ErrorKind::Verify(_) => 4,
+            ErrorKind::Lower(_) | ErrorKind::Link(_) => 5,
+            ErrorKind::Simulate(_) => 6,
+        }
+    }
+
+    /// What to print: one diagnostic per problem.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        crate::diagnose::diagnose(&self.0)
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading inputs and writing outputs so that nothing is lost and nothing half-written remains.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, ErrorKind};
+
+/// Largest input that is read, in bytes. The largest real objects are a few MiB.
+const MAX_INPUT: u64 = 256 << 20;
+
+/// Reads a whole input file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let fail = |source: io::Error| ErrorKind::ReadFile {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(fail)?;
+    // A folder opens on some hosts and only fails at the first read, with a message that does not say so.
+    if file.metadata().map_err(fail)?.is_dir() {
+        return Err(fail(io::Error::from(io::ErrorKind::IsADirectory)).into());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(ErrorKind::InputTooLarge {
+            path: path.to_owned(),
+            limit: MAX_INPUT,
+        }
+        .into());
+    }
+    Ok(bytes)
+}
+
+/// Whether both paths name one existing file.
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Writes `bytes` to `path`: completely, or not at all, in which case what was there before is still there.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_inner(path, bytes).map_err(|source| {
+        ErrorKind::WriteFile {
+            path: path.to_owned(),
+            source,
+        }
+        .into()
+    })
+}
+
+fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // What is written to is the file behind a symbolic link; a rename would replace the link itself.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&target) {
+        Ok(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        // A device or a pipe (`/dev/null`, `/dev/stdout`) takes the bytes itself: there is nothing to lose.
+        Ok(found) if !found.is_file() => return File::options().write(true).open(&target)?.write_all(bytes),
+        _ => {}
+    }
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".bpf2sys-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As `open` would create it: the umask is applied.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    // A full disk may show only here.
+    file.as_file().sync_all()?;
+    file.persist(&target).map_err(|e| e.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_and_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sys");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("no").join("a.sys");
+        assert!(write(&missing, b"one").is_err());
+        assert!(write(folder.path(), b"one").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_symbolic_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("a.sys"), folder.path().join("b.sys"));
+        write(&file, b"one").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write(&link, b"two").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        write(Path::new("/dev/null"), b"one").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn a_folder_as_input_is_an_error_that_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = read(folder.path()).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::ReadFile { source, .. } if source.kind() == io::ErrorKind::IsADirectory)
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Base relocations and imports of an image, read the way Windows walks them.
+
+use crate::image::{DirectoryKind, Image, Rva, read_u16, read_u32, read_u64};
+use crate::rule::{Rule, Violation};
+
+/// A base relocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseRelocation {
+    /// The field's place.
+    pub rva: Rva,
+    /// `IMAGE_REL_BASED_*`; padding (type 0) is left out.
+    pub kind: u16,
+}
+
+impl BaseRelocation {
+    /// `IMAGE_REL_BASED_DIR64`: eight bytes.
+    pub const DIR64: u16 = 10;
+}
+
+/// All base relocations in file order.
+pub fn base_relocations(image: &Image<'_>) -> Result<Vec<BaseRelocation>, Violation> {
+    let bad = |detail: String| Violation::new(Rule::BaseRelocation, detail);
+    let Some(directory) = image.directory(DirectoryKind::BaseRelocation) else {
+        return Ok(Vec::new());
+    };
+    let data = image
+        .file_bytes(directory.rva, directory.size as usize)
+        .ok_or_else(|| {
+            bad(format!(
+                "the directory at {} is not inside a section's raw data",
+                directory.rva
+            ))
+        })?;
+    let mut relocations = Vec::new();
+    let mut offset = 0usize;
+    while offset < data.len() {
+        let (Some(page), Some(size)) = (read_u32(data, offset), read_u32(data, offset + 4)) else {
+            return Err(bad(format!("{} stray bytes end the directory", data.len() - offset)));
+        };
+        let size = size as usize;
+        if size < 8 || !size.is_multiple_of(4) || size > data.len() - offset {
+            return Err(bad(format!(
+                "the block at offset {offset:#x} states a size of {size} bytes"
+            )));
+        }
+        if !page.is_multiple_of(0x1000) {
+            return Err(bad(format!(
+                "the block at offset {offset:#x} is for {page:#x}, which starts no page"
+            )));
+        }
+        for entry in (offset + 8..offset + size).step_by(2) {
+            let word = read_u16(data, entry).unwrap_or(0);
+            let kind = word >> 12;
+            if kind != 0 {
+                let rva = page
+                    .checked_add(u32::from(word & 0xFFF))
+                    .ok_or_else(|| bad(format!("a relocation in the block for {page:#x} overflows")))?;
+                relocations.push(BaseRelocation { rva: Rva(rva), kind });
+            }
+        }
+        offset += size;
+    }
+    Ok(relocations)
+}
+
+/// An imported function and its import address table slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedFunction {
+    /// Module name as written.
+    pub module: String,
+    /// Function name.
+    pub function: String,
+    /// The 8-byte slot.
+    pub slot: Rva,
+}
+
+/// Most functions that one module is taken to import.
+const MAX_IMPORTS: usize = 4096;
+
+/// All imports, in table order.
+pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
+    let bad = |detail: String| Violation::new(Rule::ImportTable, detail);
+    let Some(directory) = image.directory(DirectoryKind::Import) else {
+        return Ok(Vec::new());
+    };
+    let mut functions = Vec::new();
+    let mut at = directory.rva;
+    loop {
+        let descriptor = image
+            .file_bytes(at, 20)
+            .ok_or_else(|| bad(format!("no null descriptor before the raw data ends at {at}")))?;
+        let word = |offset: usize| read_u32(descriptor, offset).unwrap_or(0);
+        let (lookup, name, address_table) = (word(0), word(12), word(16));
+        if name == 0 && address_table == 0 {
+            return Ok(functions);
+        }
+        let module = image
+            .c_string(Rva(name), 256)
+            .and_then(|n| std::str::from_utf8(n).ok())
+            .filter(|n| !n.is_empty())
+            .ok_or_else(|| bad(format!("the descriptor at {at} has no readable module name")))?;
+        let names = if lookup == 0 { address_table } else { lookup };
+        for index in 0u32.. {
+            if functions.len() >= MAX_IMPORTS {
+                return Err(bad(format!("more than {MAX_IMPORTS} imports")));
+            }
+            let place = |base: u32| base.checked_add(8 * index).map(Rva);
+            let thunk = place(names)
+                .and_then(|rva| image.file_bytes(rva, 8))
+                .and_then(|b| read_u64(b, 0))
+                .ok_or_else(|| bad(format!("the lookup table of {module} passes its section's raw data")))?;
+            if thunk == 0 {
+                break;
+            }
+            if thunk >> 63 != 0 {
+                return Err(bad(format!(
+                    "{module} is asked for ordinal {}, by name only",
+                    thunk & 0xFFFF
+                )));
+            }
+            let function = u32::try_from(thunk)
+                .ok()
+                .and_then(|hint| hint.checked_add(2))
+                .and_then(|rva| image.c_string(Rva(rva), 256))
+                .and_then(|n| std::str::from_utf8(n).ok())
+                .filter(|n| !n.is_empty())
+                .ok_or_else(|| bad(format!("entry {index} of {module} has no readable name")))?;
+            let slot = place(address_table)
+                .filter(|&rva| image.file_bytes(rva, 8).is_some())
+                .ok_or_else(|| bad(format!("the address table of {module} passes its section's raw data")))?;
+            functions.push(ImportedFunction {
+                module: module.to_owned(),
+                function: function.to_owned(),
+                slot,
+            });
+        }
+        at = Rva(at
+            .0
+            .checked_add(20)
+            .ok_or_else(|| bad("the descriptors overflow".into()))?);
+    }
+}
+
+/// What Windows offers a native module (native module contract §2.1; the C library's memory functions are exports of
+/// ntoskrnl.exe that compilers of C skeletons import).
+pub fn is_known_import(module: &str, function: &str) -> bool {
+    match module.to_ascii_lowercase().as_str() {
+        "ntoskrnl.exe" => {
+            matches!(
+                function,
+                "RtlQueryRegistryValues" | "memcpy" | "memmove" | "memset" | "memcmp"
+            )
+        }
+        "netio.sys" => matches!(
+            function,
+            "NmrRegisterClient"
+                | "NmrDeregisterClient"
+                | "NmrWaitForClientDeregisterComplete"
+                | "NmrClientAttachProvider"
+        ),
+        _ => false,
+    }
+}

@@ -1,0 +1,417 @@
+//! Switching between the simulator and native code, each on its own stack.
+//!
+//! [`Cpu::run`] gives the processor to native code; it comes back when that code calls a stand-in, returns, or faults.
+//! Stand-ins are thunks in executable memory: `push index; jmp [trap]`. The trap saves all registers and switches back,
+//! so all Rust code runs on the host's stack: nothing of Rust unwinds through native frames, and helpers take nothing
+//! of the simulated kernel stack.
+//!
+//! This is sound as long as one thread runs it: the child process of a run is that thread.
+
+use std::cell::UnsafeCell;
+use std::mem::offset_of;
+
+/// The registers that a call can see.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Registers {
+    pub rax: u64,
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub rbp: u64,
+    pub rsp: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub flags: u64,
+    pub mxcsr: u32,
+    pub padding: u32,
+    pub xmm: [u128; 16],
+}
+
+/// MXCSR as Windows starts threads with.
+pub const MXCSR: u32 = 0x1F80;
+
+/// Direction flag.
+pub const DIRECTION_FLAG: u64 = 0x400;
+
+/// A processor exception in native code.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exception {
+    /// Signal number.
+    pub signal: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Accessed address, for access violations.
+    pub address: u64,
+    /// Page fault error code: bit 1 is set for writes, bit 4 for instruction fetches.
+    pub error: u64,
+}
+
+/// Why native code gave the processor back.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// It called the thunk with this index.
+    Call(u32),
+    /// It faulted, or its time was up (`SIGALRM`).
+    Exception(Exception),
+}
+
+const EXCEPTION: u64 = u64::MAX;
+
+#[repr(C)]
+struct State {
+    registers: Registers,
+    event: u64,
+    host_stack: u64,
+    running: u64,
+    exception: Exception,
+}
+
+struct Shared(UnsafeCell<State>);
+
+// SAFETY: only one thread of the child process uses it (module docs); the signal handler runs on that thread too.
+unsafe impl Sync for Shared {}
+
+static STATE: Shared = Shared(UnsafeCell::new(State {
+    registers: Registers {
+        rax: 0,
+        rbx: 0,
+        rcx: 0,
+        rdx: 0,
+        rsi: 0,
+        rdi: 0,
+        rbp: 0,
+        rsp: 0,
+        r8: 0,
+        r9: 0,
+        r10: 0,
+        r11: 0,
+        r12: 0,
+        r13: 0,
+        r14: 0,
+        r15: 0,
+        flags: 0,
+        mxcsr: MXCSR,
+        padding: 0,
+        xmm: [0; 16],
+    },
+    event: 0,
+    host_stack: 0,
+    running: 0,
+    exception: Exception {
+        signal: 0,
+        code: 0,
+        rip: 0,
+        address: 0,
+        error: 0,
+    },
+}));
+
+/// Saves the host's registers and continues native code at the address on top of its stack.
+///
+/// # Safety
+/// `STATE.registers` must describe native code that may be continued.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn enter() {
+    core::arch::naked_asm!(
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "stmxcsr [rsp]",
+        "mov [rip + {s} + {host}], rsp",
+        "mov qword ptr [rip + {s} + {running}], 1",
+        "ldmxcsr [rip + {s} + {mxcsr}]",
+        "push qword ptr [rip + {s} + {flags}]",
+        "popfq",
+        "movups xmm0, [rip + {s} + {xmm} + 0]",
+        "movups xmm1, [rip + {s} + {xmm} + 16]",
+        "movups xmm2, [rip + {s} + {xmm} + 32]",
+        "movups xmm3, [rip + {s} + {xmm} + 48]",
+        "movups xmm4, [rip + {s} + {xmm} + 64]",
+        "movups xmm5, [rip + {s} + {xmm} + 80]",
+        "movups xmm6, [rip + {s} + {xmm} + 96]",
+        "movups xmm7, [rip + {s} + {xmm} + 112]",
+        "movups xmm8, [rip + {s} + {xmm} + 128]",
+        "movups xmm9, [rip + {s} + {xmm} + 144]",
+        "movups xmm10, [rip + {s} + {xmm} + 160]",
+        "movups xmm11, [rip + {s} + {xmm} + 176]",
+        "movups xmm12, [rip + {s} + {xmm} + 192]",
+        "movups xmm13, [rip + {s} + {xmm} + 208]",
+        "movups xmm14, [rip + {s} + {xmm} + 224]",
+        "movups xmm15, [rip + {s} + {xmm} + 240]",
+        "mov rsp, [rip + {s} + {rsp}]",
+        "mov rax, [rip + {s} + {rax}]",
+        "mov rbx, [rip + {s} + {rbx}]",
+        "mov rcx, [rip + {s} + {rcx}]",
+        "mov rdx, [rip + {s} + {rdx}]",
+        "mov rsi, [rip + {s} + {rsi}]",
+        "mov rdi, [rip + {s} + {rdi}]",
+        "mov rbp, [rip + {s} + {rbp}]",
+        "mov r8, [rip + {s} + {r8}]",
+        "mov r9, [rip + {s} + {r9}]",
+        "mov r10, [rip + {s} + {r10}]",
+        "mov r11, [rip + {s} + {r11}]",
+        "mov r12, [rip + {s} + {r12}]",
+        "mov r13, [rip + {s} + {r13}]",
+        "mov r14, [rip + {s} + {r14}]",
+        "mov r15, [rip + {s} + {r15}]",
+        "ret",
+        s = sym STATE,
+        host = const offset_of!(State, host_stack),
+        running = const offset_of!(State, running),
+        mxcsr = const offset_of!(State, registers.mxcsr),
+        flags = const offset_of!(State, registers.flags),
+        xmm = const offset_of!(State, registers.xmm),
+        rsp = const offset_of!(State, registers.rsp),
+        rax = const offset_of!(State, registers.rax),
+        rbx = const offset_of!(State, registers.rbx),
+        rcx = const offset_of!(State, registers.rcx),
+        rdx = const offset_of!(State, registers.rdx),
+        rsi = const offset_of!(State, registers.rsi),
+        rdi = const offset_of!(State, registers.rdi),
+        rbp = const offset_of!(State, registers.rbp),
+        r8 = const offset_of!(State, registers.r8),
+        r9 = const offset_of!(State, registers.r9),
+        r10 = const offset_of!(State, registers.r10),
+        r11 = const offset_of!(State, registers.r11),
+        r12 = const offset_of!(State, registers.r12),
+        r13 = const offset_of!(State, registers.r13),
+        r14 = const offset_of!(State, registers.r14),
+        r15 = const offset_of!(State, registers.r15),
+    )
+}
+
+/// Where thunks jump: saves native registers, takes the thunk's index off the native stack and goes back to the host.
+///
+/// # Safety
+/// Only thunks may jump here, with `STATE.running` set by `enter`.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn trap() {
+    core::arch::naked_asm!(
+        "mov [rip + {s} + {rax}], rax",
+        "mov [rip + {s} + {rbx}], rbx",
+        "mov [rip + {s} + {rcx}], rcx",
+        "mov [rip + {s} + {rdx}], rdx",
+        "mov [rip + {s} + {rsi}], rsi",
+        "mov [rip + {s} + {rdi}], rdi",
+        "mov [rip + {s} + {rbp}], rbp",
+        "mov [rip + {s} + {r8}], r8",
+        "mov [rip + {s} + {r9}], r9",
+        "mov [rip + {s} + {r10}], r10",
+        "mov [rip + {s} + {r11}], r11",
+        "mov [rip + {s} + {r12}], r12",
+        "mov [rip + {s} + {r13}], r13",
+        "mov [rip + {s} + {r14}], r14",
+        "mov [rip + {s} + {r15}], r15",
+        "pop qword ptr [rip + {s} + {event}]",
+        "mov [rip + {s} + {rsp}], rsp",
+        "mov rsp, [rip + {s} + {host}]",
+        "pushfq",
+        "pop qword ptr [rip + {s} + {flags}]",
+        "cld",
+        "movups [rip + {s} + {xmm} + 0], xmm0",
+        "movups [rip + {s} + {xmm} + 16], xmm1",
+        "movups [rip + {s} + {xmm} + 32], xmm2",
+        "movups [rip + {s} + {xmm} + 48], xmm3",
+        "movups [rip + {s} + {xmm} + 64], xmm4",
+        "movups [rip + {s} + {xmm} + 80], xmm5",
+        "movups [rip + {s} + {xmm} + 96], xmm6",
+        "movups [rip + {s} + {xmm} + 112], xmm7",
+        "movups [rip + {s} + {xmm} + 128], xmm8",
+        "movups [rip + {s} + {xmm} + 144], xmm9",
+        "movups [rip + {s} + {xmm} + 160], xmm10",
+        "movups [rip + {s} + {xmm} + 176], xmm11",
+        "movups [rip + {s} + {xmm} + 192], xmm12",
+        "movups [rip + {s} + {xmm} + 208], xmm13",
+        "movups [rip + {s} + {xmm} + 224], xmm14",
+        "movups [rip + {s} + {xmm} + 240], xmm15",
+        "stmxcsr [rip + {s} + {mxcsr}]",
+        "mov qword ptr [rip + {s} + {running}], 0",
+        "ldmxcsr [rsp]",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        s = sym STATE,
+        event = const offset_of!(State, event),
+        host = const offset_of!(State, host_stack),
+        running = const offset_of!(State, running),
+        mxcsr = const offset_of!(State, registers.mxcsr),
+        flags = const offset_of!(State, registers.flags),
+        xmm = const offset_of!(State, registers.xmm),
+        rsp = const offset_of!(State, registers.rsp),
+        rax = const offset_of!(State, registers.rax),
+        rbx = const offset_of!(State, registers.rbx),
+        rcx = const offset_of!(State, registers.rcx),
+        rdx = const offset_of!(State, registers.rdx),
+        rsi = const offset_of!(State, registers.rsi),
+        rdi = const offset_of!(State, registers.rdi),
+        rbp = const offset_of!(State, registers.rbp),
+        r8 = const offset_of!(State, registers.r8),
+        r9 = const offset_of!(State, registers.r9),
+        r10 = const offset_of!(State, registers.r10),
+        r11 = const offset_of!(State, registers.r11),
+        r12 = const offset_of!(State, registers.r12),
+        r13 = const offset_of!(State, registers.r13),
+        r14 = const offset_of!(State, registers.r14),
+        r15 = const offset_of!(State, registers.r15),
+    )
+}
+
+/// Where the signal handler continues after a fault, on the host's stack: the end of `enter`.
+///
+/// # Safety
+/// `rsp` must be what `enter` stored as the host's stack.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn abandon() {
+    core::arch::naked_asm!(
+        "cld",
+        "ldmxcsr [rsp]",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+    )
+}
+
+/// The processor as seen from the simulator. There is one.
+pub struct Cpu {
+    /// Keeps it on the thread that made it.
+    not_send: std::marker::PhantomData<*mut ()>,
+}
+
+impl Cpu {
+    /// Takes the processor: installs the signal handlers that turn faults of native code into events.
+    ///
+    /// # Safety
+    /// At most one may exist in a process, on the only thread that ever uses it.
+    pub unsafe fn new() -> std::io::Result<Cpu> {
+        // SAFETY: `install` promises nothing but to be called once, before native code runs.
+        unsafe { install()? };
+        Ok(Cpu {
+            not_send: std::marker::PhantomData,
+        })
+    }
+
+    /// Address that thunks jump to.
+    pub fn trap_address() -> u64 {
+        trap as *const () as u64
+    }
+
+    /// Registers as native code left them, or as it will find them.
+    #[allow(clippy::unused_self)] // whoever holds the processor may look at its registers
+    pub fn registers(&mut self) -> &mut Registers {
+        // SAFETY: native code is not running, and `&mut self` makes this the only reference.
+        unsafe { &mut (*STATE.0.get()).registers }
+    }
+
+    /// Continues native code at the address that the stack's top word holds, until it gives the processor back.
+    ///
+    /// # Safety
+    /// The registers must describe code whose effects the caller accepts: it can write to any writable memory of the
+    /// process. Only memory of `Memory` is known to it, and the process is made for this one run.
+    #[allow(clippy::unused_self)] // whoever holds the processor may run it
+    pub unsafe fn run(&mut self) -> Event {
+        // SAFETY: `enter` keeps the host's registers and comes back by `trap` or `abandon` with the host's stack as
+        // it was. The state is reached through a raw pointer, so no Rust reference to it is live meanwhile.
+        unsafe {
+            enter();
+            let state = STATE.0.get();
+            match (*state).event {
+                EXCEPTION => Event::Exception((*state).exception),
+                index => Event::Call(index as u32),
+            }
+        }
+    }
+}
+
+/// Signals that native code can cause, and the timer's.
+const SIGNALS: [i32; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+    libc::SIGALRM,
+];
+
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the system passes valid pointers to handlers installed with SA_SIGINFO. The handler runs on the thread
+    // that ran `enter`, so nobody else uses STATE now.
+    unsafe {
+        let state = STATE.0.get();
+        if (*state).running == 0 {
+            if signal != libc::SIGALRM {
+                // A fault of the simulator itself: let it end the process as it would have.
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            return;
+        }
+        let context = context.cast::<libc::ucontext_t>();
+        let registers = &mut (*context).uc_mcontext.gregs;
+        (*state).exception = Exception {
+            signal,
+            code: (*info).si_code,
+            rip: registers[libc::REG_RIP as usize] as u64,
+            address: (*info).si_addr() as u64,
+            error: registers[libc::REG_ERR as usize] as u64,
+        };
+        (*state).event = EXCEPTION;
+        (*state).running = 0;
+        registers[libc::REG_RSP as usize] = (*state).host_stack as i64;
+        registers[libc::REG_RIP as usize] = abandon as *const () as i64;
+    }
+}
+
+/// Installs the handlers on a stack of their own.
+///
+/// # Safety
+/// To be called once per process, before native code runs.
+unsafe fn install() -> std::io::Result<()> {
+    const SIZE: usize = 128 * 1024;
+    let stack = Box::leak(vec![0u8; SIZE].into_boxed_slice());
+    let stack = libc::stack_t {
+        ss_sp: stack.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: SIZE,
+    };
+    // SAFETY: the stack lives as long as the process; the handler has the signature that SA_SIGINFO asks for.
+    unsafe {
+        if libc::sigaltstack(&raw const stack, std::ptr::null_mut()) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        for signal in SIGNALS {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigemptyset(&raw mut action.sa_mask);
+            if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}

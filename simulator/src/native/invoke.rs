@@ -1,0 +1,246 @@
+//! Running programs: context and packet in memory, the chain of tail calls, and what is seen afterwards.
+
+use std::collections::BTreeMap;
+
+use super::kernel::{Activity, Kernel};
+use super::memory::Use;
+use crate::address_space::AddressSpace;
+use crate::error::SimulatorError;
+use crate::hex_bytes::HexBytes;
+use crate::request::{Input, InvocationResult};
+use crate::rule::Rule;
+
+/// The runtime's structure before each context (`EBPF_CONTEXT_HEADER`).
+const CONTEXT_HEADER: usize = 64;
+const HEADER_FILL: u8 = 0xC3;
+/// Most packet bytes.
+const MAX_PACKET: usize = 0xFFFE;
+/// Most invocations of one request.
+const MAX_REPEAT: u32 = 10_000_000;
+
+/// What programs did and are doing.
+#[derive(Debug, Default)]
+pub struct RunState {
+    /// Address of the context of the running program.
+    pub context: u64,
+    /// Start and length of the packet.
+    pub packet: (u64, u64),
+    /// The program that a tail call has chosen.
+    pub pending: Option<usize>,
+    /// Tail calls of this invocation.
+    pub tail_calls_done: u32,
+    /// Lines printed.
+    pub printed: Vec<String>,
+    /// Calls by program and helper id.
+    pub calls: BTreeMap<(usize, u32), u64>,
+    /// State of the random numbers.
+    pub random: u64,
+    /// The clock, in units of 100 ns.
+    pub time: u64,
+    /// Redirect context of this invocation.
+    pub redirect_context: Option<HexBytes>,
+    /// Deepest stack use.
+    pub max_stack: u32,
+}
+
+/// Where the data of one invocation lies.
+struct Frame {
+    header: u64,
+    context: u64,
+    block: u64,
+    meta_length: usize,
+    packet_length: usize,
+}
+
+impl Kernel {
+    /// Runs all inputs of the request.
+    pub fn run_inputs(&mut self) -> Result<Vec<InvocationResult>, SimulatorError> {
+        let mut results = Vec::new();
+        for input in self.request.inputs.clone() {
+            let repeat = input.repeat.max(1);
+            if repeat > MAX_REPEAT {
+                return Err(SimulatorError::Request(format!(
+                    "{repeat} repetitions are more than {MAX_REPEAT}"
+                )));
+            }
+            let program = self
+                .module
+                .programs
+                .iter()
+                .position(|p| p.name == input.program)
+                .ok_or_else(|| {
+                    let names: Vec<&str> = self.module.programs.iter().map(|p| p.name.as_str()).collect();
+                    SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
+                })?;
+            self.set_presets(&input.presets)?;
+            let image = self.context_image(program, &input)?;
+            let frame = self.make_frame(&input, &image)?;
+            for _ in 0..repeat {
+                results.push(self.invoke(program, &input, &image, &frame)?);
+            }
+            if let Some(label) = self.memory.damaged_slack() {
+                let detail = format!("{label} were written to");
+                self.activities.push(Activity::Program(program));
+                return Err(self.broken(Rule::RuntimeMemory, detail));
+            }
+            self.memory.free(frame.block);
+            self.memory.free(frame.header);
+        }
+        Ok(results)
+    }
+
+    /// The context's bytes as the request gives them, before data pointers are set.
+    fn context_image(&self, program: usize, input: &Input) -> Result<Vec<u8>, SimulatorError> {
+        let context = &self.module.programs[program].program_type.context;
+        let size = usize::try_from(context.size).unwrap_or(0);
+        let name = &input.program;
+        if input.context.0.len() > size {
+            let given = input.context.0.len();
+            return Err(SimulatorError::Request(format!(
+                "the context of {name} has {size} bytes, {given} are given"
+            )));
+        }
+        if context.data < 0 && (!input.packet.0.is_empty() || input.meta.is_some()) {
+            let what = &context.struct_name;
+            return Err(SimulatorError::Request(format!(
+                "{name} takes no packet: {what} has no data pointers"
+            )));
+        }
+        if context.data_meta < 0 && input.meta.is_some() {
+            return Err(SimulatorError::Request(format!(
+                "{name} takes no metadata: its context has no pointer for it"
+            )));
+        }
+        if input.packet.0.len() > MAX_PACKET {
+            let length = input.packet.0.len();
+            return Err(SimulatorError::Request(format!(
+                "the packet has {length} bytes, at most {MAX_PACKET} are possible"
+            )));
+        }
+        let mut image = input.context.0.clone();
+        image.resize(size, 0);
+        Ok(image)
+    }
+
+    fn make_frame(&mut self, input: &Input, image: &[u8]) -> Result<Frame, SimulatorError> {
+        let header = self.allocate(CONTEXT_HEADER + image.len(), "the context", Use::ReadWrite)?;
+        self.memory
+            .split(header, CONTEXT_HEADER as u64, "the context header".into(), Use::Kernel);
+        let meta_length = input.meta.as_ref().map_or(0, |m| m.0.len());
+        let packet_length = input.packet.0.len();
+        let block = self
+            .memory
+            .allocate(meta_length + packet_length, 1, "the packet", Use::ReadWrite)
+            .map_err(|_| super::kernel::no_memory("the packet"))?;
+        Ok(Frame {
+            header,
+            context: header + CONTEXT_HEADER as u64,
+            block,
+            meta_length,
+            packet_length,
+        })
+    }
+
+    fn invoke(
+        &mut self,
+        program: usize,
+        input: &Input,
+        image: &[u8],
+        frame: &Frame,
+    ) -> Result<InvocationResult, SimulatorError> {
+        let layout = self.module.programs[program].program_type.context.clone();
+        let data = frame.block + frame.meta_length as u64;
+        let end = data + frame.packet_length as u64;
+        let meta = if input.meta.is_some() { frame.block } else { 0 };
+        let pointers = [(layout.data, data), (layout.data_end, end), (layout.data_meta, meta)];
+        let mut context = image.to_vec();
+        for (offset, value) in pointers {
+            if let Some(place) = usize::try_from(offset).ok().and_then(|o| context.get_mut(o..o + 8)) {
+                place.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        let meta_bytes = input.meta.as_ref().map_or(&[][..], |m| &m.0);
+        let written = self.memory.fill(frame.header, CONTEXT_HEADER, HEADER_FILL)
+            && self.memory.write(frame.context, &context)
+            && self.memory.write(frame.block, meta_bytes)
+            && self.memory.write(data, &input.packet.0);
+        if !written {
+            return Err(super::kernel::no_memory("the context"));
+        }
+        self.state.context = frame.context;
+        self.state.packet = (data, frame.packet_length as u64);
+        self.state.tail_calls_done = 0;
+        self.state.redirect_context = None;
+
+        let mut current = program;
+        let mut tail_calls = Vec::new();
+        let result = loop {
+            self.state.pending = None;
+            let (function, runtime_context) = (
+                self.module.programs[current].function,
+                self.module.programs[current].runtime_context,
+            );
+            let value = self.call(function, &[frame.context, runtime_context], Activity::Program(current))?;
+            self.state.max_stack = self.state.max_stack.max(self.stack_used());
+            let Some(next) = self.state.pending else {
+                break value as u32;
+            };
+            self.state.tail_calls_done += 1;
+            tail_calls.push(self.module.programs[next].name.clone());
+            current = next;
+        };
+        self.check_after(current, frame, &pointers)?;
+        self.maps.release_retired(&mut self.memory);
+
+        // Addresses mean nothing outside: pointers are shown relative to the packet.
+        let mut after = self.memory.read(frame.context, context.len()).unwrap_or_default();
+        for (offset, value) in pointers {
+            if let Some(place) = usize::try_from(offset).ok().and_then(|o| after.get_mut(o..o + 8)) {
+                let shown = if value == 0 { 0 } else { value.wrapping_sub(data) };
+                place.copy_from_slice(&shown.to_le_bytes());
+            }
+        }
+        let program_type = &self.module.programs[program].program_type;
+        let result_name = program_type
+            .return_values
+            .iter()
+            .find(|v| v.value == i64::from(result))
+            .map(|v| v.name.clone());
+        let meta_after = self.memory.read(frame.block, frame.meta_length).unwrap_or_default();
+        Ok(InvocationResult {
+            program: input.program.clone(),
+            result,
+            result_name,
+            tail_calls,
+            context: HexBytes(after),
+            packet: HexBytes(self.memory.read(data, frame.packet_length).unwrap_or_default()),
+            meta: input.meta.as_ref().map(|_| HexBytes(meta_after)),
+            redirect_context: self.state.redirect_context.take(),
+        })
+    }
+
+    /// What belongs to the runtime must be as it was.
+    fn check_after(&mut self, program: usize, frame: &Frame, pointers: &[(i32, u64)]) -> Result<(), SimulatorError> {
+        self.activities.push(Activity::Program(program));
+        let header = self.memory.read(frame.header, CONTEXT_HEADER).unwrap_or_default();
+        if header.iter().any(|&b| b != HEADER_FILL) {
+            return Err(self.broken(
+                Rule::RuntimeMemory,
+                "the context header, 64 bytes before the context, was written to",
+            ));
+        }
+        for &(offset, value) in pointers {
+            let Some(offset) = u64::try_from(offset).ok() else {
+                continue;
+            };
+            if self.memory.read_u64(frame.context + offset) != Some(value) {
+                return Err(self.broken(
+                    Rule::RuntimeMemory,
+                    format!("the pointer at offset {offset} of the context was changed"),
+                ));
+            }
+        }
+        self.activities.pop();
+        Ok(())
+    }
+}

@@ -1,0 +1,431 @@
+//! Memory that the image and the simulated kernel share, and the record of what lies where.
+//!
+//! Every block sits between guard pages, and its end, not its start, is at a page boundary, so that running past it
+//! faults at the first byte. All reads and writes of that memory by the simulator go through [`Memory`], which knows
+//! each block's bounds.
+
+use std::collections::BTreeMap;
+
+use crate::address_space::AddressSpace;
+
+/// Size of a page.
+pub const PAGE: usize = 4096;
+
+/// What may be done with a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Nothing: guard pages and discarded sections.
+    None,
+    /// The kernel's own memory: helpers must not be given it.
+    Kernel,
+    /// The kernel's own memory, mapped read-only.
+    KernelRead,
+    /// Programs may hand it to helpers for reading.
+    Read,
+    /// Programs may hand it to helpers for reading and writing.
+    ReadWrite,
+}
+
+/// A run of bytes with one meaning.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub length: u64,
+    /// What it is, for messages.
+    pub label: String,
+    /// What may be done with it.
+    pub allowed: Use,
+}
+
+impl Region {
+    fn end(&self) -> u64 {
+        self.start + self.length
+    }
+}
+
+/// The host has no memory left for a block.
+#[derive(Clone, Copy, Debug)]
+pub struct OutOfMemory;
+
+/// All memory of one simulated kernel.
+#[derive(Default)]
+pub struct Memory {
+    regions: BTreeMap<u64, Region>,
+    mapped: u64,
+    /// Mappings of the host, by start, with their length.
+    mappings: BTreeMap<u64, u64>,
+    guarded_values: usize,
+    /// What is left of the block that values are packed into: start and bytes.
+    slab: (u64, u64),
+    packed: std::collections::BTreeSet<u64>,
+}
+
+/// What the bytes around a block are filled with.
+const SLACK: u8 = 0xC7;
+
+/// How many map values get guard pages of their own.
+const GUARDED_VALUES: usize = 4096;
+/// Bytes of a block that values are packed into.
+const SLAB: usize = 1 << 20;
+
+/// Most bytes that all blocks together may take: more than any test needs, less than a machine has.
+const LIMIT: u64 = 4 << 30;
+
+impl Memory {
+    /// A zeroed block of `length` bytes that ends at a guard page, rounded so that it starts at a multiple of
+    /// `align`. Returns the address of its first byte.
+    pub fn allocate(&mut self, length: usize, align: usize, label: &str, allowed: Use) -> Result<u64, OutOfMemory> {
+        let used = length.next_multiple_of(align.max(1)).next_multiple_of(PAGE).max(PAGE);
+        let base = self.map_pages(used + 2 * PAGE)?;
+        let body = base + PAGE as u64;
+        self.protect(body, used, libc::PROT_READ | libc::PROT_WRITE)?;
+        let start = body + (used - length.next_multiple_of(align.max(1))) as u64;
+        self.add(Region {
+            start: base,
+            length: PAGE as u64,
+            label: format!("the guard page before {label}"),
+            allowed: Use::None,
+        });
+        if start > body {
+            self.poison(body, start - body);
+            self.add(Region {
+                start: body,
+                length: start - body,
+                label: format!("the bytes before {label}"),
+                allowed: Use::Kernel,
+            });
+        }
+        if length > 0 {
+            self.add(Region {
+                start,
+                length: length as u64,
+                label: label.to_owned(),
+                allowed,
+            });
+        }
+        let end = start + length as u64;
+        let guard = body + used as u64;
+        if guard > end {
+            self.poison(end, guard - end);
+            self.add(Region {
+                start: end,
+                length: guard - end,
+                label: format!("the padding after {label}"),
+                allowed: Use::Kernel,
+            });
+        }
+        self.add(Region {
+            start: guard,
+            length: PAGE as u64,
+            label: format!("the guard page after {label}"),
+            allowed: Use::None,
+        });
+        Ok(start)
+    }
+
+    /// A zeroed block for a map value: guarded like any other as long as there are few, densely packed after that,
+    /// because the host limits the number of mappings.
+    pub fn allocate_value(&mut self, length: usize, label: &str) -> Result<u64, OutOfMemory> {
+        if self.guarded_values < GUARDED_VALUES {
+            self.guarded_values += 1;
+            return self.allocate(length, 8, label, Use::ReadWrite);
+        }
+        let size = length.next_multiple_of(8).max(8) as u64;
+        if self.slab.1 < size {
+            let slab = (size as usize).max(SLAB);
+            let start = self.map_pages(slab)?;
+            self.protect(start, slab, libc::PROT_READ | libc::PROT_WRITE)?;
+            self.slab = (start, slab as u64);
+        }
+        let start = self.slab.0;
+        self.slab = (start + size, self.slab.1 - size);
+        self.add(Region {
+            start,
+            length: length as u64,
+            label: label.to_owned(),
+            allowed: Use::ReadWrite,
+        });
+        self.packed.insert(start);
+        Ok(start)
+    }
+
+    /// Frees a block that `allocate_value` gave. Packed ones are not used again.
+    pub fn free_value(&mut self, start: u64) {
+        if self.packed.remove(&start) {
+            self.regions.remove(&start);
+        } else {
+            self.guarded_values = self.guarded_values.saturating_sub(1);
+            self.free(start);
+        }
+    }
+
+    fn poison(&self, start: u64, length: u64) {
+        assert!(self.is_mapped(start, length));
+        // SAFETY: the bytes are in a mapping of this; `allocate` calls this for parts of a block that it has just mapped writable.
+        unsafe { std::ptr::write_bytes(start as *mut u8, SLACK, length as usize) };
+    }
+
+    /// The label of a part around a block that something has written to.
+    pub fn damaged_slack(&self) -> Option<&str> {
+        self.regions
+            .values()
+            .filter(|r| r.label.starts_with("the bytes before") || r.label.starts_with("the padding after"))
+            .find(|r| {
+                self.read(r.start, r.length as usize)
+                    .is_some_and(|b| b.iter().any(|&b| b != SLACK))
+            })
+            .map(|r| r.label.as_str())
+    }
+
+    /// Makes a block that `allocate` gave read-only, for the simulator too.
+    pub fn seal(&mut self, start: u64) -> Result<(), OutOfMemory> {
+        let Some(length) = self.regions.get(&start).map(|r| r.length) else {
+            return Ok(());
+        };
+        let page = start & !(PAGE as u64 - 1);
+        self.protect(page, (start + length - page) as usize, libc::PROT_READ)?;
+        let end = (start + length).next_multiple_of(PAGE as u64);
+        for (_, region) in self.regions.range_mut(page..end) {
+            region.allowed = Use::KernelRead;
+        }
+        Ok(())
+    }
+
+    /// Cuts the region that starts at `start` in two; the first part gets another meaning.
+    pub fn split(&mut self, start: u64, at: u64, label: String, allowed: Use) {
+        let Some(mut rest) = self.regions.remove(&start).filter(|r| at < r.length) else {
+            return;
+        };
+        self.add(Region {
+            start,
+            length: at,
+            label,
+            allowed,
+        });
+        rest.start += at;
+        rest.length -= at;
+        self.add(rest);
+    }
+
+    /// Inaccessible pages at an address of the host's choice.
+    pub fn map_pages(&mut self, length: usize) -> Result<u64, OutOfMemory> {
+        self.mapped += length as u64;
+        if self.mapped > LIMIT {
+            return Err(OutOfMemory);
+        }
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address the host chooses touches no memory that is in use.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return Err(OutOfMemory);
+        }
+        self.mappings.insert(address as u64, length as u64);
+        Ok(address as u64)
+    }
+
+    /// Whether the bytes lie in one mapping of this.
+    fn is_mapped(&self, start: u64, length: u64) -> bool {
+        let mapping = self.mappings.range(..=start).next_back();
+        mapping.is_some_and(|(&base, &size)| start - base <= size && length <= size - (start - base))
+    }
+
+    /// Sets the protection of whole pages that `map_pages` gave.
+    pub fn protect(&mut self, start: u64, length: usize, protection: i32) -> Result<(), OutOfMemory> {
+        let length = length.next_multiple_of(PAGE);
+        assert!(self.is_mapped(start, length as u64), "only pages of this are protected");
+        // SAFETY: the pages are in a mapping made by `map_pages`, which no Rust value lives in: Rust code reaches
+        // them only through the copying functions below.
+        let status = unsafe { libc::mprotect(start as *mut libc::c_void, length, protection) };
+        if status == 0 { Ok(()) } else { Err(OutOfMemory) }
+    }
+
+    /// Records what lies at a place. Regions do not overlap.
+    pub fn add(&mut self, region: Region) {
+        assert!(
+            self.is_mapped(region.start, region.length),
+            "only memory of this has regions"
+        );
+        self.regions.insert(region.start, region);
+    }
+
+    /// Gives the region that starts at `start` another meaning.
+    pub fn relabel(&mut self, start: u64, label: String, allowed: Use) {
+        if let Some(region) = self.regions.get_mut(&start) {
+            region.label = label;
+            region.allowed = allowed;
+        }
+    }
+
+    /// The region that holds `address`.
+    pub fn region(&self, address: u64) -> Option<&Region> {
+        self.regions
+            .range(..=address)
+            .next_back()
+            .map(|(_, region)| region)
+            .filter(|r| address < r.end())
+    }
+
+    /// Whether `length` bytes at `address` lie in one region that allows as much as `allowed` asks for.
+    fn accessible(&self, address: u64, length: usize, test: impl Fn(Use) -> bool) -> bool {
+        self.region(address)
+            .is_some_and(|r| test(r.allowed) && length as u64 <= r.end() - address)
+    }
+
+    /// Whether a program may have a helper read these bytes.
+    pub fn program_may_read(&self, address: u64, length: usize) -> bool {
+        length == 0 || self.accessible(address, length, |u| matches!(u, Use::Read | Use::ReadWrite))
+    }
+
+    /// Whether a program may have a helper write these bytes.
+    pub fn program_may_write(&self, address: u64, length: usize) -> bool {
+        length == 0 || self.accessible(address, length, |u| u == Use::ReadWrite)
+    }
+
+    /// Writes bytes. Returns false, and writes nothing, unless all of them lie in one region that is mapped.
+    #[must_use]
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        if !self.accessible(address, bytes.len(), |u| matches!(u, Use::Kernel | Use::ReadWrite)) {
+            return false;
+        }
+        // SAFETY: the range lies in one region, and regions with these uses are mapped readable and writable for as
+        // long as they are recorded. The source is a Rust slice, which cannot overlap memory that no Rust value owns.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
+        true
+    }
+
+    /// Fills bytes. Returns false, and writes nothing, unless all of them lie in one region that is mapped.
+    #[must_use]
+    pub fn fill(&mut self, address: u64, length: usize, byte: u8) -> bool {
+        if length == 0 {
+            return true;
+        }
+        if !self.accessible(address, length, |u| matches!(u, Use::Kernel | Use::ReadWrite)) {
+            return false;
+        }
+        // SAFETY: as in `write`.
+        unsafe { std::ptr::write_bytes(address as *mut u8, byte, length) };
+        true
+    }
+
+    /// Writes bytes whatever the region allows programs, for the image's sections while they are being set up.
+    ///
+    /// # Safety
+    /// The range must be mapped writable at this moment.
+    pub unsafe fn write_while_mapping(&mut self, address: u64, bytes: &[u8]) {
+        assert!(
+            self.is_mapped(address, bytes.len() as u64),
+            "only memory of this is written"
+        );
+        // SAFETY: promised by the caller; the source cannot overlap memory that no Rust value owns.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
+    }
+
+    /// A u64 at `address`.
+    pub fn read_u64(&self, address: u64) -> Option<u64> {
+        self.read(address, 8)
+            .and_then(|b| b.try_into().ok())
+            .map(u64::from_le_bytes)
+    }
+
+    /// Frees a block that `allocate` gave, and forgets its regions. Nothing may use it afterwards but by fault.
+    pub fn free(&mut self, start: u64) {
+        let Some(guard) = self.regions.range(..start).next_back().map(|(&s, _)| s) else {
+            return;
+        };
+        // The block may have a region of padding between its guard page and its start.
+        let base = if self.regions.get(&guard).is_some_and(|r| r.allowed == Use::None) {
+            guard
+        } else {
+            match self.regions.range(..guard).next_back() {
+                Some((&s, region)) if region.allowed == Use::None => s,
+                _ => return,
+            }
+        };
+        let end = self
+            .regions
+            .range(start..)
+            .find(|(_, r)| r.allowed == Use::None)
+            .map(|(_, r)| r.end());
+        let Some(end) = end else { return };
+        let starts: Vec<u64> = self.regions.range(base..end).map(|(&s, _)| s).collect();
+        for start in starts {
+            self.regions.remove(&start);
+        }
+        self.mapped -= end - base;
+        self.mappings.remove(&base);
+        // SAFETY: base to end is exactly one mapping of `map_pages`, guard pages included, and its regions are gone,
+        // so no later read or write of the simulator reaches it.
+        unsafe { libc::munmap(base as *mut libc::c_void, (end - base) as usize) };
+    }
+}
+
+impl AddressSpace for Memory {
+    fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+        if length == 0 {
+            return Some(Vec::new());
+        }
+        if !self.accessible(address, length, |u| u != Use::None) {
+            return None;
+        }
+        let mut bytes = vec![0; length];
+        // SAFETY: the range lies in one region, and regions with these uses are mapped readable for as long as they
+        // are recorded. The destination is a fresh buffer of that length.
+        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), length) };
+        Some(bytes)
+    }
+
+    fn place(&self, address: u64) -> String {
+        match self.region(address) {
+            _ if address == 0 => "NULL".into(),
+            _ if address < 0x1_0000 => format!("NULL+{address:#x}"),
+            Some(region) => format!("{}+{:#x}", region.label, address - region.start),
+            None => "memory that nothing was mapped at".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_ends_at_its_guard_page_and_is_bounded() {
+        let mut memory = Memory::default();
+        let start = memory.allocate(10, 1, "ten", Use::ReadWrite).unwrap();
+        assert_eq!((start + 10) % PAGE as u64, 0);
+        assert!(memory.write(start, &[1; 10]));
+        assert!(!memory.write(start, &[1; 11]));
+        assert_eq!(memory.read(start + 8, 2).unwrap(), [1, 1]);
+        assert!(memory.read(start + 8, 3).is_none());
+        assert_eq!(memory.place(start + 10), "the guard page after ten+0x0");
+        assert_eq!(memory.place(start + 3), "ten+0x3");
+        assert!(memory.program_may_write(start, 10));
+        assert!(
+            !memory.program_may_read(start - 1, 1),
+            "bytes before a block are not the program's"
+        );
+    }
+
+    #[test]
+    fn freed_blocks_are_forgotten() {
+        let mut memory = Memory::default();
+        let other = memory.allocate(PAGE, 8, "other", Use::ReadWrite).unwrap();
+        let start = memory.allocate(24, 8, "gone", Use::ReadWrite).unwrap();
+        memory.free(start);
+        assert!(memory.read(start, 1).is_none());
+        assert!(memory.read(other, PAGE).is_some());
+        memory.free(other);
+        assert!(memory.region(other).is_none());
+        assert_eq!(memory.mapped, 0);
+    }
+
+    #[test]
+    fn huge_blocks_are_refused() {
+        assert!(Memory::default().allocate(1 << 40, 8, "huge", Use::ReadWrite).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Addresses that native code calls for functions of the kernel.
+
+use super::cpu::Cpu;
+use super::memory::{Memory, OutOfMemory, PAGE, Region, Use};
+
+/// A function of the kernel that native code can import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Import {
+    /// `ntoskrnl.exe!RtlQueryRegistryValues`.
+    RtlQueryRegistryValues,
+    /// `ntoskrnl.exe!memcpy` and `memmove`, which differ only for overlapping memory.
+    Memmove,
+    /// `ntoskrnl.exe!memset`.
+    Memset,
+    /// `ntoskrnl.exe!memcmp`.
+    Memcmp,
+    /// `NETIO.SYS!NmrRegisterClient`.
+    NmrRegisterClient,
+    /// `NETIO.SYS!NmrDeregisterClient`.
+    NmrDeregisterClient,
+    /// `NETIO.SYS!NmrWaitForClientDeregisterComplete`.
+    NmrWaitForClientDeregisterComplete,
+    /// `NETIO.SYS!NmrClientAttachProvider`.
+    NmrClientAttachProvider,
+}
+
+impl Import {
+    /// The import of that name; module names are checked by the loader's rules.
+    pub fn named(function: &str) -> Option<Import> {
+        Some(match function {
+            "RtlQueryRegistryValues" => Import::RtlQueryRegistryValues,
+            "memcpy" | "memmove" => Import::Memmove,
+            "memset" => Import::Memset,
+            "memcmp" => Import::Memcmp,
+            "NmrRegisterClient" => Import::NmrRegisterClient,
+            "NmrDeregisterClient" => Import::NmrDeregisterClient,
+            "NmrWaitForClientDeregisterComplete" => Import::NmrWaitForClientDeregisterComplete,
+            "NmrClientAttachProvider" => Import::NmrClientAttachProvider,
+            _ => return None,
+        })
+    }
+
+    /// How many arguments it takes.
+    pub fn arguments(self) -> usize {
+        match self {
+            Import::NmrDeregisterClient | Import::NmrWaitForClientDeregisterComplete => 1,
+            Import::Memmove | Import::Memset | Import::Memcmp | Import::NmrRegisterClient => 3,
+            Import::RtlQueryRegistryValues | Import::NmrClientAttachProvider => 5,
+        }
+    }
+}
+
+/// What a thunk stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Where functions that the kernel calls return to.
+    Return,
+    /// A function of the kernel.
+    Import(Import),
+    /// A helper, by program and slot in its table.
+    Helper {
+        /// Index of the program.
+        program: usize,
+        /// Slot in its helper table.
+        slot: usize,
+    },
+}
+
+const STRIDE: usize = 16;
+/// The last 8 bytes of a page hold the address of the trap.
+const PER_PAGE: usize = (PAGE - 8) / STRIDE;
+
+/// All thunks.
+#[derive(Default)]
+pub struct Thunks {
+    targets: Vec<Target>,
+    pages: Vec<u64>,
+}
+
+impl Thunks {
+    /// What the thunk with this index stands for.
+    pub fn target(&self, index: u32) -> Option<Target> {
+        self.targets.get(index as usize).copied()
+    }
+
+    /// Makes a thunk and gives its address.
+    pub fn add(&mut self, memory: &mut Memory, target: Target) -> Result<u64, OutOfMemory> {
+        let index = self.targets.len();
+        if index.is_multiple_of(PER_PAGE) {
+            let page = memory.map_pages(PAGE)?;
+            memory.add(Region {
+                start: page,
+                length: PAGE as u64,
+                label: "the kernel's code".into(),
+                allowed: Use::KernelRead,
+            });
+            memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
+            // SAFETY: the page was made writable in the line before.
+            unsafe { memory.write_while_mapping(page + PAGE as u64 - 8, &Cpu::trap_address().to_le_bytes()) };
+            self.pages.push(page);
+        }
+        let page = self.pages[index / PER_PAGE];
+        let offset = index % PER_PAGE * STRIDE;
+        let mut code = [0xCC; STRIDE];
+        code[0] = 0x68; // push imm32
+        code[1..5].copy_from_slice(&(index as u32).to_le_bytes());
+        code[5..7].copy_from_slice(&[0xFF, 0x25]); // jmp [rip + disp32]
+        code[7..11].copy_from_slice(&((PAGE - 8 - offset - 11) as u32).to_le_bytes());
+        memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
+        // SAFETY: the page was made writable in the line before.
+        unsafe { memory.write_while_mapping(page + offset as u64, &code) };
+        memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC)?;
+        self.targets.push(target);
+        Ok(page + offset as u64)
+    }
+}

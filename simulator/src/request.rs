@@ -1,0 +1,259 @@
+//! What to run, and what came out: plain values that serialize.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hex_bytes::HexBytes;
+
+/// A run of programs in one loaded image.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunRequest {
+    /// The image's bytes. They travel beside the request, not in it.
+    #[serde(skip)]
+    pub image: Vec<u8>,
+    /// Provider descriptions (file name, TOML text) besides those that are built in.
+    pub platform_files: Vec<(String, String)>,
+    /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
+    pub inputs: Vec<Input>,
+    /// Map contents to set before the first input, as user mode would.
+    pub presets: Vec<MapPreset>,
+    /// The machine around it.
+    pub machine: SimulatedMachine,
+    /// Limit for loading, running and unloading together, in milliseconds. 0 means 10 seconds.
+    pub time_limit_ms: u64,
+    /// Something that goes wrong on purpose while the driver loads.
+    pub sabotage: Sabotage,
+}
+
+/// One invocation, or several of the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Input {
+    /// Program name.
+    pub program: String,
+    /// Bytes between the context's data pointers. Only for program types that have such pointers.
+    pub packet: HexBytes,
+    /// Bytes between the metadata pointer and the data. `None` leaves the metadata pointer 0, as providers do when there
+    /// is no metadata.
+    pub meta: Option<HexBytes>,
+    /// The context structure, from its first byte; the rest is zero. The simulator sets data pointers in it.
+    pub context: HexBytes,
+    /// Map contents to set before it, once, as user mode would.
+    pub presets: Vec<MapPreset>,
+    /// How often to run it; 0 means once. Context and packet are the same each time.
+    pub repeat: u32,
+}
+
+/// A map entry to set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MapPreset {
+    /// Map name.
+    pub map: String,
+    /// Key; empty for queues and stacks.
+    pub key: HexBytes,
+    /// Value. For maps of maps and program arrays, the name of a map or program of the module.
+    pub value: PresetValue,
+}
+
+/// The value of a map entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresetValue {
+    /// Bytes; the same for each processor in per-CPU maps.
+    Bytes(HexBytes),
+    /// The name of a map or program.
+    Name(String),
+}
+
+impl Default for PresetValue {
+    fn default() -> Self {
+        PresetValue::Bytes(HexBytes::default())
+    }
+}
+
+/// What the simulated Windows machine looks like to programs. Nothing of the real machine shows through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SimulatedMachine {
+    /// Number of processors, 1 to 64.
+    pub cpus: u32,
+    /// The processor that programs run on.
+    pub cpu: u32,
+    /// Bytes of kernel stack that are left for the image. Kernel stacks have 24 KiB.
+    pub stack_bytes: u32,
+    /// Seed of `bpf_get_prandom_u32`.
+    pub random_seed: u64,
+    /// Time since boot at the first invocation, in units of 100 ns. Each reading of a clock advances it by one.
+    pub boot_time: u64,
+    /// Process id.
+    pub process_id: u32,
+    /// Thread id.
+    pub thread_id: u32,
+    /// Logon id (LUID) of the process.
+    pub logon_id: u64,
+    /// What `bpf_is_current_admin` gives where a program type implements it.
+    pub is_admin: bool,
+    /// Process start key.
+    pub process_start_key: u64,
+    /// Thread creation time, a FILETIME.
+    pub thread_create_time: u64,
+    /// Socket cookie.
+    pub socket_cookie: u64,
+    /// Flow id of a socket operation.
+    pub flow_id: u64,
+    /// Image path of a process, sent as UTF-16.
+    pub process_image_path: String,
+    /// Account name of a process, sent as UTF-16.
+    pub account_name: String,
+    /// Account domain of a process, sent as UTF-16.
+    pub account_domain: String,
+}
+
+impl Default for SimulatedMachine {
+    fn default() -> Self {
+        SimulatedMachine {
+            cpus: 2,
+            cpu: 0,
+            stack_bytes: 24 * 1024,
+            random_seed: 1,
+            boot_time: 600_000_000,
+            process_id: 4242,
+            thread_id: 4244,
+            logon_id: 0x3E7,
+            is_admin: false,
+            process_start_key: 0x0100_0000_0000_0042,
+            thread_create_time: 133_000_000_000_000_000,
+            socket_cookie: 0xC00C_1E00,
+            flow_id: 7,
+            process_image_path: r"\Device\HarddiskVolume1\Windows\System32\notepad.exe".into(),
+            account_name: "user".into(),
+            account_domain: "DOMAIN".into(),
+        }
+    }
+}
+
+/// A failure around the driver that it must answer correctly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sabotage {
+    /// None: everything works.
+    #[default]
+    None,
+    /// The registry value `NpiModuleId` is missing.
+    ModuleIdMissing,
+    /// It has type `REG_SZ`.
+    ModuleIdWrongType,
+    /// It has 15 bytes.
+    ModuleIdWrongLength,
+    /// `NmrRegisterClient` fails.
+    RegisterClientFails,
+    /// `NmrClientAttachProvider` fails.
+    AttachProviderFails,
+}
+
+/// What a run did. No addresses, times or other facts of the real machine are in it: equal requests give equal reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Version that the module states.
+    pub stated_version: String,
+    /// Status that `DriverEntry` returned, when it refused to load as [`Sabotage`] demands; otherwise 0.
+    pub driver_entry_status: u32,
+    /// One per invocation, in order.
+    pub results: Vec<InvocationResult>,
+    /// Maps, in table order, after the last invocation.
+    pub maps: Vec<MapContents>,
+    /// Lines printed by programs, in order.
+    pub printed: Vec<String>,
+    /// Pin paths with the maps they name.
+    pub pins: Vec<Pin>,
+    /// How often each helper was called, by ascending id, per program in table order.
+    pub helper_calls: Vec<HelperCalls>,
+    /// Deepest use of the stack by a program, in bytes. What helpers need comes on top.
+    pub max_stack_bytes: u32,
+}
+
+/// A pinned map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Canonical path.
+    pub path: String,
+    /// Map name.
+    pub map: String,
+}
+
+/// Calls of one helper from one program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelperCalls {
+    /// Program name.
+    pub program: String,
+    /// Helper id.
+    pub id: u32,
+    /// Helper name.
+    pub helper: String,
+    /// Number of calls.
+    pub calls: u64,
+}
+
+/// One invocation of a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvocationResult {
+    /// The program.
+    pub program: String,
+    /// What the hook sees: the low 32 bits of the return value of the last program in the chain of tail calls.
+    pub result: u32,
+    /// Name of that value, if the program type gives it one.
+    pub result_name: Option<String>,
+    /// Programs that ran by tail calls, in order.
+    pub tail_calls: Vec<String>,
+    /// The context afterwards. Data pointers are shown as offsets from the start of the packet.
+    pub context: HexBytes,
+    /// The packet afterwards.
+    pub packet: HexBytes,
+    /// The metadata afterwards, if there was any.
+    pub meta: Option<HexBytes>,
+    /// Redirect context that the program set, of the program types that can.
+    pub redirect_context: Option<HexBytes>,
+}
+
+/// A map and what is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapContents {
+    /// Name.
+    pub name: String,
+    /// Map type number.
+    pub map_type: u32,
+    /// Map type name.
+    pub type_name: String,
+    /// Key bytes.
+    pub key_size: u32,
+    /// Value bytes.
+    pub value_size: u32,
+    /// Capacity.
+    pub max_entries: u32,
+    /// Entries by ascending key (arrays by index). Arrays of more than 256 entries leave out those that are zero. Queues
+    /// and stacks in the order in which they would be taken out; their keys are empty.
+    pub entries: Vec<MapEntryContents>,
+    /// Records of ring buffers and perf event arrays, oldest first.
+    pub records: Vec<RingRecord>,
+}
+
+/// A map entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapEntryContents {
+    /// Key.
+    pub key: HexBytes,
+    /// The value; of per-CPU maps one per processor.
+    pub values: Vec<HexBytes>,
+    /// Name of the map or program, for maps that hold those.
+    pub object: Option<String>,
+}
+
+/// A record that a program sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingRecord {
+    /// Processor, of perf event arrays.
+    pub cpu: Option<u32>,
+    /// The bytes.
+    pub data: HexBytes,
+}

@@ -1,0 +1,68 @@
+//! Images are sound PE files in the eyes of readers that this project did not write.
+
+use std::path::Path;
+use std::process::Command;
+
+use bpf2sys_pe_emit::link;
+use libtest_mimic::{Failed, Trial};
+
+use crate::support::{Need, output, test_with};
+use crate::unwind::handmade;
+
+const LLVM_READOBJ: Need = Need::Program("llvm-readobj");
+
+pub fn trials() -> Vec<Trial> {
+    vec![test_with(
+        "pe_image::llvm_readobj_reads_every_table",
+        &[LLVM_READOBJ],
+        reads_every_table,
+    )]
+}
+
+/// Prints an image's headers, sections, imports, base relocations and unwind data with `llvm-readobj`; a warning is a
+/// failure, as much as an error is.
+pub fn llvm_readobj(image: &Path) -> Result<String, Failed> {
+    let mut command = Command::new("llvm-readobj");
+    command
+        .args([
+            "--file-headers",
+            "--sections",
+            "--coff-imports",
+            "--coff-basereloc",
+            "--unwind",
+        ])
+        .arg(image);
+    let out = output(&mut command)?;
+    let complaints = String::from_utf8_lossy(&out.stderr);
+    if !out.status.success() || !complaints.is_empty() {
+        return Err(format!("{command:?}: {}\n{complaints}", out.status).into());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+fn reads_every_table() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("handmade.sys");
+    std::fs::write(&path, link(&handmade::object())?.bytes())?;
+    let text = llvm_readobj(&path)?;
+    // Each line once or as often as the object has it, without its indentation.
+    let expected = [
+        (1, "Machine: IMAGE_FILE_MACHINE_AMD64 (0x8664)"),
+        (1, "Subsystem: IMAGE_SUBSYSTEM_NATIVE (0x1)"),
+        (1, "Symbol: RtlQueryRegistryValues (0)"),
+        (1, "Type: DIR64"),
+        (3, "RuntimeFunction {"),
+        (1, "0x12: SAVE_NONVOL reg=RDI, offset=0x28"),
+        (1, "0x08: ALLOC_SMALL size=64"),
+        (1, "0x01: PUSH_NONVOL reg=RBP"),
+        (1, "0x0F: SAVE_NONVOL reg=R15, offset=0x290"),
+        (1, "0x07: ALLOC_LARGE size=664"),
+    ];
+    for (count, line) in expected {
+        let found = text.lines().filter(|found| found.trim() == line).count();
+        if found != count {
+            return Err(format!("`{line}` {found} times, expected {count}:\n{text}").into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Programs that must not become drivers: each is refused, with the reason and the C line that is to blame.
+
+use std::path::PathBuf;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::support::{output, root, test, tool};
+
+/// Exit status of a program that is not proven safe.
+const NOT_SAFE: i32 = 4;
+
+/// A program that must be refused.
+struct Case {
+    /// Name of the files in `tests/fixtures/rejected`, without `.c` and `.o`.
+    fixture: &'static str,
+    /// Name of the program.
+    program: &'static str,
+    /// Code of the error.
+    code: &'static str,
+    /// What the message must contain.
+    message: &'static [&'static str],
+    /// The line of the source that is to blame; empty if none is.
+    line: &'static str,
+}
+
+const CASES: [Case; 17] = [
+    Case {
+        fixture: "packet_out_of_bounds",
+        program: "read_unchecked",
+        code: "BPF2001",
+        message: &["past the end of the data", "packet_size"],
+        line: "return ethernet->type == bpf_htons(ETHERNET_IPV6) ? XDP_DROP : XDP_PASS;",
+    },
+    Case {
+        fixture: "packet_off_by_one",
+        program: "read_one_too_far",
+        code: "BPF2001",
+        message: &["past the end of the data", "packet_size"],
+        line: "return data[13] ? XDP_DROP : XDP_PASS;",
+    },
+    Case {
+        fixture: "packet_pointer_overwritten",
+        program: "move_packet_end",
+        code: "BPF2001",
+        message: &["pointer field of its context"],
+        line: "context->data_end = context->data;",
+    },
+    Case {
+        fixture: "uninitialised_stack",
+        program: "leak_stack",
+        code: "BPF2001",
+        message: &["stack memory is used before every byte of it was written"],
+        line: "bpf_ringbuf_output(&events, record, sizeof(record), 0);",
+    },
+    Case {
+        fixture: "stack_too_large",
+        program: "use_too_much_stack",
+        code: "BPF2001",
+        message: &["512 bytes of the stack frame"],
+        line: "__asm__ volatile(\"*(u64 *)(r10 - 520) = %1\\n\\t\"",
+    },
+    Case {
+        fixture: "key_past_stack",
+        program: "look_up_past_stack",
+        code: "BPF2001",
+        message: &["stack"],
+        line: "return bpf_map_lookup_elem(&wide, &key) ? BIND_DENY : BIND_PERMIT_SOFT;",
+    },
+    Case {
+        fixture: "pop_past_stack",
+        program: "pop_past_stack",
+        code: "BPF2001",
+        message: &["stack"],
+        line: "bpf_map_pop_elem(&queue, &buffer);",
+    },
+    Case {
+        fixture: "null_map_value",
+        program: "count_unchecked",
+        code: "BPF2001",
+        message: &["may be null"],
+        line: "*value += 1;",
+    },
+    Case {
+        fixture: "map_value_out_of_bounds",
+        program: "write_past_value",
+        code: "BPF2001",
+        message: &["past the end of the map value"],
+        line: "value[1] = 1;",
+    },
+    Case {
+        fixture: "pointer_in_map",
+        program: "leak_pointer",
+        code: "BPF2001",
+        message: &["a pointer would be stored where others can read it"],
+        line: "*value = (uint64_t)context->data;",
+    },
+    Case {
+        fixture: "return_pointer",
+        program: "return_pointer",
+        code: "BPF2001",
+        message: &["r0.type == number"],
+        line: "__asm__ volatile(\"r0 = r10\\n\\t\"",
+    },
+    Case {
+        fixture: "unbounded_loop",
+        program: "wait_forever",
+        code: "BPF2001",
+        message: &["loop", "not proven to end"],
+        line: "while (bpf_get_prandom_u32() != 7) {",
+    },
+    Case {
+        fixture: "recursion",
+        program: "recurse",
+        code: "BPF2004",
+        message: &["recursion", "factorial calls factorial"],
+        line: "uint64_t rest = factorial(smaller);",
+    },
+    Case {
+        fixture: "unknown_helper",
+        program: "call_unknown",
+        code: "BPF2003",
+        message: &["`xdp` has no helper with id 4242"],
+        line: "return bpf_no_such_helper();",
+    },
+    Case {
+        fixture: "foreign_helper",
+        program: "call_foreign",
+        code: "BPF2003",
+        message: &["`bind` has no helper with id 65536"],
+        line: "return bpf_sock_ops_get_flow_id((bpf_sock_ops_t *)context) ? BIND_DENY : BIND_PERMIT_SOFT;",
+    },
+    Case {
+        fixture: "unknown_section",
+        program: "no_such_hook",
+        code: "BPF2011",
+        message: &["`kprobe/do_unlinkat`", "no program type", "cgroup/connect4", "xdp"],
+        line: "",
+    },
+    Case {
+        fixture: "one_of_two",
+        program: "bad",
+        code: "BPF2001",
+        message: &["past the end of the data"],
+        line: "return context->data[0];",
+    },
+];
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials: Vec<Trial> = CASES
+        .iter()
+        .map(|case| {
+            test(&format!("rejected::{}_names_the_line_to_blame", case.fixture), || {
+                check(case)
+            })
+        })
+        .collect();
+    trials.push(test("rejected::every_fixture_has_a_case", every_fixture));
+    trials.push(test(
+        "rejected::nothing_is_written_for_a_rejected_program",
+        nothing_written,
+    ));
+    trials
+}
+
+fn object(fixture: &str) -> PathBuf {
+    root().join("tests/fixtures/rejected").join(fixture).with_extension("o")
+}
+
+fn check(case: &Case) -> Result<(), Failed> {
+    let out = output(tool().arg("verify").arg(object(case.fixture)))?;
+    let told = String::from_utf8_lossy(&out.stderr);
+    if out.status.code() != Some(NOT_SAFE) {
+        return Err(format!("{}, not status {NOT_SAFE}:\n{told}", out.status).into());
+    }
+    if told.matches("error[").count() != 1 {
+        return Err(format!("there should be one error:\n{told}").into());
+    }
+    let mut wanted = vec![format!("error[{}]", case.code), format!("program `{}`", case.program)];
+    wanted.extend(case.message.iter().map(|&words| words.to_owned()));
+    if !case.line.is_empty() {
+        let file = format!("tests/fixtures/rejected/{}.c", case.fixture);
+        let source = std::fs::read_to_string(root().join(&file))?;
+        let number = source
+            .lines()
+            .position(|line| line.trim() == case.line)
+            .ok_or("the line is not in the source")?;
+        wanted.push(format!("--> {file}:{}:", number + 1));
+        wanted.push(case.line.to_owned());
+    }
+    for text in wanted {
+        if !told.contains(&text) {
+            return Err(format!("`{text}` is not in\n{told}").into());
+        }
+    }
+    Ok(())
+}
+
+fn every_fixture() -> Result<(), Failed> {
+    for file in std::fs::read_dir(root().join("tests/fixtures/rejected"))? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default();
+        if path.extension().is_some_and(|e| e == "c") && !CASES.iter().any(|case| name == case.fixture) {
+            return Err(format!("no case for {}", path.display()).into());
+        }
+    }
+    Ok(())
+}
+
+fn nothing_written() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let driver = folder.path().join("one_of_two.sys");
+    let out = output(tool().arg("build").arg(object("one_of_two")).arg("-o").arg(&driver))?;
+    if out.status.code() != Some(NOT_SAFE) {
+        return Err(format!("{}, not status {NOT_SAFE}", out.status).into());
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path())?.collect();
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("left behind: {left:?}").into())
+    }
+}
