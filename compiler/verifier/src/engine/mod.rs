@@ -308,8 +308,8 @@ impl FactReader<'_> {
                 state: &states.pre,
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
-                privileged: self.program_type.is_privileged,
-                data_meta: self.program_type.context.data_meta,
+                program_type: self.program_type,
+                platform: self.platform,
             };
             let kind = module.function(function).kind;
             let map = self.one_map(&insn.op, &states.pre, &registers);
