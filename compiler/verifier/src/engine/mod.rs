@@ -313,6 +313,11 @@ impl FactReader<'_> {
             };
             let kind = module.function(function).kind;
             let map = self.one_map(&insn.op, &states.pre, &registers);
+            let swapped = matches!(insn.op, Instruction::ByteSwap { .. })
+                && state::registers(&states.post, &self.context, &mut self.names).impossible;
+            if registers.impossible || swapped {
+                return None;
+            }
             if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
                 || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
             {
