@@ -1,5 +1,7 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
+mod random;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

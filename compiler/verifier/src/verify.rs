@@ -39,6 +39,9 @@ impl Default for Options {
 /// at once and the threads are told to stop; one that is just building the control flow graph of a large program cannot
 /// be interrupted and stops when that is done.
 ///
+/// The first call installs a process-wide panic hook, once: it keeps quiet about panics on those threads, which become
+/// errors, and passes every other panic to the hook that was there before.
+///
 /// # Errors
 /// All rejected programs, in file order; or what kept verification from a verdict.
 pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<VerifiedModule, VerifyError> {

@@ -28,12 +28,20 @@ impl Loader<'_> {
         {
             return Err(place.error("runtime_map_types", format!("{unknown} is no map type")));
         }
+        let arguments = 1..=from.args.len();
+        let positions = from.writes_readable.iter();
+        place.check(
+            positions.clone().all(|p| arguments.contains(&usize::from(*p))),
+            "writes_readable",
+            || format!("names an argument that is not one of {}", from.args.len()),
+        )?;
         into.push(Helper {
             id: from.id,
             name: from.name.clone(),
             return_type: self.return_type(place, &from.return_type)?,
             arguments: self.argument_types(place, &from.args)?,
             reallocate_packet: from.reallocate_packet,
+            writes_readable: from.writes_readable.clone(),
             runtime_map_types: from.runtime_map_types.clone(),
             default_implementation: from.default_implementation,
         });

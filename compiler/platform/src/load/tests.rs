@@ -181,6 +181,16 @@ fn rejects_contradictions_with_file_table_and_field() {
         ),
         (
             "runtime_map_types = [1]",
+            "writes_readable = [4]",
+            "`writes_readable`: names an argument that is not one of 3",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "writes_readable = [0]",
+            "`writes_readable`: names an argument that is not one of 3",
+        ),
+        (
+            "runtime_map_types = [1]",
             "runtime_map_types = [1, 99]",
             "`runtime_map_types`: 99 is no map type",
         ),

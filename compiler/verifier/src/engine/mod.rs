@@ -314,11 +314,16 @@ impl FactReader<'_> {
                 state: &states.pre,
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
-                privileged: self.program_type.is_privileged,
-                data_meta: self.program_type.context.data_meta,
+                program_type: self.program_type,
+                platform: self.platform,
             };
             let kind = module.function(function).kind;
             let map = self.one_map(&insn.op, &states.pre, &registers);
+            let swapped = matches!(insn.op, Instruction::ByteSwap { .. })
+                && state::registers(&states.post, &self.context, &mut self.names).impossible;
+            if registers.impossible || swapped {
+                return None;
+            }
             if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
                 || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
             {
