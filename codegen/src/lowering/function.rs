@@ -3,7 +3,7 @@
 //! | | program | subprogram |
 //! |---|---|---|
 //! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, r10, context, runtime)` |
-//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](super::inherited) |
+//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](mod@super::inherited) |
 //! | `r10` | end of its own stack | its caller's `r10` - 512 |
 //!
 //! Both use the platform's C convention: with any other, Cranelift would save vector registers around calls. (Native
