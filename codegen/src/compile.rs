@@ -3,7 +3,7 @@
 //! Given: a Cranelift function.
 //! Computed: its bytes, its references by name, its unwind data and the size of its frame.
 //! Safe because: the emitted instructions are decoded again and anything that must not be in a driver, or that the unwind
-//! data could not describe, is an error ([`audit_x64`](crate::audit_x64), [`unwind_x64`](crate::unwind_x64)); so is any
+//! data could not describe, is an error ([`audit_x64`], [`unwind_x64`]); so is any
 //! relocation but a 32-bit distance to a named place.
 
 use bpf2sys_bytecode::FunctionIndex;

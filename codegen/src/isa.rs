@@ -2,7 +2,7 @@
 //!
 //! Kernel code has three rules that these settings keep: position independence without a GOT (so that relocations never
 //! touch code pages), no calls into a run-time library, and no registers beyond the general ones. The compiled code is
-//! checked again afterwards ([`compile`](crate::compile)), so a setting that loses its meaning is an error and not a bad
+//! checked again afterwards ([`compile`](mod@crate::compile)), so a setting that loses its meaning is an error and not a bad
 //! driver.
 
 use bpf2sys_pe_emit::Machine;

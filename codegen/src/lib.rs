@@ -55,7 +55,7 @@ use object::{CodeSections, ObjectWriter};
 const MAX_LOCAL_BYTES: u32 = 2047;
 
 /// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
-/// above and the helpers below need their part; eight functions of ordinary size take 6 KiB.
+/// above and the helpers below need their part; eight nested functions of ordinary size take 5 to 6 KiB.
 const MAX_STACK_BYTES: u32 = 8192;
 
 /// Lowers a module.

@@ -3,7 +3,7 @@
 //! | | program | subprogram |
 //! |---|---|---|
 //! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, r10, context, runtime)` |
-//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](super::inherited) |
+//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](mod@super::inherited) |
 //! | `r10` | end of its own stack | its caller's `r10` - 512 |
 //!
 //! Both use the platform's C convention: with any other, Cranelift would save vector registers around calls. (Native
@@ -27,8 +27,8 @@ use bpf2sys_bytecode::{
 use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, AbiParam, Block, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, UserFuncName,
-    Value, types,
+    self, AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, StackSlot, StackSlotData, StackSlotKind,
+    UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -123,6 +123,8 @@ pub(super) struct Lowering<'a, 'f> {
     blocks: Vec<Option<Block>>,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
+    /// The signature of helpers, once one was called.
+    pub(super) helper_signature: Option<SigRef>,
 }
 
 /// What `r10` is.
@@ -209,6 +211,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             runtime,
             blocks,
             ending: None,
+            helper_signature: None,
         }
     }
 
