@@ -9,6 +9,7 @@ mod packets;
 mod pe_image;
 mod reading;
 mod rejected;
+mod simulator;
 mod support;
 mod unwind;
 
@@ -23,6 +24,7 @@ fn main() {
         pe_image::trials(),
         reading::trials(),
         rejected::trials(),
+        simulator::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();

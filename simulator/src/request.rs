@@ -40,7 +40,7 @@ pub struct Input {
     pub context: HexBytes,
     /// Map contents to set before it, once, as user mode would.
     pub presets: Vec<MapPreset>,
-    /// How often to run it; 0 means once. Context and packet are the same each time.
+    /// How often to run it, up to a million times; 0 means once. Context and packet are the same each time.
     pub repeat: u32,
 }
 
@@ -234,6 +234,8 @@ pub struct MapContents {
     /// Entries by ascending key (arrays by index). Arrays of more than 256 entries leave out those that are zero. Queues
     /// and stacks in the order in which they would be taken out; their keys are empty.
     pub entries: Vec<MapEntryContents>,
+    /// Further entries of an array that are not zero: at most 65,536 are listed.
+    pub omitted: u64,
     /// Records of ring buffers and perf event arrays, oldest first.
     pub records: Vec<RingRecord>,
 }

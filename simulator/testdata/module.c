@@ -213,6 +213,7 @@ XDP u64 misbehave(xdp_md *ctx, runtime *r) {
     case 26: __asm__ volatile("ldmxcsr %0" :: "m"((u32){0x3f80})); break;
     case 27: __asm__ volatile("pcmpeqd %%xmm7, %%xmm7" ::: "memory"); break;
     case 28: return r->helpers[1].address(r->maps[HASH].address, (u64)&key, (u64)r->maps[HASH].address, 0, 0, ctx);
+    case 30: { u64 v = 39; __asm__ volatile("syscall" : "+a"(v) :: "rcx", "r11", "memory"); return v; }
     case 29: __asm__ volatile("lea -4096(%%rsp), %%rsp\n\tjmp *%0" :: "r"(r->helpers[5].address)); break;
     }
     return 1;

@@ -349,12 +349,13 @@ impl Cpu {
 }
 
 /// Signals that native code can cause, and the timer's.
-const SIGNALS: [i32; 6] = [
+const SIGNALS: [i32; 7] = [
     libc::SIGSEGV,
     libc::SIGBUS,
     libc::SIGILL,
     libc::SIGFPE,
     libc::SIGTRAP,
+    libc::SIGSYS,
     libc::SIGALRM,
 ];
 

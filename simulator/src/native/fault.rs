@@ -15,7 +15,9 @@ const FETCH: u64 = 0x10;
 impl Kernel {
     /// The error for an exception of native code.
     pub fn exception(&self, exception: &Exception) -> SimulatorError {
-        let location = self.locate(exception.rip);
+        // After a system call, the instruction pointer is behind its instruction of two bytes.
+        let before = if exception.signal == libc::SIGSYS { 2 } else { 0 };
+        let location = self.locate(exception.rip.wrapping_sub(before));
         if exception.signal == libc::SIGALRM {
             return SimulatorError::TimeOut(Box::new(TimeOut {
                 limit_ms: self.request.time_limit_ms,
@@ -34,6 +36,7 @@ impl Kernel {
             libc::SIGILL => "illegal instruction",
             libc::SIGFPE => "divide error",
             libc::SIGTRAP => "breakpoint",
+            libc::SIGSYS => "system call instruction",
             _ => "exception",
         };
         SimulatorError::Fault(Box::new(Fault {

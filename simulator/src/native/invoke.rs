@@ -16,7 +16,7 @@ const HEADER_FILL: u8 = 0xC3;
 /// Most packet bytes.
 const MAX_PACKET: usize = 0xFFFE;
 /// Most invocations of one request.
-const MAX_REPEAT: u32 = 10_000_000;
+const MAX_REPEAT: u32 = 1_000_000;
 
 /// What programs did and are doing.
 #[derive(Debug, Default)]
@@ -181,7 +181,7 @@ impl Kernel {
                 self.module.programs[current].runtime_context,
             );
             let value = self.call(function, &[frame.context, runtime_context], Activity::Program(current))?;
-            self.state.max_stack = self.state.max_stack.max(self.stack_used());
+            self.state.max_stack = self.deepest_stack(self.state.max_stack);
             let Some(next) = self.state.pending else {
                 break value as u32;
             };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bpf2sys_platform::Platform;
 
 use super::cpu::{Cpu, DIRECTION_FLAG, Event, MXCSR, Registers};
+use super::driver::Driver;
 use super::mapping::MappedImage;
 use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
@@ -47,6 +48,8 @@ pub struct Stack {
     pub bottom: u64,
     /// First byte above.
     pub top: u64,
+    /// What it looks like before a call.
+    pub untouched: Vec<u8>,
 }
 
 /// Everything.
@@ -65,7 +68,9 @@ pub struct Kernel {
     pub stack: Stack,
     /// What runs, outermost first.
     pub activities: Vec<Activity>,
-    /// Registry, NMR and driver object.
+    /// The driver, once it has started.
+    pub driver: Driver,
+    /// Registration and binding.
     pub nmr: Nmr,
     /// Providers.
     pub platform: Platform,
@@ -315,11 +320,18 @@ impl Kernel {
         Err(self.broken(Rule::Nonvolatile, format!("changed on return: {}", changed.join(", "))))
     }
 
-    /// Bytes of stack that the last outermost call has touched.
-    pub fn stack_used(&self) -> u32 {
+    /// Bytes of stack that the last outermost call has touched, if they are more than `known`; else `known`.
+    pub fn deepest_stack(&self, known: u32) -> u32 {
         let length = (self.stack.top - self.stack.bottom) as usize;
-        let bytes = self.memory.read(self.stack.bottom, length).unwrap_or_default();
-        let untouched = bytes.iter().take_while(|&&b| b == STACK_FILL).count();
+        let below = self
+            .memory
+            .read(self.stack.bottom, length.saturating_sub(known as usize))
+            .unwrap_or_default();
+        // Mostly nothing has changed, which one comparison of all bytes tells.
+        if below == self.stack.untouched[..below.len()] {
+            return known;
+        }
+        let untouched = below.iter().take_while(|&&b| b == STACK_FILL).count();
         (length - untouched) as u32
     }
 }

@@ -54,6 +54,9 @@ impl MappedImage {
     }
 }
 
+/// Largest image that is mapped. Native modules have kilobytes.
+const MAX_IMAGE: usize = 256 << 20;
+
 fn full(_: OutOfMemory) -> SimulatorError {
     SimulatorError::Process("no memory to map the image".into())
 }
@@ -61,6 +64,11 @@ fn full(_: OutOfMemory) -> SimulatorError {
 /// Maps `image`, which has passed the loader's rules.
 pub fn map(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Result<MappedImage, SimulatorError> {
     let size = (image.image_size as usize).next_multiple_of(PAGE);
+    if size > MAX_IMAGE {
+        return Err(SimulatorError::NotSimulated(format!(
+            "an image of {size:#x} bytes in memory"
+        )));
+    }
     let mut reservation = memory.map_pages(size + 2 * PAGE).map_err(full)?;
     if reservation + PAGE as u64 == image.image_base {
         // The one place that would hide missing relocations.

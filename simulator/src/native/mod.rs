@@ -1,15 +1,23 @@
 //! Running an x86-64 image on an x86-64 host, in a process made for it.
 
 mod cpu;
+mod driver;
 mod fault;
 mod helpers;
+mod imports;
 mod invoke;
 mod kernel;
 mod mapping;
 mod maps;
 mod memory;
+mod metadata;
 mod module;
 mod nmr;
+mod program;
+mod registry;
+mod report;
+mod sandbox;
+mod status;
 mod thunks;
 
 use std::collections::BTreeMap;
@@ -17,20 +25,13 @@ use std::collections::BTreeMap;
 use bpf2sys_platform::Platform;
 
 use crate::error::SimulatorError;
-use crate::hex_bytes::HexBytes;
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{
-    HelperCalls, MapContents, MapEntryContents, MapPreset, Pin, PresetValue, RingRecord, RunReport, RunRequest,
-};
+use crate::request::{MapPreset, PresetValue, RunReport, RunRequest};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use kernel::Kernel;
-use maps::{Map, Storage, kind};
-
-/// Arrays of at most this many entries are reported in full.
-const FULL_ARRAY: u32 = 256;
 
 /// Loads the image, runs what is asked for, unloads it, and reports.
 ///
@@ -70,9 +71,10 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     let full = |_| kernel::no_memory("the kernel's code");
     let return_address = thunks.add(&mut memory, thunks::Target::Return).map_err(full)?;
     let mapped = mapping::map(&image, &mut memory, &mut thunks)?;
-    let stack = nmr::make_stack(&mut memory, machine.stack_bytes)?;
+    let stack = driver::make_stack(&mut memory, machine.stack_bytes)?;
     // SAFETY: promised by the caller: this thread is the only one, and it is done once.
     let cpu = unsafe { cpu::Cpu::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
+    sandbox::enter(&mapped).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
     let mut kernel = Kernel {
         memory,
         cpu,
@@ -82,6 +84,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         stack,
         activities: Vec::new(),
         nmr: nmr::Nmr::default(),
+        driver: driver::Driver::default(),
         platform,
         module: module::LoadedModule::default(),
         maps: maps::Maps::new(machine.cpus, machine.cpu),
@@ -206,136 +209,5 @@ impl Kernel {
         }
         self.maps.release_retired(&mut self.memory);
         Ok(())
-    }
-
-    fn report(&mut self, results: Vec<crate::request::InvocationResult>) -> RunReport {
-        let mut maps = Vec::new();
-        for map in &self.maps.list {
-            maps.push(self.map_contents(map));
-        }
-        let helper_calls = self
-            .state
-            .calls
-            .iter()
-            .map(|(&(program, id), &calls)| HelperCalls {
-                program: self.program_name(program).to_owned(),
-                id,
-                helper: self
-                    .platform
-                    .helper(&self.module.programs[program].program_type, id)
-                    .map_or_else(String::new, |h| h.name.clone()),
-                calls,
-            })
-            .collect();
-        let pins = self
-            .maps
-            .list
-            .iter()
-            .filter_map(|m| {
-                m.pin.clone().map(|path| Pin {
-                    path,
-                    map: m.name.clone(),
-                })
-            })
-            .collect();
-        RunReport {
-            stated_version: String::new(),
-            driver_entry_status: 0,
-            results,
-            maps,
-            printed: std::mem::take(&mut self.state.printed),
-            pins,
-            helper_calls,
-            max_stack_bytes: self.state.max_stack,
-        }
-    }
-
-    fn map_contents(&self, map: &Map) -> MapContents {
-        let hex = |list: Vec<Vec<u8>>| list.into_iter().map(HexBytes).collect::<Vec<_>>();
-        let mut entries = Vec::new();
-        let mut records = Vec::new();
-        match &map.storage {
-            Storage::Array { base, stride } => {
-                for i in 0..map.definition.max_entries.get() {
-                    let values = self.maps.values_at(&self.memory, map, base + stride * u64::from(i));
-                    let zero = values.iter().all(|v| v.iter().all(|&b| b == 0));
-                    if !zero || map.definition.max_entries.get() <= FULL_ARRAY {
-                        entries.push(MapEntryContents {
-                            key: HexBytes(i.to_le_bytes().to_vec()),
-                            values: hex(values),
-                            object: None,
-                        });
-                    }
-                }
-            }
-            Storage::Hash(list) => {
-                for (key, entry) in list {
-                    let values = hex(self.maps.values_at(&self.memory, map, entry.value));
-                    entries.push(MapEntryContents {
-                        key: HexBytes(key.clone()),
-                        values,
-                        object: None,
-                    });
-                }
-            }
-            Storage::Objects(list) => {
-                for (key, &object) in list {
-                    // Arrays of objects are kept by big-endian index, which sorts as numbers do.
-                    let index = <[u8; 4]>::try_from(key.as_slice()).map(u32::from_be_bytes);
-                    let key = match index {
-                        Ok(index) if map.kind() != kind::HASH_OF_MAPS => index.to_le_bytes().to_vec(),
-                        _ => key.clone(),
-                    };
-                    let name = if map.kind() == kind::PROG_ARRAY {
-                        self.program_name(object).to_owned()
-                    } else {
-                        self.maps.list.get(object).map_or_else(String::new, |m| m.name.clone())
-                    };
-                    entries.push(MapEntryContents {
-                        key: HexBytes(key),
-                        values: Vec::new(),
-                        object: Some(name),
-                    });
-                }
-            }
-            Storage::Queue(list) => {
-                let values: Vec<u64> = if map.kind() == kind::STACK {
-                    list.iter().rev().copied().collect()
-                } else {
-                    list.iter().copied().collect()
-                };
-                for address in values {
-                    let values = hex(self.maps.values_at(&self.memory, map, address));
-                    entries.push(MapEntryContents {
-                        values,
-                        ..MapEntryContents::default()
-                    });
-                }
-            }
-            Storage::Rings(rings) => {
-                for (cpu, ring) in rings.iter().enumerate() {
-                    let cpu = (map.kind() == kind::PERF_EVENT_ARRAY).then_some(cpu as u32);
-                    records.extend(ring.records.iter().map(|data| RingRecord {
-                        cpu,
-                        data: HexBytes(data.clone()),
-                    }));
-                }
-            }
-        }
-        let type_name = self
-            .platform
-            .map_type(map.kind())
-            .map_or_else(String::new, |t| t.name.clone());
-        let [map_type, key_size, value_size, max_entries] = map.shape();
-        MapContents {
-            name: map.name.clone(),
-            map_type,
-            type_name,
-            key_size,
-            value_size,
-            max_entries,
-            entries,
-            records,
-        }
     }
 }

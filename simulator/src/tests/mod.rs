@@ -1,7 +1,18 @@
 //! Tests over a real image: `testdata/module.c`, compiled by clang and linked by lld.
 
 mod broken;
+mod patch;
+
+// What runs native code, where that is possible.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod call;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod helpers;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod kernel;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod maps;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod programs;
 
 use crate::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatorError};

@@ -271,6 +271,7 @@ fn faults_name_instruction_program_and_what_was_touched() {
         (9, "illegal instruction", ""),
         (10, "divide error", ""),
         (11, "breakpoint", ""),
+        (30, "system call instruction", ""),
         (12, "access violation (write)", "the guard page before the kernel stack"),
         (13, "access violation (write)", "helper_data of program misbehave"),
         (14, "access violation (write)", "section xdp"),

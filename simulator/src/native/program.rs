@@ -1,0 +1,351 @@
+//! One program with everything that it refers to: type, maps, globals, helpers, hash (native module contract §4.4 to
+//! §4.8, in that order).
+
+use std::collections::BTreeSet;
+
+use bpf2sys_platform::{Guid, Helper, ProgramType};
+use zerocopy::little_endian::U16;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::kernel::Kernel;
+use super::maps::{Storage, kind};
+use super::memory::OutOfMemory;
+use super::module::{LoadedProgram, MAX_NAME};
+use super::thunks::Target;
+use crate::address_space::AddressSpace;
+use crate::error::SimulatorError;
+use crate::kernel_tables::{Program, Tables};
+use crate::rule::Rule;
+use crate::tables::{AddressData, HelperData, MapData, RuntimeContext};
+
+impl Kernel {
+    pub(super) fn name(&self, address: u64, what: &str, shortest: usize) -> Result<String, SimulatorError> {
+        let bytes = self
+            .memory
+            .read_string(address, MAX_NAME + 2, what)
+            .map_err(|v| self.refuse(v))?;
+        if bytes.len() < shortest || bytes.len() > MAX_NAME {
+            let length = if bytes.len() > MAX_NAME {
+                "more than 63".into()
+            } else {
+                bytes.len().to_string()
+            };
+            return Err(self.broken(Rule::NameLength, format!("{what} has {length} bytes")));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn read_guid(&self, address: u64, what: &str) -> Result<[u8; 16], SimulatorError> {
+        let bytes = self.memory.read(address, 16).and_then(|b| <[u8; 16]>::try_from(b).ok());
+        bytes.ok_or_else(|| self.broken(Rule::WildPointer, format!("{what} is {}", self.memory.place(address))))
+    }
+
+    pub(super) fn load_program(
+        &mut self,
+        index: usize,
+        program: &Program,
+        tables: &Tables,
+    ) -> Result<LoadedProgram, SimulatorError> {
+        let entry = &program.entry;
+        let name = self.name(entry.program_name.get(), &format!("the name of program {index}"), 1)?;
+        let section = self.name(
+            entry.section_name.get(),
+            &format!("the section name of program {name}"),
+            1,
+        )?;
+        let hash_type = match entry.hash_type.get() {
+            0 => String::new(),
+            address => self.name(address, &format!("the hash type of program {name}"), 0)?,
+        };
+
+        if entry.program_type.get() == 0 {
+            return Err(self.broken(Rule::ProgramType, format!("program {name} has none")));
+        }
+        let guid = Guid(self.read_guid(entry.program_type.get(), &format!("the type of program {name}"))?);
+        if guid == Guid::ZERO {
+            return Err(self.broken(
+                Rule::ProgramType,
+                format!("the type of program {name} is the zero GUID"),
+            ));
+        }
+        let program_type = self
+            .platform
+            .program_types
+            .iter()
+            .find(|t| t.guid == guid)
+            .cloned()
+            .ok_or_else(|| {
+                self.broken(
+                    Rule::ProgramType,
+                    format!("no extension offers {guid}, the type of program {name}"),
+                )
+            })?;
+        let attach_type = match entry.attach_type.get() {
+            0 => None,
+            address => Some(self.read_guid(address, &format!("the attach type of program {name}"))?),
+        };
+
+        let map_data = self.map_data(&name, &program_type, program)?;
+        let global_data = self.global_data(tables)?;
+        self.check_btf_functions(&name, program)?;
+        let (helpers, helper_data) = self.helper_data(index, &name, &program_type, program)?;
+        self.check_hash(&name, &program_type, program, &hash_type)?;
+        let btf_data = self.allocate_table(
+            &vec![0; program.btf_functions.len() * size_of::<AddressData>()],
+            &format!("btf_resolved_function_data of program {name}"),
+        )?;
+
+        let function = entry.function.get();
+        if !self.image.is_code(function) {
+            let place = self.memory.place(function);
+            return Err(self.broken(
+                Rule::ProgramFunction,
+                format!("the function of program {name} is {place}"),
+            ));
+        }
+        let mut context: RuntimeContext = RuntimeContext::new_zeroed();
+        context.helpers.set(helper_data);
+        context.maps.set(map_data);
+        context.global_sections.set(global_data);
+        context.btf_functions.set(btf_data);
+        let runtime_context =
+            self.allocate_table(context.as_bytes(), &format!("the runtime context of program {name}"))?;
+        Ok(LoadedProgram {
+            name,
+            section,
+            function,
+            program_type,
+            attach_type,
+            helpers,
+            runtime_context,
+        })
+    }
+
+    /// A table that programs read, and that faults when they write it. Address 0 for an empty one.
+    fn allocate_table(&mut self, bytes: &[u8], label: &str) -> Result<u64, SimulatorError> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let start = self.allocate_bytes(bytes, label)?;
+        self.memory
+            .seal(start)
+            .map_err(|OutOfMemory| super::kernel::no_memory(label))?;
+        Ok(start)
+    }
+
+    fn map_data(&mut self, name: &str, program_type: &ProgramType, program: &Program) -> Result<u64, SimulatorError> {
+        let mut data = vec![(0u64, 0u64); self.maps.list.len()];
+        for i in 0..u64::from(program.entry.map_index_count.get()) {
+            let address = program.entry.map_indices.get().wrapping_add(2 * i);
+            let index: U16 = self
+                .memory
+                .read_as(address, &format!("the map indices of program {name}"))
+                .map_err(|v| self.refuse(v))?;
+            let index = usize::from(index.get());
+            if index >= data.len() {
+                return Err(self.broken(
+                    Rule::MapIndex,
+                    format!("program {name} refers to map {index} of {}", data.len()),
+                ));
+            }
+            self.associate(index, program_type, name)?;
+            let map = &self.maps.list[index];
+            let array = match map.storage {
+                Storage::Array { base, .. } if map.kind() == kind::ARRAY => base,
+                _ => 0,
+            };
+            data[index] = (map.address, array);
+        }
+        // Versions before 1.4.0 know of no array_data: their stride is shorter.
+        let mut bytes = Vec::new();
+        for (address, array) in data {
+            if self.module.version >= (1, 4, 0) {
+                let mut map: MapData = MapData::new_zeroed();
+                map.address.set(address);
+                map.array_data.set(array);
+                bytes.extend_from_slice(map.as_bytes());
+            } else {
+                let mut map: AddressData = AddressData::new_zeroed();
+                map.address.set(address);
+                bytes.extend_from_slice(map.as_bytes());
+            }
+        }
+        self.allocate_table(&bytes, &format!("map_data of program {name}"))
+    }
+
+    /// A program array belongs to the first program type that uses it or is put into it.
+    pub(super) fn associate(
+        &mut self,
+        map: usize,
+        program_type: &ProgramType,
+        program: &str,
+    ) -> Result<(), SimulatorError> {
+        if self.maps.list[map].kind() != kind::PROG_ARRAY {
+            return Ok(());
+        }
+        let bound = *self.maps.list[map].program_type.get_or_insert(program_type.guid.0);
+        if bound != program_type.guid.0 {
+            let name = &self.maps.list[map].name;
+            return Err(self.broken(
+                Rule::ProgramArrayType,
+                format!(
+                    "program {program} is {}, program array {name} belongs to another type",
+                    program_type.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn global_data(&mut self, tables: &Tables) -> Result<u64, SimulatorError> {
+        let mut bytes = Vec::new();
+        for (index, section) in tables.global_sections.iter().enumerate() {
+            let name = self
+                .memory
+                .read_string(
+                    section.name.get(),
+                    MAX_NAME + 2,
+                    &format!("the name of global section {index}"),
+                )
+                .map_err(|v| self.refuse(v))?;
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let bad = |kernel: &Kernel, detail: String| {
+                kernel.broken(Rule::GlobalSection, format!("global section {name}: {detail}"))
+            };
+            let Some(map) = self.maps.list.iter().find(|m| m.name == name) else {
+                return Err(bad(self, "there is no map of that name".into()));
+            };
+            let Storage::Array { base, .. } = map.storage else {
+                return Err(bad(self, format!("its map has type {}, not ARRAY", map.kind())));
+            };
+            if map.kind() != kind::ARRAY {
+                return Err(bad(self, format!("its map has type {}, not ARRAY", map.kind())));
+            }
+            let room = map.value_size() as u64 * u64::from(map.definition.max_entries.get());
+            let size = section.size.get();
+            if size > room {
+                return Err(bad(self, format!("{size} bytes are copied into a map of {room}")));
+            }
+            let data = self.memory.read(section.initial_data.get(), size as usize);
+            let Some(data) = data else {
+                let place = self.memory.place(section.initial_data.get());
+                return Err(self.broken(
+                    Rule::WildPointer,
+                    format!("{size} bytes of global section {name} are {place}"),
+                ));
+            };
+            if !self.memory.write(base, &data) {
+                return Err(bad(self, "its map has no memory".into()));
+            }
+            let mut resolved: AddressData = AddressData::new_zeroed();
+            resolved.address.set(base);
+            bytes.extend_from_slice(resolved.as_bytes());
+        }
+        self.allocate_table(&bytes, "global_variable_section_data")
+    }
+
+    fn check_btf_functions(&self, name: &str, program: &Program) -> Result<(), SimulatorError> {
+        match program.btf_functions.iter().find(|f| f.module != [0; 16]) {
+            None => Ok(()),
+            Some(function) => Err(self.broken(
+                Rule::BtfFunction,
+                format!(
+                    "program {name} uses functions of module {}, whose provider is not attached",
+                    Guid(function.module)
+                ),
+            )),
+        }
+    }
+
+    fn helper_data(
+        &mut self,
+        index: usize,
+        name: &str,
+        program_type: &ProgramType,
+        program: &Program,
+    ) -> Result<(Vec<Option<Helper>>, u64), SimulatorError> {
+        let mut resolved = Vec::new();
+        let mut bytes = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (slot, entry) in program.helpers.iter().enumerate() {
+            let id = entry.id.get();
+            let mut data: HelperData = HelperData::new_zeroed();
+            if id == 0 {
+                resolved.push(None);
+                bytes.extend_from_slice(data.as_bytes());
+                continue;
+            }
+            let Some(helper) = self.platform.helper(program_type, id).cloned() else {
+                return Err(self.broken(
+                    Rule::HelperId,
+                    format!(
+                        "program {name} uses helper {id}, which program type {} does not have",
+                        program_type.name
+                    ),
+                ));
+            };
+            let general = id <= self.platform.limits.max_general_helper_id;
+            if general && !helper.default_implementation && !program_type.helper_overrides.contains(&id) {
+                return Err(self.broken(
+                    Rule::HelperId,
+                    format!(
+                        "nobody implements {} for program {name} of type {}",
+                        helper.name, program_type.name
+                    ),
+                ));
+            }
+            if !seen.insert(id) {
+                return Err(self.broken(Rule::DuplicateHelper, format!("program {name} lists helper {id} twice")));
+            }
+            let thunk = self
+                .thunks
+                .add(&mut self.memory, Target::Helper { program: index, slot })
+                .map_err(|OutOfMemory| super::kernel::no_memory("the kernel's code"))?;
+            data.address.set(thunk);
+            data.tail_call = u8::from(id == super::helpers::TAIL_CALL);
+            resolved.push(Some(helper));
+            bytes.extend_from_slice(data.as_bytes());
+        }
+        let table = self.allocate_table(&bytes, &format!("helper_data of program {name}"))?;
+        Ok((resolved, table))
+    }
+
+    fn check_hash(
+        &self,
+        name: &str,
+        program_type: &ProgramType,
+        program: &Program,
+        hash_type: &str,
+    ) -> Result<(), SimulatorError> {
+        let length = program.entry.hash_length.get();
+        if length == 0 {
+            return Ok(());
+        }
+        if !matches!(hash_type, "" | "SHA256") {
+            return Err(SimulatorError::NotSimulated(format!(
+                "the hash algorithm {hash_type} of program {name}"
+            )));
+        }
+        let bad = |detail: String| self.broken(Rule::ProgramInfoHash, format!("program {name}: {detail}"));
+        if length != 32 {
+            return Err(bad(format!("it has {length} bytes, SHA256 has 32")));
+        }
+        let address = program.entry.hash.get();
+        let stated = self.memory.read(address, 32).ok_or_else(|| {
+            self.broken(
+                Rule::WildPointer,
+                format!("the hash of program {name} is {}", self.memory.place(address)),
+            )
+        })?;
+        let ids = program.helpers.iter().map(|h| h.id.get()).filter(|&id| id != 0);
+        let computed = self
+            .platform
+            .program_info_hash(program_type, ids)
+            .map_err(|e| bad(e.to_string()))?;
+        if stated != computed {
+            let (stated, computed) = (crate::usermode::hex(&stated), crate::usermode::hex(&computed));
+            return Err(bad(format!("it states {stated}, the runtime computes {computed}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! What the process may ask of the host once native code runs: memory, and writing to pipes that are open.
+//!
+//! An image has no business with system calls: kernel code that executes `syscall` is broken. So a call from the image's
+//! own pages is reported as a fault, and whatever else might be made to call the host in its place gets nothing that
+//! reaches files, the network or other processes.
+
+use libc::{
+    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
+    SECCOMP_RET_TRAP, sock_filter,
+};
+
+use super::mapping::MappedImage;
+
+/// `AUDIT_ARCH_X86_64`.
+const ARCHITECTURE: u32 = 0xC000_003E;
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const INSTRUCTION_LOW: u32 = 8;
+const INSTRUCTION_HIGH: u32 = 12;
+
+/// What the simulator itself still needs: memory, its answer, its end, and signals.
+const ALLOWED: [i64; 18] = [
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+fn load(offset: u32) -> sock_filter {
+    sock_filter {
+        code: (BPF_LD | BPF_W | BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    }
+}
+
+fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter {
+        code: (BPF_JMP | condition | BPF_K) as u16,
+        jt,
+        jf,
+        k,
+    }
+}
+
+fn answer(k: u32) -> sock_filter {
+    sock_filter {
+        code: (BPF_RET | BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
+/// The filter for an image between two addresses that share their upper half; without them, only the list counts.
+fn filter(image: Option<(u64, u64)>) -> Vec<sock_filter> {
+    let mut program = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), answer(SECCOMP_RET_TRAP)];
+    if let Some((start, end)) = image {
+        program.extend([
+            load(INSTRUCTION_HIGH),
+            jump(BPF_JEQ, (start >> 32) as u32, 0, 4),
+            load(INSTRUCTION_LOW),
+            jump(BPF_JGE, start as u32, 0, 2),
+            jump(BPF_JGE, end as u32, 1, 0),
+            answer(SECCOMP_RET_TRAP),
+        ]);
+    }
+    program.push(load(NUMBER));
+    for number in ALLOWED {
+        program.extend([jump(BPF_JEQ, number as u32, 0, 1), answer(SECCOMP_RET_ALLOW)]);
+    }
+    program.push(answer(SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    program
+}
+
+/// Confines the process, for good.
+pub fn enter(image: &MappedImage) -> std::io::Result<()> {
+    let (start, end) = (image.base, image.base + image.size);
+    let mut program = filter((start >> 32 == end >> 32).then_some((start, end)));
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the first call takes plain numbers; the second reads the filter, which lives until it returns.
+    let failed = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
+    };
+    if failed {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the filter as the kernel would.
+    fn judge(program: &[sock_filter], number: i64, arch: u32, instruction: u64) -> u32 {
+        let (mut at, mut accumulator) = (0, 0u32);
+        loop {
+            let step = program[at];
+            at += 1;
+            match u32::from(step.code) {
+                c if c == BPF_LD | BPF_W | BPF_ABS => {
+                    accumulator = match step.k {
+                        NUMBER => number as u32,
+                        ARCH => arch,
+                        INSTRUCTION_LOW => instruction as u32,
+                        INSTRUCTION_HIGH => (instruction >> 32) as u32,
+                        other => panic!("loads {other}"),
+                    };
+                }
+                c if c == BPF_RET | BPF_K => return step.k,
+                c => {
+                    let taken = if c == BPF_JMP | BPF_JEQ | BPF_K {
+                        accumulator == step.k
+                    } else {
+                        assert_eq!(c, BPF_JMP | BPF_JGE | BPF_K);
+                        accumulator >= step.k
+                    };
+                    at += usize::from(if taken { step.jt } else { step.jf });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn calls_are_judged_by_their_number_and_where_they_come_from() {
+        let (start, end) = (0x7F12_3000_0000, 0x7F12_3001_0000);
+        let program = filter(Some((start, end)));
+        let refused = SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        let cases = [
+            (libc::SYS_write, ARCHITECTURE, start - 1, SECCOMP_RET_ALLOW),
+            (libc::SYS_write, ARCHITECTURE, start, SECCOMP_RET_TRAP),
+            (libc::SYS_write, ARCHITECTURE, end - 1, SECCOMP_RET_TRAP),
+            (libc::SYS_write, ARCHITECTURE, end, SECCOMP_RET_ALLOW),
+            (libc::SYS_write, ARCHITECTURE, start + (1 << 32), SECCOMP_RET_ALLOW),
+            (libc::SYS_exit_group, ARCHITECTURE, end, SECCOMP_RET_ALLOW),
+            (libc::SYS_openat, ARCHITECTURE, end, refused),
+            (libc::SYS_socket, ARCHITECTURE, end, refused),
+            (libc::SYS_execve, ARCHITECTURE, end, refused),
+            (libc::SYS_kill, ARCHITECTURE, end, refused),
+            (libc::SYS_tgkill, ARCHITECTURE, end, refused),
+            (libc::SYS_write, 0x4000_0003, end, SECCOMP_RET_TRAP),
+        ];
+        for (number, arch, instruction, expected) in cases {
+            assert_eq!(
+                judge(&program, number, arch, instruction),
+                expected,
+                "{number} at {instruction:#x}"
+            );
+        }
+        assert_eq!(
+            judge(&filter(None), libc::SYS_write, ARCHITECTURE, start),
+            SECCOMP_RET_ALLOW
+        );
+    }
+}
