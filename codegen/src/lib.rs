@@ -45,6 +45,7 @@ use cranelift_frontend::FunctionBuilderContext;
 
 use call_graph::CallGraph;
 use compile::{Code, Target, compile};
+use isa::Optimization;
 use lowering::{STACK_BYTES, Unit, lower_function};
 use metadata::{CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
@@ -68,7 +69,7 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<NativeObject, LowerError> {
-    let isa = isa::target(options.machine)?;
+    let isa = isa::target(options.machine, Optimization::Speed)?;
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
@@ -157,9 +158,14 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
             function: module.function(index).name.clone(),
             problem,
         };
-        let ir = lower_function(unit, index, flow, &mut builder)?;
-        let code = compile(ir, unit.isa, scratch).map_err(failed)?;
         let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
+        let ir = lower_function(unit, index, flow, &mut builder)?;
+        let mut code = compile(ir, unit.isa, scratch).map_err(failed)?;
+        if code.frame_bytes > limit {
+            let in_place = isa::target(unit.options.machine, Optimization::InPlace)?;
+            let ir = lower_function(unit, index, flow, &mut builder)?;
+            code = compile(ir, &*in_place, scratch).map_err(failed)?;
+        }
         if code.frame_bytes > limit {
             let bytes = code.frame_bytes;
             return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
@@ -171,10 +177,12 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
 
 #[cfg(test)]
 mod tests {
-    use bpf2sys_bytecode::{Imm64, Instruction};
-    use bpf2sys_pe_emit::{Machine, RelocationKind, SectionKind, SymbolPlace, UnwindInfo};
+    use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Operand, Width, WordSize};
+    use bpf2sys_pe_emit::{Machine, RelocationKind, SectionKind, SymbolPlace, UnwindInfo, UnwindOpX64};
 
-    use crate::testing::{EXIT, View, call, lower, map, module, mov, one, program, r, subprogram, trusted};
+    use crate::testing::{
+        EXIT, View, alu, call, load, lower, map, module, mov, mov_reg, one, program, r, subprogram, trusted,
+    };
     use crate::{LowerError, Options};
 
     fn example() -> bpf2sys_bytecode::Module {
@@ -299,6 +307,40 @@ mod tests {
     fn the_same_module_gives_the_same_object() {
         let twice = [lower(example()).unwrap(), lower(example()).unwrap()];
         assert_eq!(format!("{:?}", twice[0]), format!("{:?}", twice[1]));
+    }
+
+    #[test]
+    fn function_that_reads_much_and_uses_it_late_still_fits_its_frame() {
+        let mut code = vec![mov_reg(6, 1), mov(0, 0)];
+        for offset in 0..400 {
+            code.push(load(Width::Dw, 2, 6, offset * 8));
+            code.push(alu(AluOp::Add, 0, Operand::Reg(r(2))));
+            code.push(alu(AluOp::Mul, 0, Operand::Reg(r(0))));
+            // A jump after each load, so that what was loaded crosses blocks.
+            code.push(Instruction::JumpIf {
+                size: WordSize::W64,
+                condition: Condition::Eq,
+                dst: r(6),
+                src: Operand::Imm(7),
+                offset: ((399 - offset) * 4 + 1).min(i16::MAX),
+            });
+        }
+        code.extend([EXIT, mov(0, 1), EXIT]);
+        let object = lower(one(&code)).unwrap();
+        let [UnwindInfo::X64 { codes, .. }] = &object
+            .functions
+            .iter()
+            .filter(|f| object.sections[f.section.0 as usize].name == "bind")
+            .map(|f| f.unwind.clone())
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("one program")
+        };
+        let allocated = codes.iter().find_map(|c| match c.op {
+            UnwindOpX64::Alloc(bytes) => Some(bytes),
+            _ => None,
+        });
+        assert!(allocated.is_some_and(|bytes| bytes < 1024), "{allocated:?}");
     }
 
     #[test]
