@@ -3,6 +3,7 @@
 //! One binary with its own main, because a test whose tool is missing must count as skipped and not as passed. Each
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
+mod command_line;
 mod examples;
 mod packets;
 mod pe_image;
@@ -17,6 +18,7 @@ fn main() {
     bpf2sys_simulator::child_main_if_requested();
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
+        command_line::trials(),
         examples::trials(),
         packets::trials(),
         pe_image::trials(),

@@ -58,6 +58,7 @@ pub fn vlan(id: u16, ether_type: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An IPv4 packet (RFC 791) whose fields can be changed before its checksum is made.
+#[derive(Clone, Copy)]
 pub struct Ipv4<'a> {
     pub source: [u8; 4],
     pub destination: [u8; 4],
@@ -203,7 +204,7 @@ pub fn icmp(kind: u8, code: u8, rest: [u8; 4], data: &[u8]) -> Vec<u8> {
     message
 }
 
-/// An ICMPv6 message (RFC 4443) from the client to the server.
+/// An `ICMPv6` message (RFC 4443) from the client to the server.
 pub fn icmpv6(kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
     let mut message = [&[kind, code, 0, 0][..], body].concat();
     let sum = checksum(

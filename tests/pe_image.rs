@@ -6,23 +6,45 @@ use std::process::Command;
 use bpf2sys_pe_emit::link;
 use libtest_mimic::{Failed, Trial};
 
+use crate::examples::{EXAMPLES, runner};
 use crate::support::{Need, output, test_with};
 use crate::unwind::handmade;
 
-const LLVM_READOBJ: Need = Need::Program("llvm-readobj");
+const LLVM_READOBJ: &str = "llvm-readobj-19";
 
 pub fn trials() -> Vec<Trial> {
-    vec![test_with(
+    let needs = [Need::Program(LLVM_READOBJ)];
+    let mut trials = vec![test_with(
         "pe_image::llvm_readobj_reads_every_table",
-        &[LLVM_READOBJ],
+        &needs,
         reads_every_table,
-    )]
+    )];
+    trials.extend(EXAMPLES.map(|example| {
+        let name = format!("pe_image::llvm_readobj_reads_{example}");
+        test_with(&name, &needs, move || reads_example(example))
+    }));
+    trials
 }
 
-/// Prints an image's headers, sections, imports, base relocations and unwind data with `llvm-readobj`; a warning is a
+fn reads_example(example: &'static str) -> Result<(), Failed> {
+    let text = llvm_readobj(&runner::image(example)?)?;
+    for table in [
+        "Name: programs ",
+        "Symbol: NmrRegisterClient",
+        "RuntimeFunction {",
+        "Type: DIR64",
+    ] {
+        if !text.contains(table) {
+            return Err(format!("no `{table}`:\n{text}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Prints an image's headers, sections, imports, base relocations and unwind data with `llvm-readobj-19`; a warning is a
 /// failure, as much as an error is.
-pub fn llvm_readobj(image: &Path) -> Result<String, Failed> {
-    let mut command = Command::new("llvm-readobj");
+fn llvm_readobj(image: &Path) -> Result<String, Failed> {
+    let mut command = Command::new(LLVM_READOBJ);
     command
         .args([
             "--file-headers",

@@ -10,6 +10,7 @@ mod rules;
 mod state;
 mod tracker;
 mod trials;
+pub mod wine;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,11 +32,17 @@ pub struct Stats {
 
 /// Unwinds from every instruction of every function of an x64 image. The errors name addresses as RVAs.
 pub fn check_unwind(bytes: &[u8]) -> Result<Stats, Vec<String>> {
+    check(bytes).map(|(stats, _)| stats)
+}
+
+/// As [`check_unwind`], and gives the state before each instruction as text: what `tests/wine/unwind.c` compares with.
+fn check(bytes: &[u8]) -> Result<(Stats, Vec<String>), Vec<String>> {
     let image = Image::read(bytes).map_err(|error| vec![error])?;
     let mut check = Check {
         image: &image,
         stats: Stats::default(),
         errors: Vec::new(),
+        places: Vec::new(),
         starts: BTreeSet::new(),
         called: BTreeSet::from([image.entry]),
     };
@@ -53,7 +60,7 @@ pub fn check_unwind(bytes: &[u8]) -> Result<Stats, Vec<String>> {
             .push(format!("{target:#x} is called, and is not the start of a function"));
     }
     if check.errors.is_empty() {
-        Ok(check.stats)
+        Ok((check.stats, check.places))
     } else {
         Err(check.errors)
     }
@@ -63,6 +70,8 @@ struct Check<'a> {
     image: &'a Image,
     stats: Stats,
     errors: Vec<String>,
+    /// A line for each instruction: its RVA and the state before it.
+    places: Vec<String>,
     /// Where functions start.
     starts: BTreeSet<u32>,
     /// What is called or jumped to from another function.
@@ -86,6 +95,7 @@ impl Check<'_> {
         self.called.extend(&walk.targets);
         for (rva, state) in &walk.states {
             self.stats.instructions += 1;
+            self.places.push(format!("{rva:x} {}", state.line()));
             let result = rules::unwind(self.image, *rva, state);
             let result = result
                 .map_err(str::to_owned)

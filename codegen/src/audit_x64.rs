@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{
+    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register,
+};
 
 /// Registers that a function must give back to its caller as it found them (x64 calling convention), `rsp` aside.
 pub(crate) const NONVOLATILE: [Register; 8] = [
@@ -43,6 +45,14 @@ pub(crate) struct ConstantUse {
     pub(crate) target: u32,
 }
 
+impl ConstantUse {
+    /// What a relocation of the field against the first constant adds, the constants being at `constants` now.
+    pub(crate) fn addend(self, constants: usize) -> i64 {
+        let in_constants = i64::from(self.target) - constants as i64;
+        in_constants - i64::from(self.end - self.field)
+    }
+}
+
 /// Takes a function's bytes apart; `relocated` are the offsets of the fields that relocations fill in. An error if some
 /// bytes are neither an instruction, nor padding before the constants, nor constants.
 pub(crate) fn decode(code: &[u8], relocated: &BTreeSet<u32>) -> Result<Decoded, String> {
@@ -76,7 +86,10 @@ pub(crate) fn decode(code: &[u8], relocated: &BTreeSet<u32>) -> Result<Decoded, 
             }
         }
         decoded.instructions.push(instruction);
-        let ends = matches!(instruction.flow_control(), FlowControl::Return | FlowControl::UnconditionalBranch);
+        let ends = matches!(
+            instruction.flow_control(),
+            FlowControl::Return | FlowControl::UnconditionalBranch
+        );
         // Zeros up to the constants are padding: as code they would run into the constants.
         if ends && code[end..decoded.constants].iter().all(|byte| *byte == 0) {
             decoded.code_size = end;
@@ -86,24 +99,137 @@ pub(crate) fn decode(code: &[u8], relocated: &BTreeSet<u32>) -> Result<Decoded, 
     Err("execution runs past the end of the function".to_owned())
 }
 
-/// Checks that no instruction traps by design, is privileged, or uses a register beyond the general ones.
+/// What every x86-64 processor has and needs no saved state: no x87, no vectors, no extension.
+const BASELINE: [CpuidFeature; 7] = [
+    CpuidFeature::INTEL8086,
+    CpuidFeature::INTEL186,
+    CpuidFeature::INTEL386,
+    CpuidFeature::INTEL486,
+    CpuidFeature::X64,
+    CpuidFeature::CMOV,
+    CpuidFeature::MULTIBYTENOP,
+];
+
+/// Checks that no instruction traps by design, is privileged, or needs more than the baseline and the general registers.
 pub(crate) fn check(instructions: &[Instruction]) -> Result<(), String> {
     let mut factory = InstructionInfoFactory::new();
     for instruction in instructions {
         let forbidden = |what: &str| Err(format!("{what} at {:#x}: {instruction}", instruction.ip()));
-        if matches!(instruction.flow_control(), FlowControl::Exception | FlowControl::Interrupt) {
+        if matches!(
+            instruction.flow_control(),
+            FlowControl::Exception | FlowControl::Interrupt
+        ) {
             return forbidden("a trap");
         }
         if instruction.is_privileged() || instruction.code() == Code::Syscall {
             return forbidden("a privileged instruction");
         }
+        if !instruction.cpuid_features().iter().all(|f| BASELINE.contains(f)) {
+            return forbidden("an instruction beyond the baseline");
+        }
         for used in factory.info(instruction).used_registers() {
             let register = used.register();
-            let general = register.is_gpr() || register.is_ip() || register.is_segment_register();
+            // fs and gs lead to the processor's and the thread's own data.
+            let flat = register.is_segment_register() && ![Register::FS, Register::GS].contains(&register);
+            let general = register.is_gpr() || register.is_ip() || flat;
             if used.access() != OpAccess::None && !general {
                 return forbidden("a register that is not a general one");
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{check, decode};
+
+    fn problem(code: &[u8]) -> Option<String> {
+        let decoded = decode(code, &BTreeSet::new()).unwrap();
+        check(&decoded.instructions).err()
+    }
+
+    #[test]
+    fn refuses_traps_privileged_instructions_and_other_registers() {
+        let cases: [(&str, &[u8]); 12] = [
+            ("mov rax, gs:[rcx]", &[0x65, 0x48, 0x8B, 0x01, 0xC3]),
+            ("rdtsc", &[0x0F, 0x31, 0xC3]),
+            ("ud2", &[0x0F, 0x0B, 0xC3]),
+            ("int3", &[0xCC, 0xC3]),
+            ("int 0x29", &[0xCD, 0x29, 0xC3]),
+            ("cli", &[0xFA, 0xC3]),
+            ("mov cr0, rax", &[0x0F, 0x22, 0xC0, 0xC3]),
+            ("wrmsr", &[0x0F, 0x30, 0xC3]),
+            ("syscall", &[0x0F, 0x05, 0xC3]),
+            ("movaps xmm0, xmm1", &[0x0F, 0x28, 0xC1, 0xC3]),
+            ("fld1", &[0xD9, 0xE8, 0xC3]),
+            ("movq mm0, rax", &[0x48, 0x0F, 0x6E, 0xC0, 0xC3]),
+        ];
+        for (name, code) in cases {
+            assert!(problem(code).is_some(), "{name}");
+        }
+        assert_eq!(problem(&[0x48, 0xF7, 0xF1, 0xC3]), None); // div rcx
+    }
+
+    #[test]
+    fn finds_the_constants_behind_the_code() {
+        // cmp rax, [rip+1]; ret; a constant that would not decode
+        let mut code = vec![0x48, 0x3B, 0x05, 1, 0, 0, 0, 0xC3];
+        code.extend([0x0B, 0x0F, 0xFF, 0xCC, 0, 0, 0, 0]);
+        let decoded = decode(&code, &BTreeSet::new()).unwrap();
+        assert_eq!(
+            (decoded.code_size, decoded.constants, decoded.instructions.len()),
+            (8, 8, 2)
+        );
+        assert_eq!(decoded.constant_uses.len(), 1);
+        let used = decoded.constant_uses[0];
+        assert_eq!((used.field, used.end, used.target), (3, 7, 8));
+    }
+
+    #[test]
+    fn padding_before_constants_is_not_code() {
+        // cmp rax, [rip+9]; nops; ret; three zeros; the constant
+        let mut code = vec![
+            0x48, 0x3B, 0x05, 9, 0, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0xC3, 0, 0, 0,
+        ];
+        code.extend([0xFF; 8]);
+        let decoded = decode(&code, &BTreeSet::new()).unwrap();
+        assert_eq!((decoded.code_size, decoded.constants), (13, 16));
+    }
+
+    #[test]
+    fn the_distance_to_a_constant_counts_from_the_end_of_the_instruction() {
+        // cmp qword [rip+8], 5; ret; padding; two constants, the second one used: an immediate follows the field
+        let mut code = vec![0x48, 0x83, 0x3D, 16, 0, 0, 0, 5, 0x48, 0x3B, 0x05, 1, 0, 0, 0, 0xC3];
+        code.extend([0xFF; 16]);
+        let decoded = decode(&code, &BTreeSet::new()).unwrap();
+        let addends: Vec<i64> = decoded
+            .constant_uses
+            .iter()
+            .map(|used| used.addend(decoded.constants))
+            .collect();
+        assert_eq!((decoded.constants, addends.as_slice()), (16, &[8 - 5, -4][..]));
+    }
+
+    #[test]
+    fn a_field_that_a_relocation_fills_in_is_no_constant() {
+        let code = [0x48, 0x8B, 0x05, 0, 0, 0, 0, 0xC3];
+        let decoded = decode(&code, &BTreeSet::from([3])).unwrap();
+        assert!(decoded.constant_uses.is_empty());
+    }
+
+    #[test]
+    fn refuses_bytes_that_are_neither_code_nor_constants() {
+        let cases: [(&str, &[u8]); 4] = [
+            ("undecodable", &[0x06, 0xC3]),
+            ("cut off", &[0x48]),
+            ("reads its own code", &[0x48, 0x8B, 0x05, 0xF9, 0xFF, 0xFF, 0xFF, 0xC3]),
+            ("reads behind its end", &[0x48, 0x8B, 0x05, 0x01, 0, 0, 0, 0xC3]),
+        ];
+        for (name, code) in cases {
+            assert!(decode(code, &BTreeSet::new()).is_err(), "{name}");
+        }
+    }
 }

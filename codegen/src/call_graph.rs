@@ -94,14 +94,14 @@ impl CallGraph {
         let module = verified.module();
         let function = module.function(index);
         let flow = Flow::of(function, verified.facts(index))
-            .map_err(|(insn, problem)| instruction_error(function, insn, problem))?;
+            .map_err(|(insn, problem)| instruction_error(module, function, insn, problem))?;
         let callees = &mut self.callees[index.index()];
         for (insn, op) in live(function, &flow) {
             match op {
                 Instruction::Call(Callee::Helper(TAIL_CALL)) => self.tail_calls[index.index()] = true,
                 Instruction::Call(Callee::Local(callee)) => {
                     if callee.index() >= module.functions.len() {
-                        return Err(instruction_error(function, insn, InstructionProblem::Reference));
+                        return Err(instruction_error(module, function, insn, InstructionProblem::Reference));
                     }
                     callees.push(callee);
                 }

@@ -3,7 +3,7 @@
 //! Given: a Cranelift function.
 //! Computed: its bytes, its references by name, its unwind data and the size of its frame.
 //! Safe because: the emitted instructions are decoded again and anything that must not be in a driver, or that the unwind
-//! data could not describe, is an error ([`audit_x64`](crate::audit_x64), [`unwind_x64`](crate::unwind_x64)); so is any
+//! data could not describe, is an error ([`audit_x64`], [`unwind_x64`]); so is any
 //! relocation but a 32-bit distance to a named place.
 
 use bpf2sys_bytecode::FunctionIndex;
@@ -89,7 +89,7 @@ pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Con
     references.extend(decoded.constant_uses.iter().map(|used| Reference {
         offset: used.field,
         target: Target::Constants,
-        addend: i64::from(used.target) - decoded.constants as i64 - i64::from(used.end - used.field),
+        addend: used.addend(decoded.constants),
     }));
     frame.make_epilogues_legal(&mut bytes);
     Ok(Code {

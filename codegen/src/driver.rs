@@ -126,7 +126,9 @@ fn compile_text(text: &str, isa: &dyn TargetIsa, scratch: &mut Context) -> Resul
         .into_iter()
         .map(|function| {
             let UserFuncName::Testcase(name) = &function.name else {
-                return Err(LowerError::Internal("driver.clif: a function without a name".to_owned()));
+                return Err(LowerError::Internal(
+                    "driver.clif: a function without a name".to_owned(),
+                ));
             };
             let name = String::from_utf8_lossy(name.raw()).into_owned();
             let code = compile(function, isa, scratch)
@@ -243,4 +245,101 @@ fn point_to_code(object: &mut ObjectWriter, field: Spot, name: &str) -> Result<(
 /// NUL-terminated UTF-16.
 fn wide(text: &str) -> Vec<u8> {
     text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{EXIT, View, lower, mov, one};
+
+    #[test]
+    fn the_client_characteristics_have_the_layout_of_the_ddk() {
+        let object = lower(one(&[mov(0, 0), EXIT])).unwrap();
+        let view = View(&object);
+        let (section, at) = view.symbol("client_characteristics");
+        assert_eq!(section, ".rdata");
+        let field = |offset| (section, at + offset);
+        assert_eq!(view.number(field(0), 8), 72 << 16); // Version 0, Length 72
+        assert_eq!(view.pointer(field(8)), Some(view.symbol("attach_provider")));
+        assert_eq!(view.pointer(field(16)), Some(view.symbol("detach_provider")));
+        assert_eq!(view.pointer(field(24)), None);
+        assert_eq!(view.number(field(32), 8), 40 << 16);
+        let npi = view.pointer(field(40)).unwrap();
+        let guid = bpf2sys_platform::Guid(view.bytes(npi, 16).try_into().unwrap());
+        assert_eq!(guid.to_string(), "c847aac8-a6f2-4b53-aea3-f4a94b9a80cb");
+        assert_eq!(view.pointer(field(48)), Some(view.symbol("module_id")));
+        assert_eq!(view.number(field(56), 8), 0);
+        assert_eq!(view.pointer(field(64)), None);
+    }
+
+    #[test]
+    fn variables_are_writable_and_start_as_the_contract_says() {
+        let object = lower(one(&[mov(0, 0), EXIT])).unwrap();
+        let view = View(&object);
+        let id = view.symbol("module_id");
+        assert_eq!(id.0, ".data");
+        assert_eq!(view.bytes(id, 8), [24, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(view.bytes((id.0, id.1 + 8), 16), [0; 16]);
+        for handle in ["client_handle", "binding_handle"] {
+            let at = view.symbol(handle);
+            assert_eq!((at.0, view.number(at, 8), at.1 % 8), (".data", 0, 0));
+        }
+        assert_eq!(view.section(".data").kind, bpf2sys_pe_emit::SectionKind::Data);
+    }
+
+    #[test]
+    fn the_query_table_asks_for_the_module_id_under_parameters() {
+        let object = lower(one(&[mov(0, 0), EXIT])).unwrap();
+        let view = View(&object);
+        let (section, at) = view.symbol("query_table");
+        let wide = |row: usize| {
+            let (section, at) = view.pointer((section, at + 56 * row + 16)).unwrap();
+            let units = view.section(section).data[at..]
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|c| u16::from_le_bytes(*c));
+            String::from_utf16(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!((wide(0).as_str(), wide(1).as_str()), ("Parameters", "NpiModuleId"));
+        assert_eq!(view.number((section, at + 8), 4), 1);
+        assert_eq!(view.number((section, at + 56 + 8), 4), 4);
+        assert_eq!(view.pointer((section, at)), None);
+        assert_eq!(view.pointer((section, at + 56)), Some(view.symbol("query_routine")));
+        assert_eq!(view.bytes((section, at + 112), 56), [0; 56]);
+        assert_eq!(view.pointer((section, at + 112 + 16)), None);
+    }
+
+    #[test]
+    fn the_entry_point_is_driver_entry_and_imports_are_those_of_the_contract() {
+        let object = lower(one(&[mov(0, 0), EXIT])).unwrap();
+        assert_eq!(object.symbols[object.entry.0 as usize].name, "DriverEntry");
+        let imports: Vec<String> = object
+            .imports
+            .iter()
+            .map(|i| format!("{}!{}", i.module, i.function))
+            .collect();
+        let expected = [
+            "ntoskrnl.exe!RtlQueryRegistryValues",
+            "NETIO.SYS!NmrRegisterClient",
+            "NETIO.SYS!NmrDeregisterClient",
+            "NETIO.SYS!NmrWaitForClientDeregisterComplete",
+            "NETIO.SYS!NmrClientAttachProvider",
+        ];
+        assert_eq!(imports, expected);
+    }
+
+    #[test]
+    fn a_program_may_have_the_name_of_a_driver_function() {
+        let mut module = one(&[mov(0, 0), EXIT]);
+        module.functions[0].name = "DriverEntry".to_owned();
+        let object = lower(module).unwrap();
+        let entry = object.symbols[object.entry.0 as usize].place;
+        let view = View(&object);
+        let function = view.pointer(("programs", 32)).unwrap();
+        assert_eq!(function.0, "bind");
+        let bpf2sys_pe_emit::SymbolPlace::Section { section, .. } = entry else {
+            panic!()
+        };
+        assert_eq!(object.sections[section.0 as usize].name, ".text");
+    }
 }

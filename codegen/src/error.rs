@@ -1,6 +1,6 @@
 //! Why a verified module cannot become a native object.
 
-use bpf2sys_bytecode::Instruction;
+use bpf2sys_bytecode::{Instruction, SourceLine};
 use bpf2sys_pe_emit::Machine;
 
 /// Lowering failed.
@@ -41,6 +41,8 @@ pub struct Place {
     pub function: String,
     /// The instruction's 8-byte slot in the function.
     pub slot: u32,
+    /// The source line it came from, if the object says.
+    pub line: Option<SourceLine>,
 }
 
 /// What is wrong with an instruction. The verifier refuses each of these, so they mean a module that was not verified

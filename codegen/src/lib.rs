@@ -27,16 +27,16 @@ mod metadata;
 mod object;
 mod options;
 mod runtime_context;
-#[cfg(any())]
+#[cfg(test)]
 mod testing;
 mod unwind_x64;
 
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use options::Options;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_bytecode::{FunctionIndex, MapIndex};
 use bpf2sys_pe_emit::{NativeObject, SectionIndex, SectionKind};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
@@ -45,6 +45,7 @@ use cranelift_frontend::FunctionBuilderContext;
 
 use call_graph::CallGraph;
 use compile::{Code, Target, compile};
+use isa::Optimization;
 use lowering::{STACK_BYTES, Unit, lower_function};
 use metadata::{CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
@@ -55,7 +56,7 @@ use object::{CodeSections, ObjectWriter};
 const MAX_LOCAL_BYTES: u32 = 2047;
 
 /// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
-/// above and the helpers below need their part; eight functions of ordinary size take 6 KiB.
+/// above and the helpers below need their part; eight nested functions of ordinary size take 5 to 6 KiB.
 const MAX_STACK_BYTES: u32 = 8192;
 
 /// Lowers a module.
@@ -68,17 +69,22 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<NativeObject, LowerError> {
-    let isa = isa::target(options.machine)?;
+    let isa = isa::target(options.machine, Optimization::Speed)?;
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
-    let max_frames = platform.limits.max_call_frames.min(MAX_STACK_BYTES / STACK_BYTES as u32);
+    let max_frames = platform
+        .limits
+        .max_call_frames
+        .min(MAX_STACK_BYTES / STACK_BYTES as u32);
     let calls = CallGraph::of(verified, max_frames)?;
+    let templates: BTreeSet<MapIndex> = module.maps.iter().filter_map(|map| map.inner).collect();
     let unit = Unit {
         verified,
         options,
         helpers: &helpers,
         calls: &calls,
+        templates: &templates,
         isa: &*isa,
     };
     let mut scratch = Context::new();
@@ -105,7 +111,10 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let variables = object.section(".data", SectionKind::Data);
     let hash = object.section("hash", SectionKind::ReadOnlyData);
 
-    let driver_sections = CodeSections { section: text, constants };
+    let driver_sections = CodeSections {
+        section: text,
+        constants,
+    };
     driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()
@@ -149,9 +158,14 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
             function: module.function(index).name.clone(),
             problem,
         };
-        let ir = lower_function(unit, index, flow, &mut builder)?;
-        let code = compile(ir, unit.isa, scratch).map_err(failed)?;
         let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
+        let ir = lower_function(unit, index, flow, &mut builder)?;
+        let mut code = compile(ir, unit.isa, scratch).map_err(failed)?;
+        if code.frame_bytes > limit {
+            let in_place = isa::target(unit.options.machine, Optimization::InPlace)?;
+            let ir = lower_function(unit, index, flow, &mut builder)?;
+            code = compile(ir, &*in_place, scratch).map_err(failed)?;
+        }
         if code.frame_bytes > limit {
             let bytes = code.frame_bytes;
             return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
@@ -159,4 +173,184 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
         codes[position] = Some(code);
     }
     Ok(codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Operand, Width, WordSize};
+    use bpf2sys_pe_emit::{Machine, RelocationKind, SectionKind, SymbolPlace, UnwindInfo, UnwindOpX64};
+
+    use crate::testing::{
+        EXIT, View, alu, call, load, lower, map, module, mov, mov_reg, one, program, r, subprogram, trusted,
+    };
+    use crate::{LowerError, Options};
+
+    fn example() -> bpf2sys_bytecode::Module {
+        let mut module = module(vec![
+            program("b", "xdp/long_section", &[call(2), EXIT]),
+            program("a", "bind", &[mov(0, 1), EXIT]),
+            subprogram("sub", &[mov(0, 2), EXIT]),
+            program("c", "bind", &[mov(0, 3), EXIT]),
+        ]);
+        module.maps = vec![map("m", 1, 4, 4)];
+        module
+    }
+
+    #[test]
+    fn sections_are_in_the_order_of_the_contract() {
+        let object = lower(example()).unwrap();
+        let expected = [
+            ".text", "xdp/lo~1", "bind", ".rdata", "maps", "programs", ".data", "hash",
+        ];
+        assert_eq!(View(&object).sections(), expected);
+        for section in &object.sections {
+            let kind = match section.name.as_str() {
+                ".text" | "xdp/lo~1" | "bind" => SectionKind::Code,
+                ".data" => SectionKind::Data,
+                _ => SectionKind::ReadOnlyData,
+            };
+            assert_eq!(section.kind, kind, "{}", section.name);
+        }
+    }
+
+    #[test]
+    fn programs_lie_in_their_sections_and_subprograms_with_the_driver() {
+        let object = lower(example()).unwrap();
+        let view = View(&object);
+        for (function, section) in [
+            ("a", "bind"),
+            ("b", "xdp/lo~1"),
+            ("c", "bind"),
+            ("sub", ".text"),
+            ("DriverEntry", ".text"),
+        ] {
+            assert_eq!(view.symbol(function).0, section, "{function}");
+        }
+    }
+
+    #[test]
+    fn functions_are_aligned_described_and_cover_all_code_but_padding() {
+        let object = lower(example()).unwrap();
+        let mut ends = vec![0; object.sections.len()];
+        for range in &object.functions {
+            let section = range.section.0 as usize;
+            let data = &object.sections[section].data;
+            assert_eq!(range.offset % 16, 0);
+            assert!(
+                data[ends[section]..range.offset as usize]
+                    .iter()
+                    .all(|byte| *byte == 0xCC)
+            );
+            ends[section] = (range.offset + range.size) as usize;
+            assert!(matches!(range.unwind, UnwindInfo::X64 { .. }));
+        }
+        for (section, end) in object.sections.iter().zip(ends) {
+            assert!(
+                section.kind != SectionKind::Code || section.data.len() == end,
+                "{}",
+                section.name
+            );
+        }
+    }
+
+    #[test]
+    fn code_holds_distances_and_data_holds_addresses() {
+        let object = lower(example()).unwrap();
+        let relocations = object
+            .sections
+            .iter()
+            .flat_map(|s| s.relocations.iter().map(move |r| (s.kind, r)));
+        let mut kinds = std::collections::BTreeSet::new();
+        for (section, relocation) in relocations {
+            let code = section == SectionKind::Code;
+            kinds.insert(code);
+            assert_eq!(relocation.kind == RelocationKind::Relative32, code);
+        }
+        assert_eq!(kinds.len(), 2);
+    }
+
+    #[test]
+    fn constants_of_a_function_are_data() {
+        // A comparison with a constant that fits no immediate: Cranelift reads it from memory.
+        let constant = Instruction::LoadImm64 {
+            dst: r(2),
+            value: Imm64::Constant(0x1234_5678_9ABC_DEF0),
+        };
+        let compare = Instruction::JumpIf {
+            size: bpf2sys_bytecode::WordSize::W64,
+            condition: bpf2sys_bytecode::Condition::Gt,
+            dst: r(1),
+            src: bpf2sys_bytecode::Operand::Reg(r(2)),
+            offset: 1,
+        };
+        let object = lower(one(&[constant, mov(0, 0), compare, mov(0, 1), EXIT])).unwrap();
+        let view = View(&object);
+        let section = view.section("bind");
+        let [relocation] = section.relocations.as_slice() else {
+            panic!("{:?}", section.relocations)
+        };
+        let SymbolPlace::Section {
+            section: target,
+            offset,
+        } = object.symbols[relocation.symbol.0 as usize].place
+        else {
+            panic!("an import")
+        };
+        // The field counts from its own end; nothing follows it in the instruction.
+        let at = (i64::from(offset) + relocation.addend + 4) as usize;
+        let data = &object.sections[target.0 as usize];
+        assert_eq!(data.name, ".rdata");
+        assert_eq!(data.data[at..at + 8], 0x1234_5678_9ABC_DEF0_u64.to_le_bytes());
+    }
+
+    #[test]
+    fn the_same_module_gives_the_same_object() {
+        let twice = [lower(example()).unwrap(), lower(example()).unwrap()];
+        assert_eq!(format!("{:?}", twice[0]), format!("{:?}", twice[1]));
+    }
+
+    #[test]
+    fn function_that_reads_much_and_uses_it_late_still_fits_its_frame() {
+        let mut code = vec![mov_reg(6, 1), mov(0, 0)];
+        for offset in 0..400 {
+            code.push(load(Width::Dw, 2, 6, offset * 8));
+            code.push(alu(AluOp::Add, 0, Operand::Reg(r(2))));
+            code.push(alu(AluOp::Mul, 0, Operand::Reg(r(0))));
+            // A jump after each load, so that what was loaded crosses blocks.
+            code.push(Instruction::JumpIf {
+                size: WordSize::W64,
+                condition: Condition::Eq,
+                dst: r(6),
+                src: Operand::Imm(7),
+                offset: ((399 - offset) * 4 + 1).min(i16::MAX),
+            });
+        }
+        code.extend([EXIT, mov(0, 1), EXIT]);
+        let object = lower(one(&code)).unwrap();
+        let [UnwindInfo::X64 { codes, .. }] = &object
+            .functions
+            .iter()
+            .filter(|f| object.sections[f.section.0 as usize].name == "bind")
+            .map(|f| f.unwind.clone())
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("one program")
+        };
+        let allocated = codes.iter().find_map(|c| match c.op {
+            UnwindOpX64::Alloc(bytes) => Some(bytes),
+            _ => None,
+        });
+        assert!(allocated.is_some_and(|bytes| bytes < 1024), "{allocated:?}");
+    }
+
+    #[test]
+    fn refuses_a_machine_without_code_generation() {
+        let options = Options {
+            machine: Machine::Arm64,
+            ..Options::default()
+        };
+        let platform = bpf2sys_platform::Platform::builtin();
+        let error = crate::lower(&trusted(example()), &platform, &options).unwrap_err();
+        assert_eq!(error, LowerError::Machine(Machine::Arm64));
+    }
 }

@@ -67,7 +67,10 @@ pub(crate) fn describe(code: &[Instruction]) -> Result<FrameX64, String> {
     if !is_move(set_rbp, Register::RBP, Register::RSP) {
         return unknown("prologue", set_rbp);
     }
-    let mut codes = vec![unwind_code(push, UnwindOpX64::PushNonvol(Register::RBP.number() as u8))?];
+    let mut codes = vec![unwind_code(
+        push,
+        UnwindOpX64::PushNonvol(Register::RBP.number() as u8),
+    )?];
     let mut prologue_end = set_rbp.next_ip();
     let mut body = rest;
     let mut allocated = 0;
@@ -105,7 +108,8 @@ pub(crate) fn describe(code: &[Instruction]) -> Result<FrameX64, String> {
     codes.reverse();
     Ok(FrameX64 {
         unwind: UnwindInfo::X64 {
-            prologue_size: u8::try_from(prologue_end).map_err(|_| "the prologue is longer than 255 bytes".to_owned())?,
+            prologue_size: u8::try_from(prologue_end)
+                .map_err(|_| "the prologue is longer than 255 bytes".to_owned())?,
             codes,
         },
         bytes: allocated + 16,
@@ -158,8 +162,13 @@ fn check_body(
         Some(FlowControl::Return | FlowControl::UnconditionalBranch) => {}
         _ => return Err("execution runs past the end of the function".to_owned()),
     }
-    if let Some(target) = jumps.iter().find(|t| **t < prologue_end || places.binary_search(t).is_err()) {
-        return Err(format!("a jump to {target:#x}, which is in a prologue, an epilogue or an instruction"));
+    if let Some(target) = jumps
+        .iter()
+        .find(|t| **t < prologue_end || places.binary_search(t).is_err())
+    {
+        return Err(format!(
+            "a jump to {target:#x}, which is in a prologue, an epilogue or an instruction"
+        ));
     }
     Ok(epilogues)
 }
@@ -219,11 +228,165 @@ fn stack_slot(instruction: &Instruction, code: Code, register: Register) -> Opti
 }
 
 fn unwind_code(instruction: &Instruction, op: UnwindOpX64) -> Result<UnwindCodeX64, String> {
-    let offset =
-        u8::try_from(instruction.next_ip()).map_err(|_| "the prologue is longer than 255 bytes".to_owned())?;
+    let offset = u8::try_from(instruction.next_ip()).map_err(|_| "the prologue is longer than 255 bytes".to_owned())?;
     Ok(UnwindCodeX64 { offset, op })
 }
 
 fn unknown<T>(what: &str, instruction: &Instruction) -> Result<T, String> {
     Err(format!("unknown {what} at {:#x}: {instruction}", instruction.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{FrameX64, describe};
+    use crate::audit_x64::decode;
+    use bpf2sys_pe_emit::UnwindOpX64::{Alloc, PushNonvol, SaveNonvol};
+    use bpf2sys_pe_emit::{UnwindCodeX64, UnwindInfo, UnwindOpX64};
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: String = hex.chars().filter(char::is_ascii_hexdigit).collect();
+        (0..digits.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn described(code: &[u8]) -> Result<FrameX64, String> {
+        describe(&decode(code, &BTreeSet::new())?.instructions)
+    }
+
+    const NO_FRAME: &str = "55 4889e5  31c0  4889ec 5d c3";
+    const SMALL: &str = "55 4889e5 4883ec20  31c0  4883c420 4889ec 5d c3";
+    const SAVES: &str = "55 4889e5 4881ec40020000 48899c2430020000 4c89a42438020000  31c0  \
+                         488b9c2430020000 4c8ba42438020000 4881c440020000 4889ec 5d c3";
+    /// `test ecx, ecx; jne +L; return; L: return`, with a frame of 0x20 bytes that saves rsi at 0x10.
+    const TWO_RETURNS: &str = "55 4889e5 4883ec20 4889742410  85c9 750e  \
+                               488b742410 4883c420 4889ec 5d c3  \
+                               ffc0 488b742410 4883c420 4889ec 5d c3";
+
+    /// Code, the length of its prologue, bytes of stack, and unwind codes.
+    type Case<'a> = (&'a str, u8, u32, &'a [(u8, UnwindOpX64)]);
+
+    #[test]
+    fn each_prologue_form_has_its_codes() {
+        let cases: [Case<'_>; 4] = [
+            (NO_FRAME, 4, 16, &[(1, PushNonvol(5))]),
+            (SMALL, 8, 0x30, &[(8, Alloc(0x20)), (1, PushNonvol(5))]),
+            (
+                SAVES,
+                27,
+                0x250,
+                &[
+                    (
+                        27,
+                        SaveNonvol {
+                            register: 12,
+                            offset: 0x238,
+                        },
+                    ),
+                    (
+                        19,
+                        SaveNonvol {
+                            register: 3,
+                            offset: 0x230,
+                        },
+                    ),
+                    (11, Alloc(0x240)),
+                    (1, PushNonvol(5)),
+                ],
+            ),
+            (
+                TWO_RETURNS,
+                13,
+                0x30,
+                &[
+                    (
+                        13,
+                        SaveNonvol {
+                            register: 6,
+                            offset: 0x10,
+                        },
+                    ),
+                    (8, Alloc(0x20)),
+                    (1, PushNonvol(5)),
+                ],
+            ),
+        ];
+        for (hex, prologue_size, frame, codes) in cases {
+            let found = described(&bytes(hex)).unwrap();
+            let codes = codes.iter().map(|(offset, op)| UnwindCodeX64 {
+                offset: *offset,
+                op: *op,
+            });
+            let expected = UnwindInfo::X64 {
+                prologue_size,
+                codes: codes.collect(),
+            };
+            assert_eq!((found.unwind, found.bytes), (expected, frame), "{hex}");
+        }
+    }
+
+    #[test]
+    fn epilogues_get_the_form_that_windows_recognises() {
+        let cases = [
+            (NO_FRAME, "55 4889e5  31c0  0f1f00 5d c3"),
+            (SMALL, "55 4889e5 4883ec20  31c0  0f1f00 4883c420 5d c3"),
+            (
+                TWO_RETURNS,
+                "55 4889e5 4883ec20 4889742410  85c9 750e  488b742410 0f1f00 4883c420 5d c3  \
+                 ffc0 488b742410 0f1f00 4883c420 5d c3",
+            ),
+        ];
+        for (before, after) in cases {
+            let mut code = bytes(before);
+            described(&code).unwrap().make_epilogues_legal(&mut code);
+            assert_eq!(code, bytes(after), "{before}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_an_epilogue_inside_an_immediate_stay() {
+        // mov rax, 0x90c35dec89489090: the immediate holds mov rsp, rbp; pop rbp; ret
+        let hex = "55 4889e5  48b8 9090 4889ec5dc3 90  4889ec 5d c3";
+        let mut code = bytes(hex);
+        described(&code).unwrap().make_epilogues_legal(&mut code);
+        assert_eq!(code, bytes("55 4889e5  48b8 9090 4889ec5dc3 90  0f1f00 5d c3"));
+    }
+
+    #[test]
+    fn refuses_what_unwind_data_could_not_describe() {
+        let cases = [
+            ("no prologue", "31c0 c3"),
+            ("another push", "53 4889e5 4889ec 5b c3"),
+            ("frame pointer elsewhere", "55 4889e3 4889ec 5d c3"),
+            ("frame of odd size", "55 4889e5 4883ec1c  4883c41c 4889ec 5d c3"),
+            (
+                "stack pointer moved in the body",
+                "55 4889e5  31c0 4883ec08 4883c408  4889ec 5d c3",
+            ),
+            ("push in the body", "55 4889e5  50 58  4889ec 5d c3"),
+            ("kept register changed", "55 4889e5  bb01000000  4889ec 5d c3"),
+            ("part of a kept register changed", "55 4889e5  b301  4889ec 5d c3"),
+            (
+                "saved above the frame",
+                "55 4889e5 4883ec10 48895c2410  488b5c2410 4883c410 4889ec 5d c3",
+            ),
+            ("not restored", "55 4889e5 4883ec10 48895c2408  4883c410 4889ec 5d c3"),
+            (
+                "restored from elsewhere",
+                "55 4889e5 4883ec10 48895c2408  488b1c24 4883c410 4889ec 5d c3",
+            ),
+            ("other size released", "55 4889e5 4883ec10  4883c408 4889ec 5d c3"),
+            ("return without epilogue", "55 4889e5 4883ec10  c3"),
+            ("jump into the epilogue", "55 4889e5 eb03  4889ec 5d c3"),
+            ("jump into the prologue", "55 4889e5 ebfb  4889ec 5d c3"),
+            ("indirect jump", "55 4889e5  ffe0"),
+            ("runs past the end", "55 4889e5  31c0"),
+        ];
+        for (name, hex) in cases {
+            assert!(described(&bytes(hex)).is_err(), "{name}");
+        }
+    }
 }

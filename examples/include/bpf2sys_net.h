@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Programs in sections "bind", "cgroup/...": and "sockops": what processes do with sockets. */
+/* Programs in sections "bind", "cgroup/..." and "sockops": what processes do with sockets. */
 #pragma once
 
 #include "bpf2sys.h"

@@ -13,7 +13,7 @@
 
 // Set before or while the program runs, through the map that holds this section.
 static volatile struct {
-    uint64_t hash_seed;     // where hashes start; a secret one keeps others from finding names that collide
+    uint64_t hash_seed;     // where hashes start; one of your own keeps others from preparing names that collide
     uint32_t monitor_only;  // nonzero: report what would be denied, and let it start
     uint32_t exempt_parent; // process id whose children are never denied, e.g. an installer; 0: none
 } config = {

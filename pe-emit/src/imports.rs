@@ -179,3 +179,67 @@ impl<'a> ImportTables<'a> {
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_objects::import;
+
+    #[test]
+    fn tables_are_laid_out_as_the_format_wants() {
+        let imports = [
+            import("a.sys", "Even"),
+            import("b.sys", "Odd"),
+            import("A.SYS", "Second"),
+        ];
+        let tables = ImportTables::new(&imports).unwrap();
+        let start = Rva(0x1000);
+        let bytes = tables.write(start);
+        assert_eq!(bytes.len(), tables.size());
+        let slots: Vec<u64> = bytes[..80]
+            .as_chunks()
+            .0
+            .iter()
+            .map(|slot| u64::from_le_bytes(*slot))
+            .collect();
+        let (addresses, lookups) = slots.split_at(5);
+        assert_eq!(addresses, lookups, "equal until Windows fills in the addresses");
+        assert_eq!(
+            [addresses[2], addresses[4]],
+            [0, 0],
+            "each module's run is ended by a zero slot"
+        );
+        for (index, name) in [(0, "Even"), (1, "Second"), (3, "Odd")] {
+            let hint = addresses[index] as usize;
+            assert!(hint.is_multiple_of(2), "hints are words");
+            assert_eq!(
+                bytes[hint - 0x1000..][..name.len() + 3],
+                *format!("\0\0{name}\0").as_bytes()
+            );
+        }
+        let descriptors: Vec<u32> = bytes[80..140]
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_le_bytes(*word))
+            .collect();
+        let name = |rva: u32| &bytes[rva as usize - 0x1000..][..6];
+        assert_eq!(
+            (descriptors[0], descriptors[4]),
+            (0x1028, 0x1000),
+            "lookup table and address table of a.sys"
+        );
+        assert_eq!((descriptors[5], descriptors[9]), (0x1040, 0x1018), "and of b.sys");
+        assert_eq!(
+            (name(descriptors[3]), name(descriptors[8])),
+            (b"a.sys\0".as_slice(), b"b.sys\0".as_slice())
+        );
+        assert_eq!(descriptors[10..], [0; 5]);
+        assert_eq!(tables.address_table_directory(start), (start, 40));
+        assert_eq!(tables.import_directory(start), (Rva(0x1050), 60));
+        assert_eq!(
+            [0, 1, 2].map(|index| tables.slot(start, index).0),
+            [0x1000, 0x1018, 0x1008]
+        );
+    }
+}

@@ -103,8 +103,6 @@ impl Layout {
             let raw_size = align_up(virtual_size, FILE_ALIGNMENT);
             memory_end = align_up(end, SECTION_ALIGNMENT);
             file_end = file_offset + raw_size;
-            // Checked for each section, so that the sums above stay far from their limits.
-            limited(memory_end)?;
             sections.push(PlacedSection {
                 name: plan.name,
                 flags: plan.flags,

@@ -97,4 +97,6 @@ fn write(object: &NativeObject, tables: &Tables<'_>, layout: &Layout) -> Result<
 #[cfg(test)]
 mod random_tests;
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod tests;

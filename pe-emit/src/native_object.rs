@@ -9,7 +9,8 @@ pub struct NativeObject {
     pub sections: Vec<Section>,
     /// Named places, referred to by relocations.
     pub symbols: Vec<Symbol>,
-    /// Every function of every code section. Ranges of one section are ascending and do not overlap.
+    /// Every function of every code section, in any order. Ranges do not overlap. Code outside all of them unwinds as a
+    /// leaf function.
     pub functions: Vec<FunctionRange>,
     /// Imported functions. Their import address table slots are places that symbols can name.
     pub imports: Vec<Import>,
@@ -37,15 +38,17 @@ pub struct SymbolIndex(pub u32);
 /// A section.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Name, 1 to 8 bytes. Two sections of one name are an error.
+    /// Name, 1 to 8 bytes without NUL, not starting with `/`, `PAGE` or `INIT`, and not that of a table the linker makes
+    /// (`.pdata`, `.reloc` and others). No two sections have the same. A section called `.rdata` is read-only.
     pub name: String,
     /// What it holds, which gives its page protection.
     pub kind: SectionKind,
     /// Alignment that the contents rely on: a power of two up to 4096.
     pub align: u32,
-    /// The contents. `VirtualSize` becomes exactly this length.
+    /// The contents, not empty. `VirtualSize` becomes exactly this length, except for `.rdata`, which the linker's tables
+    /// are appended to.
     pub data: Vec<u8>,
-    /// Fields of `data` that depend on addresses.
+    /// Fields of `data` that depend on addresses, in any order. No two share a byte.
     pub relocations: Vec<Relocation>,
 }
 
@@ -102,13 +105,14 @@ pub struct Relocation {
 /// How the field at address P is computed from S and A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RelocationKind {
-    /// 8 bytes, `S + A` as virtual address; gets a DIR64 base relocation. Only in data sections.
+    /// 8 bytes, `S + A` as virtual address; gets a DIR64 base relocation. Only in data sections, at multiples of 8, and for
+    /// places in the image.
     Absolute64,
     /// 4 bytes, `S + A - P`. (Cranelift's addend of -4 makes it relative to the end of the field.)
     Relative32,
-    /// ARM64 `adrp`: `page(S + A) - page(P)`, 21 bits of pages.
+    /// ARM64 `adrp`: `page(S + A) - page(P)`, 21 bits of pages. This and the next two only in code.
     Arm64Page21,
-    /// ARM64 `add`: low 12 bits of `S + A`.
+    /// ARM64 `add` of 64 bits with an unshifted immediate: low 12 bits of `S + A`.
     Arm64PageOffset12,
     /// ARM64 `bl`/`b`: `S + A - P`, 26 bits of words.
     Arm64Branch26,
@@ -136,14 +140,17 @@ pub enum UnwindInfo {
     X64 {
         /// Length of the prologue in bytes.
         prologue_size: u8,
-        /// Unwind operations, last prologue instruction first, as the format wants them.
+        /// Unwind operations, last prologue instruction first, as the format wants them; one for each instruction. Equal
+        /// records of several functions are written once.
         codes: Vec<UnwindCodeX64>,
     },
-    /// ARM64 `.xdata` record: function length is the range's; codes as bytes.
+    /// ARM64 `.xdata` record: function length is the range's; codes as bytes. A function of 1 MiB or more becomes several
+    /// fragments with a record each.
     Arm64 {
         /// Unwind codes of the prologue, then of each epilogue, without padding; each sequence ends with `end`.
         codes: Vec<u8>,
-        /// Epilogues as (offset of its first instruction from the start of the function in bytes, index of its first code byte).
+        /// Epilogues as (offset of its first instruction from the start of the function in bytes, index of its first code
+        /// byte), ascending. Each has an instruction for each of its codes, `end` (the `ret`) included.
         epilogs: Vec<(u32, u16)>,
     },
 }

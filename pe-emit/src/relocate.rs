@@ -136,8 +136,8 @@ fn fill(
         RelocationKind::Arm64Page21 => {
             let pages = signed((target >> 12) - (place >> 12), 21)
                 .map_err(|_| RelocationProblem::OutOfRange { value: distance })?;
-            // Bits 0 and 1 go to bits 29 and 30, the others to bits 5 to 23.
-            patch(bytes, 0x60FF_FFE0, (pages & 3) << 29 | (pages >> 2) << 5)
+            // Bits 0 and 1 go to bits 29 and 30, the 19 above to bits 5 to 23.
+            patch(bytes, 0x60FF_FFE0, (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5)
         }
         RelocationKind::Arm64PageOffset12 => patch(bytes, 0x003F_FC00, ((target & 0xFFF) as u32) << 10),
         RelocationKind::Arm64Branch26 => {

@@ -133,9 +133,10 @@ pub fn trials() -> Vec<Trial> {
 fn unknown_samples() -> Result<(), Failed> {
     for example in EXAMPLES {
         for file in std::fs::read_dir(root().join("examples").join(example))? {
-            let name = format!("{example}/{}", file?.file_name().to_string_lossy());
-            if name.ends_with(".bin") && !samples().iter().any(|(file, _)| *file == name) {
-                return Err(format!("nothing makes {name}").into());
+            let path = file?.path();
+            let is_sample = path.extension().is_some_and(|extension| extension == "bin");
+            if is_sample && !samples().iter().any(|(file, _)| path.ends_with(file)) {
+                return Err(format!("nothing makes {}", path.display()).into());
             }
         }
     }

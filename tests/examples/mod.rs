@@ -1,11 +1,14 @@
 //! The example programs: built, inspected and run as their pages say, on inputs made here.
 
+mod bind_policy;
+mod connect_redirect;
+mod flow_log;
 mod inputs;
+mod inspect;
 mod objects;
 mod pages;
-mod process;
-mod runner;
-mod sockets;
+mod process_guard;
+pub mod runner;
 mod tail_dispatch;
 mod udp_filter;
 
@@ -24,11 +27,14 @@ pub const EXAMPLES: [&str; 6] = [
 pub fn trials() -> Vec<Trial> {
     [
         objects::trials(),
+        inspect::trials(),
         inputs::trials(),
         udp_filter::trials(),
         tail_dispatch::trials(),
-        sockets::trials(),
-        process::trials(),
+        bind_policy::trials(),
+        connect_redirect::trials(),
+        flow_log::trials(),
+        process_guard::trials(),
         pages::trials(),
     ]
     .into_iter()

@@ -1,7 +1,7 @@
 //! Runs a program of an example's driver with the built tool, and reads the report.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -9,6 +9,9 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::support::{root, succeed, tool};
+
+/// The process that the simulator says programs run in.
+pub const SIMULATED_PROCESS: u32 = 4242;
 
 /// The driver of an example, built by the tool; once per run of the tests.
 pub fn image(example: &'static str) -> Result<PathBuf, Failed> {
@@ -190,6 +193,7 @@ pub fn read_u32(bytes: &[u8], offset: usize) -> Result<u32, Failed> {
 }
 
 /// Fails unless both are equal.
+#[allow(clippy::needless_pass_by_value)] // what was found is mostly a temporary
 pub fn expect<T: PartialEq<U> + Debug, U: Debug>(what: &str, got: T, wanted: U) -> Result<(), Failed> {
     if got == wanted {
         Ok(())
@@ -199,7 +203,10 @@ pub fn expect<T: PartialEq<U> + Debug, U: Debug>(what: &str, got: T, wanted: U) 
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn unhex(text: &Value) -> Result<Vec<u8>, Failed> {

@@ -3,7 +3,10 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::runner::{Run, expect};
-use crate::packets::*;
+use crate::packets::{
+    ARP, CLIENT_MAC, CLIENT4, CLIENT6, DESTINATION_OPTIONS, FRAGMENT, ICMP, ICMPV6, IPV4, IPV6, Ipv4, SERVER_MAC,
+    SERVER4, SERVER6, UDP, VLAN, arp, ethernet, extension, fragment, frame, icmp, icmpv6, ipv6, udp, udp4, vlan,
+};
 use crate::support::test;
 
 const XDP_PASS: u64 = 1;

@@ -3,7 +3,11 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::runner::{Run, expect};
-use crate::packets::*;
+use crate::packets::{
+    ARP, AUTHENTICATION, CLIENT4, CLIENT6, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV4, IPV6, Ipv4, SERVER4,
+    SERVER6, SERVICE_VLAN, TCP, UDP, VLAN, arp, authentication, ethernet, extension, fragment, ipv6, tcp_syn, udp,
+    udp4, udp6, vlan,
+};
 use crate::support::test;
 
 const XDP_PASS: u64 = 1;

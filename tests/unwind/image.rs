@@ -81,7 +81,7 @@ impl Image {
                     ));
                 }
                 let header = read(record, 4)?;
-                let slots = read(record + 4, usize::from(header[2]) * 2)?;
+                let slots = read(record.wrapping_add(4), usize::from(header[2]) * 2)?;
                 functions.push(Function {
                     begin,
                     end,

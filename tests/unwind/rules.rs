@@ -121,8 +121,9 @@ fn ends(function: &Function, instruction: &Instruction) -> bool {
     match instruction.mnemonic() {
         Mnemonic::Ret => true,
         Mnemonic::Jmp if instruction.op0_kind() == OpKind::NearBranch64 => {
+            // A jump to the function's own start is a call of itself.
             let target = instruction.near_branch_target();
-            !(u64::from(function.begin)..u64::from(function.end)).contains(&target)
+            !(u64::from(function.begin) + 1..u64::from(function.end)).contains(&target)
         }
         // Only memory operands of mod 00: without displacement, or relative to rip.
         Mnemonic::Jmp if instruction.op0_kind() == OpKind::Memory => {

@@ -29,6 +29,11 @@ pub enum Value {
     Unknown,
 }
 
+fn hex(offset: i64) -> String {
+    let sign = if offset < 0 { '-' } else { '+' };
+    format!("{sign}{:x}", offset.unsigned_abs())
+}
+
 /// Registers and stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -79,6 +84,22 @@ impl State {
         if size == 8 && value != Value::Unknown && alive {
             self.slots.insert(offset, value);
         }
+    }
+
+    /// The state as one line of text, in the form that `tests/wine/unwind.c` reads.
+    pub fn line(&self) -> String {
+        let text = |value: &Value| match value {
+            Value::Caller(register) => format!("c{register}"),
+            Value::Stack(offset) => format!("s{}", hex(*offset)),
+            Value::Return => "r".to_owned(),
+            Value::Unknown => "u".to_owned(),
+        };
+        let registers = self.registers.iter().map(text);
+        let slots = self
+            .slots
+            .iter()
+            .flat_map(|(offset, value)| [hex(*offset), text(value)]);
+        registers.chain(slots).collect::<Vec<_>>().join(" ")
     }
 
     /// Forgets what differs on two ways to the same instruction. Tells whether anything was forgotten.

@@ -1,14 +1,17 @@
 //! The check itself is tested: it passes what is right and catches what is wrong, in tables and in code.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_pe_emit::{NativeObject, UnwindCodeX64, UnwindInfo, UnwindOpX64, link};
 use libtest_mimic::{Failed, Trial};
 
 use super::handmade::{self, object};
-use super::{Stats, check_unwind};
-use crate::support::test;
+use super::{Stats, check_unwind, wine};
+use crate::examples::{EXAMPLES, runner};
+use crate::support::{test, test_with};
 
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         test("unwind::arrives_at_the_caller_from_every_instruction", arrives),
         test("unwind::the_check_catches_wrong_unwind_data", catches_wrong_data),
         test(
@@ -19,7 +22,37 @@ pub fn trials() -> Vec<Trial> {
             "unwind::the_check_catches_wrong_bytes_in_the_records",
             catches_wrong_bytes,
         ),
-    ]
+        test_with(
+            "unwind::rtl_virtual_unwind_arrives_at_the_caller",
+            &wine::NEEDS,
+            wine_agrees,
+        ),
+        test_with(
+            "unwind::rtl_virtual_unwind_notices_wrong_unwind_data",
+            &wine::NEEDS,
+            wine_notices,
+        ),
+        test_with(
+            "unwind::rtl_virtual_unwind_arrives_in_all_examples",
+            &wine::NEEDS,
+            wine_agrees_on_examples,
+        ),
+    ];
+    trials.extend(EXAMPLES.map(|example| {
+        let name = format!("unwind::arrives_from_every_instruction_of_{example}");
+        test(&name, move || arrives_in_example(example))
+    }));
+    trials
+}
+
+fn arrives_in_example(example: &'static str) -> Result<(), Failed> {
+    let stats = check_unwind(&std::fs::read(runner::image(example)?)?).map_err(|errors| errors.join("\n"))?;
+    // The driver alone has more than this.
+    if stats.framed > 5 && stats.instructions > 200 {
+        Ok(())
+    } else {
+        Err(format!("only {stats:?}").into())
+    }
 }
 
 fn check(object: &NativeObject) -> Result<Result<Stats, Vec<String>>, Failed> {
@@ -222,6 +255,55 @@ fn catches_wrong_bytes() -> Result<(), Failed> {
                 )
                 .into());
             }
+        }
+    }
+    Ok(())
+}
+
+/// Where `LARGE` ends with a jump to another function. Windows takes that for the end of an epilogue, and Wine 8 for
+/// an instruction of the body.
+const TAIL_JUMP: u32 = 0x1000 + 0x90 + 0x31;
+
+fn wine_agrees() -> Result<(), Failed> {
+    let image = link(&object())?;
+    let wrong = wine::rtl_virtual_unwind(image.bytes(), image.bytes())?;
+    if wrong == BTreeSet::from([TAIL_JUMP]) {
+        Ok(())
+    } else {
+        Err(format!("wrong from {wrong:x?}").into())
+    }
+}
+
+fn wine_notices() -> Result<(), Failed> {
+    let good = link(&object())?;
+    let mut changed = object();
+    if let UnwindInfo::X64 { codes, .. } = &mut changed.functions[0].unwind {
+        codes[1].op = UnwindOpX64::SaveNonvol {
+            register: 3,
+            offset: 0x30,
+        };
+    }
+    let mut wrong = wine::rtl_virtual_unwind(good.bytes(), link(&changed)?.bytes())?;
+    wrong.remove(&TAIL_JUMP);
+    // From behind the save of rbx to the start of the epilogue.
+    let expected: BTreeSet<u32> = [
+        0x0D, 0x12, 0x15, 0x18, 0x1E, 0x20, 0x22, 0x27, 0x2A, 0x2F, 0x32, 0x35, 0x3A, 0x3F,
+    ]
+    .map(|at| 0x1000 + at)
+    .into();
+    if wrong == expected {
+        Ok(())
+    } else {
+        Err(format!("wrong from {wrong:x?}, expected {expected:x?}").into())
+    }
+}
+
+fn wine_agrees_on_examples() -> Result<(), Failed> {
+    for example in EXAMPLES {
+        let image = std::fs::read(runner::image(example)?)?;
+        let wrong = wine::rtl_virtual_unwind(&image, &image)?;
+        if !wrong.is_empty() {
+            return Err(format!("{example}: wrong from {wrong:x?}").into());
         }
     }
     Ok(())

@@ -7,17 +7,12 @@ use bpf2sys_bytecode::{AluOp, Extension, Operand, Reg, SwapKind, SwapWidth, Word
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
-use super::function::{Lowering, word_type};
+use super::function::Lowering;
+use super::registers::word_type;
 use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {
-    pub(super) fn alu(
-        &mut self,
-        size: WordSize,
-        op: AluOp,
-        dst: Reg,
-        src: Operand,
-    ) -> Result<(), InstructionProblem> {
+    pub(super) fn alu(&mut self, size: WordSize, op: AluOp, dst: Reg, src: Operand) -> Result<(), InstructionProblem> {
         let b = self.operand(size, src);
         if op == AluOp::Mov {
             return self.write_word(dst, b);

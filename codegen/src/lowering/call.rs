@@ -3,7 +3,8 @@
 use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, InsnIndex, Instruction, MapIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, UserExternalName, Value, types,
+    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, UserExternalName, Value,
+    types,
 };
 use cranelift_codegen::isa::CallConv;
 
@@ -58,10 +59,7 @@ impl Lowering<'_, '_> {
             .builder
             .ins()
             .load(types::I64, MemFlagsData::trusted(), table, address);
-        let mut signature = Signature::new(CallConv::WindowsFastcall);
-        signature.params = vec![AbiParam::new(types::I64); arguments.len()];
-        signature.returns = vec![AbiParam::new(types::I64)];
-        let signature = self.builder.import_signature(signature);
+        let signature = self.helper_signature(arguments.len());
         let call = self.builder.ins().call_indirect(signature, address, &arguments);
         let result = self.builder.inst_results(call)[0];
         self.set_result(result)?;
@@ -69,6 +67,16 @@ impl Lowering<'_, '_> {
             self.end_program_if(IntCC::Equal, result);
         }
         Ok(())
+    }
+
+    /// The signature of every helper, declared once in the function.
+    fn helper_signature(&mut self, arguments: usize) -> SigRef {
+        *self.helper_signature.get_or_insert_with(|| {
+            let mut signature = Signature::new(CallConv::WindowsFastcall);
+            signature.params = vec![AbiParam::new(types::I64); arguments];
+            signature.returns = vec![AbiParam::new(types::I64)];
+            self.builder.import_signature(signature)
+        })
     }
 
     fn subprogram(&mut self, callee: FunctionIndex) -> Result<(), InstructionProblem> {
@@ -150,7 +158,7 @@ impl Lowering<'_, '_> {
             return None;
         }
         let map = self.facts.instructions.get(index.index())?.map?;
-        let is_template = self.module.maps.iter().any(|outer| outer.inner == Some(map));
+        let is_template = self.unit.templates.contains(&map);
         let definition = &self.module.maps.get(map.index())?.definition;
         (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }

@@ -36,10 +36,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// Follows every edge that is not proven dead, from the first instruction on.
-    pub(crate) fn of(
-        function: &Function,
-        facts: &FunctionFacts,
-    ) -> Result<Flow, (InsnIndex, InstructionProblem)> {
+    pub(crate) fn of(function: &Function, facts: &FunctionFacts) -> Result<Flow, (InsnIndex, InstructionProblem)> {
         let count = function.instructions.len();
         let mut flow = Flow {
             next: vec![None; count],
@@ -48,10 +45,7 @@ impl Flow {
         let mut work = vec![InsnIndex(0)];
         while let Some(index) = work.pop() {
             let Some(insn) = function.instructions.get(index.index()) else {
-                return Err((
-                    InsnIndex(index.0.saturating_sub(1)),
-                    InstructionProblem::FallsOffEnd,
-                ));
+                return Err((InsnIndex(index.0.saturating_sub(1)), InstructionProblem::FallsOffEnd));
             };
             if flow.next[index.index()].is_some() {
                 continue;
@@ -101,10 +95,7 @@ impl Flow {
 /// The edges of the conditional jump at `index` that the proof does not exclude.
 fn live_edges(facts: &FunctionFacts, index: InsnIndex, taken: InsnIndex, otherwise: InsnIndex) -> Next {
     let reachable = |i: InsnIndex| facts.instructions.get(i.index()).is_none_or(|f| f.reachable);
-    let branch = facts
-        .instructions
-        .get(index.index())
-        .map_or(Branch::Both, |f| f.branch);
+    let branch = facts.instructions.get(index.index()).map_or(Branch::Both, |f| f.branch);
     match (branch, reachable(taken), reachable(otherwise)) {
         (Branch::AlwaysTaken, ..) | (Branch::Both, true, false) => Next::One(taken),
         (Branch::NeverTaken, ..) | (Branch::Both, false, true) => Next::One(otherwise),

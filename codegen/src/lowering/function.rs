@@ -3,7 +3,7 @@
 //! | | program | subprogram |
 //! |---|---|---|
 //! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, r10, context, runtime)` |
-//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](super::inherited) |
+//! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](mod@super::inherited) |
 //! | `r10` | end of its own stack | its caller's `r10` - 512 |
 //!
 //! Both use the platform's C convention: with any other, Cranelift would save vector registers around calls. (Native
@@ -18,6 +18,8 @@
 //! once (contract §6.3), also from inside a subprogram. A subprogram from which a tail call can be reached therefore has a
 //! second result, in `rdx` or `x1`: not 0 means "the program ends here", and its caller passes it on.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_bytecode::{
     Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand, Reg,
     WordSize,
@@ -25,7 +27,7 @@ use bpf2sys_bytecode::{
 use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, AbiParam, Block, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Type,
+    self, AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, StackSlot, StackSlotData, StackSlotKind,
     UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
@@ -57,6 +59,8 @@ pub(crate) struct Unit<'a> {
     pub(crate) helpers: &'a HelperTables,
     /// Who calls whom.
     pub(crate) calls: &'a CallGraph,
+    /// Maps that are the inner map template of another.
+    pub(crate) templates: &'a BTreeSet<MapIndex>,
     /// Target.
     pub(crate) isa: &'a dyn TargetIsa,
 }
@@ -111,7 +115,7 @@ pub(super) struct Lowering<'a, 'f> {
     flow: &'a Flow,
     pub(super) builder: FunctionBuilder<'f>,
     /// `r0` to `r9`.
-    registers: [Variable; Reg::COUNT - 1],
+    pub(super) registers: [Variable; Reg::COUNT - 1],
     pub(super) frame_pointer: FramePointer,
     pub(super) context: Value,
     pub(super) runtime: Value,
@@ -119,6 +123,8 @@ pub(super) struct Lowering<'a, 'f> {
     blocks: Vec<Option<Block>>,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
+    /// The signature of helpers, once one was called.
+    pub(super) helper_signature: Option<SigRef>,
 }
 
 /// What `r10` is.
@@ -205,6 +211,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             runtime,
             blocks,
             ending: None,
+            helper_signature: None,
         }
     }
 
@@ -244,17 +251,40 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 let value = self.imm64(value).ok_or(InstructionProblem::NoMeaning(op))?;
                 self.write(dst, value)
             }
-            Instruction::Load { width, signed, dst, base, offset } => self.load(width, signed, dst, base, offset),
-            Instruction::Store { width, base, offset, src } => {
+            Instruction::Load {
+                width,
+                signed,
+                dst,
+                base,
+                offset,
+            } => self.load(width, signed, dst, base, offset),
+            Instruction::Store {
+                width,
+                base,
+                offset,
+                src,
+            } => {
                 self.store(width, base, offset, src);
                 Ok(())
             }
-            Instruction::Atomic { size, op, base, offset, src } => self.atomic(size, op, base, offset, src),
+            Instruction::Atomic {
+                size,
+                op,
+                base,
+                offset,
+                src,
+            } => self.atomic(size, op, base, offset, src),
             Instruction::Jump { .. } => {
                 self.go(next);
                 Ok(())
             }
-            Instruction::JumpIf { size, condition, dst, src, .. } => {
+            Instruction::JumpIf {
+                size,
+                condition,
+                dst,
+                src,
+                ..
+            } => {
                 self.jump_if(size, condition, dst, src, next);
                 Ok(())
             }
@@ -330,92 +360,26 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.blocks[index.index()].expect("every jump target of the flow starts a block")
     }
 
-    /// A register's 64 bits.
-    pub(super) fn read(&mut self, register: Reg) -> Value {
-        match self.registers.get(register.index()) {
-            Some(&variable) => self.builder.use_var(variable),
-            None => self.below_frame_pointer(0),
-        }
-    }
-
-    /// The address `r10 - bytes`.
-    pub(super) fn below_frame_pointer(&mut self, below: i32) -> Value {
-        match self.frame_pointer {
-            FramePointer::Own { slot, bytes } => self.builder.ins().stack_addr(types::I64, slot, bytes - below),
-            FramePointer::Passed(r10) => self.builder.ins().iadd_imm_s(r10, i64::from(-below)),
-        }
-    }
-
-    /// A register's low bits of the word size.
-    pub(super) fn read_word(&mut self, size: WordSize, register: Reg) -> Value {
-        let value = self.read(register);
-        match size {
-            WordSize::W64 => value,
-            WordSize::W32 => self.builder.ins().ireduce(types::I32, value),
-        }
-    }
-
-    /// An operand of the word size.
-    pub(super) fn operand(&mut self, size: WordSize, operand: Operand) -> Value {
-        match operand {
-            Operand::Reg(register) => self.read_word(size, register),
-            Operand::Imm(imm) => self.constant(size, i64::from(imm)),
-        }
-    }
-
-    /// A constant of the word size, truncated to it.
-    pub(super) fn constant(&mut self, size: WordSize, value: i64) -> Value {
-        match size {
-            WordSize::W64 => self.builder.ins().iconst(types::I64, value),
-            WordSize::W32 => self.builder.ins().iconst(types::I32, i64::from(value as u32)),
-        }
-    }
-
-    /// Sets a register's 64 bits.
-    pub(super) fn write(&mut self, register: Reg, value: Value) -> Result<(), InstructionProblem> {
-        let variable = *self
-            .registers
-            .get(register.index())
-            .ok_or(InstructionProblem::WritesFramePointer)?;
-        self.builder.def_var(variable, value);
-        Ok(())
-    }
-
-    /// Sets a register to a value of the word size, zero-extended.
-    pub(super) fn write_word(&mut self, register: Reg, value: Value) -> Result<(), InstructionProblem> {
-        let value = self.zero_extend(value);
-        self.write(register, value)
-    }
-
-    /// Any integer as 64 bits.
-    pub(super) fn zero_extend(&mut self, value: Value) -> Value {
-        match self.builder.func.dfg.value_type(value) {
-            types::I64 => value,
-            _ => self.builder.ins().uextend(types::I64, value),
-        }
-    }
-
     fn error(&self, index: InsnIndex, problem: InstructionProblem) -> LowerError {
-        instruction_error(self.function, index, problem)
+        instruction_error(self.module, self.function, index, problem)
     }
 }
 
 /// The error for a problem of the instruction at `index`.
-pub(crate) fn instruction_error(function: &Function, index: InsnIndex, problem: InstructionProblem) -> LowerError {
+pub(crate) fn instruction_error(
+    module: &Module,
+    function: &Function,
+    index: InsnIndex,
+    problem: InstructionProblem,
+) -> LowerError {
+    let insn = function.instructions.get(index.index());
     LowerError::Instruction {
         place: Place {
             function: function.name.clone(),
-            slot: function.instructions.get(index.index()).map_or(0, |i| i.slot),
+            slot: insn.map_or(0, |insn| insn.slot),
+            line: insn.and_then(|insn| module.line(insn)).cloned(),
         },
         problem,
-    }
-}
-
-/// The Cranelift type of a word.
-pub(super) fn word_type(size: WordSize) -> Type {
-    match size {
-        WordSize::W32 => types::I32,
-        WordSize::W64 => types::I64,
     }
 }
 

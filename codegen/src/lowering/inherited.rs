@@ -40,7 +40,9 @@ pub(crate) fn inherited(
     let mut read_unset = RegisterSet::default();
     let mut work = vec![(InsnIndex(0), passed)];
     while let Some((index, set)) = work.pop() {
-        let Some(before) = set_before.get_mut(index.index()) else { continue };
+        let Some(before) = set_before.get_mut(index.index()) else {
+            continue;
+        };
         let met = RegisterSet(before.map_or(set.0, |before| before.0 & set.0));
         if *before == Some(met) {
             continue;
@@ -65,7 +67,9 @@ fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> R
         Operand::Imm(_) => None,
     };
     match op {
-        Instruction::Alu { op: AluOp::Mov, src, .. } => RegisterSet::of(operand(src)),
+        Instruction::Alu {
+            op: AluOp::Mov, src, ..
+        } => RegisterSet::of(operand(src)),
         Instruction::Alu { dst, src, .. } | Instruction::JumpIf { dst, src, .. } => {
             RegisterSet::of(operand(src).into_iter().chain([dst]))
         }
@@ -73,7 +77,12 @@ fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> R
         Instruction::Neg { dst, .. } | Instruction::ByteSwap { dst, .. } => RegisterSet::of([dst]),
         Instruction::Load { base, .. } => RegisterSet::of([base]),
         Instruction::Store { base, src, .. } => RegisterSet::of(operand(src).into_iter().chain([base])),
-        Instruction::Atomic { op: AtomicOp::Cmpxchg, base, src, .. } => RegisterSet::of([base, src, Reg::R0]),
+        Instruction::Atomic {
+            op: AtomicOp::Cmpxchg,
+            base,
+            src,
+            ..
+        } => RegisterSet::of([base, src, Reg::R0]),
         Instruction::Atomic { base, src, .. } => RegisterSet::of([base, src]),
         Instruction::Exit => RegisterSet::of([Reg::R0]),
         Instruction::Call(Callee::Local(callee)) => of_callee(callee),
@@ -91,9 +100,11 @@ fn writes(op: Instruction) -> RegisterSet {
         | Instruction::ByteSwap { dst, .. }
         | Instruction::LoadImm64 { dst, .. }
         | Instruction::Load { dst, .. } => RegisterSet::of([dst]),
-        Instruction::Atomic { op: AtomicOp::Cmpxchg, .. } | Instruction::Call(_) | Instruction::CallX(_) => {
-            RegisterSet::of([Reg::R0])
+        Instruction::Atomic {
+            op: AtomicOp::Cmpxchg, ..
         }
+        | Instruction::Call(_)
+        | Instruction::CallX(_) => RegisterSet::of([Reg::R0]),
         // An atomic operation that fetches reads what it writes, so it cannot make a register set that was not.
         _ => RegisterSet::default(),
     }

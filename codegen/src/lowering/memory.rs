@@ -13,7 +13,8 @@
 use bpf2sys_bytecode::{AtomicOp, Operand, Reg, Width, WordSize};
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, types};
 
-use super::function::{Lowering, STACK_BYTES, word_type};
+use super::function::{Lowering, STACK_BYTES};
+use super::registers::word_type;
 use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {

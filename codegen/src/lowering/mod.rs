@@ -11,7 +11,8 @@ mod flow;
 mod function;
 mod inherited;
 mod memory;
-#[cfg(any())]
+mod registers;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use call::TAIL_CALL;

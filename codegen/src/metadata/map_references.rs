@@ -13,10 +13,13 @@ pub(crate) fn referenced_maps(module: &Module, program: &VerifiedProgram) -> Vec
     let maps: BTreeSet<MapIndex> = functions
         .flat_map(|index| &module.function(*index).instructions)
         .filter_map(|insn| match insn.op {
-            Instruction::LoadImm64 { value: Imm64::Map(map), .. } => Some(map),
-            Instruction::LoadImm64 { value: Imm64::Global { section, .. }, .. } => {
-                module.globals.get(section.index()).map(|global| global.map)
-            }
+            Instruction::LoadImm64 {
+                value: Imm64::Map(map), ..
+            } => Some(map),
+            Instruction::LoadImm64 {
+                value: Imm64::Global { section, .. },
+                ..
+            } => module.globals.get(section.index()).map(|global| global.map),
             _ => None,
         })
         .collect();

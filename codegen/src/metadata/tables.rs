@@ -154,7 +154,10 @@ impl Tables<'_> {
         let code = object.address_of(&Target::Function(program.function))?;
         object.point(spot.field(offset_of!(ProgramEntry, function)), code);
         for (field, text) in [
-            (offset_of!(ProgramEntry, pe_section_name), self.program_sections[position].as_str()),
+            (
+                offset_of!(ProgramEntry, pe_section_name),
+                self.program_sections[position].as_str(),
+            ),
             (offset_of!(ProgramEntry, section_name), &function.section),
             (offset_of!(ProgramEntry, program_name), &function.name),
             (offset_of!(ProgramEntry, program_info_hash_type), HASH_ALGORITHM),
@@ -329,7 +332,10 @@ impl Tables<'_> {
             (offset_of!(MetadataTable, hash), "get_hash"),
             (offset_of!(MetadataTable, version), "get_version"),
             (offset_of!(MetadataTable, map_initial_values), "get_map_initial_values"),
-            (offset_of!(MetadataTable, global_variable_sections), "get_global_variable_sections"),
+            (
+                offset_of!(MetadataTable, global_variable_sections),
+                "get_global_variable_sections",
+            ),
         ] {
             let getter: Address = object.address_of(&Target::Named(getter.to_owned()))?;
             object.point(spot.field(field), getter);
@@ -376,3 +382,6 @@ fn narrow(what: &'static str, count: usize) -> Result<u16, ModuleProblem> {
         limit: usize::from(u16::MAX),
     })
 }
+
+#[cfg(test)]
+mod tests;

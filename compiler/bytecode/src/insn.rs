@@ -214,7 +214,7 @@ pub enum Imm64 {
     /// A `src` form of `lddw` that the reader decodes but Windows has no meaning for (map by index, platform
     /// variable, code address). Verification refuses it.
     Pseudo {
-        /// The `src` field of the first slot, 1 to 15.
+        /// The `src` field of the first slot, 1 to 6.
         src: u8,
         /// The immediate of the first slot.
         imm: i32,

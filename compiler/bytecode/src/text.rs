@@ -3,7 +3,7 @@
 //! Where that syntax depends on the target CPU, this is the form of the assembler's input: 32-bit operations name
 //! `w` registers, loads and stores name `r` registers. Numbers are hexadecimal, except ids of helpers and functions.
 
-use std::fmt::{self, Display, Formatter, LowerHex};
+use std::fmt::{self, Display, Formatter};
 
 use crate::{
     AluOp, AtomicOp, Callee, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width,
@@ -21,18 +21,8 @@ struct Hex(i64);
 
 impl Display for Hex {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.0 < 0 {
-            f.write_str("-")?;
-        }
-        LowerHex::fmt(&Prefixed(self.0.unsigned_abs()), f)
-    }
-}
-
-struct Prefixed(u64);
-
-impl LowerHex for Prefixed {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(f, "{sign}{:#x}", self.0.unsigned_abs())
     }
 }
 

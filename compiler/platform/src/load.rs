@@ -11,8 +11,13 @@ use crate::model::{
     AttachPoint, Context, ContextField, Helper, Limits, MapType, Platform, ProgramType, ReturnValue, Variant,
     VerifierOptions,
 };
-use crate::schema::{self, ArgumentClass, EnumValue, ReturnClass};
+use crate::schema;
 use crate::{Guid, PlatformError};
+
+mod place;
+mod prototype;
+
+use place::Place;
 
 /// The providers that are built in, as (file name, text): the core first.
 const BUILTIN: [(&str, &str); 5] = [
@@ -88,48 +93,6 @@ fn syntax_error(file: &str, text: &str, error: &toml::de::Error) -> PlatformErro
             Some(key) if !message.contains(&format!("`{key}`")) => format!("`{key}`: {message}"),
             _ => message.to_owned(),
         },
-    }
-}
-
-/// The place that an error names: file and table.
-#[derive(Clone)]
-struct Place<'a> {
-    file: &'a str,
-    table: String,
-}
-
-impl<'a> Place<'a> {
-    fn new(file: &'a str, kind: &str, name: &str) -> Place<'a> {
-        Place {
-            file,
-            table: format!("{kind} `{name}`"),
-        }
-    }
-
-    fn error(&self, field: &'static str, message: impl Into<String>) -> PlatformError {
-        PlatformError::Inconsistent {
-            file: self.file.to_owned(),
-            table: self.table.clone(),
-            field,
-            message: message.into(),
-        }
-    }
-
-    fn check(&self, holds: bool, field: &'static str, message: impl FnOnce() -> String) -> Result<(), PlatformError> {
-        if holds {
-            Ok(())
-        } else {
-            Err(self.error(field, message()))
-        }
-    }
-
-    /// A name that the runtime keeps as a C string of at most `max` bytes.
-    fn name(&self, field: &'static str, name: &str, max: u32) -> Result<(), PlatformError> {
-        self.check(!name.is_empty(), field, || "is empty".to_owned())?;
-        self.check(!name.contains('\0'), field, || "contains a NUL".to_owned())?;
-        self.check(name.len() < max as usize, field, || {
-            format!("is longer than {} bytes", max - 1)
-        })
     }
 }
 
@@ -347,91 +310,6 @@ impl<'a> Loader<'a> {
         self.add_helper(&place, helper, map_types, into)
     }
 
-    fn add_helper(
-        &self,
-        place: &Place<'_>,
-        from: &schema::Helper,
-        map_types: &[MapType],
-        into: &mut Vec<Helper>,
-    ) -> Result<(), PlatformError> {
-        place.name("name", &from.name, self.limits.max_helper_name)?;
-        let repeated = into.iter().any(|h| h.id == from.id);
-        place.check(!repeated, "id", || format!("{} is used twice", from.id))?;
-        let repeated = into.iter().any(|h| h.name == from.name);
-        place.check(!repeated, "name", || "is used twice".to_owned())?;
-        if let Some(unknown) = from
-            .runtime_map_types
-            .iter()
-            .flatten()
-            .find(|t| !map_types.iter().any(|m| m.value == **t))
-        {
-            return Err(place.error("runtime_map_types", format!("{unknown} is no map type")));
-        }
-        into.push(Helper {
-            id: from.id,
-            name: from.name.clone(),
-            return_type: self.return_type(place, &from.return_type)?,
-            arguments: self.argument_types(place, &from.args)?,
-            reallocate_packet: from.reallocate_packet,
-            runtime_map_types: from.runtime_map_types.clone(),
-            default_implementation: from.default_implementation,
-        });
-        Ok(())
-    }
-
-    fn return_type(&self, place: &Place<'_>, from: &EnumValue) -> Result<u32, PlatformError> {
-        let known = self
-            .returns
-            .get(from.name.as_str())
-            .ok_or_else(|| place.error("return_type", format!("`{}` is no return type", from.name)))?;
-        same_value(place, "return_type", from, known.value)?;
-        place.check(known.class != ReturnClass::Unsupported, "return_type", || {
-            format!("`{}` makes the helper unusable", from.name)
-        })?;
-        Ok(known.value)
-    }
-
-    /// The argument list, with the pairing rules of the verifier: a pointer to sized memory and its size come together.
-    fn argument_types(&self, place: &Place<'_>, from: &[EnumValue]) -> Result<[u32; 5], PlatformError> {
-        let mut arguments = [0; 5];
-        place.check(from.len() <= arguments.len(), "args", || {
-            format!("has {} entries, and calls pass at most 5", from.len())
-        })?;
-        let mut before = ArgumentClass::Single;
-        for (slot, argument) in arguments.iter_mut().zip(from) {
-            let known = self
-                .arguments
-                .get(argument.name.as_str())
-                .ok_or_else(|| place.error("args", format!("`{}` is no argument type", argument.name)))?;
-            same_value(place, "args", argument, known.value)?;
-            let (size, expected) = (
-                known.class == ArgumentClass::PairSize,
-                before == ArgumentClass::PairPointer,
-            );
-            place.check(size == expected, "args", || {
-                if size {
-                    format!("`{}` does not follow a pointer to sized memory", argument.name)
-                } else {
-                    "a pointer to sized memory is not followed by its size".to_owned()
-                }
-            })?;
-            place.check(known.class != ArgumentClass::Unsupported, "args", || {
-                format!("`{}` makes the helper unusable", argument.name)
-            })?;
-            place.check(
-                before != ArgumentClass::Stop || known.class == ArgumentClass::Stop,
-                "args",
-                || format!("`{}` stands behind the end of the list", argument.name),
-            )?;
-            *slot = known.value;
-            before = known.class;
-        }
-        place.check(before != ArgumentClass::PairPointer, "args", || {
-            "a pointer to sized memory is not followed by its size".to_owned()
-        })?;
-        Ok(arguments)
-    }
-
     /// Identities must be unique over all files.
     fn check_against(place: &Place<'_>, new: &ProgramType, others: &[Arc<ProgramType>]) -> Result<(), PlatformError> {
         place.check(new.guid != Guid::ZERO, "guid", || {
@@ -474,12 +352,6 @@ fn only_one<'a, T>(
             message: "another file has this table already".to_owned(),
         }),
     }
-}
-
-fn same_value(place: &Place<'_>, field: &'static str, from: &EnumValue, value: u32) -> Result<(), PlatformError> {
-    place.check(from.value.is_none_or(|v| v == value), field, || {
-        format!("`{}` has the value {value}", from.name)
-    })
 }
 
 fn guid(place: &Place<'_>, field: &'static str, text: &str) -> Result<Guid, PlatformError> {

@@ -117,6 +117,9 @@ pub struct Helper {
     pub arguments: [u32; 5],
     /// Whether packet pointers are invalid after the call.
     pub reallocate_packet: bool,
+    /// Positions, 1 to 5, of arguments whose memory the helper writes although their type says that it only reads it. The
+    /// verifier believes that memory unchanged.
+    pub writes_readable: Vec<u8>,
     /// Map types for which it can succeed at run time; `None` when it takes no map.
     pub runtime_map_types: Option<Vec<u32>>,
     /// Whether the runtime implements it without a provider's override.

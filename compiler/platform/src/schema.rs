@@ -129,6 +129,8 @@ tables! {
         pub args: Vec<EnumValue>,
         #[serde(default)]
         pub reallocate_packet: bool,
+        #[serde(default)]
+        pub writes_readable: Vec<u8>,
         pub runtime_map_types: Option<Vec<u32>>,
         #[serde(default = "yes")]
         pub default_implementation: bool,

@@ -13,16 +13,16 @@ use crate::error::{Rejection, RejectionPlace, RejectionReason};
 const MAX_INLINED_SLOTS: u64 = 250_000;
 
 /// The place of an instruction, for a rejection.
-pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) -> Option<RejectionPlace> {
+pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) -> Option<Box<RejectionPlace>> {
     let function = module.functions.get(function.index())?;
     let insn = function.instructions.get(index.index())?;
-    Some(RejectionPlace {
+    Some(Box::new(RejectionPlace {
         function: function.name.clone(),
         instruction: index,
         slot: insn.slot,
         text: insn.op.to_string(),
         line: module.line(insn).cloned(),
-    })
+    }))
 }
 
 /// Refuses a program that the proof cannot start on. Afterwards calls nest at most as deep as the platform allows and
@@ -125,5 +125,166 @@ impl CallTree<'_> {
         }
         self.chain.pop();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{Function, FunctionKind, Insn, Operand, Reg, Width, WordSize};
+
+    use super::*;
+
+    /// A module of these functions, of which the first is the program.
+    fn module(functions: &[&[Instruction]]) -> Module {
+        let function = |(i, ops): (usize, &&[Instruction])| {
+            let mut slot = 0;
+            let instructions = ops
+                .iter()
+                .map(|op| {
+                    let insn = Insn {
+                        slot,
+                        op: *op,
+                        line: None,
+                    };
+                    slot += op.slots();
+                    insn
+                })
+                .collect();
+            Function {
+                name: format!("f{i}"),
+                section: "xdp".to_owned(),
+                section_offset: 0,
+                kind: if i == 0 {
+                    FunctionKind::Program
+                } else {
+                    FunctionKind::Subprogram
+                },
+                instructions,
+            }
+        };
+        Module {
+            name: "m".to_owned(),
+            sha256: [0; 32],
+            functions: functions.iter().enumerate().map(function).collect(),
+            maps: Vec::new(),
+            globals: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    fn refused(module: &Module) -> Option<Rejection> {
+        let platform = Platform::builtin();
+        let (program_type, _) = platform.program_type_for_section("xdp").unwrap();
+        check(module, FunctionIndex(0), program_type, &platform).err()
+    }
+
+    fn call(function: u32) -> Instruction {
+        Instruction::Call(Callee::Local(FunctionIndex(function)))
+    }
+
+    #[test]
+    fn instructions_without_a_meaning_are_named() {
+        let pseudo = Imm64::Pseudo {
+            src: 3,
+            imm: 0,
+            next_imm: 0,
+        };
+        let cases = [
+            (
+                Instruction::CallX(Reg::R0),
+                "a call through a register is not supported (conformance group `callx`)",
+            ),
+            (
+                Instruction::LegacyPacket {
+                    width: Width::W,
+                    index: None,
+                    offset: 0,
+                },
+                "a legacy packet load is not supported (conformance group `packet`)",
+            ),
+            (
+                Instruction::LoadImm64 {
+                    dst: Reg::R0,
+                    value: pseudo,
+                },
+                "this form of `lddw` is not supported",
+            ),
+            (
+                Instruction::Call(Callee::Btf(7)),
+                "a call of a function by its BTF id is not supported",
+            ),
+            (
+                Instruction::Call(Callee::Helper(-1)),
+                "program type `xdp` has no helper with id -1",
+            ),
+            (
+                Instruction::Call(Callee::Helper(0)),
+                "program type `xdp` has no helper with id 0",
+            ),
+        ];
+        for (op, expected) in cases {
+            // In a subprogram as in the program itself.
+            for functions in [
+                vec![&[op, Instruction::Exit][..]],
+                vec![&[call(1), Instruction::Exit], &[op, Instruction::Exit]],
+            ] {
+                let rejection = refused(&module(&functions)).expect(expected);
+                assert_eq!(rejection.reason.to_string(), expected);
+                let place = rejection.place.unwrap();
+                assert_eq!((place.function, place.slot), (format!("f{}", functions.len() - 1), 0));
+            }
+        }
+    }
+
+    #[test]
+    fn functions_that_the_program_does_not_reach_do_not_count() {
+        assert_eq!(
+            refused(&module(&[&[Instruction::Exit], &[Instruction::CallX(Reg::R0)]])),
+            None
+        );
+    }
+
+    #[test]
+    fn a_function_must_not_run_past_its_end() {
+        let add = Instruction::Alu {
+            size: WordSize::W64,
+            op: bpf2sys_bytecode::AluOp::Mov,
+            dst: Reg::R0,
+            src: Operand::Imm(0),
+        };
+        let rejection = refused(&module(&[&[call(1), Instruction::Exit], &[add]])).unwrap();
+        assert_eq!(rejection.reason, RejectionReason::FallsOffEnd);
+        assert_eq!(rejection.place.map(|p| p.function), Some("f1".to_owned()));
+    }
+
+    #[test]
+    fn calls_nest_eight_deep_and_no_deeper() {
+        let calls: Vec<[Instruction; 2]> = (1..9).map(|next| [call(next), Instruction::Exit]).collect();
+        let chain = |depth: usize| {
+            let mut functions: Vec<&[Instruction]> = calls[..depth - 1].iter().map(<[_; 2]>::as_slice).collect();
+            functions.push(&[Instruction::Exit]);
+            module(&functions)
+        };
+        assert_eq!(refused(&chain(8)), None);
+        let rejection = refused(&chain(9)).unwrap();
+        let RejectionReason::TooManyFrames { chain, limit: 8 } = rejection.reason else {
+            panic!("{rejection:?}");
+        };
+        assert_eq!(chain.len(), 9);
+    }
+
+    #[test]
+    fn a_call_tree_that_explodes_is_refused() {
+        // Each of seven functions calls the next one sixteen times: 16^7 calls.
+        let calls: Vec<Vec<Instruction>> = (1..8)
+            .map(|next| std::iter::repeat_n(call(next), 16).chain([Instruction::Exit]).collect())
+            .collect();
+        let mut functions: Vec<&[Instruction]> = calls.iter().map(Vec::as_slice).collect();
+        functions.push(&[Instruction::Exit]);
+        let rejection = refused(&module(&functions)).unwrap();
+        assert!(
+            matches!(rejection.reason, RejectionReason::TooLarge { .. }),
+            "{rejection:?}"
+        );
     }
 }

@@ -92,7 +92,7 @@ pub struct Rejection {
     /// Name of the program.
     pub program: String,
     /// Where, if one place is to blame.
-    pub place: Option<RejectionPlace>,
+    pub place: Option<Box<RejectionPlace>>,
     /// Why.
     pub reason: RejectionReason,
 }

@@ -167,7 +167,7 @@ fn step(op: Instruction, mut sources: Sources, gives_r0: &[bool]) -> Sources {
             };
         }
         Instruction::Movsx { dst, .. } | Instruction::LoadImm64 { dst, .. } | Instruction::Load { dst, .. } => {
-            sources[dst.index()] = Source::Other
+            sources[dst.index()] = Source::Other;
         }
         Instruction::Neg { dst, .. } | Instruction::ByteSwap { dst, .. } => {
             sources[dst.index()] = join(sources[dst.index()], Source::Other);

@@ -81,7 +81,7 @@ fn install_hook() {
 /// gave no result.
 pub(crate) fn run<T: Send + 'static>(
     count: usize,
-    deadline: Arc<Deadline>,
+    deadline: &Arc<Deadline>,
     job: impl Fn(usize) -> T + Send + Sync + 'static,
 ) -> Result<Vec<T>, (usize, Failure)> {
     install_hook();
@@ -91,7 +91,7 @@ pub(crate) fn run<T: Send + 'static>(
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let mut handles = Vec::new();
     for _ in 0..processors.min(count) {
-        let (job, next, results, deadline) = (job.clone(), next.clone(), results.clone(), deadline.clone());
+        let (job, next, results, deadline) = (job.clone(), next.clone(), results.clone(), Arc::clone(deadline));
         let spawned = thread::Builder::new()
             .name("verifier".to_owned())
             .stack_size(STACK_BYTES)
@@ -106,7 +106,10 @@ pub(crate) fn run<T: Send + 'static>(
                         deadline.check();
                         job(index)
                     }));
-                    if results.send((index, result.map_err(failure))).is_err() {
+                    if results
+                        .send((index, result.map_err(|payload| failure(payload.as_ref()))))
+                        .is_err()
+                    {
                         break; // nobody waits any more
                     }
                 }
@@ -142,7 +145,7 @@ pub(crate) fn run<T: Send + 'static>(
     Ok(all)
 }
 
-fn failure(payload: Box<dyn Any + Send>) -> Failure {
+fn failure(payload: &(dyn Any + Send)) -> Failure {
     if payload.is::<Stopped>() {
         return Failure::TimeLimit;
     }
@@ -164,7 +167,7 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_the_jobs() {
-        let squares = run(50, deadline(Duration::from_secs(60)), |i| {
+        let squares = run(50, &deadline(Duration::from_mins(1)), |i| {
             thread::sleep(Duration::from_millis(if i % 7 == 0 { 3 } else { 0 }));
             i * i
         });
@@ -173,13 +176,13 @@ mod tests {
 
     #[test]
     fn no_jobs_are_no_results() {
-        assert!(run(0, deadline(Duration::ZERO), |_| ()).unwrap().is_empty());
+        assert!(run(0, &deadline(Duration::ZERO), |_| ()).unwrap().is_empty());
     }
 
     #[test]
     fn a_panic_is_a_failure_of_its_job_with_its_message() {
         for (payload, expected) in [("plain", "plain"), ("formatted", "formatted 1")] {
-            let result = run(2, deadline(Duration::from_secs(60)), move |i| {
+            let result = run(2, &deadline(Duration::from_mins(1)), move |i| {
                 assert!(i != 1 || payload != "plain", "plain");
                 assert!(i != 1, "{payload} {i}");
             });
@@ -193,16 +196,17 @@ mod tests {
     #[test]
     fn a_job_stops_at_the_deadline() {
         let limit = deadline(Duration::from_millis(20));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (inner, outer) = (limit.clone(), stopped.clone());
+        let [began, stopped] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (inner, begins, outer) = (limit.clone(), began.clone(), stopped.clone());
         let started = Instant::now();
-        let result = run(1, limit, move |_| {
+        let result = run(1, &limit, move |_| {
             struct Note(Arc<AtomicBool>);
             impl Drop for Note {
                 fn drop(&mut self) {
                     self.0.store(true, Ordering::SeqCst);
                 }
             }
+            begins.store(true, Ordering::SeqCst);
             let _note = Note(outer.clone());
             loop {
                 inner.check();
@@ -210,7 +214,8 @@ mod tests {
             }
         });
         assert!(matches!(result, Err((0, Failure::TimeLimit))), "{result:?}");
-        while !stopped.load(Ordering::SeqCst) {
+        // On a busy machine the deadline can pass before the job begins.
+        while began.load(Ordering::SeqCst) && !stopped.load(Ordering::SeqCst) {
             assert!(started.elapsed() < Duration::from_secs(30), "the job still runs");
             thread::yield_now();
         }
@@ -220,7 +225,7 @@ mod tests {
     fn a_job_that_never_looks_is_not_waited_for() {
         let (release, wait) = mpsc::channel::<()>();
         let wait = std::sync::Mutex::new(wait);
-        let result = run(1, deadline(Duration::from_millis(20)), move |_| {
+        let result = run(1, &deadline(Duration::from_millis(20)), move |_| {
             let _ = wait.lock().unwrap().recv();
         });
         assert!(matches!(result, Err((0, Failure::TimeLimit))), "{result:?}");

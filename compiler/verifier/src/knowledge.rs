@@ -58,16 +58,16 @@ impl Knowledge {
     }
 
     /// Execution gets to the instruction.
-    pub fn visit(&mut self, function: FunctionIndex, index: InsnIndex, visit: Visit) {
+    pub fn visit(&mut self, function: FunctionIndex, index: InsnIndex, visit: &Visit) {
         if let Some(known) = self.known(function, index) {
-            known.add(Some(visit.registers), visit.map);
+            known.add(&visit.registers, visit.map);
         }
     }
 
     /// Execution gets to the instruction, and nothing more is known.
     pub fn visit_unknown(&mut self, function: FunctionIndex, index: InsnIndex) {
         if let Some(known) = self.known(function, index) {
-            known.add(Some(Default::default()), None);
+            known.add(&Default::default(), None);
             (known.taken, known.fallthrough) = (true, true);
         }
     }
@@ -107,7 +107,9 @@ impl Knowledge {
                 (mine @ None, theirs) => *mine = theirs,
                 (Some(mine), Some(theirs)) => {
                     for (mine, theirs) in mine.iter_mut().zip(theirs) {
-                        mine.add(theirs.registers, theirs.map);
+                        if let Some(registers) = &theirs.registers {
+                            mine.add(registers, theirs.map);
+                        }
                         mine.taken |= theirs.taken;
                         mine.fallthrough |= theirs.fallthrough;
                     }
@@ -149,14 +151,13 @@ impl Known {
         }
     }
 
-    /// Adds what is true at another visit; `None` is no visit.
-    fn add(&mut self, registers: Option<[RegisterFact; Reg::COUNT]>, map: Option<MapIndex>) {
-        let Some(registers) = registers else { return };
+    /// Adds what is true at another visit.
+    fn add(&mut self, registers: &[RegisterFact; Reg::COUNT], map: Option<MapIndex>) {
         match &mut self.registers {
-            None => (self.registers, self.map) = (Some(registers), map),
+            None => (self.registers, self.map) = (Some(*registers), map),
             Some(mine) => {
                 for (mine, theirs) in mine.iter_mut().zip(registers) {
-                    *mine = join(*mine, theirs);
+                    *mine = join(*mine, *theirs);
                 }
                 self.map = self.map.filter(|m| map == Some(*m));
             }

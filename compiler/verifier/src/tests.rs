@@ -1,5 +1,7 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
+mod random;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -143,6 +145,9 @@ fn the_one_map_of_a_call_is_known_and_no_other() {
         ("inner_map", 11, None),
         ("inner_map", 16, Some("template")),
         ("tail", 3, Some("next")),
+        // A subprogram whose callers pass one map, and another.
+        ("looks_in", 4, None),
+        ("always_looks_in", 4, Some("counters")),
         ("divide", 0, None),
     ];
     for (function, slot, expected) in cases {
@@ -249,6 +254,7 @@ fn facts_next_to_the_engines_own_model_are_kept() {
         ("compares_with_null", range(1, 1)),
         ("measures_packet", range(0, 65534)),
         ("lets_fill", range(7, 7)),
+        ("counts_elsewhere", range(3, 3)),
     ];
     for (name, expected) in cases {
         let (index, _) = find(facts.module(), name);
@@ -403,22 +409,18 @@ fn the_time_limit_is_an_error_and_comes_in_time() {
 
 #[test]
 fn a_panic_of_the_engine_is_an_error() {
-    // The engine insists on its own limits for these, and panics over a stack that its arithmetic cannot hold.
+    // A map key without a map is an assertion in the engine, and provider files are refused for it.
     let mut platform = Platform::builtin();
-    platform.limits.max_packet_bytes = 0;
-    let error = verify(
-        fixture("sections.o"),
-        &platform,
-        &Options {
-            program_type: Some("xdp".to_owned()),
-            ..Options::default()
-        },
-    )
-    .unwrap_err();
-    assert!(
-        matches!(error, VerifyError::Rejected(_) | VerifyError::EngineFailed { .. }),
-        "{error:?}"
-    );
+    let random = platform.helpers.iter_mut().find(|h| h.id == 6).unwrap();
+    random.arguments = [7, 0, 0, 0, 0];
+    let error = verify(fixture("facts.o"), &platform, &Options::default()).unwrap_err();
+    let VerifyError::EngineFailed { program, message } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(program, "divide");
+    assert!(message.contains("PTR_TO_MAP_KEY"), "{message}");
+    // It has no effect on the next call.
+    verify(fixture("facts.o"), &Platform::builtin(), &Options::default()).unwrap();
 }
 
 #[test]
@@ -467,4 +469,120 @@ fn the_own_frame_pointer_is_known_everywhere() {
             }
         }
     }
+}
+
+/// What each program of `arithmetic.c` gives for `x`, by the definitions of RFC 9669.
+fn arithmetic(name: &str, x: u64) -> u64 {
+    let low = x as u32;
+    let signed = x.cast_signed();
+    let word = |value: u32| u64::from(value);
+    match name {
+        "add64" => x.wrapping_sub(3),
+        "add32" => word(low.wrapping_sub(3)),
+        "sub32" => word(low.wrapping_sub(300)),
+        "mul64" => x.wrapping_mul((-7_i64).cast_unsigned()),
+        "mul32" => word(low.wrapping_mul(0x7fff_ffff)),
+        "div64" => x / 7,
+        "divides" => 1000_u64.checked_div(x).unwrap_or(0),
+        "div32" => word(low.wrapping_sub(1) / 3),
+        "mod64" => x % 10,
+        "mods" => 1000_u64.checked_rem(x).unwrap_or(1000),
+        "sdiv64" => ((signed - 100) / 7).cast_unsigned(),
+        "smod64" | "smod_by_negative" => ((signed - 100) % 7).cast_unsigned(),
+        "and64" => x & 0x71,
+        "or64" => x | (-16_i64).cast_unsigned(),
+        "xor64" => !x,
+        "lsh64" => x << 60,
+        "lsh32" => word(low << 25),
+        "shifted" => 1 << (x & 63),
+        "rsh64" => x.wrapping_sub(1) >> 3,
+        "rsh32" => word(low.wrapping_sub(1) >> 3),
+        "arsh64" => ((signed - 100) >> 2).cast_unsigned(),
+        "arsh32" => word((low.wrapping_sub(100).cast_signed() >> 2).cast_unsigned()),
+        "neg64" => x.wrapping_neg(),
+        "neg32" => word(low.wrapping_neg()),
+        "movs8" => i64::from(x as i8).cast_unsigned(),
+        "movs8w" => word(i32::from(x as i8).cast_unsigned()),
+        "be16" => u64::from((x as u16).swap_bytes()),
+        "le16" => u64::from((x * 1000) as u16),
+        "swap64" => x.swap_bytes(),
+        "constant" => 0x80_u64.swap_bytes() >> 1,
+        "jump32" => {
+            let before = x.wrapping_sub(1);
+            if before as u32 > 100 {
+                before
+            } else {
+                before.wrapping_add(1000)
+            }
+        }
+        "jump_signed" => {
+            let before = signed - 100;
+            (if before < 0 { before } else { before + 1000 }).cast_unsigned()
+        }
+        "jump_set" => {
+            if x & 1 != 0 {
+                x
+            } else {
+                x + 1000
+            }
+        }
+        other => panic!("no definition of {other}"),
+    }
+}
+
+#[test]
+fn ranges_hold_what_the_instructions_really_give() {
+    let facts = verified("arithmetic.o");
+    let mut bounded = 0;
+    for (index, function) in facts.module().programs() {
+        let name = function.name.as_str();
+        let known = &facts.facts(index).instructions;
+        let returns = facts.facts(index).returns;
+        let unsigned = known.last().and_then(|k| k.registers[0].unsigned);
+        bounded += u32::from(returns != Interval::FULL);
+        for x in 0..256 {
+            let value = arithmetic(name, x);
+            let signed = value.cast_signed();
+            assert!(
+                returns.min <= signed && signed <= returns.max,
+                "{name}({x}) = {signed}: {returns:?}"
+            );
+            if let Some((low, high)) = unsigned {
+                assert!(low <= value && value <= high, "{name}({x}) = {value}: {low} to {high}");
+            }
+        }
+    }
+    // The engine knows most of them, so the test is about something.
+    assert!(bounded >= 20, "{bounded}");
+}
+
+#[test]
+fn a_long_analysis_is_not_waited_for() {
+    let mut module = fixture("sections.o");
+    let step = bpf2sys_bytecode::Instruction::Alu {
+        size: bpf2sys_bytecode::WordSize::W64,
+        op: bpf2sys_bytecode::AluOp::Add,
+        dst: Reg::R0,
+        src: bpf2sys_bytecode::Operand::Imm(1),
+    };
+    let ops = std::iter::repeat_n(step, 3000).chain([bpf2sys_bytecode::Instruction::Exit]);
+    module.functions[0].instructions = ops
+        .enumerate()
+        .map(|(i, op)| bpf2sys_bytecode::Insn {
+            slot: i as u32,
+            op,
+            line: None,
+        })
+        .collect();
+    let options = Options {
+        time_limit: Duration::from_millis(50),
+        program_type: Some("xdp".to_owned()),
+    };
+    let started = Instant::now();
+    let error = verify(module, &Platform::builtin(), &options).unwrap_err();
+    assert!(
+        matches!(&error, VerifyError::TimeLimit { program, .. } if program == "lost"),
+        "{error:?}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }

@@ -27,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            time_limit: Duration::from_secs(60),
+            time_limit: Duration::from_mins(1),
             program_type: None,
         }
     }
@@ -38,6 +38,9 @@ impl Default for Options {
 /// Programs are verified side by side, on threads of this function's own. When the time limit passes, the error comes
 /// at once and the threads are told to stop; one that is just building the control flow graph of a large program cannot
 /// be interrupted and stops when that is done.
+///
+/// The first call installs a process-wide panic hook, once: it keeps quiet about panics on those threads, which become
+/// errors, and passes every other panic to the hook that was there before.
 ///
 /// # Errors
 /// All rejected programs, in file order; or what kept verification from a verdict.
@@ -65,7 +68,7 @@ pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<
     let deadline = Arc::new(Deadline::new(options.time_limit));
     let results = {
         let (shared, deadline) = (Arc::clone(&shared), Arc::clone(&deadline));
-        guard::run(sound.len(), Arc::clone(&deadline), move |i| {
+        guard::run(sound.len(), &Arc::clone(&deadline), move |i| {
             shared.analyze(i, &deadline)
         })
     };

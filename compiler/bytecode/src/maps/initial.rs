@@ -8,6 +8,10 @@ use crate::{Function, FunctionKind, InitialValue, MapIndex};
 
 /// Size in bytes of an element of `values`: a pointer.
 const ELEMENT: u64 = 8;
+/// Size in bytes of the keys that initial values can be stored under.
+const KEY_SIZE: u32 = 4;
+/// `BPF_MAP_TYPE_HASH_OF_MAPS`, whose keys may be any numbers.
+const HASH_OF_MAPS: u32 = 6;
 /// Most elements of one `values` member.
 const MAX_ELEMENTS: u64 = 1 << 16;
 
@@ -91,8 +95,17 @@ pub(crate) fn resolve(
             let (member, slot) = element(&values, section, &relocation)
                 .ok_or_else(|| fail(Problem::Map("an address that is no element of a map's `values`")))?;
             let value = value(table, code, functions, section, &relocation, member.kind).map_err(fail)?;
-            let map = table.maps.get_mut(member.map.index());
-            if let Some(entry) = map.and_then(|m| m.initial_values.get_mut(slot)) {
+            let Some(map) = table.maps.get_mut(member.map.index()) else {
+                continue;
+            };
+            if map.definition.key_size != KEY_SIZE {
+                return Err(fail(Problem::Map("initial values need a key of four bytes")));
+            }
+            // The position is the key (native module contract §4.9).
+            if slot as u64 >= u64::from(map.definition.max_entries) && map.definition.map_type != HASH_OF_MAPS {
+                return Err(fail(Problem::Map("an initial value behind the map's last entry")));
+            }
+            if let Some(entry) = map.initial_values.get_mut(slot) {
                 *entry = Some(value);
             }
         }
@@ -162,22 +175,31 @@ mod tests {
 
     const ABS64: u32 = 2;
 
-    /// A map `array` of maps or programs with `elements` values behind eight bytes of other members, and a map `inner`;
+    /// A map `array` of maps or programs with `elements` values behind 24 bytes of other members, and a map `inner`;
     /// sections: 1 `xdp` with `entry`, 2 `.text` with `sub`, 3 `.maps`; symbols in the order entry, sub, array, inner.
     fn object(holds_maps: bool, elements: u32) -> Object {
+        object_of(holds_maps, elements, 4, 3)
+    }
+
+    fn object_of(holds_maps: bool, elements: u32, key_size: u32, max_entries: u32) -> Object {
         let mut types = Types::new();
-        let map_type = types.uint(7);
+        let (map_type, key_size, max_entries) = (types.uint(7), types.uint(key_size), types.uint(max_entries));
         let inner = types.structure(&[("type", map_type)]);
         let element = if holds_maps { inner } else { types.signature() };
         let pointer = types.pointer(element);
         let values = types.array(pointer, 0);
-        let array = types.structure(&[("type", map_type), ("values", values)]);
+        let array = types.structure(&[
+            ("type", map_type),
+            ("key_size", key_size),
+            ("max_entries", max_entries),
+            ("values", values),
+        ]);
         let variables = [types.variable("array", array), types.variable("inner", inner)];
         types.data_section(".maps", 0, &variables);
         let mut object = Object::with_program(&EXIT);
         let text = object.section(".text", PROGBITS, EXEC, &EXIT);
         object.symbol("sub", FUNCTION, text, 0, 8);
-        let size = 8 + elements * 8;
+        let size = 24 + elements * 8;
         let maps = object.section(".maps", PROGBITS, DATA, &vec![0; size as usize + 8]);
         object.symbol("array", OBJECT, maps, 0, u64::from(size));
         object.symbol("inner", OBJECT, maps, u64::from(size), 8);
@@ -193,15 +215,15 @@ mod tests {
     #[test]
     fn values_are_where_relocations_put_them() {
         let mut maps = object(true, 3);
-        maps.relocate(3, &[(24, ABS64, 4), (8, 1, 4), (16, 0, 99)]);
+        maps.relocate(3, &[(40, ABS64, 4), (24, 1, 4), (32, 0, 99)]);
         assert!(values(&maps).is_err());
         let mut maps = object(true, 3);
-        maps.relocate(3, &[(24, ABS64, 4), (8, 1, 4), (16, 0, 1)]);
+        maps.relocate(3, &[(40, ABS64, 4), (24, 1, 4), (32, 0, 1)]);
         let inner = Some(InitialValue::Map(MapIndex(1)));
         assert_eq!(values(&maps), Ok(vec![inner, None, inner]));
 
         let mut programs = object(false, 2);
-        programs.relocate(3, &[(16, ABS64, 1)]);
+        programs.relocate(3, &[(32, ABS64, 1)]);
         let entry = Some(InitialValue::Program(FunctionIndex(0)));
         assert_eq!(values(&programs), Ok(vec![None, entry]));
         assert_eq!(values(&object(false, 0)), Ok(vec![]));
@@ -212,20 +234,20 @@ mod tests {
         // By the section's symbol: the map's offset is in the eight bytes.
         let mut maps = object(true, 1);
         let section = maps.symbol("", 0x03, 3, 0, 0);
-        maps.sections[2].data[8] = 16;
-        maps.relocate(3, &[(8, ABS64, section)]);
+        maps.sections[2].data[24] = 32;
+        maps.relocate(3, &[(24, ABS64, section)]);
         assert_eq!(values(&maps), Ok(vec![Some(InitialValue::Map(MapIndex(1)))]));
     }
 
     #[test]
     fn refuses_values_that_do_not_fit() {
         for (holds_maps, offset, kind, symbol, expected) in [
-            (true, 8, ABS64, 1, "`entry`: an initial value that is no map"),
-            (false, 8, ABS64, 4, "`inner`: an initial value that is no program"),
-            (false, 8, ABS64, 2, "`sub`: an initial value that is no program"),
+            (true, 24, ABS64, 1, "`entry`: an initial value that is no map"),
+            (false, 24, ABS64, 4, "`inner`: an initial value that is no program"),
+            (false, 24, ABS64, 2, "`sub`: an initial value that is no program"),
             (
                 false,
-                8,
+                24,
                 10,
                 1,
                 "`entry`: relocation type 10 cannot be applied to an initial value of a map",
@@ -261,14 +283,31 @@ mod tests {
         }
         let mut undefined = object(false, 1);
         let symbol = undefined.symbol("elsewhere", FUNCTION, 0, 0, 0);
-        undefined.relocate(3, &[(8, ABS64, symbol)]);
+        undefined.relocate(3, &[(24, ABS64, symbol)]);
         assert_eq!(
             values(&undefined),
-            Err("section `.maps` at 0x8: `elsewhere`: the symbol is not defined in this object".into())
+            Err("section `.maps` at 0x18: `elsewhere`: the symbol is not defined in this object".into())
         );
         assert_eq!(
             values(&object(false, (1 << 16) + 1)),
             Err("section `.maps` at 0x0: `array`: more than 65536 initial values of a map".into())
         );
+    }
+
+    #[test]
+    fn refuses_values_that_could_not_be_stored() {
+        for (key_size, max_entries, expected) in [
+            (8, 3, "initial values need a key of four bytes"),
+            (4, 1, "an initial value behind the map's last entry"),
+        ] {
+            let mut object = object_of(true, 2, key_size, max_entries);
+            object.relocate(3, &[(32, ABS64, 4)]);
+            assert_eq!(
+                values(&object),
+                Err(format!("section `.maps` at 0x20: `inner`: {expected}"))
+            );
+        }
+        // Without a value there is nothing to store.
+        assert!(values(&object_of(true, 2, 8, 1)).is_ok());
     }
 }

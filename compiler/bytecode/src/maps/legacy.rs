@@ -31,6 +31,10 @@ pub(super) fn is_map_section(name: &str) -> bool {
 /// Reads the records of a section.
 pub(super) fn read(table: &mut MapTable, elf: &Elf<'_>, section: &Section<'_>) -> Result<(), ReadError> {
     let fail = |what| section.place().error(Problem::Map(what));
+    if section.name.starts_with(".maps") && section.data.iter().all(|b| *b == 0) {
+        // BTF-defined maps are all zeros themselves.
+        return Err(fail("there is no BTF that describes the maps; compile with -g"));
+    }
     if !elf.relocations(section)?.is_empty() {
         return Err(fail("a map record cannot hold an address"));
     }
@@ -280,6 +284,19 @@ mod tests {
             message(&inside),
             "section `maps` at 0x14: `inside`: the symbol is not at the start of a record"
         );
+    }
+
+    #[test]
+    fn maps_that_lost_their_btf_are_not_taken_for_records() {
+        let mut object = Object::with_program(&EXIT);
+        let section = object.section(".maps", PROGBITS, DATA, &[0; 32]);
+        object.symbol("m", OBJECT, section, 0, 32);
+        assert_eq!(
+            message(&object),
+            "section `.maps`: there is no BTF that describes the maps; compile with -g"
+        );
+        object.sections[1].data[0] = 1;
+        assert_eq!(maps(&object).unwrap().maps[0].definition.map_type, 1);
     }
 
     #[test]

@@ -175,6 +175,21 @@ fn rejects_contradictions_with_file_table_and_field() {
             "`args`: `EBPF_ARGUMENT_TYPE_CONST_SIZE` has the value 2",
         ),
         (
+            "PTR_TO_READABLE_MEM\", value = 9 },\n  { name = \"EBPF_ARGUMENT_TYPE_CONST_SIZE\", value = 2",
+            "PTR_TO_MAP_KEY\", value = 7",
+            "`args`: `EBPF_ARGUMENT_TYPE_PTR_TO_MAP_KEY` has no map before it",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "writes_readable = [4]",
+            "`writes_readable`: names an argument that is not one of 3",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "writes_readable = [0]",
+            "`writes_readable`: names an argument that is not one of 3",
+        ),
+        (
             "runtime_map_types = [1]",
             "runtime_map_types = [1, 99]",
             "`runtime_map_types`: 99 is no map type",

@@ -8,7 +8,9 @@
 //! * any access of a program that calls no other function: there is one frame;
 //! * reads of registers that the function itself has written, or that are its arguments.
 
-use bpf2sys_bytecode::{AluOp, Callee, FunctionKind, Instruction, Operand, Reg, WordSize};
+use bpf2sys_bytecode::{
+    AluOp, Callee, FunctionKind, Instruction, MapDefinition, MapIndex, Module, Operand, Reg, WordSize,
+};
 use bpf2sys_platform::{Platform, ProgramType};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::Reg as EngineReg;
@@ -24,13 +26,21 @@ pub(super) struct Frames<'a> {
     pub program_type: &'a ProgramType,
     /// Whether the program calls other functions of the module.
     pub several: bool,
-    /// The largest key or value of the module's maps, in bytes.
-    pub largest_map_memory: u32,
+    /// The module, for the sizes of its maps.
+    pub module: &'a Module,
 }
 
 impl Frames<'_> {
-    /// Whether the instruction at a point does the same in the engine's model and in compiled code.
-    pub fn agree(&self, op: &Instruction, kind: FunctionKind, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
+    /// Whether the instruction at a point does the same in the engine's model and in compiled code. `map` is the one map
+    /// of a call.
+    pub fn agree(
+        &self,
+        op: &Instruction,
+        kind: FunctionKind,
+        map: Option<MapIndex>,
+        point: &Point<'_>,
+        names: &mut VariableRegistry,
+    ) -> bool {
         if !self.several {
             return true;
         }
@@ -59,7 +69,7 @@ impl Frames<'_> {
                 src: Operand::Reg(src),
                 ..
             } => !(is_stack(dst, point) && is_stack(src, point)),
-            Instruction::Call(Callee::Helper(id)) => self.call(id, point, names),
+            Instruction::Call(Callee::Helper(id)) => self.call(id, map, point, names),
             Instruction::Exit => kind == FunctionKind::Subprogram || !undefined(Reg::R0),
             _ => true,
         }
@@ -97,7 +107,7 @@ impl Frames<'_> {
     }
 
     /// The accesses of a helper through its arguments.
-    fn call(&self, id: i32, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
+    fn call(&self, id: i32, map: Option<MapIndex>, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
         let helper = u32::try_from(id)
             .ok()
             .and_then(|id| self.platform.helper(self.program_type, id));
@@ -121,13 +131,24 @@ impl Frames<'_> {
                 | Argument::PtrToReadonlyMemOrNull => next
                     .and_then(|r| r.unsigned)
                     .and_then(|(_, max)| i64::try_from(max).ok()),
-                Argument::PtrToMapKey | Argument::PtrToMapValue | Argument::PtrToUninitMapValue => {
-                    Some(self.largest_map_memory.into())
+                Argument::PtrToMapKey => self.map_memory(map, |definition| definition.key_size),
+                Argument::PtrToMapValue | Argument::PtrToUninitMapValue => {
+                    self.map_memory(map, |definition| definition.value_size)
                 }
                 _ => None,
             };
             self.access(register, 0, bytes, point, names)
         })
+    }
+
+    /// Size of a key or value: that of the one map, else the largest of all maps.
+    fn map_memory(&self, map: Option<MapIndex>, size: impl Fn(&MapDefinition) -> u32) -> Option<i64> {
+        let known = map.and_then(|map| self.module.maps.get(map.index()));
+        let bytes = match known {
+            Some(map) => Some(size(&map.definition)),
+            None => self.module.maps.iter().map(|m| size(&m.definition)).max(),
+        };
+        bytes.map(i64::from)
     }
 }
 

@@ -21,9 +21,12 @@
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
 //!
+//! One thing that PREVAIL lets pass is refused: see [`arguments`].
+//!
 //! All this holds in PREVAIL's model of pointers and of stack frames. Where a program does something that these models get
 //! wrong, see [`trust`] and [`frames`], none of its facts is used.
 
+mod arguments;
 mod code;
 mod fd;
 mod frames;
@@ -129,6 +132,9 @@ impl Engine {
         if result.failed {
             return Err(subject.failure(&result));
         }
+        if let Some((label, error)) = arguments::outside_memory(&graph, &result, &context, &mut names) {
+            return Err(subject.reject(Some(label.from), &error.message));
+        }
         let mut reader = FactReader {
             subject: &subject,
             platform,
@@ -140,18 +146,13 @@ impl Engine {
                 platform,
                 program_type,
                 several: code.functions().count() > 1,
-                largest_map_memory: largest_map_memory(module),
+                module,
             },
             names,
             deadline,
         };
         Ok(reader.read(&result))
     }
-}
-
-fn largest_map_memory(module: &Module) -> u32 {
-    let definitions = module.maps.iter().map(|m| &m.definition);
-    definitions.map(|d| d.key_size.max(d.value_size)).max().unwrap_or(0)
 }
 
 fn options(platform: &Platform) -> EbpfVerifierOptions {
@@ -313,17 +314,23 @@ impl FactReader<'_> {
                 state: &states.pre,
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
-                data_meta: self.program_type.context.data_meta,
+                program_type: self.program_type,
+                platform: self.platform,
             };
             let kind = module.function(function).kind;
+            let map = self.one_map(&insn.op, &states.pre, &registers);
+            let swapped = matches!(insn.op, Instruction::ByteSwap { .. })
+                && state::registers(&states.post, &self.context, &mut self.names).impossible;
+            if registers.impossible || swapped {
+                return None;
+            }
             if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
-                || !self.frames.agree(&insn.op, kind, &point, &mut self.names)
+                || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
             {
                 return None;
             }
-            let map = self.one_map(&insn.op, &states.pre, &registers);
             let facts = registers.facts;
-            knowledge.visit(function, index, Visit { registers: facts, map });
+            knowledge.visit(function, index, &Visit { registers: facts, map });
             if instructions
                 .get(index.index() + 1)
                 .is_some_and(|next| is_extension(&insn.op, &next.op))

@@ -36,6 +36,9 @@ struct Lines {
 pub(super) struct Registers {
     pub facts: [RegisterFact; Reg::COUNT],
     pub program_maps: [Option<i32>; Reg::COUNT],
+    /// Whether some number is said to be negative as an unsigned number: then the engine has computed it wrongly (it does
+    /// for a 64-bit byte swap of a constant), and what it concludes from it is wrong too.
+    pub impossible: bool,
 }
 
 /// Reads a state that is not bottom.
@@ -63,7 +66,9 @@ pub(super) fn registers(state: &EbpfDomain, context: &DomainContext<'_>, names: 
             (fact.signed, fact.unsigned) = ranges(line.signed, line.unsigned);
         }
     }
+    let negative = |line: &Lines| line.kind == RegisterKind::Number && line.unsigned.0.is_some_and(|low| low < 0);
     Registers {
+        impossible: lines.iter().any(negative),
         facts,
         program_maps: lines.map(|l| l.program_map),
     }

@@ -3,17 +3,20 @@
 //! The engine takes an address for a number from 1 to 2^31, and a pointer for a region and an offset. Its verdict does
 //! not depend on that in the programs it accepts, but a fact could. The facts of an analysis are used only if no
 //! reachable instruction is one of these:
-//! * a comparison of pointers as numbers. Left over are: a 64-bit comparison of a pointer with the constant 0 (the engine
-//!   allows only unsigned ones, of a pointer within its region); and a 64-bit comparison of two context or two packet
-//!   pointers, which lie in one region, by their offsets. Two maps from one map of maps look equal to the engine; two
-//!   stack pointers may belong to two frames.
+//! * a comparison of pointers as numbers. Left over are: a 64-bit test of a pointer for null (the engine demands that the
+//!   pointer lies within its region, except in privileged program types); and a 64-bit comparison of two context or two
+//!   packet pointers, which lie in one region, by their offsets. Two maps from one map of maps look equal to the engine;
+//!   two stack pointers may belong to two frames.
 //! * a subtraction of two pointers, unless both are context or packet pointers.
 //! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data,
 //!   and XDP for Windows passes a null pointer.
+//! * a call of a helper that writes to the stack through an argument that its prototype calls readable: the engine
+//!   believes those bytes unchanged.
 //!
 //! What the engine's model of stack frames does to facts is the matter of [`frames`](super::frames).
 
-use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
+use bpf2sys_bytecode::{AluOp, Callee, Condition, Instruction, Operand, Reg, Width, WordSize};
+use bpf2sys_platform::{Platform, ProgramType};
 use prevail::cfg::label::Label;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, ebpf_domain_check};
 use prevail::crab::var_registry::VariableRegistry;
@@ -32,8 +35,9 @@ pub(super) struct Point<'a> {
     pub registers: &'a [RegisterFact; Reg::COUNT],
     /// Where their values come from.
     pub sources: &'a Sources,
-    /// Offset of the pointer to metadata in the context; -1 when there is none.
-    pub data_meta: i32,
+    /// The program type and its platform.
+    pub program_type: &'a ProgramType,
+    pub platform: &'a Platform,
 }
 
 /// Whether facts that the engine derives from this instruction hold on Windows.
@@ -52,7 +56,11 @@ pub(super) fn is_modelled(
             src,
             ..
         } => match src {
-            Operand::Imm(imm) => kind(dst) == RegisterKind::Number || (imm == 0 && size == WordSize::W64),
+            Operand::Imm(imm) => {
+                let null_check =
+                    imm == 0 && size == WordSize::W64 && matches!(condition, Condition::Eq | Condition::Ne);
+                kind(dst) == RegisterKind::Number || (null_check && !point.program_type.is_privileged)
+            }
             Operand::Reg(src) => match (kind(dst), kind(src)) {
                 (RegisterKind::Number, RegisterKind::Number) => true,
                 (a, b) => one_region(a, b) && size == WordSize::W64 && condition != Condition::Set,
@@ -73,8 +81,21 @@ pub(super) fn is_modelled(
             base,
             offset,
             ..
-        } if point.data_meta >= 0 && matches!(kind(base), RegisterKind::Context | RegisterKind::Unknown) => {
-            i32::from(offset) != point.data_meta && is_whole_context(base, point, context, names)
+        } if point.program_type.context.data_meta >= 0
+            && matches!(kind(base), RegisterKind::Context | RegisterKind::Unknown) =>
+        {
+            i32::from(offset) != point.program_type.context.data_meta && is_whole_context(base, point, context, names)
+        }
+        Instruction::Call(Callee::Helper(id)) => {
+            let helper = u32::try_from(id)
+                .ok()
+                .and_then(|id| point.platform.helper(point.program_type, id));
+            helper.is_some_and(|h| {
+                let written = h.writes_readable.iter().filter_map(|position| Reg::new(*position));
+                written
+                    .into_iter()
+                    .all(|register| !matches!(kind(register), RegisterKind::Stack | RegisterKind::Unknown))
+            })
         }
         _ => true,
     }

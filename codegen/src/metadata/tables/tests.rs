@@ -1,0 +1,225 @@
+//! The tables of a module, field by field.
+
+use bpf2sys_bytecode::{
+    FunctionIndex, GlobalIndex, GlobalSection, Imm64, InitialValue, Instruction, MapIndex, Module, Pinning,
+};
+use bpf2sys_platform::Platform;
+
+use crate::testing::{At, EXIT, View, call, helper, lddw_map, lower, map, module, mov, program, r, subprogram};
+
+/// Two programs out of order, a subprogram, four maps, a global section and initial values.
+fn example() -> Module {
+    let global = Instruction::LoadImm64 {
+        dst: r(1),
+        value: Imm64::Global {
+            section: GlobalIndex(0),
+            offset: 2,
+        },
+    };
+    let mut module = module(vec![
+        program(
+            "zebra",
+            "bind/long_name",
+            &[lddw_map(1, 3), lddw_map(2, 1), lddw_map(1, 3), mov(0, 0), EXIT],
+        ),
+        program("Apple", "bind", &[call(2), mov(0, 0), EXIT]),
+        subprogram("sub", &[global, helper(19), mov(0, 0), EXIT]),
+    ]);
+    module.maps = vec![
+        map("test.rodata", 2, 4, 5),
+        map("outer", 6, 4, 4),
+        map("inner", 1, 8, 16),
+        map("programs", 3, 4, 4),
+    ];
+    module.maps[0].definition.max_entries = 1;
+    module.maps[1].definition.inner_id = 77;
+    module.maps[1].definition.pinning = Pinning::ByName;
+    module.maps[1].inner = Some(MapIndex(2));
+    module.maps[1].initial_values = vec![Some(InitialValue::Map(MapIndex(2)))];
+    module.maps[2].definition.id = 77;
+    module.maps[3].initial_values = vec![None, Some(InitialValue::Program(FunctionIndex(0)))];
+    module.globals = vec![GlobalSection {
+        section: ".rodata".to_owned(),
+        map: MapIndex(0),
+        data: b"hello".to_vec(),
+        read_only: true,
+    }];
+    module
+}
+
+fn getter<'a>(view: &View<'a>, list: &str) -> (At<'a>, u64) {
+    let (section, at) = view.symbol(list);
+    (view.pointer((section, at)).unwrap(), view.number((section, at + 8), 8))
+}
+
+#[test]
+fn programs_are_sorted_by_name_and_say_what_they_are() {
+    let object = lower(example()).unwrap();
+    let view = View(&object);
+    assert_eq!(view.section("programs").data.len(), 2 * 160);
+    assert_eq!(getter(&view, "program_list"), (("programs", 0), 2));
+    let platform = Platform::builtin();
+    let (bind, point) = platform.program_type_for_section("bind").unwrap();
+    let expected = [
+        ("Apple", "bind", "bind", 3, &[0_u16][..]),
+        ("zebra", "bind/long_name", "bind/l~1", 8, &[1, 3]),
+    ];
+    for (position, (name, section, pe_section, slots, maps)) in expected.into_iter().enumerate() {
+        let field = |offset| ("programs", 160 * position + offset);
+        assert_eq!(view.number(field(0), 8), 0);
+        assert_eq!(view.number(field(8), 8), 1);
+        assert_eq!((view.number(field(16), 8), view.number(field(24), 8)), (154, 160));
+        assert_eq!(view.pointer(field(32)), Some((pe_section, 0)));
+        assert_eq!(view.string(field(40)), pe_section);
+        assert_eq!(view.string(field(48)), section);
+        assert_eq!(view.string(field(56)), name);
+        assert_eq!(view.number(field(72), 2) as usize, maps.len());
+        let (place, at) = view.pointer(field(64)).unwrap();
+        let indices: Vec<u16> = (0..maps.len())
+            .map(|i| view.number((place, at + 2 * i), 2) as u16)
+            .collect();
+        assert_eq!(indices, maps);
+        assert_eq!(view.number(field(88), 2), 1);
+        assert_eq!(view.number(field(96), 8), slots, "slots of {name}");
+        for (offset, guid) in [(104, bind.guid), (112, point.attach_type)] {
+            let place = view.pointer(field(offset)).unwrap();
+            assert_eq!((place.0, view.bytes(place, 16)), (".data", &guid.0[..]));
+        }
+        assert_eq!(view.number(field(128), 8), 32);
+        assert_eq!(view.string(field(136)), "SHA256");
+        assert_eq!((view.pointer(field(144)), view.number(field(152), 8)), (None, 0));
+    }
+    // Helper 19 belongs to Apple, through its subprogram; zebra has a hole in its place.
+    let helpers = |position: usize| view.pointer(("programs", 160 * position + 80)).unwrap();
+    for (position, id, name) in [(0, 19, "helper_id_19"), (1, 0, "")] {
+        let (section, at) = helpers(position);
+        assert_eq!(view.number((section, at), 8), 1);
+        assert_eq!(
+            (view.number((section, at + 8), 8), view.number((section, at + 16), 8)),
+            (40, 40)
+        );
+        assert_eq!(view.number((section, at + 24), 4), id);
+        assert_eq!(view.string((section, at + 32)), name);
+    }
+    let hash = |position: usize| view.bytes(view.pointer(("programs", 160 * position + 120)).unwrap(), 32);
+    assert_eq!(hash(0), platform.program_info_hash(bind, [19]).unwrap());
+    assert_eq!(hash(1), platform.program_info_hash(bind, []).unwrap());
+}
+
+#[test]
+fn maps_are_alone_in_their_section_and_named_in_rdata() {
+    let object = lower(example()).unwrap();
+    let view = View(&object);
+    assert_eq!(view.section("maps").data.len(), 4 * 80);
+    assert_eq!(getter(&view, "map_list"), (("maps", 0), 4));
+    let fields = |position: usize| {
+        (0..8)
+            .map(|i| view.number(("maps", 80 * position + 40 + 4 * i), 4))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fields(0), [2, 4, 5, 1, 0, 0, 0, 0]);
+    assert_eq!(fields(1), [6, 4, 4, 7, 0, 1, 0, 77]);
+    assert_eq!(fields(2), [1, 8, 16, 7, 0, 0, 77, 0]);
+    for (position, name) in ["test.rodata", "outer", "inner", "programs"].iter().enumerate() {
+        let at = 80 * position;
+        assert_eq!(view.bytes(("maps", at), 16), [0; 16]);
+        assert_eq!(view.number(("maps", at + 16), 8), 1);
+        assert_eq!(
+            (view.number(("maps", at + 24), 8), view.number(("maps", at + 32), 8)),
+            (80, 80)
+        );
+        assert_eq!(&view.string(("maps", at + 72)), name);
+        assert_eq!(view.pointer(("maps", at + 72)).unwrap().0, ".rdata");
+    }
+}
+
+#[test]
+fn initial_values_are_in_order_of_map_names_and_empty_slots_are_null() {
+    let object = lower(example()).unwrap();
+    let view = View(&object);
+    let ((section, at), count) = getter(&view, "initial_value_list");
+    assert_eq!(count, 2);
+    let expected: [(&str, &[Option<&str>]); 2] = [("outer", &[Some("inner")]), ("programs", &[None, Some("zebra")])];
+    for (position, (name, slots)) in expected.into_iter().enumerate() {
+        let field = |offset| (section, at + 48 * position + offset);
+        assert_eq!((view.number(field(8), 8), view.number(field(16), 8)), (48, 48));
+        assert_eq!(view.string(field(24)), name);
+        assert_eq!(view.number(field(32), 8) as usize, slots.len());
+        let (values, first) = view.pointer(field(40)).unwrap();
+        for (slot, value) in slots.iter().enumerate() {
+            let place = (values, first + 8 * slot);
+            assert_eq!(
+                view.pointer(place).map(|_| view.string(place)),
+                value.map(str::to_owned)
+            );
+        }
+    }
+}
+
+#[test]
+fn globals_carry_their_bytes_and_the_hash_is_in_its_section() {
+    let module = example();
+    let object = lower(module.clone()).unwrap();
+    let view = View(&object);
+    let ((section, at), count) = getter(&view, "global_section_list");
+    assert_eq!(count, 1);
+    assert_eq!(
+        (view.number((section, at + 8), 8), view.number((section, at + 16), 8)),
+        (48, 48)
+    );
+    assert_eq!(view.string((section, at + 24)), "test.rodata");
+    assert_eq!(view.number((section, at + 32), 8), 5);
+    assert_eq!(view.bytes(view.pointer((section, at + 40)).unwrap(), 5), b"hello");
+    assert_eq!(view.section("hash").data, module.sha256);
+    assert_eq!(getter(&view, "hash_list"), (("hash", 0), 32));
+}
+
+#[test]
+fn the_metadata_table_names_all_getters_and_version_1_6_0() {
+    let object = lower(example()).unwrap();
+    let view = View(&object);
+    let (section, at) = view.symbol("metadata_table");
+    assert_eq!(view.number((section, at), 8), 56);
+    for (position, getter) in [
+        "get_programs",
+        "get_maps",
+        "get_hash",
+        "get_version",
+        "get_map_initial_values",
+        "get_global_variable_sections",
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(
+            view.pointer((section, at + 8 + 8 * position)),
+            Some(view.symbol(getter))
+        );
+    }
+    let version = view.symbol("module_version");
+    assert_eq!(view.bytes(version, 12), [1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn empty_tables_are_null_and_have_no_section() {
+    let object = lower(module(vec![program("p", "bind", &[mov(0, 0), EXIT])])).unwrap();
+    let view = View(&object);
+    assert_eq!(
+        view.sections(),
+        [".text", "bind", ".rdata", "programs", ".data", "hash"]
+    );
+    for list in ["map_list", "initial_value_list", "global_section_list"] {
+        let (section, at) = view.symbol(list);
+        assert_eq!(
+            (view.pointer((section, at)), view.number((section, at + 8), 8)),
+            (None, 0),
+            "{list}"
+        );
+    }
+    for (field, bytes) in [(64, 8), (72, 2), (80, 8), (88, 2)] {
+        assert_eq!(view.number(("programs", field), bytes), 0);
+        assert!(bytes == 2 || view.pointer(("programs", field)).is_none());
+    }
+    let object = lower(module(Vec::new())).unwrap();
+    assert_eq!(View(&object).sections(), [".text", ".rdata", ".data", "hash"]);
+}
