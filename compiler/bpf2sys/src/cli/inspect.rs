@@ -52,11 +52,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if bytes.starts_with(b"\x7fELF") {
             let name = arguments.file.file_name().unwrap_or_default().to_string_lossy();
             let module = bpf2sys_bytecode::read(&bytes, &name)?;
-            let platform = Platform::builtin();
+            let platform = crate::pipeline::platform();
             if arguments.disassemble {
                 return output::print(&disassembly(&module));
             }
-            let description = ObjectDescription::new(&module, &platform);
+            let description = ObjectDescription::new(&module, platform);
             return if arguments.json {
                 output::print_json(&description)
             } else {
@@ -87,7 +87,7 @@ fn describe_image(bytes: &[u8]) -> Result<ImageDescription, Error> {
 }
 
 fn image_text(file: &Path, image: &ImageDescription) -> String {
-    let platform = Platform::builtin();
+    let platform = crate::pipeline::platform();
     let mut text = format!(
         "{}: {} driver, {} bytes, {}\n",
         file.display(),
@@ -113,7 +113,7 @@ fn image_text(file: &Path, image: &ImageDescription) -> String {
                     text,
                     "  {:<24} helpers {}",
                     "",
-                    helper_names(&platform, program_type.as_str(), uses)
+                    helper_names(platform, program_type.as_str(), uses)
                 );
             }
             if !uses.maps.is_empty() {
@@ -128,7 +128,7 @@ fn image_text(file: &Path, image: &ImageDescription) -> String {
                 text,
                 "  {:<24} {}, key {}, value {}, {} entries{}",
                 map.name,
-                map_type_name(&platform, map.map_type),
+                map_type_name(platform, map.map_type),
                 map.key_size,
                 map.value_size,
                 map.max_entries,

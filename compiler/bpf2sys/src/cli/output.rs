@@ -59,7 +59,11 @@ pub(super) fn for_each_input(
     let next = AtomicUsize::new(0);
     let progress = progress(inputs.len(), verb);
     let results: Vec<Mutex<Option<Result<String, Error>>>> = inputs.iter().map(|_| Mutex::new(None)).collect();
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(inputs.len());
+    // Asking for the number of processors reads several files: not worth it for one input.
+    let workers = match inputs.len() {
+        1 => 1,
+        count => thread::available_parallelism().map_or(1, usize::from).min(count),
+    };
     let worker = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
