@@ -23,7 +23,7 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 18] = [
     Case {
         fixture: "packet_out_of_bounds",
         program: "read_unchecked",
@@ -72,6 +72,13 @@ const CASES: [Case; 17] = [
         code: "BPF2001",
         message: &["stack"],
         line: "bpf_map_pop_elem(&queue, &buffer);",
+    },
+    Case {
+        fixture: "popped_index",
+        program: "index_with_popped",
+        code: "BPF2001",
+        message: &["before the start of the memory"],
+        line: "slots->count[index] += 1;",
     },
     Case {
         fixture: "null_map_value",

@@ -99,6 +99,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::TooManyFrames { .. } => "BPF2005",
         RejectionReason::TooLarge { .. } => "BPF2006",
         RejectionReason::FallsOffEnd => "BPF2007",
+        RejectionReason::UnknownWrite { .. } => "BPF2020",
     };
     let mut notes = Vec::new();
     let what = match &rejection.reason {

@@ -159,6 +159,14 @@ pub enum RejectionReason {
         /// How many slots are allowed.
         limit: u64,
     },
+    /// A helper writes to memory that its prototype calls readable, and nothing says how many bytes.
+    #[error(
+        "`{helper}` writes to the memory of its argument, and how many bytes it writes is not known; name one map in the call"
+    )]
+    UnknownWrite {
+        /// Name of the helper.
+        helper: String,
+    },
     /// Execution can run past the last instruction of a function.
     #[error("execution can run past the end of the function")]
     FallsOffEnd,

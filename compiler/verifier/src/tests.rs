@@ -1,6 +1,7 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
 mod random;
+mod rules;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

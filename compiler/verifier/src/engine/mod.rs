@@ -30,6 +30,7 @@ mod arguments;
 mod code;
 mod fd;
 mod frames;
+mod meaning;
 mod state;
 mod trust;
 mod windows;
@@ -60,6 +61,7 @@ use crate::{Interval, RegisterKind, VerifyError};
 
 use code::Code;
 use frames::Frames;
+use meaning::Meaning;
 use windows::Windows;
 
 /// What all programs of a module share.
@@ -124,15 +126,22 @@ impl Engine {
         deadline.check();
         let context = DomainContext::new(&info, &graph, &self.options, &windows);
         let mut names = VariableRegistry::new();
-        let watched = Watched {
-            graph: &graph,
-            deadline,
+        let refuse = |(label, reason): (Label, _)| subject.refuse(&label, reason);
+        let mut meaning = Meaning::new(&graph, platform, program_type).map_err(refuse)?;
+        let result = loop {
+            let watched = Watched {
+                meaning: &meaning,
+                deadline,
+            };
+            let result = fwd_analyzer::analyze(&watched, &context, &mut names);
+            if result.failed {
+                return Err(subject.failure(&result));
+            }
+            if !meaning.learn(&result, &context, &mut names).map_err(refuse)? {
+                break result;
+            }
         };
-        let result = fwd_analyzer::analyze(&watched, &context, &mut names);
-        if result.failed {
-            return Err(subject.failure(&result));
-        }
-        if let Some((label, error)) = arguments::outside_memory(&graph, &result, &context, &mut names) {
+        if let Some((label, error)) = arguments::outside_memory(&meaning, &result, &context, &mut names) {
             return Err(subject.reject(Some(label.from), &error.message));
         }
         let mut reader = FactReader {
@@ -183,22 +192,22 @@ fn options(platform: &Platform) -> EbpfVerifierOptions {
 
 /// The engine's program, with a look at the clock at every step of the analysis.
 struct Watched<'a> {
-    graph: &'a Program,
+    meaning: &'a Meaning<'a>,
     deadline: &'a Deadline,
 }
 
 impl EngineProgram for Watched<'_> {
     fn cfg(&self) -> &Cfg {
-        self.graph.cfg()
+        self.meaning.cfg()
     }
 
     fn instruction_at(&self, label: &Label) -> &EngineInstruction {
         self.deadline.check();
-        self.graph.instruction_at(label)
+        self.meaning.instruction_at(label)
     }
 
     fn assertions_at(&self, label: &Label) -> &[Assertion] {
-        self.graph.assertions_at(label)
+        self.meaning.assertions_at(label)
     }
 }
 
@@ -211,15 +220,25 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     fn reject(&self, slot: Option<i32>, message: &str) -> Rejection {
+        let reason = RejectionReason::Unsafe {
+            explanation: explain(message),
+            engine: message.to_owned(),
+        };
+        self.rejection(slot, reason)
+    }
+
+    /// A rejection for a reason of our own.
+    fn refuse(&self, label: &Label, reason: RejectionReason) -> Rejection {
+        self.rejection(Some(label.from), reason)
+    }
+
+    fn rejection(&self, slot: Option<i32>, reason: RejectionReason) -> Rejection {
         Rejection {
             program: self.module.function(self.program).name.clone(),
             place: slot
                 .and_then(|slot| self.code.place(self.module, slot))
                 .and_then(|(function, index)| place(self.module, function, index)),
-            reason: RejectionReason::Unsafe {
-                explanation: explain(message),
-                engine: message.to_owned(),
-            },
+            reason,
         }
     }
 
@@ -315,7 +334,6 @@ impl FactReader<'_> {
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
                 program_type: self.program_type,
-                platform: self.platform,
             };
             let kind = module.function(function).kind;
             let map = self.one_map(&insn.op, &states.pre, &registers);
