@@ -23,7 +23,7 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 21] = [
     Case {
         fixture: "packet_out_of_bounds",
         program: "read_unchecked",
@@ -86,6 +86,27 @@ const CASES: [Case; 18] = [
         code: "BPF2001",
         message: &["may be null"],
         line: "*value += 1;",
+    },
+    Case {
+        fixture: "null_plus_offset",
+        program: "read_second",
+        code: "BPF2021",
+        message: &["arithmetic on a pointer that may be null"],
+        line: "uint64_t *second = &pair->second;",
+    },
+    Case {
+        fixture: "half_pointer",
+        program: "compare_halves",
+        code: "BPF2022",
+        message: &["low 32 bits of a pointer", "if w3 > w4"],
+        line: "__asm__ goto(\"r3 = %[past]\\n\\t\"",
+    },
+    Case {
+        fixture: "swapped_constant",
+        program: "swap_constant",
+        code: "BPF2023",
+        message: &["byte swap"],
+        line: "__asm__ volatile(\"%[value] = be64 %[value]\" : [value] \"+r\"(value));",
     },
     Case {
         fixture: "map_value_out_of_bounds",

@@ -100,6 +100,9 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::TooLarge { .. } => "BPF2006",
         RejectionReason::FallsOffEnd => "BPF2007",
         RejectionReason::UnknownWrite { .. } => "BPF2020",
+        RejectionReason::NullArithmetic => "BPF2021",
+        RejectionReason::HalfPointerCompared => "BPF2022",
+        RejectionReason::ImpossibleNumber => "BPF2023",
     };
     let mut notes = Vec::new();
     let what = match &rejection.reason {

@@ -167,6 +167,18 @@ pub enum RejectionReason {
         /// Name of the helper.
         helper: String,
     },
+    /// A pointer that may be null has something added or subtracted.
+    #[error("arithmetic on a pointer that may be null; compare it with null first")]
+    NullArithmetic,
+    /// A 32-bit comparison of what may be a pointer.
+    #[error("only the low 32 bits of a pointer are compared, which says nothing of the pointer; compare all 64 bits")]
+    HalfPointerCompared,
+    /// The engine holds a number that cannot be.
+    #[error(
+        "the verification engine takes the result of a byte swap for a negative unsigned number, and what it concludes \
+         from that is not true; write the swapped constant itself"
+    )]
+    ImpossibleNumber,
     /// Execution can run past the last instruction of a function.
     #[error("execution can run past the end of the function")]
     FallsOffEnd,

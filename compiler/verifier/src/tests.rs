@@ -507,7 +507,7 @@ fn arithmetic(name: &str, x: u64) -> u64 {
         "be16" => u64::from((x as u16).swap_bytes()),
         "le16" => u64::from((x * 1000) as u16),
         "swap64" => x.swap_bytes(),
-        "constant" => 0x80_u64.swap_bytes() >> 1,
+        "constant" => 0x40_u64.swap_bytes() >> 1,
         "jump32" => {
             let before = x.wrapping_sub(1);
             if before as u32 > 100 {

@@ -21,19 +21,22 @@
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
 //!
-//! One thing that PREVAIL lets pass is refused: see [`arguments`].
+//! What PREVAIL lets pass and is refused all the same is listed in [`rules`]; where it gets another program to analyse than
+//! it would read by itself, in [`meaning`].
 //!
 //! All this holds in PREVAIL's model of pointers and of stack frames. Where a program does something that these models get
 //! wrong, see [`trust`] and [`frames`], none of its facts is used.
 
-mod arguments;
 mod code;
 mod fd;
 mod frames;
 mod meaning;
+mod rules;
 mod state;
 mod trust;
 mod windows;
+
+use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{
     AluOp, Callee, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize,
@@ -141,7 +144,7 @@ impl Engine {
                 break result;
             }
         };
-        if let Some((label, error)) = arguments::outside_memory(&meaning, &result, &context, &mut names) {
+        if let Some((label, error)) = rules::outside_memory(&meaning, &result, &context, &mut names) {
             return Err(subject.reject(Some(label.from), &error.message));
         }
         let mut reader = FactReader {
@@ -160,7 +163,9 @@ impl Engine {
             names,
             deadline,
         };
-        Ok(reader.read(&result))
+        let known = reader.known(&result);
+        reader.refuse(&result, &known)?;
+        Ok(reader.read(&result, &known))
     }
 }
 
@@ -263,6 +268,9 @@ impl Subject<'_> {
     }
 }
 
+/// The registers before each instruction that is reached.
+type Known<'r> = BTreeMap<&'r Label, state::Registers>;
+
 /// Reads facts from the result of an analysis.
 struct FactReader<'a> {
     subject: &'a Subject<'a>,
@@ -278,9 +286,52 @@ struct FactReader<'a> {
 }
 
 impl FactReader<'_> {
-    fn read(&mut self, result: &AnalysisResult) -> Proof {
+    /// The registers before each instruction that is reached.
+    fn known<'r>(&mut self, result: &'r AnalysisResult) -> Known<'r> {
+        let mut known = Known::new();
+        for (label, states) in &result.invariants {
+            self.deadline.check();
+            // Edges, loop counters and halves of instructions are no instructions.
+            if label.isjump() || !label.special_label.is_empty() || states.pre.is_bottom() {
+                continue;
+            }
+            known.insert(label, state::registers(&states.pre, &self.context, &mut self.names));
+        }
+        known
+    }
+
+    /// Refuses what the engine should not have accepted.
+    fn refuse(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Result<(), Rejection> {
         let module = self.subject.module;
-        let knowledge = self.believe(result).unwrap_or_else(|| self.nothing());
+        let functions = self.subject.code.functions();
+        let origins: BTreeMap<FunctionIndex, Vec<rules::Origins>> = functions
+            .map(|(_, function)| (function, rules::origins(module, module.function(function))))
+            .collect();
+        for (label, registers) in known {
+            self.deadline.check();
+            let Some((function, index)) = self.subject.code.place(module, label.from) else {
+                continue;
+            };
+            let instruction = &module.function(function).instructions[index.index()].op;
+            let states = &result.invariants[*label];
+            let swapped = matches!(instruction, Instruction::ByteSwap { .. })
+                && state::registers(&states.post, &self.context, &mut self.names).impossible;
+            let point = rules::Point {
+                state: &states.pre,
+                registers: &registers.facts,
+                origins: &origins[&function][index.index()],
+                impossible: registers.impossible || swapped,
+            };
+            if let Some(reason) = rules::refuse(instruction, &point, &self.context, &mut self.names) {
+                return Err(self.subject.refuse(label, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Proof {
+        let module = self.subject.module;
+        let knowledge = self.believe(result, known).unwrap_or_else(|| self.nothing());
         let returns = knowledge.returns(module, self.subject.program);
         Proof { knowledge, returns }
     }
@@ -299,7 +350,7 @@ impl FactReader<'_> {
     }
 
     /// The engine's facts, or `None` if they may not hold on Windows.
-    fn believe(&mut self, result: &AnalysisResult) -> Option<Knowledge> {
+    fn believe(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Option<Knowledge> {
         let module = self.subject.module;
         let mut knowledge = Knowledge::new(module);
         for (_, function) in self.subject.code.functions() {
@@ -324,10 +375,9 @@ impl FactReader<'_> {
                 }
                 continue;
             }
-            if states.pre.is_bottom() {
+            let Some(registers) = known.get(label) else {
                 continue;
-            }
-            let registers = state::registers(&states.pre, &self.context, &mut self.names);
+            };
             let point = trust::Point {
                 label,
                 state: &states.pre,
@@ -336,19 +386,20 @@ impl FactReader<'_> {
                 program_type: self.program_type,
             };
             let kind = module.function(function).kind;
-            let map = self.one_map(&insn.op, &states.pre, &registers);
-            let swapped = matches!(insn.op, Instruction::ByteSwap { .. })
-                && state::registers(&states.post, &self.context, &mut self.names).impossible;
-            if registers.impossible || swapped {
-                return None;
-            }
+            let map = self.one_map(&insn.op, &states.pre, registers);
             if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
                 || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
             {
                 return None;
             }
-            let facts = registers.facts;
-            knowledge.visit(function, index, &Visit { registers: facts, map });
+            knowledge.visit(
+                function,
+                index,
+                &Visit {
+                    registers: registers.facts,
+                    map,
+                },
+            );
             if instructions
                 .get(index.index() + 1)
                 .is_some_and(|next| is_extension(&insn.op, &next.op))

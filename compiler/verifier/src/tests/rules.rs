@@ -23,6 +23,18 @@ fn what_the_engine_gets_wrong_is_refused_at_its_instruction() {
             "asm volatile(\"*(u64 *)(r10 - 8) = -1;\"",
             "never written",
         ),
+        (
+            "adds_to_null",
+            "asm volatile(\"r1 = 0;\"",
+            "arithmetic on a pointer that may be null; compare it with null first",
+        ),
+        ("adds_null_on_one_path", "asm volatile(\"r1 = 0;\"", "may be null"),
+        (
+            "compares_half_pointers",
+            "asm volatile(\"r2 = *(u64 *)(r1 + 0);\"",
+            "`if w4 > w3 goto +0x1`",
+        ),
+        ("swaps_constant", "asm volatile(\"r1 = 0xf2;\"", "`r1 = bswap64 r1`"),
     ];
     let found = rejections("rules.o");
     assert_eq!(found.len(), cases.len(), "{found:#?}");

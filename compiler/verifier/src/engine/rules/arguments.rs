@@ -13,10 +13,10 @@ use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::{AccessType, Assertion, Imm, ValidAccess, ValidMapKeyValue, Value};
 use prevail::result::AnalysisResult;
 
-use super::meaning::Meaning;
+use crate::engine::meaning::Meaning;
 
 /// The first call, in the order of the code, with a key or value that is not proven to lie in its memory.
-pub(super) fn outside_memory<'a>(
+pub(in crate::engine) fn outside_memory<'a>(
     meaning: &Meaning<'_>,
     result: &'a AnalysisResult,
     context: &DomainContext<'_>,
