@@ -23,7 +23,7 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 21] = [
+const CASES: [Case; 22] = [
     Case {
         fixture: "packet_out_of_bounds",
         program: "read_unchecked",
@@ -114,6 +114,13 @@ const CASES: [Case; 21] = [
         code: "BPF2001",
         message: &["past the end of the map value"],
         line: "value[1] = 1;",
+    },
+    Case {
+        fixture: "constant_overwritten",
+        program: "raise_limit",
+        code: "BPF2024",
+        message: &["writes to `.rodata`", "without `const`"],
+        line: "*(volatile uint32_t *)&limit = context->ingress_ifindex;",
     },
     Case {
         fixture: "pointer_in_map",

@@ -103,6 +103,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::NullArithmetic => "BPF2021",
         RejectionReason::HalfPointerCompared => "BPF2022",
         RejectionReason::ImpossibleNumber => "BPF2023",
+        RejectionReason::ReadOnlyWrite { .. } => "BPF2024",
     };
     let mut notes = Vec::new();
     let what = match &rejection.reason {

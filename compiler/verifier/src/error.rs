@@ -179,6 +179,12 @@ pub enum RejectionReason {
          from that is not true; write the swapped constant itself"
     )]
     ImpossibleNumber,
+    /// A write to a read-only global variable.
+    #[error("this writes to `{section}`, which holds constants; declare the variable without `const`")]
+    ReadOnlyWrite {
+        /// Name of the section.
+        section: String,
+    },
     /// Execution can run past the last instruction of a function.
     #[error("execution can run past the end of the function")]
     FallsOffEnd,

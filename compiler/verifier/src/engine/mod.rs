@@ -303,6 +303,11 @@ impl FactReader<'_> {
     /// Refuses what the engine should not have accepted.
     fn refuse(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Result<(), Rejection> {
         let module = self.subject.module;
+        let rules = rules::Rules {
+            module,
+            platform: self.platform,
+            program_type: self.program_type,
+        };
         let functions = self.subject.code.functions();
         let origins: BTreeMap<FunctionIndex, Vec<rules::Origins>> = functions
             .map(|(_, function)| (function, rules::origins(module, module.function(function))))
@@ -322,7 +327,7 @@ impl FactReader<'_> {
                 origins: &origins[&function][index.index()],
                 impossible: registers.impossible || swapped,
             };
-            if let Some(reason) = rules::refuse(instruction, &point, &self.context, &mut self.names) {
+            if let Some(reason) = rules.refuse(instruction, &point, &self.context, &mut self.names) {
                 return Err(self.subject.refuse(label, reason));
             }
         }

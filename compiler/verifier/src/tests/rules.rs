@@ -35,6 +35,21 @@ fn what_the_engine_gets_wrong_is_refused_at_its_instruction() {
             "`if w4 > w3 goto +0x1`",
         ),
         ("swaps_constant", "asm volatile(\"r1 = 0xf2;\"", "`r1 = bswap64 r1`"),
+        (
+            "writes_constant",
+            "*(volatile u64 *)&limits[random_u32() & 3] = 7;",
+            "writes to `.rodata`",
+        ),
+        (
+            "adds_to_constant",
+            "asm volatile(\"r1 = %[limits] ll;\"",
+            "writes to `.rodata`",
+        ),
+        (
+            "pops_to_constant",
+            "pop(&queue, (void *)&limits[1]);",
+            "writes to `.rodata`",
+        ),
     ];
     let found = rejections("rules.o");
     assert_eq!(found.len(), cases.len(), "{found:#?}");

@@ -19,10 +19,13 @@ mod arguments;
 mod null;
 mod origin;
 
-use bpf2sys_bytecode::{Instruction, Operand, Reg, WordSize};
+use bpf2sys_bytecode::{Callee, Instruction, Module, Operand, Reg, WordSize};
+use bpf2sys_platform::{Helper, Platform, ProgramType};
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain};
 use prevail::crab::var_registry::VariableRegistry;
+use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 
+use super::windows;
 use crate::error::RejectionReason;
 use crate::{RegisterFact, RegisterKind};
 
@@ -41,34 +44,78 @@ pub(super) struct Point<'a> {
     pub impossible: bool,
 }
 
-/// Why an instruction that the engine accepts is refused.
-pub(super) fn refuse(
-    instruction: &Instruction,
-    point: &Point<'_>,
-    context: &DomainContext<'_>,
-    names: &mut VariableRegistry,
-) -> Option<RejectionReason> {
-    if point.impossible {
-        return Some(RejectionReason::ImpossibleNumber);
-    }
-    match *instruction {
-        Instruction::JumpIf {
-            size: WordSize::W32,
-            dst,
-            src,
-            ..
-        } => {
-            let number = |register| point.kind(register) == RegisterKind::Number;
-            let numbers = number(dst)
-                && match src {
-                    Operand::Reg(src) => number(src),
-                    Operand::Imm(_) => true,
-                };
-            (!numbers).then_some(RejectionReason::HalfPointerCompared)
+/// The program that the points are of.
+pub(super) struct Rules<'a> {
+    pub module: &'a Module,
+    pub platform: &'a Platform,
+    pub program_type: &'a ProgramType,
+}
+
+impl Rules<'_> {
+    /// Why an instruction that the engine accepts is refused.
+    pub fn refuse(
+        &self,
+        instruction: &Instruction,
+        point: &Point<'_>,
+        context: &DomainContext<'_>,
+        names: &mut VariableRegistry,
+    ) -> Option<RejectionReason> {
+        if point.impossible {
+            return Some(RejectionReason::ImpossibleNumber);
         }
-        Instruction::Alu { .. } => null::arithmetic(instruction, point, context, names),
-        _ => None,
+        match *instruction {
+            Instruction::JumpIf {
+                size: WordSize::W32,
+                dst,
+                src,
+                ..
+            } => {
+                let number = |register| point.kind(register) == RegisterKind::Number;
+                let numbers = number(dst)
+                    && match src {
+                        Operand::Reg(src) => number(src),
+                        Operand::Imm(_) => true,
+                    };
+                (!numbers).then_some(RejectionReason::HalfPointerCompared)
+            }
+            Instruction::Alu { .. } => null::arithmetic(instruction, point, context, names),
+            Instruction::Store { base, .. } | Instruction::Atomic { base, .. } => self.write(base, point),
+            Instruction::Call(Callee::Helper(id)) => {
+                let id = u32::try_from(id).ok()?;
+                let helper = self.platform.helper(self.program_type, id)?;
+                written(helper).find_map(|register| self.write(register, point))
+            }
+            _ => None,
+        }
     }
+
+    /// A write through a register. At run time the section is memory of a map as any other, so this keeps a program from
+    /// breaking itself and not the system: pointers that went through memory or a call are not followed.
+    fn write(&self, register: Reg, point: &Point<'_>) -> Option<RejectionReason> {
+        let section = point.origins[register.index()].read_only?;
+        let section = self.module.globals.get(section.index())?;
+        Some(RejectionReason::ReadOnlyWrite {
+            section: section.section.clone(),
+        })
+    }
+}
+
+/// The arguments through which a helper writes.
+fn written(helper: &Helper) -> impl Iterator<Item = Reg> + '_ {
+    let writable = |number: u32| {
+        matches!(
+            windows::argument_type(number),
+            Argument::PtrToWritableMem
+                | Argument::PtrToWritableMemOrNull
+                | Argument::PtrToUninitMapValue
+                | Argument::PtrToLong
+                | Argument::PtrToInt
+        )
+    };
+    let arguments = (1..).zip(helper.arguments).take_while(|(_, argument)| *argument != 0);
+    arguments
+        .filter(move |(position, argument)| writable(*argument) || helper.writes_readable.contains(position))
+        .filter_map(|(position, _)| Reg::new(position))
 }
 
 impl Point<'_> {
