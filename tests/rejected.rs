@@ -23,7 +23,7 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 23] = [
     Case {
         fixture: "packet_out_of_bounds",
         program: "read_unchecked",
@@ -121,6 +121,13 @@ const CASES: [Case; 22] = [
         code: "BPF2024",
         message: &["writes to `.rodata`", "without `const`"],
         line: "*(volatile uint32_t *)&limit = context->ingress_ifindex;",
+    },
+    Case {
+        fixture: "null_metadata",
+        program: "read_metadata",
+        code: "BPF2025",
+        message: &["metadata pointer", "`xdp`", "always null"],
+        line: "uint32_t *metadata = (uint32_t *)context->data_meta;",
     },
     Case {
         fixture: "pointer_in_map",

@@ -104,6 +104,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::HalfPointerCompared => "BPF2022",
         RejectionReason::ImpossibleNumber => "BPF2023",
         RejectionReason::ReadOnlyWrite { .. } => "BPF2024",
+        RejectionReason::NullMetadata { .. } => "BPF2025",
     };
     let mut notes = Vec::new();
     let what = match &rejection.reason {

@@ -185,6 +185,14 @@ pub enum RejectionReason {
         /// Name of the section.
         section: String,
     },
+    /// A load of a context's metadata pointer that is always null.
+    #[error(
+        "this reads the metadata pointer, and for `{program_type}` programs it is always null; use the start of the data"
+    )]
+    NullMetadata {
+        /// Name of the program type.
+        program_type: String,
+    },
     /// Execution can run past the last instruction of a function.
     #[error("execution can run past the end of the function")]
     FallsOffEnd,

@@ -322,8 +322,10 @@ impl FactReader<'_> {
             let swapped = matches!(instruction, Instruction::ByteSwap { .. })
                 && state::registers(&states.post, &self.context, &mut self.names).impossible;
             let point = rules::Point {
+                label,
                 state: &states.pre,
                 registers: &registers.facts,
+                context_offsets: &registers.context_offsets,
                 origins: &origins[&function][index.index()],
                 impossible: registers.impossible || swapped,
             };

@@ -8,8 +8,8 @@
 //!   packet pointers, which lie in one region, by their offsets. Two maps from one map of maps look equal to the engine;
 //!   two stack pointers may belong to two frames.
 //! * a subtraction of two pointers, unless both are context or packet pointers.
-//! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data,
-//!   and XDP for Windows passes a null pointer.
+//! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data, and
+//!   no provider promises that. (Where it is always null, the load is refused: see [`rules`](super::rules).)
 //!
 //! What the engine's model of stack frames does to facts is the matter of [`frames`](super::frames).
 

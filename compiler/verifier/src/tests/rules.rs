@@ -50,6 +50,16 @@ fn what_the_engine_gets_wrong_is_refused_at_its_instruction() {
             "pop(&queue, (void *)&limits[1]);",
             "writes to `.rodata`",
         ),
+        (
+            "reads_metadata",
+            "asm volatile(\"r2 = *(u64 *)(r1 + 16);\"",
+            "for `xdp` programs it is always null",
+        ),
+        (
+            "reads_metadata_in_callee",
+            "asm volatile(\"r1 += 8;\"",
+            "function `reads_context`, instruction 1 ",
+        ),
     ];
     let found = rejections("rules.o");
     assert_eq!(found.len(), cases.len(), "{found:#?}");

@@ -10,21 +10,24 @@
 //! | No comparison of the low halves of pointers. | The engine takes `if w4 > w3` for a comparison of the pointers, as a check of the bounds of a packet. |
 //! | No number that is negative and unsigned. | It comes from a 64-bit byte swap of a constant, and the engine calls live edges of later comparisons dead. |
 //! | No write to a read-only global section ([`origin`]). | To the engine it is memory of a map as any other. It is at run time too: this protects the program from itself. |
-//! | No read of a metadata pointer that is always null. | The engine takes it for a pointer to the start of the data or before, and would allow an access through it. |
+//! | No read of a metadata pointer that is always null ([`metadata`]). | The engine takes it for a pointer to the start of the data or before, and would allow an access through it. |
 //!
 //! Helpers that write memory which their prototype calls readable, and negative constants in memory, are put right before
 //! the analysis: see [`meaning`](super::meaning).
 
 mod arguments;
+mod metadata;
 mod null;
 mod origin;
 
 use bpf2sys_bytecode::{Callee, Instruction, Module, Operand, Reg, WordSize};
 use bpf2sys_platform::{Helper, Platform, ProgramType};
+use prevail::cfg::label::Label;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 
+use super::state::Bounds;
 use super::windows;
 use crate::error::RejectionReason;
 use crate::{RegisterFact, RegisterKind};
@@ -34,10 +37,14 @@ pub(super) use origin::{Origins, origins};
 
 /// A point of a program that the engine accepts.
 pub(super) struct Point<'a> {
+    /// The engine's name of the point.
+    pub label: &'a Label,
     /// What the engine knows before the instruction.
     pub state: &'a EbpfDomain,
     /// The registers in that state.
     pub registers: &'a [RegisterFact; Reg::COUNT],
+    /// Distances of registers from the start of the context, where they point into it.
+    pub context_offsets: &'a [Bounds; Reg::COUNT],
     /// Where the registers come from.
     pub origins: &'a Origins,
     /// Whether the engine has computed wrongly before the instruction, or in it.
@@ -78,6 +85,9 @@ impl Rules<'_> {
                     };
                 (!numbers).then_some(RejectionReason::HalfPointerCompared)
             }
+            Instruction::Load {
+                width, base, offset, ..
+            } => metadata::load((base, offset, width), self.program_type, point, context, names),
             Instruction::Alu { .. } => null::arithmetic(instruction, point, context, names),
             Instruction::Store { base, .. } | Instruction::Atomic { base, .. } => self.write(base, point),
             Instruction::Call(Callee::Helper(id)) => {
