@@ -23,7 +23,7 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 23] = [
     Case {
         fixture: "packet_out_of_bounds",
         program: "read_unchecked",
@@ -74,6 +74,13 @@ const CASES: [Case; 17] = [
         line: "bpf_map_pop_elem(&queue, &buffer);",
     },
     Case {
+        fixture: "popped_index",
+        program: "index_with_popped",
+        code: "BPF2001",
+        message: &["before the start of the memory"],
+        line: "slots->count[index] += 1;",
+    },
+    Case {
         fixture: "null_map_value",
         program: "count_unchecked",
         code: "BPF2001",
@@ -81,11 +88,46 @@ const CASES: [Case; 17] = [
         line: "*value += 1;",
     },
     Case {
+        fixture: "null_plus_offset",
+        program: "read_second",
+        code: "BPF2021",
+        message: &["arithmetic on a pointer that may be null"],
+        line: "uint64_t *second = &pair->second;",
+    },
+    Case {
+        fixture: "half_pointer",
+        program: "compare_halves",
+        code: "BPF2022",
+        message: &["low 32 bits of a pointer", "if w3 > w4"],
+        line: "__asm__ goto(\"r3 = %[past]\\n\\t\"",
+    },
+    Case {
+        fixture: "swapped_constant",
+        program: "swap_constant",
+        code: "BPF2023",
+        message: &["byte swap"],
+        line: "__asm__ volatile(\"%[value] = be64 %[value]\" : [value] \"+r\"(value));",
+    },
+    Case {
         fixture: "map_value_out_of_bounds",
         program: "write_past_value",
         code: "BPF2001",
         message: &["past the end of the map value"],
         line: "value[1] = 1;",
+    },
+    Case {
+        fixture: "constant_overwritten",
+        program: "raise_limit",
+        code: "BPF2024",
+        message: &["writes to `.rodata`", "without `const`"],
+        line: "*(volatile uint32_t *)&limit = context->ingress_ifindex;",
+    },
+    Case {
+        fixture: "null_metadata",
+        program: "read_metadata",
+        code: "BPF2025",
+        message: &["metadata pointer", "`xdp`", "always null"],
+        line: "uint32_t *metadata = (uint32_t *)context->data_meta;",
     },
     Case {
         fixture: "pointer_in_map",

@@ -99,6 +99,12 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::TooManyFrames { .. } => "BPF2005",
         RejectionReason::TooLarge { .. } => "BPF2006",
         RejectionReason::FallsOffEnd => "BPF2007",
+        RejectionReason::UnknownWrite { .. } => "BPF2020",
+        RejectionReason::NullArithmetic => "BPF2021",
+        RejectionReason::HalfPointerCompared => "BPF2022",
+        RejectionReason::ImpossibleNumber => "BPF2023",
+        RejectionReason::ReadOnlyWrite { .. } => "BPF2024",
+        RejectionReason::NullMetadata { .. } => "BPF2025",
     };
     let mut notes = Vec::new();
     let what = match &rejection.reason {

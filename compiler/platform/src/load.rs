@@ -402,6 +402,9 @@ fn context(place: &Place<'_>, from: &schema::Context) -> Result<Context, Platfor
     place.check(from.data_meta == -1 || from.data != -1, "data_meta", || {
         "needs `data`".to_owned()
     })?;
+    place.check(from.data_meta != -1 || !from.data_meta_null, "data_meta_null", || {
+        "needs `data_meta`".to_owned()
+    })?;
     let mut fields = Vec::with_capacity(from.field.len());
     for field in &from.field {
         let end = field.offset.checked_add(field.size);
@@ -422,6 +425,7 @@ fn context(place: &Place<'_>, from: &schema::Context) -> Result<Context, Platfor
         data: from.data,
         data_end: from.data_end,
         data_meta: from.data_meta,
+        data_meta_null: from.data_meta_null,
         fields,
     })
 }

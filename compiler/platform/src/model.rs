@@ -74,6 +74,8 @@ pub struct Context {
     pub data_end: i32,
     /// Offset of the pointer to metadata before the data.
     pub data_meta: i32,
+    /// Whether the provider always passes a null pointer there, which the verifier takes for a pointer to metadata.
+    pub data_meta_null: bool,
     /// Fields, for messages and headers.
     pub fields: Vec<ContextField>,
 }

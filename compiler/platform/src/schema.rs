@@ -166,6 +166,8 @@ tables! {
         pub data_end: i32,
         pub data_meta: i32,
         #[serde(default)]
+        pub data_meta_null: bool,
+        #[serde(default)]
         pub field: Vec<Field>,
     } documentation {
         header align data_content note

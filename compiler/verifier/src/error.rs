@@ -159,6 +159,40 @@ pub enum RejectionReason {
         /// How many slots are allowed.
         limit: u64,
     },
+    /// A helper writes to memory that its prototype calls readable, and nothing says how many bytes.
+    #[error(
+        "`{helper}` writes to the memory of its argument, and how many bytes it writes is not known; name one map in the call"
+    )]
+    UnknownWrite {
+        /// Name of the helper.
+        helper: String,
+    },
+    /// A pointer that may be null has something added or subtracted.
+    #[error("arithmetic on a pointer that may be null; compare it with null first")]
+    NullArithmetic,
+    /// A 32-bit comparison of what may be a pointer.
+    #[error("only the low 32 bits of a pointer are compared, which says nothing of the pointer; compare all 64 bits")]
+    HalfPointerCompared,
+    /// The engine holds a number that cannot be.
+    #[error(
+        "the verification engine takes the result of a byte swap for a negative unsigned number, and what it concludes \
+         from that is not true; write the swapped constant itself"
+    )]
+    ImpossibleNumber,
+    /// A write to a read-only global variable.
+    #[error("this writes to `{section}`, which holds constants; declare the variable without `const`")]
+    ReadOnlyWrite {
+        /// Name of the section.
+        section: String,
+    },
+    /// A load of a context's metadata pointer that is always null.
+    #[error(
+        "this reads the metadata pointer, and for `{program_type}` programs it is always null; use the start of the data"
+    )]
+    NullMetadata {
+        /// Name of the program type.
+        program_type: String,
+    },
     /// Execution can run past the last instruction of a function.
     #[error("execution can run past the end of the function")]
     FallsOffEnd,

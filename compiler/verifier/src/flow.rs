@@ -91,9 +91,6 @@ fn callees(function: &Function) -> impl Iterator<Item = FunctionIndex> + '_ {
 
 /// The sources in one function. `gives_r0` tells which functions write `r0` before every exit.
 fn follow(function: &Function, gives_r0: &[bool]) -> Vec<Sources> {
-    let count = function.instructions.len();
-    let mut before: Vec<Option<Sources>> = vec![None; count];
-    let mut work = Vec::new();
     let mut entry = [Source::Undefined; Reg::COUNT];
     let arguments = match function.kind {
         FunctionKind::Program => 1..2,
@@ -101,31 +98,50 @@ fn follow(function: &Function, gives_r0: &[bool]) -> Vec<Sources> {
     };
     entry[arguments].fill(Source::Argument);
     entry[Reg::R10.index()] = Source::OwnFrame(0);
-    flow_into(&mut before, &mut work, 0, entry);
     // A source only changes to `Other` and from there to `Undefined`: each instruction is visited a few dozen times at most.
-    while let Some(index) = work.pop() {
-        let Some(sources) = before[index] else { continue };
-        let op = function.instructions[index].op;
-        let after = step(op, sources, gives_r0);
-        if let Some(target) = function.jump_target(InsnIndex(index as u32)) {
-            flow_into(&mut before, &mut work, target.index(), after);
-        }
-        if !matches!(op, Instruction::Jump { .. } | Instruction::Exit) {
-            flow_into(&mut before, &mut work, index + 1, after);
-        }
-    }
-    before
+    forward(function, entry, join, |op, sources| step(op, sources, gives_r0))
         .into_iter()
         .map(|sources| sources.unwrap_or([Source::Other; Reg::COUNT]))
         .collect()
 }
 
-/// Lets `sources` flow into the instruction at `index`.
-fn flow_into(before: &mut [Option<Sources>], work: &mut Vec<usize>, index: usize, sources: Sources) {
+/// Follows values from the entry of a function to every instruction: what is known of each register before it; `None`
+/// where no path leads. `join` must be monotone and change a value a few times at most.
+pub(crate) fn forward<T: Copy + PartialEq>(
+    function: &Function,
+    entry: [T; Reg::COUNT],
+    join: impl Fn(T, T) -> T,
+    step: impl Fn(Instruction, [T; Reg::COUNT]) -> [T; Reg::COUNT],
+) -> Vec<Option<[T; Reg::COUNT]>> {
+    let mut before = vec![None; function.instructions.len()];
+    let mut work = Vec::new();
+    flow_into(&mut before, &mut work, 0, entry, &join);
+    while let Some(index) = work.pop() {
+        let Some(known) = before[index] else { continue };
+        let op = function.instructions[index].op;
+        let after = step(op, known);
+        if let Some(target) = function.jump_target(InsnIndex(index as u32)) {
+            flow_into(&mut before, &mut work, target.index(), after, &join);
+        }
+        if !matches!(op, Instruction::Jump { .. } | Instruction::Exit) {
+            flow_into(&mut before, &mut work, index + 1, after, &join);
+        }
+    }
+    before
+}
+
+/// Lets what is `known` flow into the instruction at `index`.
+fn flow_into<T: Copy + PartialEq>(
+    before: &mut [Option<[T; Reg::COUNT]>],
+    work: &mut Vec<usize>,
+    index: usize,
+    known: [T; Reg::COUNT],
+    join: &impl Fn(T, T) -> T,
+) {
     let Some(slot) = before.get_mut(index) else { return };
     let joined = match slot {
-        None => sources,
-        Some(old) => std::array::from_fn(|r| join(old[r], sources[r])),
+        None => known,
+        Some(old) => std::array::from_fn(|r| join(old[r], known[r])),
     };
     if *slot != Some(joined) {
         *slot = Some(joined);

@@ -208,6 +208,11 @@ fn rejects_contradictions_with_file_table_and_field() {
         ),
         ("data_meta = -1", "data_meta = 25", "`data_meta`: 25 lies outside"),
         (
+            "data_meta = -1",
+            "data_meta = -1\ndata_meta_null = true",
+            "`data_meta_null`: needs `data_meta`",
+        ),
+        (
             "offset = 24",
             "offset = 25",
             "`field`: `id` lies outside of the 32 bytes",

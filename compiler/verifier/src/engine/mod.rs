@@ -21,18 +21,22 @@
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
 //!
-//! One thing that PREVAIL lets pass is refused: see [`arguments`].
+//! What PREVAIL lets pass and is refused all the same is listed in [`rules`]; where it gets another program to analyse than
+//! it would read by itself, in [`meaning`].
 //!
 //! All this holds in PREVAIL's model of pointers and of stack frames. Where a program does something that these models get
 //! wrong, see [`trust`] and [`frames`], none of its facts is used.
 
-mod arguments;
 mod code;
 mod fd;
 mod frames;
+mod meaning;
+mod rules;
 mod state;
 mod trust;
 mod windows;
+
+use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{
     AluOp, Callee, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize,
@@ -60,6 +64,7 @@ use crate::{Interval, RegisterKind, VerifyError};
 
 use code::Code;
 use frames::Frames;
+use meaning::Meaning;
 use windows::Windows;
 
 /// What all programs of a module share.
@@ -124,15 +129,22 @@ impl Engine {
         deadline.check();
         let context = DomainContext::new(&info, &graph, &self.options, &windows);
         let mut names = VariableRegistry::new();
-        let watched = Watched {
-            graph: &graph,
-            deadline,
+        let refuse = |(label, reason): (Label, _)| subject.refuse(&label, reason);
+        let mut meaning = Meaning::new(&graph, platform, program_type).map_err(refuse)?;
+        let result = loop {
+            let watched = Watched {
+                meaning: &meaning,
+                deadline,
+            };
+            let result = fwd_analyzer::analyze(&watched, &context, &mut names);
+            if result.failed {
+                return Err(subject.failure(&result));
+            }
+            if !meaning.learn(&result, &context, &mut names).map_err(refuse)? {
+                break result;
+            }
         };
-        let result = fwd_analyzer::analyze(&watched, &context, &mut names);
-        if result.failed {
-            return Err(subject.failure(&result));
-        }
-        if let Some((label, error)) = arguments::outside_memory(&graph, &result, &context, &mut names) {
+        if let Some((label, error)) = rules::outside_memory(&meaning, &result, &context, &mut names) {
             return Err(subject.reject(Some(label.from), &error.message));
         }
         let mut reader = FactReader {
@@ -151,7 +163,9 @@ impl Engine {
             names,
             deadline,
         };
-        Ok(reader.read(&result))
+        let known = reader.known(&result);
+        reader.refuse(&result, &known)?;
+        Ok(reader.read(&result, &known))
     }
 }
 
@@ -183,22 +197,22 @@ fn options(platform: &Platform) -> EbpfVerifierOptions {
 
 /// The engine's program, with a look at the clock at every step of the analysis.
 struct Watched<'a> {
-    graph: &'a Program,
+    meaning: &'a Meaning<'a>,
     deadline: &'a Deadline,
 }
 
 impl EngineProgram for Watched<'_> {
     fn cfg(&self) -> &Cfg {
-        self.graph.cfg()
+        self.meaning.cfg()
     }
 
     fn instruction_at(&self, label: &Label) -> &EngineInstruction {
         self.deadline.check();
-        self.graph.instruction_at(label)
+        self.meaning.instruction_at(label)
     }
 
     fn assertions_at(&self, label: &Label) -> &[Assertion] {
-        self.graph.assertions_at(label)
+        self.meaning.assertions_at(label)
     }
 }
 
@@ -211,15 +225,25 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     fn reject(&self, slot: Option<i32>, message: &str) -> Rejection {
+        let reason = RejectionReason::Unsafe {
+            explanation: explain(message),
+            engine: message.to_owned(),
+        };
+        self.rejection(slot, reason)
+    }
+
+    /// A rejection for a reason of our own.
+    fn refuse(&self, label: &Label, reason: RejectionReason) -> Rejection {
+        self.rejection(Some(label.from), reason)
+    }
+
+    fn rejection(&self, slot: Option<i32>, reason: RejectionReason) -> Rejection {
         Rejection {
             program: self.module.function(self.program).name.clone(),
             place: slot
                 .and_then(|slot| self.code.place(self.module, slot))
                 .and_then(|(function, index)| place(self.module, function, index)),
-            reason: RejectionReason::Unsafe {
-                explanation: explain(message),
-                engine: message.to_owned(),
-            },
+            reason,
         }
     }
 
@@ -244,6 +268,9 @@ impl Subject<'_> {
     }
 }
 
+/// The registers before each instruction that is reached.
+type Known<'r> = BTreeMap<&'r Label, state::Registers>;
+
 /// Reads facts from the result of an analysis.
 struct FactReader<'a> {
     subject: &'a Subject<'a>,
@@ -259,9 +286,59 @@ struct FactReader<'a> {
 }
 
 impl FactReader<'_> {
-    fn read(&mut self, result: &AnalysisResult) -> Proof {
+    /// The registers before each instruction that is reached.
+    fn known<'r>(&mut self, result: &'r AnalysisResult) -> Known<'r> {
+        let mut known = Known::new();
+        for (label, states) in &result.invariants {
+            self.deadline.check();
+            // Edges, loop counters and halves of instructions are no instructions.
+            if label.isjump() || !label.special_label.is_empty() || states.pre.is_bottom() {
+                continue;
+            }
+            known.insert(label, state::registers(&states.pre, &self.context, &mut self.names));
+        }
+        known
+    }
+
+    /// Refuses what the engine should not have accepted.
+    fn refuse(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Result<(), Rejection> {
         let module = self.subject.module;
-        let knowledge = self.believe(result).unwrap_or_else(|| self.nothing());
+        let rules = rules::Rules {
+            module,
+            platform: self.platform,
+            program_type: self.program_type,
+        };
+        let functions = self.subject.code.functions();
+        let origins: BTreeMap<FunctionIndex, Vec<rules::Origins>> = functions
+            .map(|(_, function)| (function, rules::origins(module, module.function(function))))
+            .collect();
+        for (label, registers) in known {
+            self.deadline.check();
+            let Some((function, index)) = self.subject.code.place(module, label.from) else {
+                continue;
+            };
+            let instruction = &module.function(function).instructions[index.index()].op;
+            let states = &result.invariants[*label];
+            let swapped = matches!(instruction, Instruction::ByteSwap { .. })
+                && state::registers(&states.post, &self.context, &mut self.names).impossible;
+            let point = rules::Point {
+                label,
+                state: &states.pre,
+                registers: &registers.facts,
+                context_offsets: &registers.context_offsets,
+                origins: &origins[&function][index.index()],
+                impossible: registers.impossible || swapped,
+            };
+            if let Some(reason) = rules.refuse(instruction, &point, &self.context, &mut self.names) {
+                return Err(self.subject.refuse(label, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Proof {
+        let module = self.subject.module;
+        let knowledge = self.believe(result, known).unwrap_or_else(|| self.nothing());
         let returns = knowledge.returns(module, self.subject.program);
         Proof { knowledge, returns }
     }
@@ -280,7 +357,7 @@ impl FactReader<'_> {
     }
 
     /// The engine's facts, or `None` if they may not hold on Windows.
-    fn believe(&mut self, result: &AnalysisResult) -> Option<Knowledge> {
+    fn believe(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Option<Knowledge> {
         let module = self.subject.module;
         let mut knowledge = Knowledge::new(module);
         for (_, function) in self.subject.code.functions() {
@@ -305,32 +382,31 @@ impl FactReader<'_> {
                 }
                 continue;
             }
-            if states.pre.is_bottom() {
+            let Some(registers) = known.get(label) else {
                 continue;
-            }
-            let registers = state::registers(&states.pre, &self.context, &mut self.names);
+            };
             let point = trust::Point {
                 label,
                 state: &states.pre,
                 registers: &registers.facts,
                 sources: &self.flow.at(function, index),
                 program_type: self.program_type,
-                platform: self.platform,
             };
             let kind = module.function(function).kind;
-            let map = self.one_map(&insn.op, &states.pre, &registers);
-            let swapped = matches!(insn.op, Instruction::ByteSwap { .. })
-                && state::registers(&states.post, &self.context, &mut self.names).impossible;
-            if registers.impossible || swapped {
-                return None;
-            }
+            let map = self.one_map(&insn.op, &states.pre, registers);
             if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
                 || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
             {
                 return None;
             }
-            let facts = registers.facts;
-            knowledge.visit(function, index, &Visit { registers: facts, map });
+            knowledge.visit(
+                function,
+                index,
+                &Visit {
+                    registers: registers.facts,
+                    map,
+                },
+            );
             if instructions
                 .get(index.index() + 1)
                 .is_some_and(|next| is_extension(&insn.op, &next.op))

@@ -16,7 +16,7 @@ use prevail::ir::syntax::{Bin, BinOp, Instruction, Reg as EngineReg, Value};
 use crate::{Interval, RegisterFact, RegisterKind};
 
 /// Lower and upper bound, where there is one.
-type Bounds = (Option<i128>, Option<i128>);
+pub(super) type Bounds = (Option<i128>, Option<i128>);
 
 const UNBOUNDED: Bounds = (None, None);
 
@@ -30,12 +30,16 @@ struct Lines {
     elsewhere: bool,
     /// The one map of programs that it is.
     program_map: Option<i32>,
+    /// Distance from the start of the context.
+    context_offset: Bounds,
 }
 
 /// The registers in a state, and the descriptors of those that are one known map of programs.
 pub(super) struct Registers {
     pub facts: [RegisterFact; Reg::COUNT],
     pub program_maps: [Option<i32>; Reg::COUNT],
+    /// In bytes, of those that are context pointers.
+    pub context_offsets: [Bounds; Reg::COUNT],
     /// Whether some number is said to be negative as an unsigned number: then the engine has computed it wrongly (it does
     /// for a 64-bit byte swap of a constant), and what it concludes from it is wrong too.
     pub impossible: bool,
@@ -49,6 +53,7 @@ pub(super) fn registers(state: &EbpfDomain, context: &DomainContext<'_>, names: 
         unsigned: UNBOUNDED,
         elsewhere: false,
         program_map: None,
+        context_offset: UNBOUNDED,
     }; Reg::COUNT];
     let text = state.to_set(names);
     if !text.is_bottom() {
@@ -71,6 +76,7 @@ pub(super) fn registers(state: &EbpfDomain, context: &DomainContext<'_>, names: 
         impossible: lines.iter().any(negative),
         facts,
         program_maps: lines.map(|l| l.program_map),
+        context_offsets: lines.map(|l| l.context_offset),
     }
 }
 
@@ -121,6 +127,7 @@ fn read_line(line: &str, registers: &mut [Lines; Reg::COUNT]) {
         },
         "uvalue" => register.unsigned = parse_bounds(value).unwrap_or(register.unsigned),
         "map_fd_programs" => register.program_map = value.parse().ok(),
+        "ctx_offset" => register.context_offset = parse_bounds(value).unwrap_or(UNBOUNDED),
         _ => {}
     }
 }
@@ -262,6 +269,7 @@ mod tests {
             unsigned: UNBOUNDED,
             elsewhere: false,
             program_map: None,
+            context_offset: UNBOUNDED,
         };
         let mut lines = [blank; Reg::COUNT];
         for line in [

@@ -8,15 +8,13 @@
 //!   packet pointers, which lie in one region, by their offsets. Two maps from one map of maps look equal to the engine;
 //!   two stack pointers may belong to two frames.
 //! * a subtraction of two pointers, unless both are context or packet pointers.
-//! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data,
-//!   and XDP for Windows passes a null pointer.
-//! * a call of a helper that writes to the stack through an argument that its prototype calls readable: the engine
-//!   believes those bytes unchanged.
+//! * a load of the context's pointer to metadata: the engine takes it for a pointer at most 4098 bytes before the data, and
+//!   no provider promises that. (Where it is always null, the load is refused: see [`rules`](super::rules).)
 //!
 //! What the engine's model of stack frames does to facts is the matter of [`frames`](super::frames).
 
-use bpf2sys_bytecode::{AluOp, Callee, Condition, Instruction, Operand, Reg, Width, WordSize};
-use bpf2sys_platform::{Platform, ProgramType};
+use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
+use bpf2sys_platform::ProgramType;
 use prevail::cfg::label::Label;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, ebpf_domain_check};
 use prevail::crab::var_registry::VariableRegistry;
@@ -35,9 +33,8 @@ pub(super) struct Point<'a> {
     pub registers: &'a [RegisterFact; Reg::COUNT],
     /// Where their values come from.
     pub sources: &'a Sources,
-    /// The program type and its platform.
+    /// The program type.
     pub program_type: &'a ProgramType,
-    pub platform: &'a Platform,
 }
 
 /// Whether facts that the engine derives from this instruction hold on Windows.
@@ -85,17 +82,6 @@ pub(super) fn is_modelled(
             && matches!(kind(base), RegisterKind::Context | RegisterKind::Unknown) =>
         {
             i32::from(offset) != point.program_type.context.data_meta && is_whole_context(base, point, context, names)
-        }
-        Instruction::Call(Callee::Helper(id)) => {
-            let helper = u32::try_from(id)
-                .ok()
-                .and_then(|id| point.platform.helper(point.program_type, id));
-            helper.is_some_and(|h| {
-                let written = h.writes_readable.iter().filter_map(|position| Reg::new(*position));
-                written
-                    .into_iter()
-                    .all(|register| !matches!(kind(register), RegisterKind::Stack | RegisterKind::Unknown))
-            })
         }
         _ => true,
     }

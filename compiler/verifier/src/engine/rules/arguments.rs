@@ -10,13 +10,14 @@
 use prevail::cfg::label::Label;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, VerificationError, ebpf_domain_check};
 use prevail::crab::var_registry::VariableRegistry;
-use prevail::ir::program::Program;
 use prevail::ir::syntax::{AccessType, Assertion, Imm, ValidAccess, ValidMapKeyValue, Value};
 use prevail::result::AnalysisResult;
 
+use crate::engine::meaning::Meaning;
+
 /// The first call, in the order of the code, with a key or value that is not proven to lie in its memory.
-pub(super) fn outside_memory<'a>(
-    graph: &Program,
+pub(in crate::engine) fn outside_memory<'a>(
+    meaning: &Meaning<'_>,
     result: &'a AnalysisResult,
     context: &DomainContext<'_>,
     names: &mut VariableRegistry,
@@ -25,7 +26,7 @@ pub(super) fn outside_memory<'a>(
         if states.pre.is_bottom() {
             continue;
         }
-        for assertion in graph.assertions_at(label) {
+        for assertion in meaning.assertions_at(label) {
             if let Assertion::ValidMapKeyValue(argument) = assertion
                 && let Some(error) = check(argument, label, &states.pre, context, names)
             {
