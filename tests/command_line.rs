@@ -44,7 +44,11 @@ pub fn trials() -> Vec<Trial> {
             "command_line::failed_build_keeps_the_old_driver",
             failed_build_keeps_the_old_driver,
         ),
-        test("command_line::full_disk_is_an_error", full_disk_is_an_error),
+        test_with(
+            "command_line::full_disk_is_an_error",
+            &[Need::File("/dev/full")],
+            full_disk_is_an_error,
+        ),
         test(
             "command_line::time_limit_is_an_error_that_says_so",
             time_limit_is_an_error,
@@ -314,13 +318,18 @@ fn failed_build_keeps_the_old_driver() -> Result<(), Failed> {
 }
 
 fn full_disk_is_an_error() -> Result<(), Failed> {
-    if !Path::new("/dev/full").exists() {
-        return Ok(()); // only Linux has it
-    }
     expect(
         tool().arg("build").arg(example("flow_log")).args(["-o", "/dev/full"]),
         1,
         &["BPF9003", "/dev/full"],
+    )?;
+    expect(
+        tool()
+            .arg("build")
+            .arg(example("flow_log"))
+            .args(["-o", "no/such/a.sys"]),
+        1,
+        &["BPF9003", "folder does not exist"],
     )?;
     expect(
         tool()

@@ -11,8 +11,8 @@ use libtest_mimic::{Failed, Trial};
 pub enum Need {
     /// A program on the `PATH`.
     Program(&'static str),
-    /// A program for a check beyond those that CI makes. Its absence skips, and never fails.
-    Extra(&'static str),
+    /// A file that only some systems have, e.g. a device. Its absence skips, and never fails.
+    File(&'static str),
     /// A folder of the corpus, e.g. `elf/build`. Its absence skips, and never fails.
     Corpus(&'static str),
 }
@@ -20,9 +20,8 @@ pub enum Need {
 impl Need {
     fn missing(self) -> Option<String> {
         match self {
-            Need::Program(name) | Need::Extra(name) => {
-                find_program(name).is_none().then(|| format!("no `{name}` on the PATH"))
-            }
+            Need::Program(name) => find_program(name).is_none().then(|| format!("no `{name}` on the PATH")),
+            Need::File(path) => (!Path::new(path).exists()).then(|| format!("no `{path}`")),
             Need::Corpus(folder) => corpus(folder).is_none().then(|| format!("no corpus folder `{folder}`")),
         }
     }

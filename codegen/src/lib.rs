@@ -322,7 +322,7 @@ mod tests {
                 condition: Condition::Eq,
                 dst: r(6),
                 src: Operand::Imm(7),
-                offset: ((399 - offset) * 4 + 1).min(i16::MAX),
+                offset: (399 - offset) * 4 + 1,
             });
         }
         code.extend([EXIT, mov(0, 1), EXIT]);

@@ -187,7 +187,7 @@ XDP u64 misbehave(xdp_md *ctx, runtime *r) {
     case 1: return data[ctx->end - ctx->data];
     case 2: *(volatile u32 *)8 = 1; break;
     case 3: for (;;) __asm__ volatile("pause");
-    case 4: __asm__ volatile("mov $1, %%ebx\n\tmov $2, %%r15d" ::: "memory"); break;
+    case 4: __asm__ volatile("mov $1, %%r14d\n\tmov $2, %%r15d" ::: "memory"); break;
     case 5: return r->helpers[5].address(0, 0, 0, 0, 0, 0);
     case 6: __asm__ volatile("sub $40, %%rsp\n\tcall *%0\n\tadd $40, %%rsp" :: "r"(r->helpers[5].address)
                              : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory"); break;
@@ -204,7 +204,18 @@ XDP u64 misbehave(xdp_md *ctx, runtime *r) {
     case 17: return r->helpers[10].address(r->maps[HASH].address, (u64)&key, 4, 0, 0, ctx);
     case 18: { u64 v; __asm__ volatile("mov -64(%%rsp), %0" : "=r"(v)); return v; }
     case 19: return *(volatile u64 *)0x8000000000000000;
-    case 20: { u64 v; r->helpers[7].address(0, 0, 0, 0, 0, ctx); __asm__ volatile("mov %%r11, %0" : "=r"(v)); return v; }
+    case 20: {
+        u64 v;
+        __asm__ volatile("sub $48, %%rsp\n\tmov %1, 0x28(%%rsp)\n\tmov $7, %%r11d\n\tcall *%2\n\tadd $48, %%rsp\n\tmov %%r11, %0"
+                         : "=r"(v) : "b"(ctx), "S"(r->helpers[7].address)
+                         : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory");
+        return v;
+    }
+    case 31:
+        __asm__ volatile("std\n\tsub $48, %%rsp\n\tmov %0, 0x28(%%rsp)\n\tcall *%1\n\tadd $48, %%rsp\n\tcld"
+                         :: "b"(ctx), "S"(r->helpers[7].address)
+                         : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory");
+        break;
     case 21: return ((volatile u64 *)r->maps[ARRAY].array)[4];
     case 22: data[-1] = 0; break;
     case 23: ctx->data += 1; break;

@@ -43,7 +43,7 @@ fn main() {
         let platform = Platform::builtin();
         let module = bpf2sys_bytecode::read(&object, &name).expect("the fixture is valid");
         let options = bpf2sys_verifier::Options {
-            time_limit: Duration::from_secs(600),
+            time_limit: Duration::from_mins(10),
             ..Default::default()
         };
         let verified = bpf2sys_verifier::verify(module.clone(), &platform, &options).expect("the fixture is safe");

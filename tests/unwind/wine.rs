@@ -11,7 +11,7 @@ use super::check;
 use crate::support::{Need, output, root, succeed};
 
 /// What this needs.
-pub const NEEDS: [Need; 2] = [Need::Extra("wine"), Need::Extra(COMPILER)];
+pub const NEEDS: [Need; 2] = [Need::Program("wine"), Need::Program(COMPILER)];
 const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 
 /// The compiled program, made once. Whoever holds it has Wine for itself: two at once cannot make its prefix.

@@ -54,7 +54,7 @@ impl Diagnostic {
 }
 
 /// Text from a file, with control characters shown as escapes so that it cannot drive the terminal.
-fn plain(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let keep = if c == '\t' {
@@ -72,18 +72,18 @@ fn plain(text: &str) -> String {
 impl fmt::Display for Diagnostic {
     /// Prints in the form of rustc: the message, the place with its source line and a caret, notes, help.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error[{}]: {}", self.code, plain(&self.message))?;
+        writeln!(f, "error[{}]: {}", self.code, printable(&self.message))?;
         let number = self.place.as_ref().map_or_else(String::new, |p| p.line.to_string());
         let margin = " ".repeat(number.len());
         if let Some(place) = &self.place {
-            write!(f, "{margin}--> {}:{}", plain(&place.file), place.line)?;
+            write!(f, "{margin}--> {}:{}", printable(&place.file), place.line)?;
             if place.column > 0 {
                 write!(f, ":{}", place.column)?;
             }
             writeln!(f)?;
             if !place.text.is_empty() {
                 writeln!(f, "{margin} |")?;
-                writeln!(f, "{number} | {}", plain(&place.text))?;
+                writeln!(f, "{number} | {}", printable(&place.text))?;
                 let before = (place.column as usize)
                     .saturating_sub(1)
                     .min(place.text.chars().count());
@@ -96,13 +96,13 @@ impl fmt::Display for Diagnostic {
             }
         }
         if let Some(file) = &self.file {
-            writeln!(f, "{margin} = in: {}", plain(file))?;
+            writeln!(f, "{margin} = in: {}", printable(file))?;
         }
         for note in &self.notes {
-            writeln!(f, "{margin} = note: {}", plain(note))?;
+            writeln!(f, "{margin} = note: {}", printable(note))?;
         }
         if let Some(help) = &self.help {
-            writeln!(f, "{margin} = help: {}", plain(help))?;
+            writeln!(f, "{margin} = help: {}", printable(help))?;
         }
         Ok(())
     }

@@ -61,6 +61,9 @@ fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
+    if !folder.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"));
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".bpf2sys-").suffix(".tmp");
     #[cfg(unix)]
@@ -69,7 +72,8 @@ fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
         // As `open` would create it: the umask is applied.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder)?;
+    // The library's own error names the temporary file, which tells the user nothing.
+    let mut file = builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))?;
     file.write_all(bytes)?;
     // A full disk may show only here.
     file.as_file().sync_all()?;

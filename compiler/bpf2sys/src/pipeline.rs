@@ -1,5 +1,6 @@
 //! The way of the data: read, verify, lower, link.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bpf2sys_codegen as codegen;
@@ -30,24 +31,14 @@ pub struct Built {
 /// Turns the bytes of an object file into a driver. `name` is the file's name, which is part of the names of maps
 /// behind global variables.
 pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built, Error> {
-    let platform = Platform::builtin();
-    let verified = verify_with(object, name, options, &platform)?;
-    let native = codegen::lower(&verified, &platform, &codegen::Options::default())?;
+    let verified = verify(object, name, options)?;
+    let native = codegen::lower(&verified, platform(), &codegen::Options::default())?;
     let image = pe_emit::link(&native)?;
     Ok(Built { verified, image })
 }
 
 /// Reads and verifies an object file, and makes nothing.
 pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<verifier::VerifiedModule, Error> {
-    verify_with(object, name, options, &Platform::builtin())
-}
-
-fn verify_with(
-    object: &[u8],
-    name: &str,
-    options: &BuildOptions,
-    platform: &Platform,
-) -> Result<verifier::VerifiedModule, Error> {
     let module = bpf2sys_bytecode::read(object, name)?;
     let mut verifier_options = verifier::Options {
         program_type: options.program_type.clone(),
@@ -56,5 +47,11 @@ fn verify_with(
     if let Some(limit) = options.time_limit {
         verifier_options.time_limit = limit;
     }
-    Ok(verifier::verify(module, platform, &verifier_options)?)
+    Ok(verifier::verify(module, platform(), &verifier_options)?)
+}
+
+/// The platform of the built-in providers, read once per process.
+pub(crate) fn platform() -> &'static Platform {
+    static PLATFORM: LazyLock<Platform> = LazyLock::new(Platform::builtin);
+    &PLATFORM
 }

@@ -88,9 +88,13 @@ pub(crate) fn run<T: Send + 'static>(
     let job = Arc::new(job);
     let next = Arc::new(AtomicUsize::new(0));
     let (results, received) = mpsc::channel();
-    let processors = thread::available_parallelism().map_or(1, usize::from);
+    // Asking for the number of processors reads several files: not worth it for one job.
+    let threads = match count {
+        0 | 1 => count,
+        _ => thread::available_parallelism().map_or(1, usize::from).min(count),
+    };
     let mut handles = Vec::new();
-    for _ in 0..processors.min(count) {
+    for _ in 0..threads {
         let (job, next, results, deadline) = (job.clone(), next.clone(), results.clone(), Arc::clone(deadline));
         let spawned = thread::Builder::new()
             .name("verifier".to_owned())

@@ -339,3 +339,36 @@ fn what_does_not_fit_is_an_error_and_not_a_crash() {
         "{outcome:?}"
     );
 }
+
+#[test]
+fn garbled_images_end_in_an_answer() {
+    // Right checksums, so that the garbage gets as far as it can. A linear congruential generator, so that it is the same
+    // each time.
+    let mut state = 99u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize
+    };
+    for round in 0..150 {
+        let mut patched = Patched::new();
+        let start = patched.raw(".text");
+        for _ in 0..=round % 3 {
+            let at = start + next() % (patched.bytes.len() - start);
+            patched.bytes[at] = if next() % 3 == 0 { 0xFF } else { next() as u8 };
+        }
+        let inputs = vec![packet("count", &[1, 2]), packet("tail_one", &[0, 0])];
+        let outcome = run(&RunRequest {
+            image: patched.finish(),
+            inputs,
+            time_limit_ms: 1000,
+            ..RunRequest::default()
+        });
+        assert!(
+            !matches!(
+                outcome,
+                Err(SimulatorError::Crashed { .. } | SimulatorError::Process(_))
+            ),
+            "round {round}: {outcome:?}"
+        );
+    }
+}

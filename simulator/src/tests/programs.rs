@@ -223,7 +223,7 @@ fn the_driver_answers_failures_around_it() {
 #[test]
 fn broken_programs_are_caught_by_rule() {
     let cases = [
-        (4, Rule::Nonvolatile, "rbx, r15"),
+        (4, Rule::Nonvolatile, "r14, r15"),
         (5, Rule::HelperContext, "is NULL"),
         (6, Rule::StackAtCall, "rsp modulo 16 is 0"),
         (7, Rule::RuntimeMemory, "context header"),
@@ -246,6 +246,7 @@ fn broken_programs_are_caught_by_rule() {
             "argument 1 of bpf_map_lookup_elem must be a map",
         ),
         (26, Rule::Nonvolatile, "MXCSR"),
+        (31, Rule::Nonvolatile, "the direction flag is set at a call"),
         (27, Rule::Nonvolatile, "xmm7"),
         (
             28,

@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::diagnostic::printable;
 use crate::{Error, ErrorKind};
 
-/// Prints to standard output. A reader that went away (`| head`) is no failure.
+/// Prints lines to standard output. A reader that went away (`| head`) is no failure. Control characters that a file
+/// brought in are shown as escapes.
 pub(super) fn print(text: &str) -> Result<(), Error> {
-    print_bytes(text.as_bytes())
+    let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
+        Some(line) => printable(line) + "\n",
+        None => printable(line),
+    });
+    print_bytes(lines.collect::<String>().as_bytes())
 }
 
 /// Writes bytes to standard output, as [`print`] does with text.
@@ -32,7 +38,7 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
 /// Prints a value as JSON, indented, with a line end.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(|e| ErrorKind::Internal(e.to_string()))?;
-    print(&(text + "\n"))
+    print_bytes((text + "\n").as_bytes())
 }
 
 /// Prints what an error says to standard error.
@@ -59,7 +65,11 @@ pub(super) fn for_each_input(
     let next = AtomicUsize::new(0);
     let progress = progress(inputs.len(), verb);
     let results: Vec<Mutex<Option<Result<String, Error>>>> = inputs.iter().map(|_| Mutex::new(None)).collect();
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(inputs.len());
+    // Asking for the number of processors reads several files: not worth it for one input.
+    let workers = match inputs.len() {
+        1 => 1,
+        count => thread::available_parallelism().map_or(1, usize::from).min(count),
+    };
     let worker = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,125 @@
+//! `bpf2sys inspect`: what is in a driver or in an object file.
+
+mod image;
+mod object;
+
+use std::path::{Path, PathBuf};
+
+use bpf2sys_platform::Platform;
+
+use super::{Outcome, output};
+use crate::{Error, ErrorKind, files};
+
+/// Show what is in a driver or in an object file: programs, maps, helpers, sections, hash.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bpf2sys inspect udp_filter.sys
+  bpf2sys inspect udp_filter.o
+  bpf2sys inspect --disassemble udp_filter.o
+  bpf2sys inspect --json udp_filter.sys | jq '.module.programs[].name'")]
+pub(super) struct Arguments {
+    /// A driver (`.sys`), or an object file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Print the instructions of an object's functions, with the source lines they came from
+    #[arg(long, conflicts_with = "json")]
+    disassemble: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let bytes = files::read(&arguments.file)?;
+    let inspect = || -> Result<(), Error> {
+        if bytes.starts_with(b"MZ") {
+            if arguments.disassemble {
+                return Err(ErrorKind::Usage(
+                    "`--disassemble` shows eBPF instructions, which a driver no longer has".into(),
+                )
+                .into());
+            }
+            let description = image::describe(&bytes)?;
+            return if arguments.json {
+                output::print_json(&description)
+            } else {
+                output::print(&image::text(&arguments.file, &description))
+            };
+        }
+        if bytes.starts_with(b"\x7fELF") {
+            let name = arguments.file.file_name().unwrap_or_default().to_string_lossy();
+            let module = bpf2sys_bytecode::read(&bytes, &name)?;
+            let platform = crate::pipeline::platform();
+            if arguments.disassemble {
+                return output::print(&object::disassembly(&module));
+            }
+            let description = object::Description::new(&module, platform);
+            return if arguments.json {
+                output::print_json(&description)
+            } else {
+                output::print(&object::text(&arguments.file, &description))
+            };
+        }
+        Err(ErrorKind::UnknownFormat {
+            path: arguments.file.clone(),
+        }
+        .into())
+    };
+    match inspect() {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            output::report(&error, Some(&arguments.file));
+            Ok(error.exit_status())
+        }
+    }
+}
+
+/// What `build` prints of the driver it wrote.
+pub(super) fn summary(file: &Path, image: &[u8]) -> Result<String, Error> {
+    Ok(image::text(file, &image::describe(image)?))
+}
+
+/// A map, as both kinds of files describe it.
+struct MapLine<'a> {
+    name: &'a str,
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    pinned: bool,
+    /// Name of the template, for maps of maps.
+    inner: Option<&'a str>,
+}
+
+impl MapLine<'_> {
+    fn text(&self) -> String {
+        format!(
+            "  {:<24} {}, key {}, value {}, {} entries{}{}\n",
+            self.name,
+            map_type_name(crate::pipeline::platform(), self.map_type),
+            self.key_size,
+            self.value_size,
+            self.max_entries,
+            if self.pinned { ", pinned by name" } else { "" },
+            self.inner
+                .map_or_else(String::new, |inner| format!(", of maps like `{inner}`"))
+        )
+    }
+}
+
+/// What a function uses, one line for each kind.
+fn uses_text(helpers: &[String], maps: &[String]) -> String {
+    let line = |title: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("  {:<24} {title} {}\n", "", names.join(", ")),
+    };
+    line("helpers", helpers) + &line("maps", maps)
+}
+
+fn map_type_name(platform: &Platform, value: u32) -> String {
+    platform
+        .map_type(value)
+        .map_or_else(|| format!("type {value}"), |t| t.name.clone())
+}

@@ -1,0 +1,208 @@
+//! What is in an object file.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Imm64, Instruction, Module, Pinning};
+use bpf2sys_platform::Platform;
+use serde::Serialize;
+
+use super::{MapLine, map_type_name, uses_text};
+
+/// An object file, for `--json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Description {
+    sha256: String,
+    programs: Vec<FunctionDescription>,
+    subprograms: Vec<FunctionDescription>,
+    maps: Vec<MapDescription>,
+    global_sections: Vec<GlobalDescription>,
+}
+
+/// A function of an object.
+#[derive(Debug, Serialize)]
+struct FunctionDescription {
+    name: String,
+    section: String,
+    /// `None` when the section name selects no program type.
+    program_type: Option<String>,
+    /// In 8-byte slots.
+    instructions: u32,
+    /// What it and everything it calls can call and reach.
+    helpers: Vec<String>,
+    maps: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct MapDescription {
+    name: String,
+    map_type: u32,
+    type_name: String,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    pinned: bool,
+    inner: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct GlobalDescription {
+    section: String,
+    map: String,
+    size: usize,
+    read_only: bool,
+}
+
+impl Description {
+    pub(super) fn new(module: &Module, platform: &Platform) -> Self {
+        let of_kind = |kind: FunctionKind| {
+            module
+                .functions
+                .iter()
+                .enumerate()
+                .filter(|(_, f)| f.kind == kind)
+                .map(|(index, _)| function_description(module, platform, index))
+                .collect()
+        };
+        Description {
+            sha256: module
+                .sha256
+                .iter()
+                .fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+            programs: of_kind(FunctionKind::Program),
+            subprograms: of_kind(FunctionKind::Subprogram),
+            maps: module
+                .maps
+                .iter()
+                .map(|map| MapDescription {
+                    name: map.name.clone(),
+                    map_type: map.definition.map_type,
+                    type_name: map_type_name(platform, map.definition.map_type),
+                    key_size: map.definition.key_size,
+                    value_size: map.definition.value_size,
+                    max_entries: map.definition.max_entries,
+                    pinned: map.definition.pinning == Pinning::ByName,
+                    inner: map.inner.map(|inner| module.maps[inner.index()].name.clone()),
+                })
+                .collect(),
+            global_sections: module
+                .globals
+                .iter()
+                .map(|global| GlobalDescription {
+                    section: global.section.clone(),
+                    map: module.maps[global.map.index()].name.clone(),
+                    size: global.data.len(),
+                    read_only: global.read_only,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn function_description(module: &Module, platform: &Platform, index: usize) -> FunctionDescription {
+    let function = &module.functions[index];
+    let found = platform.program_type_for_section(&function.section);
+    let (mut helpers, mut maps) = (Vec::new(), Vec::new());
+    let reached = module.reachable_from(FunctionIndex(index as u32));
+    let all = std::iter::once(function).chain(reached.iter().map(|f| module.function(*f)));
+    for insn in all.flat_map(|f| &f.instructions) {
+        match insn.op {
+            Instruction::Call(Callee::Helper(id)) => {
+                let known = found.and_then(|(t, _)| platform.helper(t, id as u32));
+                let name = known.map_or_else(|| format!("helper {id}"), |h| h.name.clone());
+                if !helpers.contains(&name) {
+                    helpers.push(name);
+                }
+            }
+            Instruction::LoadImm64 {
+                value: Imm64::Map(map), ..
+            } => maps.push(map),
+            Instruction::LoadImm64 {
+                value: Imm64::Global { section, .. },
+                ..
+            } => {
+                maps.push(module.globals[section.index()].map);
+            }
+            _ => {}
+        }
+    }
+    maps.sort();
+    maps.dedup();
+    FunctionDescription {
+        name: function.name.clone(),
+        section: function.section.clone(),
+        program_type: found
+            .map(|(t, _)| t.name.clone())
+            .filter(|_| function.kind == FunctionKind::Program),
+        instructions: function.slots(),
+        helpers,
+        maps: maps.iter().map(|m| module.maps[m.index()].name.clone()).collect(),
+    }
+}
+
+/// The description as text.
+pub(super) fn text(file: &Path, object: &Description) -> String {
+    let mut text = format!("{}: eBPF object\n", file.display());
+    for (title, functions) in [("programs", &object.programs), ("subprograms", &object.subprograms)] {
+        if !functions.is_empty() {
+            let _ = writeln!(text, "{title}:");
+        }
+        for function in functions {
+            let _ = write!(text, "  {:<24} section {}", function.name, function.section);
+            if title == "programs" {
+                let _ = write!(text, ", type {}", function.program_type.as_deref().unwrap_or("unknown"));
+            }
+            let _ = writeln!(text, ", {} instructions", function.instructions);
+            text += &uses_text(&function.helpers, &function.maps);
+        }
+    }
+    if !object.maps.is_empty() {
+        text += "maps:\n";
+    }
+    for map in &object.maps {
+        text += &MapLine {
+            name: &map.name,
+            map_type: map.map_type,
+            key_size: map.key_size,
+            value_size: map.value_size,
+            max_entries: map.max_entries,
+            pinned: map.pinned,
+            inner: map.inner.as_deref(),
+        }
+        .text();
+    }
+    if !object.global_sections.is_empty() {
+        text += "global variables:\n";
+    }
+    for global in &object.global_sections {
+        let _ = writeln!(
+            text,
+            "  {:<24} {} bytes, {}",
+            global.section,
+            global.size,
+            if global.read_only { "read-only" } else { "writable" }
+        );
+    }
+    let _ = writeln!(text, "object hash: {}", object.sha256);
+    text
+}
+
+/// The instructions of every function, with the source lines they came from.
+pub(super) fn disassembly(module: &Module) -> String {
+    let mut text = String::new();
+    for function in &module.functions {
+        let _ = writeln!(text, "{} (section {}):", function.name, function.section);
+        let mut last = None;
+        for insn in &function.instructions {
+            if let Some(line) = module.line(insn)
+                && last != insn.line
+            {
+                let _ = writeln!(text, "; {}:{}: {}", line.file, line.line, line.text.trim());
+                last = insn.line;
+            }
+            let _ = writeln!(text, "{:>6}: {}", insn.slot, insn.op);
+        }
+        text.push('\n');
+    }
+    text
+}
