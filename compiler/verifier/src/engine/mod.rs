@@ -326,6 +326,7 @@ impl FactReader<'_> {
                 state: &states.pre,
                 registers: &registers.facts,
                 context_offsets: &registers.context_offsets,
+                contexts: &registers.contexts,
                 origins: &origins[&function][index.index()],
                 impossible: registers.impossible || swapped,
             };

@@ -32,6 +32,10 @@ struct Lines {
     program_map: Option<i32>,
     /// Distance from the start of the context.
     context_offset: Bounds,
+    /// It is of several types, and the context is none of them.
+    not_context: bool,
+    /// It is of the same several types as this register.
+    same_types: Option<usize>,
 }
 
 /// The registers in a state, and the descriptors of those that are one known map of programs.
@@ -40,6 +44,8 @@ pub(super) struct Registers {
     pub program_maps: [Option<i32>; Reg::COUNT],
     /// In bytes, of those that are context pointers.
     pub context_offsets: [Bounds; Reg::COUNT],
+    /// Which may be context pointers.
+    pub contexts: [bool; Reg::COUNT],
     /// Whether some number is said to be negative as an unsigned number: then the engine has computed it wrongly (it does
     /// for a 64-bit byte swap of a constant), and what it concludes from it is wrong too.
     pub impossible: bool,
@@ -54,6 +60,8 @@ pub(super) fn registers(state: &EbpfDomain, context: &DomainContext<'_>, names: 
         elsewhere: false,
         program_map: None,
         context_offset: UNBOUNDED,
+        not_context: false,
+        same_types: None,
     }; Reg::COUNT];
     let text = state.to_set(names);
     if !text.is_bottom() {
@@ -77,6 +85,11 @@ pub(super) fn registers(state: &EbpfDomain, context: &DomainContext<'_>, names: 
         facts,
         program_maps: lines.map(|l| l.program_map),
         context_offsets: lines.map(|l| l.context_offset),
+        contexts: lines.map(|l| match l.kind {
+            RegisterKind::Context => true,
+            RegisterKind::Unknown => !l.same_types.map_or(l.not_context, |first| lines[first].not_context),
+            _ => false,
+        }),
     }
 }
 
@@ -110,17 +123,30 @@ fn bounds(interval: &EngineInterval) -> Bounds {
 
 /// Takes in one line, if it is about a register and of a known form.
 fn read_line(line: &str, registers: &mut [Lines; Reg::COUNT]) {
-    let Some((name, value)) = line.split_once('=') else {
+    let (name, value, several) = match (line.split_once('='), line.split_once(" in {")) {
+        (Some((name, value)), _) => (name, value, false),
+        (None, Some((name, types))) => (name, types, true),
+        (None, None) => return,
+    };
+    let Some((number, what)) = variable(name) else {
         return;
     };
-    let Some((number, what)) = name.strip_prefix('r').and_then(|n| n.split_once('.')) else {
-        return;
-    };
-    let Some(register) = number.parse::<usize>().ok().and_then(|n| registers.get_mut(n)) else {
+    let Some(register) = registers.get_mut(number) else {
         return;
     };
     match what {
-        "type" => register.kind = kind(value),
+        "type" if several => {
+            register.not_context = value
+                .strip_suffix('}')
+                .is_some_and(|types| types.split(", ").all(|name| name != "ctx"));
+        }
+        _ if several => {}
+        "type" => {
+            register.kind = kind(value);
+            register.same_types = variable(value)
+                .filter(|(number, what)| *number < Reg::COUNT && *what == "type")
+                .map(|(number, _)| number);
+        }
         "svalue" => match parse_bounds(value) {
             Some(bounds) => register.signed = bounds,
             None => register.elsewhere = true,
@@ -130,6 +156,12 @@ fn read_line(line: &str, registers: &mut [Lines; Reg::COUNT]) {
         "ctx_offset" => register.context_offset = parse_bounds(value).unwrap_or(UNBOUNDED),
         _ => {}
     }
+}
+
+/// `r1.type`: the number of the register, and what of it.
+fn variable(name: &str) -> Option<(usize, &str)> {
+    let (number, what) = name.strip_prefix('r')?.split_once('.')?;
+    Some((number.parse().ok()?, what))
 }
 
 fn kind(name: &str) -> RegisterKind {
@@ -270,6 +302,8 @@ mod tests {
             elsewhere: false,
             program_map: None,
             context_offset: UNBOUNDED,
+            not_context: false,
+            same_types: None,
         };
         let mut lines = [blank; Reg::COUNT];
         for line in [
@@ -278,6 +312,7 @@ mod tests {
             "r1.uvalue=r1.svalue",
             "r2.type in {number, stack}",
             "r3.type=r2.type",
+            "r7.type in {ctx, stack}",
             "r10.type=stack",
             "r11.type=number",
             "packet_size=5",
@@ -293,5 +328,7 @@ mod tests {
         assert_eq!(lines[3].kind, RegisterKind::Unknown);
         assert_eq!(lines[10].kind, RegisterKind::Stack);
         assert_eq!(lines[6].signed, UNBOUNDED);
+        assert!(lines[2].not_context && lines[3].same_types == Some(2));
+        assert!(!lines[7].not_context);
     }
 }

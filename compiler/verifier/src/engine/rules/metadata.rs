@@ -7,7 +7,6 @@ use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::{Assertion, Reg as EngineReg, ZeroCtxOffset};
 
 use super::Point;
-use crate::RegisterKind;
 use crate::error::RejectionReason;
 
 /// Size of a pointer field of a context, in bytes.
@@ -22,7 +21,7 @@ pub(super) fn load(
     names: &mut VariableRegistry,
 ) -> Option<RejectionReason> {
     let layout = &program_type.context;
-    if !layout.data_meta_null || !matches!(point.kind(base), RegisterKind::Context | RegisterKind::Unknown) {
+    if !layout.data_meta_null || !point.contexts[base.index()] {
         return None;
     }
     let whole = Assertion::ZeroCtxOffset(ZeroCtxOffset {

@@ -45,6 +45,8 @@ pub(super) struct Point<'a> {
     pub registers: &'a [RegisterFact; Reg::COUNT],
     /// Distances of registers from the start of the context, where they point into it.
     pub context_offsets: &'a [Bounds; Reg::COUNT],
+    /// Which registers may point into it.
+    pub contexts: &'a [bool; Reg::COUNT],
     /// Where the registers come from.
     pub origins: &'a Origins,
     /// Whether the engine has computed wrongly before the instruction, or in it.
