@@ -1,7 +1,6 @@
 //! Frames for tests, made from their parts, with every length and checksum right.
 //!
 //! Written from the protocols' documents, not from the headers that the example programs use: the two judge each other.
-#![allow(dead_code)] // each module uses its own part
 
 use libtest_mimic::{Failed, Trial};
 

@@ -1,5 +1,4 @@
 //! What the end-to-end tests share: the tool under test, the repository's folders, and skipping.
-#![allow(dead_code)] // each module uses its own part
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -28,8 +28,8 @@ pub struct Built {
     pub image: pe_emit::Image,
 }
 
-/// Turns the bytes of an object file into a driver. `name` is the file's name, which is part of the names of maps
-/// behind global variables.
+/// Turns the bytes of an object file into a driver. `name` is the file's name, with or without folders; its
+/// first letters are part of the names of maps behind global variables.
 pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built, Error> {
     let verified = verify(object, name, options)?;
     let native = codegen::lower(&verified, platform(), &codegen::Options::default())?;

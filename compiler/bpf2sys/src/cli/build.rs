@@ -53,8 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 fn build_one(input: &Path, target: &Path, options: &BuildOptions, quiet: bool) -> Result<String, Error> {
     let object = files::read(input)?;
-    let name = input.file_name().unwrap_or_default().to_string_lossy();
-    let built = crate::build(&object, &name, options)?;
+    let built = crate::build(&object, &input.to_string_lossy(), options)?;
     if target == Path::new("-") {
         output::print_bytes(built.image.bytes())?;
         return Ok(String::new());

@@ -55,6 +55,12 @@ pub(super) fn report(error: &Error, input: Option<&Path>) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Reports an error about one input, and gives its exit status.
+pub(super) fn fail(error: &Error, input: &Path) -> u8 {
+    report(error, Some(input));
+    error.exit_status()
+}
+
 /// Does `work` on every input (with its index), several at a time, and gives what each printed or how it failed in the order of the
 /// inputs: results go to standard output, errors to standard error. The status is the highest of all.
 pub(super) fn for_each_input(
@@ -95,10 +101,7 @@ pub(super) fn for_each_input(
     for (input, result) in inputs.iter().zip(results) {
         match result.into_inner().ok().flatten() {
             Some(Ok(text)) => print(&text)?,
-            Some(Err(error)) => {
-                report(&error, Some(input));
-                status = status.max(error.exit_status());
-            }
+            Some(Err(error)) => status = status.max(fail(&error, input)),
             None => return Err(ErrorKind::Internal(format!("`{}` was not worked on", input.display())).into()),
         }
     }

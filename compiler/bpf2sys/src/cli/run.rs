@@ -65,11 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     match bpf2sys_simulator::run(&request) {
         Ok(report) if arguments.json => output::print_json(&report).map(|()| 0),
         Ok(report) => output::print(&text(&report)).map(|()| 0),
-        Err(error) => {
-            let error = Error::from(error);
-            output::report(&error, Some(&arguments.image));
-            Ok(error.exit_status())
-        }
+        Err(error) => Ok(output::fail(&error.into(), &arguments.image)),
     }
 }
 

@@ -51,8 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let options = arguments.options.build_options();
     output::for_each_input(&arguments.inputs, "verifying", |_, input| {
         let object = files::read(input)?;
-        let name = input.file_name().unwrap_or_default().to_string_lossy();
-        let verified = crate::verify(&object, &name, &options)?;
+        let verified = crate::verify(&object, &input.to_string_lossy(), &options)?;
         let mut text = String::new();
         if !arguments.quiet {
             for program in verified.programs() {

@@ -51,18 +51,21 @@ pub(super) struct Registers {
     pub impossible: bool,
 }
 
+/// A register of which no line was read yet.
+const UNSAID: Lines = Lines {
+    kind: RegisterKind::Unknown,
+    signed: UNBOUNDED,
+    unsigned: UNBOUNDED,
+    elsewhere: false,
+    program_map: None,
+    context_offset: UNBOUNDED,
+    not_context: false,
+    same_types: None,
+};
+
 /// Reads a state that is not bottom.
 pub(super) fn registers(state: &EbpfDomain, context: &DomainContext<'_>, names: &mut VariableRegistry) -> Registers {
-    let mut lines = [Lines {
-        kind: RegisterKind::Unknown,
-        signed: UNBOUNDED,
-        unsigned: UNBOUNDED,
-        elsewhere: false,
-        program_map: None,
-        context_offset: UNBOUNDED,
-        not_context: false,
-        same_types: None,
-    }; Reg::COUNT];
+    let mut lines = [UNSAID; Reg::COUNT];
     let text = state.to_set(names);
     if !text.is_bottom() {
         for line in text.value() {
@@ -295,17 +298,7 @@ mod tests {
 
     #[test]
     fn an_equation_between_variables_is_no_bound() {
-        let blank = Lines {
-            kind: RegisterKind::Unknown,
-            signed: UNBOUNDED,
-            unsigned: UNBOUNDED,
-            elsewhere: false,
-            program_map: None,
-            context_offset: UNBOUNDED,
-            not_context: false,
-            same_types: None,
-        };
-        let mut lines = [blank; Reg::COUNT];
+        let mut lines = [UNSAID; Reg::COUNT];
         for line in [
             "r1.type=number",
             "r1.svalue=r2.svalue",

@@ -33,47 +33,37 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let bytes = files::read(&arguments.file)?;
-    let inspect = || -> Result<(), Error> {
-        if bytes.starts_with(b"MZ") {
-            if arguments.disassemble {
-                return Err(ErrorKind::Usage(
-                    "`--disassemble` shows eBPF instructions, which a driver no longer has".into(),
-                )
-                .into());
-            }
-            let description = image::describe(&bytes)?;
-            return if arguments.json {
-                output::print_json(&description)
-            } else {
-                output::print(&image::text(&arguments.file, &description))
-            };
+    Ok(print(arguments, &bytes).map_or_else(|error| output::fail(&error, &arguments.file), |()| 0))
+}
+
+/// Prints what the arguments ask for.
+fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
+    let file = &arguments.file;
+    if bytes.starts_with(b"MZ") {
+        if arguments.disassemble {
+            let message = "`--disassemble` shows eBPF instructions, which a driver no longer has";
+            return Err(ErrorKind::Usage(message.into()).into());
         }
-        if bytes.starts_with(b"\x7fELF") {
-            let name = arguments.file.file_name().unwrap_or_default().to_string_lossy();
-            let module = bpf2sys_bytecode::read(&bytes, &name)?;
-            let platform = crate::pipeline::platform();
-            if arguments.disassemble {
-                return output::print(&object::disassembly(&module));
-            }
-            let description = object::Description::new(&module, platform);
-            return if arguments.json {
-                output::print_json(&description)
-            } else {
-                output::print(&object::text(&arguments.file, &description))
-            };
-        }
-        Err(ErrorKind::UnknownFormat {
-            path: arguments.file.clone(),
-        }
-        .into())
-    };
-    match inspect() {
-        Ok(()) => Ok(0),
-        Err(error) => {
-            output::report(&error, Some(&arguments.file));
-            Ok(error.exit_status())
-        }
+        let description = image::describe(bytes)?;
+        return if arguments.json {
+            output::print_json(&description)
+        } else {
+            output::print(&image::text(file, &description))
+        };
     }
+    if bytes.starts_with(b"\x7fELF") {
+        let module = bpf2sys_bytecode::read(bytes, &file.to_string_lossy())?;
+        if arguments.disassemble {
+            return output::print(&object::disassembly(&module));
+        }
+        let description = object::Description::new(&module, crate::pipeline::platform());
+        return if arguments.json {
+            output::print_json(&description)
+        } else {
+            output::print(&object::text(file, &description))
+        };
+    }
+    Err(ErrorKind::UnknownFormat { path: file.clone() }.into())
 }
 
 /// What `build` prints of the driver it wrote.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Imm64, Instruction, Module, Pinning};
 use bpf2sys_platform::Platform;
+use bpf2sys_simulator::HexBytes;
 use serde::Serialize;
 
 use super::{MapLine, map_type_name, uses_text};
@@ -65,10 +66,7 @@ impl Description {
                 .collect()
         };
         Description {
-            sha256: module
-                .sha256
-                .iter()
-                .fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+            sha256: HexBytes(module.sha256.to_vec()).to_string(),
             programs: of_kind(FunctionKind::Program),
             subprograms: of_kind(FunctionKind::Subprogram),
             maps: module
