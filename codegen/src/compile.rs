@@ -6,7 +6,7 @@
 //! data could not describe, is an error ([`audit_x64`], [`unwind_x64`]); so is any
 //! relocation but a 32-bit distance to a named place.
 
-use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_bytecode::{FunctionIndex, InsnIndex};
 use bpf2sys_pe_emit::UnwindInfo;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -15,6 +15,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 
 use crate::error::FunctionProblem;
+use crate::lowered::Origin;
 use crate::lowering::FUNCTION_NAMESPACE;
 use crate::{audit_x64, unwind_x64};
 
@@ -31,6 +32,10 @@ pub(crate) struct Code {
     pub(crate) unwind: UnwindInfo,
     /// Bytes of stack that a call of it takes, the return address included, its callees not.
     pub(crate) frame_bytes: u32,
+    /// Which eBPF instruction the code from an offset on was made of, ascending; `None` for code of no one instruction.
+    pub(crate) origins: Vec<Origin>,
+    /// Cranelift IR after optimization, once somebody has put it there.
+    pub(crate) ir: Option<String>,
 }
 
 /// A 4-byte field that holds the distance to a place.
@@ -92,7 +97,18 @@ pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Con
         addend: used.addend(decoded.constants),
     }));
     frame.make_epilogues_legal(&mut bytes);
+    let origins = compiled
+        .buffer
+        .get_srclocs_sorted()
+        .iter()
+        .map(|range| Origin {
+            offset: range.start,
+            instruction: (!range.loc.is_default()).then(|| InsnIndex(range.loc.bits())),
+        })
+        .collect();
     Ok(Code {
+        origins,
+        ir: None,
         bytes,
         constants,
         references,

@@ -1,7 +1,7 @@
 //! Lowers verified eBPF programs to native code and builds the native module around it.
 //!
 //! Given: a [`VerifiedModule`] and its [`Platform`].
-//! Computed: a [`NativeObject`] with a driver that attaches to the eBPF for Windows runtime, the tables that the runtime
+//! Computed: a [`Lowered`] module: a `NativeObject` with a driver that attaches to the eBPF for Windows runtime, the tables that the runtime
 //! reads, and one function per program.
 //! Safe because: only verified instructions are lowered; the emitted code is decoded again and held to the rules of kernel
 //! code; the layout rules of the native module contract are kept here, section by section.
@@ -22,6 +22,7 @@ mod compile;
 mod driver;
 mod error;
 mod isa;
+mod lowered;
 mod lowering;
 mod metadata;
 mod object;
@@ -32,12 +33,13 @@ mod testing;
 mod unwind_x64;
 
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
+pub use lowered::{Lowered, LoweredFunction, Origin};
 pub use options::Options;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpf2sys_bytecode::{FunctionIndex, MapIndex};
-use bpf2sys_pe_emit::{NativeObject, SectionIndex, SectionKind};
+use bpf2sys_pe_emit::{SectionIndex, SectionKind};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 use cranelift_codegen::Context;
@@ -68,7 +70,7 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// # Errors
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
 /// machine that is not supported.
-pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<NativeObject, LowerError> {
+pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Lowered, LowerError> {
     let isa = isa::target(options.machine, Optimization::Speed)?;
     metadata::check_module(verified, platform)?;
     let module = verified.module();
@@ -122,12 +124,20 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         .zip(&program_sections)
         .filter_map(|(program, name)| Some((program.function, *code_sections.get(name.as_str())?)))
         .collect();
+    let mut functions = Vec::new();
     for (index, code) in (0_u32..).map(FunctionIndex).zip(codes) {
-        if let Some(code) = code {
+        if let Some(mut code) = code {
             // Subprograms belong to no program and lie with the driver.
             let section = section_of.get(&index).copied().unwrap_or(text);
             let sections = CodeSections { section, constants };
-            object.code(sections, Target::Function(index), &module.function(index).name, code);
+            let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
+            let range = object.code(sections, Target::Function(index), &module.function(index).name, code);
+            functions.push(LoweredFunction {
+                function: index,
+                range,
+                origins,
+                ir,
+            });
         }
     }
     driver::add_data(&mut object, constants, variables)?;
@@ -143,7 +153,8 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         hash,
     };
     metadata::build(&tables, &mut object)?;
-    object.finish(&Target::Named(driver::ENTRY.to_owned()))
+    let object = object.finish(&Target::Named(driver::ENTRY.to_owned()))?;
+    Ok(Lowered { object, functions })
 }
 
 /// The machine code of every function that a program can reach, by function.
@@ -169,6 +180,9 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
         if code.frame_bytes > limit {
             let bytes = code.frame_bytes;
             return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
+        }
+        if unit.options.keep_ir {
+            code.ir = Some(scratch.func.display().to_string());
         }
         codes[position] = Some(code);
     }

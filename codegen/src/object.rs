@@ -176,8 +176,8 @@ impl ObjectWriter {
         self.places.insert(Target::Named(name), symbol);
     }
 
-    /// Appends a function to a code section, and its constants to another.
-    pub(crate) fn code(&mut self, sections: CodeSections, target: Target, name: &str, code: Code) {
+    /// Appends a function to a code section, and its constants to another. Gives its position among all functions.
+    pub(crate) fn code(&mut self, sections: CodeSections, target: Target, name: &str, code: Code) -> usize {
         let CodeSections { section, constants } = sections;
         let data = &mut self.sections[section.0 as usize].data;
         data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), CODE_PADDING);
@@ -204,6 +204,7 @@ impl ObjectWriter {
                 self.pending.push((section, reference));
             }
         }
+        self.functions.len() - 1
     }
 
     /// Makes the field of `reference` hold the distance to `address`.

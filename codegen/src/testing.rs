@@ -157,7 +157,7 @@ pub(crate) fn verified(module: Module) -> VerifiedModule {
 
 /// Lowers a module with default options, taking it as verified.
 pub(crate) fn lower(module: Module) -> Result<NativeObject, LowerError> {
-    crate::lower(&trusted(module), &Platform::builtin(), &Options::default())
+    crate::lower(&trusted(module), &Platform::builtin(), &Options::default()).map(|lowered| lowered.object)
 }
 
 /// The x86-64 instructions of the function called `name`.

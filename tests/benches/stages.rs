@@ -48,7 +48,9 @@ fn main() {
         };
         let verified = bpf2sys_verifier::verify(module.clone(), &platform, &options).expect("the fixture is safe");
         let lowering = bpf2sys_codegen::Options::default();
-        let native = bpf2sys_codegen::lower(&verified, &platform, &lowering).expect("the fixture lowers");
+        let native = bpf2sys_codegen::lower(&verified, &platform, &lowering)
+            .expect("the fixture lowers")
+            .object;
         let stages = [
             median(|| time(Platform::builtin)),
             median(|| time(|| bpf2sys_bytecode::read(&object, &name))),

@@ -27,8 +27,8 @@ use bpf2sys_bytecode::{
 use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, StackSlot, StackSlotData, StackSlotKind,
-    UserFuncName, Value, types,
+    self, AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot, StackSlotData,
+    StackSlotKind, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -226,6 +226,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 }
                 self.builder.switch_to_block(block);
             }
+            self.builder.set_srcloc(SourceLoc::new(index.0));
             self.instruction(index, next)
                 .map_err(|problem| self.error(index, problem))?;
             open = !matches!(
@@ -233,6 +234,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 Instruction::Jump { .. } | Instruction::JumpIf { .. } | Instruction::Exit
             );
         }
+        self.builder.set_srcloc(SourceLoc::default());
         self.finish_ending();
         self.builder.seal_all_blocks();
         self.builder.finalize(self.unit.isa.frontend_config());

@@ -531,7 +531,9 @@ fn lookup(map_type: u32, key_size: u32) -> Module {
 }
 
 fn calls_helper(module: Module, options: &Options) -> bool {
-    let object = crate::lower(&verified(module), &Platform::builtin(), options).unwrap();
+    let object = crate::lower(&verified(module), &Platform::builtin(), options)
+        .unwrap()
+        .object;
     let code = instructions(&object, "program");
     code.iter().any(|i| i.flow_control() == FlowControl::IndirectCall)
 }
@@ -539,7 +541,9 @@ fn calls_helper(module: Module, options: &Options) -> bool {
 #[test]
 fn a_lookup_in_one_known_array_is_inlined() {
     let options = Options::default();
-    let object = crate::lower(&verified(lookup(2, 4)), &Platform::builtin(), &options).unwrap();
+    let object = crate::lower(&verified(lookup(2, 4)), &Platform::builtin(), &options)
+        .unwrap()
+        .object;
     let code = instructions(&object, "program");
     assert!(code.iter().all(|i| i.flow_control() != FlowControl::IndirectCall));
     // key < max_entries, and array_data at map_data[0] + 32
@@ -574,7 +578,9 @@ fn other_lookups_call_the_helper() {
     outer.inner = Some(bpf2sys_bytecode::MapIndex(0));
     template.maps.push(outer);
     assert!(calls_helper(template, &options), "inner map template");
-    let unproven = crate::lower(&testing::trusted(lookup(2, 4)), &Platform::builtin(), &options).unwrap();
+    let unproven = crate::lower(&testing::trusted(lookup(2, 4)), &Platform::builtin(), &options)
+        .unwrap()
+        .object;
     let code = instructions(&unproven, "program");
     assert!(
         code.iter().any(|i| i.flow_control() == FlowControl::IndirectCall),
@@ -589,7 +595,9 @@ fn a_lookup_in_a_subprogram_calls_the_helper() {
     module.functions[0].name = "sub".to_owned();
     module.functions[0].section = ".text".to_owned();
     module.functions.push(program("program", "bind", &[call(0), EXIT]));
-    let object = crate::lower(&verified(module), &Platform::builtin(), &Options::default()).unwrap();
+    let object = crate::lower(&verified(module), &Platform::builtin(), &Options::default())
+        .unwrap()
+        .object;
     let code = instructions(&object, "sub");
     assert!(code.iter().any(|i| i.flow_control() == FlowControl::IndirectCall));
 }

@@ -32,8 +32,8 @@ pub struct Built {
 /// first letters are part of the names of maps behind global variables.
 pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built, Error> {
     let verified = verify(object, name, options)?;
-    let native = codegen::lower(&verified, platform(), &codegen::Options::default())?;
-    let image = pe_emit::link(&native)?;
+    let lowered = codegen::lower(&verified, platform(), &codegen::Options::default())?;
+    let image = pe_emit::link(&lowered.object)?;
     Ok(Built { verified, image })
 }
 
