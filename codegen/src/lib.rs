@@ -15,6 +15,7 @@
 //! | `driver` | the skeleton of `templates/driver.clif` and its data |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
+//! | [`listing`] | all of it as text, for people |
 
 mod audit_x64;
 mod call_graph;
@@ -22,6 +23,7 @@ mod compile;
 mod driver;
 mod error;
 mod isa;
+pub mod listing;
 mod lowered;
 mod lowering;
 mod metadata;

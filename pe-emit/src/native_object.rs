@@ -1,5 +1,7 @@
 //! The input of the linker, as a plain value.
 
+use crate::unwind_arm64;
+
 /// Everything that ends up in one image.
 #[derive(Clone, Debug)]
 pub struct NativeObject {
@@ -153,6 +155,17 @@ pub enum UnwindInfo {
         /// byte), ascending. Each has an instruction for each of its codes, `end` (the `ret`) included.
         epilogs: Vec<(u32, u16)>,
     },
+}
+
+impl UnwindInfo {
+    /// Length of the prologue in bytes, as far as the unwind data describes it.
+    pub fn prologue_size(&self) -> u32 {
+        match self {
+            UnwindInfo::Leaf => 0,
+            UnwindInfo::X64 { prologue_size, .. } => u32::from(*prologue_size),
+            UnwindInfo::Arm64 { codes, .. } => unwind_arm64::prologue_size(codes),
+        }
+    }
 }
 
 /// One unwind operation.
