@@ -42,6 +42,29 @@ pub enum LinkError {
         /// What is wrong with it.
         problem: EntryProblem,
     },
+    /// The object is for another linker; see [`Purpose::Object`](crate::Purpose::Object).
+    #[error("an object that is to be linked by another linker is no image")]
+    NotAnImage,
+    /// The name of the DLL is empty, or has a character that is not printable ASCII.
+    #[error("`{}` is not the name of a DLL", name.escape_debug())]
+    DllName {
+        /// The name.
+        name: String,
+    },
+    /// A symbol cannot be exported.
+    #[error("export {index}: {problem}")]
+    Export {
+        /// Position among the exports of the [`Purpose`](crate::Purpose).
+        index: usize,
+        /// What is wrong with it.
+        problem: ExportProblem,
+    },
+    /// More exports than an export directory has ordinals for.
+    #[error("{count} exports; at most 65,535 are possible")]
+    TooManyExports {
+        /// How many there are.
+        count: usize,
+    },
     /// An import cannot be named in an import table.
     #[error("import {index}: {problem}")]
     Import {
@@ -153,6 +176,35 @@ pub enum EntryProblem {
     /// ARM64 instructions are words.
     #[error("`{}` is not on an instruction boundary", name.escape_debug())]
     Unaligned {
+        /// The symbol's name.
+        name: String,
+    },
+}
+
+/// What is wrong with an export.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExportProblem {
+    /// No such symbol.
+    #[error("there is no symbol {symbol}")]
+    UnknownSymbol {
+        /// The symbol named.
+        symbol: u32,
+    },
+    /// The symbol is the end of a section, or belongs to another module.
+    #[error("`{}` is nothing in this object", name.escape_debug())]
+    Nothing {
+        /// The symbol's name.
+        name: String,
+    },
+    /// The name is empty, or has a character that is not printable ASCII.
+    #[error("`{}` is not a name to export", name.escape_debug())]
+    Name {
+        /// The symbol's name.
+        name: String,
+    },
+    /// Others find exports by name.
+    #[error("`{}` is exported twice", name.escape_debug())]
+    Duplicate {
         /// The symbol's name.
         name: String,
     },

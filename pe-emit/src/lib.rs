@@ -10,9 +10,11 @@ mod address;
 mod base_relocations;
 mod checksum;
 mod error;
+mod exports;
 mod functions;
 mod headers;
 mod image;
+mod image_kind;
 mod imports;
 mod layout;
 mod link;
@@ -26,11 +28,12 @@ mod unwind_arm64;
 mod unwind_x64;
 
 pub use error::{
-    EntryProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem, SymbolProblem,
+    EntryProblem, ExportProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem,
+    SymbolProblem,
 };
 pub use image::Image;
 pub use link::link;
 pub use native_object::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };

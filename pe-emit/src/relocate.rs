@@ -126,7 +126,7 @@ fn fill(
             // The end of the image is a place that a pointer may name, as the end of any array is.
             let target = u32::try_from(target).ok().filter(|target| *target <= image.size);
             let target = target.ok_or(RelocationProblem::OutsideImage)?;
-            *field(bytes)? = Rva(target).virtual_address().to_le_bytes();
+            *field(bytes)? = image.virtual_address(Rva(target)).to_le_bytes();
             Ok(())
         }
         RelocationKind::Relative32 => {

@@ -4,8 +4,8 @@ use goblin::pe::PE;
 
 use super::link;
 use crate::native_object::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
 use crate::test_objects::{arm64, driver};
 
@@ -159,6 +159,20 @@ impl Numbers {
         }
     }
 
+    fn purpose(&mut self) -> Purpose {
+        let entry = SymbolIndex(self.index());
+        let exports = self.list(4, |n| SymbolIndex(n.index()));
+        match self.below(8) {
+            0 => Purpose::Object { exports },
+            1..4 => Purpose::Driver { entry },
+            _ => Purpose::Dll {
+                name: self.name(),
+                entry,
+                exports,
+            },
+        }
+    }
+
     /// An object of which nothing need fit.
     fn object(&mut self) -> NativeObject {
         NativeObject {
@@ -167,7 +181,7 @@ impl Numbers {
             symbols: self.list(6, Self::symbol),
             functions: self.list(5, Self::function),
             imports: self.list(5, Self::import),
-            entry: SymbolIndex(self.index()),
+            purpose: self.purpose(),
         }
     }
 
@@ -188,7 +202,7 @@ impl Numbers {
             8 => object.functions.push(self.function()),
             9 => object.functions[0].unwind = self.unwind(),
             10 => object.imports.push(self.import()),
-            _ => object.entry = SymbolIndex(self.index()),
+            _ => object.purpose = self.purpose(),
         }
         object
     }
