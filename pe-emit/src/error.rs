@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::native_object::Machine;
 
-/// Why [`link`](crate::link) refused an object.
+/// Why [`link`](crate::link) or [`coff`](crate::coff()) refused an object.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LinkError {
     /// A section is unusable.
@@ -15,18 +15,18 @@ pub enum LinkError {
         /// What is wrong with it.
         problem: SectionProblem,
     },
-    /// The image would have more sections than Windows loads.
-    #[error("{count} sections, of which {generated} are the linker's own; Windows loads at most {limit}")]
+    /// More sections than Windows loads, or than an object file can have.
+    #[error("{count} sections, of which {generated} are the linker's own; at most {limit} are possible")]
     TooManySections {
-        /// How many the image would have.
+        /// How many there would be.
         count: usize,
         /// How many of them hold the linker's tables.
         generated: usize,
-        /// The limit of the Windows loader.
+        /// The limit of the Windows loader, or of object files.
         limit: usize,
     },
-    /// The image would be larger than 2 GiB, in the file or in memory.
-    #[error("the image would be larger than 2 GiB")]
+    /// The image or object file would be larger than 2 GiB, in the file or in memory.
+    #[error("the file would be larger than 2 GiB")]
     ImageTooLarge,
     /// A symbol names no place.
     #[error("symbol `{}`: {problem}", name.escape_debug())]
@@ -150,6 +150,9 @@ pub enum SymbolProblem {
         /// The section's size in bytes.
         size: usize,
     },
+    /// The name is empty or contains a NUL byte, which the symbol table of an object file cannot hold.
+    #[error("an object file cannot name it so")]
+    Name,
     /// No such import.
     #[error("there is no import {index}")]
     UnknownImport {
@@ -269,6 +272,9 @@ pub enum RelocationProblem {
     /// An absolute address that points at nothing.
     #[error("the symbol plus the addend is not inside the image")]
     OutsideImage,
+    /// Another linker places each section on its own, so only the symbol's section has a place relative to the symbol.
+    #[error("the symbol plus the addend is not inside the symbol's section")]
+    OutsideSection,
 }
 
 /// What is wrong with a function.

@@ -26,7 +26,7 @@ use crate::native_object::{Section, SectionIndex, SectionKind};
 const SECTIONS_MAX: usize = 96;
 
 const READ_ONLY_TABLES: &str = ".rdata";
-const FUNCTION_TABLE: &str = ".pdata";
+pub(crate) const FUNCTION_TABLE: &str = ".pdata";
 const BASE_RELOCATIONS: &str = ".reloc";
 
 /// Names that the PE format gives to tables that only a linker can write ("Special Sections").
@@ -88,7 +88,7 @@ fn check_section<'a>(section: &'a Section, names: &mut BTreeSet<&'a str>) -> Res
 }
 
 /// The name as the section header has it, padded with NULs.
-fn header_name(name: &str) -> Option<[u8; 8]> {
+pub(crate) fn header_name(name: &str) -> Option<[u8; 8]> {
     let mut field = [0; 8];
     let bytes = name.as_bytes();
     field
