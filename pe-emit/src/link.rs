@@ -103,6 +103,8 @@ fn write(object: &NativeObject, kind: ImageKind, tables: &Tables<'_>, layout: &L
 }
 
 #[cfg(test)]
+mod dll_tests;
+#[cfg(test)]
 mod random_tests;
 #[cfg(test)]
 mod refusal_tests;

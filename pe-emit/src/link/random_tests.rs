@@ -1,8 +1,10 @@
-//! Any value of [`NativeObject`] links or is refused; none panics, and what links can be read back.
+//! Any value of [`NativeObject`] links or is refused, and is written as an object file or refused; none panics, and what is
+//! written can be read back.
 
-use goblin::pe::PE;
+use goblin::pe::{Coff, PE};
 
 use super::link;
+use crate::coff;
 use crate::native_object::{
     FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
     SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
@@ -210,6 +212,11 @@ impl Numbers {
 
 /// Links, and reads back what links. Tells whether it did.
 fn links(object: &NativeObject) -> bool {
+    if let Ok(bytes) = coff(object) {
+        let read = Coff::parse(&bytes).unwrap_or_else(|error| panic!("{error}: {object:?}"));
+        let names = read.sections.iter().map(|section| section.name().unwrap());
+        assert!(names.zip(&object.sections).all(|(name, section)| name == section.name));
+    }
     let Ok(image) = link(object) else {
         return false;
     };
@@ -225,6 +232,7 @@ fn links(object: &NativeObject) -> bool {
         assert!(out.virtual_size as usize == section.data.len() || section.name == ".rdata");
     }
     assert_eq!(pe.imports.len(), object.imports.len());
+    assert_eq!(pe.exports.len(), object.purpose.exports().len());
     true
 }
 
