@@ -25,7 +25,7 @@ const LEGEND: &str = "\
 ; before: the compiler put another part of it here. `-` marks code that belongs to no single instruction.
 ";
 
-/// The listing of a module: every program and subprogram that was emitted, then the functions of the driver around them.
+/// The listing of a module: every program and subprogram that was emitted, then the functions of the skeleton around them.
 /// About 120 columns wide.
 ///
 /// `lowered` must be made of `verified`; of anything else the listing makes no sense.
@@ -58,7 +58,7 @@ pub fn assembly(verified: &VerifiedModule, platform: &Platform, lowered: &Lowere
     for (position, range) in object.functions.iter().enumerate() {
         if !of_module.contains(&position) {
             let name = escape(function_name(object, range));
-            heading(&mut text, object, range, &format!("{name}: part of every driver"));
+            heading(&mut text, object, range, &format!("{name}: skeleton"));
             for instruction in native_code(object, range) {
                 native_row(&mut text, 0, "", &instruction);
             }

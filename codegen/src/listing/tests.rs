@@ -1,7 +1,7 @@
 use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Module, Operand, SourceLine, Width, WordSize};
 use bpf2sys_pe_emit::{
-    FunctionRange, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind, Symbol,
-    SymbolIndex, SymbolPlace, UnwindInfo,
+    FunctionRange, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
+    Symbol, SymbolIndex, SymbolPlace, UnwindInfo,
 };
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
@@ -293,7 +293,7 @@ fn arm64(words: &[u32], relocations: &[(u32, RelocationKind, i64)]) -> NativeObj
             unwind: UnwindInfo::Leaf,
         }],
         imports: Vec::new(),
-        entry: SymbolIndex(0),
+        purpose: Purpose::Object { exports: Vec::new() },
     }
 }
 
