@@ -1,5 +1,7 @@
 //! The input of the linker, as a plain value.
 
+use std::fmt;
+
 use crate::unwind_arm64;
 
 /// Everything that ends up in one image or object file.
@@ -69,6 +71,16 @@ pub enum Machine {
     X64,
     /// ARM64, `IMAGE_FILE_MACHINE_ARM64`.
     Arm64,
+}
+
+impl fmt::Display for Machine {
+    /// The name that people use: `x64`, `arm64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Machine::X64 => "x64",
+            Machine::Arm64 => "arm64",
+        })
+    }
 }
 
 /// A position in [`NativeObject::sections`].

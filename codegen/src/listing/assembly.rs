@@ -10,7 +10,7 @@ use bpf2sys_verifier::VerifiedModule;
 
 use super::ebpf::{Source, title};
 use super::native::{NativeInstruction, function_name, native_code};
-use super::{escape, hex, machine_name};
+use super::{escape, hex};
 use crate::{Lowered, LoweredFunction, Origin};
 
 /// Columns of the eBPF half; a longer instruction gets a line of its own.
@@ -72,7 +72,7 @@ fn heading(text: &mut String, object: &NativeObject, range: &FunctionRange, what
         .sections
         .get(range.section.0 as usize)
         .map_or("", |section| &section.name);
-    let machine = machine_name(object.machine);
+    let machine = object.machine;
     let _ = writeln!(
         text,
         "\n\n{what}, {size} bytes of {machine} code in `{section}`\n",

@@ -105,7 +105,7 @@ impl<'a> Source<'a> {
 pub(super) fn title(verified: &VerifiedModule, lowered: &Lowered) -> String {
     let module = verified.module();
     let hash = super::hex(&module.sha256);
-    let machine = super::machine_name(lowered.object.machine);
+    let machine = lowered.object.machine;
     format!(
         "; {}, compiled for {machine} from the eBPF object with SHA-256\n; {hash}\n",
         escape(&module.name)

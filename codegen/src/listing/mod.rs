@@ -19,8 +19,6 @@ pub use native::{NativeInstruction, native_code, native_text};
 
 use std::fmt::Write;
 
-use bpf2sys_pe_emit::Machine;
-
 /// Text from a file on one line and without control characters.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -44,11 +42,5 @@ fn hex(bytes: &[u8]) -> String {
         })
 }
 
-fn machine_name(machine: Machine) -> &'static str {
-    match machine {
-        Machine::X64 => "x64",
-        Machine::Arm64 => "ARM64",
-    }
-}
 #[cfg(test)]
 mod tests;
