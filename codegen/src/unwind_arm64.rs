@@ -122,13 +122,10 @@ pub(crate) fn describe(code: &[Insn]) -> Result<FrameArm64, String> {
     let mut epilogue_codes: Vec<u8> = epilogue.iter().flat_map(|(step, _)| step.code()).collect();
     epilogue_codes.push(END);
     // An epilogue may use the end of the prologue's codes.
-    let first = match codes.len().checked_sub(epilogue_codes.len()) {
-        Some(first) if codes[first..] == epilogue_codes => first,
-        _ => {
-            codes.append(&mut epilogue_codes);
-            codes.len() - epilogue_codes.len()
-        }
-    };
+    if !codes.ends_with(&epilogue_codes) {
+        codes.extend_from_slice(&epilogue_codes);
+    }
+    let first = codes.len() - epilogue_codes.len();
     let first = u16::try_from(first).map_err(|_| "too many unwind codes".to_owned())?;
     let bytes = prologue.iter().map(|(step, _)| step.bytes()).sum();
     Ok(FrameArm64 {
