@@ -169,11 +169,12 @@ impl Lowerings<'_> {
     }
 
     fn lowered(&mut self, machine: Machine, form: Form) -> Result<&codegen::Lowered, Error> {
+        let arm64 = machine == Machine::Arm64;
         let options = codegen::Options {
             machine,
             skeleton: form.skeleton(),
-            lse: self.options.lse,
-            sign_return_address: self.options.sign_return_address,
+            lse: arm64 && self.options.lse,
+            sign_return_address: arm64 && self.options.sign_return_address,
             keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),
             ..codegen::Options::default()
         };
