@@ -60,7 +60,7 @@ impl BuildOptions {
 pub enum Form {
     /// A driver that attaches to the runtime.
     Sys,
-    /// A DLL that exports `get_metadata_table`, which the runtime's user mode library and its tests load.
+    /// A DLL that exports `get_metadata_table`, which eBPF for Windows's user mode library reads and its tests load.
     Dll,
     /// A COFF object file that defines `get_metadata_table`, for another linker.
     Obj,
