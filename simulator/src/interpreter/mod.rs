@@ -19,6 +19,8 @@ mod error;
 mod flat;
 mod machine;
 mod step;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use bpf2sys_bytecode::{FunctionIndex, Module, Reg};
