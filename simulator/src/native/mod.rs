@@ -1,10 +1,14 @@
 //! Running an x86-64 image on an x86-64 host, in a process made for it.
+//!
+//! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
+//! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod cpu;
 mod driver;
 mod fault;
 mod helpers;
 mod imports;
+mod interpret;
 mod invoke;
 mod kernel;
 mod mapping;
@@ -47,6 +51,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             image.machine_name()
         )));
     }
+    let object = request.interpret.as_ref().map(interpret::read).transpose()?;
     let view = usermode::read(&image).map_err(SimulatorError::UserMode)?;
     let violations = loader_rules::check(&image);
     if !violations.is_empty() {
@@ -93,6 +98,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             time: machine.boot_time,
             ..invoke::RunState::default()
         },
+        interpreted: None,
         functions: BTreeMap::new(),
         request,
     };
@@ -110,6 +116,9 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.load_module()?;
     compare_views(&kernel, &view, &tables)?;
+    if let Some(object) = object {
+        kernel.interpret_instead(object)?;
+    }
     let presets = kernel.request.presets.clone();
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
