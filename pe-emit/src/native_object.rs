@@ -1,6 +1,6 @@
 //! The input of the linker, as a plain value.
 
-/// Everything that ends up in one image.
+/// Everything that ends up in one image or object file.
 #[derive(Clone, Debug)]
 pub struct NativeObject {
     /// Target machine.
@@ -14,8 +14,50 @@ pub struct NativeObject {
     pub functions: Vec<FunctionRange>,
     /// Imported functions. Their import address table slots are places that symbols can name.
     pub imports: Vec<Import>,
-    /// The image's entry point: a symbol in a code section.
-    pub entry: SymbolIndex,
+    /// What it is to become.
+    pub purpose: Purpose,
+}
+
+/// What an object is to become, with what Windows or another linker must find in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A kernel driver. Exports nothing.
+    Driver {
+        /// `DriverEntry`: a symbol in a code section.
+        entry: SymbolIndex,
+    },
+    /// A dynamic-link library of user mode.
+    Dll {
+        /// The name that the export directory states, e.g. `filter.dll`. Windows goes by the name of the file instead.
+        name: String,
+        /// `DllMain`: a symbol in a code section.
+        entry: SymbolIndex,
+        /// What it exports, under the names of the symbols.
+        exports: Vec<SymbolIndex>,
+    },
+    /// A part of an image that another linker makes. [`link`](crate::link) refuses it.
+    Object {
+        /// What the other parts can refer to, by the names of the symbols.
+        exports: Vec<SymbolIndex>,
+    },
+}
+
+impl Purpose {
+    /// What Windows calls when it loads the image.
+    pub fn entry(&self) -> Option<SymbolIndex> {
+        match self {
+            Purpose::Driver { entry } | Purpose::Dll { entry, .. } => Some(*entry),
+            Purpose::Object { .. } => None,
+        }
+    }
+
+    /// The symbols that others find by name.
+    pub fn exports(&self) -> &[SymbolIndex] {
+        match self {
+            Purpose::Driver { .. } => &[],
+            Purpose::Dll { exports, .. } | Purpose::Object { exports } => exports,
+        }
+    }
 }
 
 /// Target machine.
