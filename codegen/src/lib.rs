@@ -16,6 +16,7 @@
 //! | `driver` | the data and imports of the driver |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
+//! | [`listing`] | all of it as text, for people |
 
 mod audit_x64;
 mod call_graph;
@@ -23,6 +24,7 @@ mod compile;
 mod driver;
 mod error;
 mod isa;
+pub mod listing;
 mod lowered;
 mod lowering;
 mod metadata;
