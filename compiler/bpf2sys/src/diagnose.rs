@@ -160,7 +160,7 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
         ..diagnostic(code)
     };
     match error {
-        LowerError::Machine(_) => diagnostic("BPF3001"),
+        LowerError::Arm64Only { .. } => diagnostic("BPF3001"),
         LowerError::Instruction { place, .. } => Diagnostic {
             place: place.line.as_ref().and_then(source_place),
             ..diagnostic("BPF3002")
