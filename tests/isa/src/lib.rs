@@ -3,6 +3,10 @@
 //! A [`Case`] is a program with its memory; an [`Engine`] executes cases. Engines are the lowering on each machine and what
 //! it is compared with.
 
+mod assembler;
+mod case_file;
 mod engine;
 
+pub use assembler::{Assembly, AssemblyError, AssemblyProblem, assemble, assemble_text};
+pub use case_file::{CaseFile, CaseFileError};
 pub use engine::{Case, Engine, Outcome};
