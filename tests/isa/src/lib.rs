@@ -5,8 +5,15 @@
 
 mod assembler;
 mod case_file;
+mod embed;
 mod engine;
+mod hex;
+mod image_engine;
+mod provider;
 
 pub use assembler::{Assembly, AssemblyError, AssemblyProblem, assemble, assemble_text};
 pub use case_file::{CaseFile, CaseFileError};
+pub use embed::Placement;
 pub use engine::{Case, Engine, Outcome};
+pub use hex::{HexError, parse_hex};
+pub use image_engine::ImageEngine;
