@@ -9,7 +9,9 @@ mod embed;
 mod engine;
 mod hex;
 mod image_engine;
+mod interpreter_engine;
 mod provider;
+mod refused;
 
 pub use assembler::{Assembly, AssemblyError, AssemblyProblem, assemble, assemble_text};
 pub use case_file::{CaseFile, CaseFileError};
@@ -17,3 +19,4 @@ pub use embed::Placement;
 pub use engine::{Case, Engine, Outcome};
 pub use hex::{HexError, parse_hex};
 pub use image_engine::ImageEngine;
+pub use interpreter_engine::InterpreterEngine;
