@@ -6,10 +6,13 @@
 use bpf2sys_bytecode::{Problem, ReadError, SourceLine};
 use bpf2sys_codegen::LowerError;
 use bpf2sys_pe_emit::Machine;
-use bpf2sys_simulator::SimulatorError;
+use bpf2sys_simulator::{InterpretedFault, SimulatorError};
 use bpf2sys_verifier::{Rejection, RejectionReason, VerifyError};
 
 use crate::{Diagnostic, ErrorKind, SourcePlace};
+
+/// A note where a source line would be shown.
+const NO_SOURCE_LINES: &str = "the object has no source lines; compile with `-g` to see them here";
 
 /// What to tell about a failure.
 pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
@@ -23,6 +26,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
             notes: vec![for_machine(*machine)],
             ..Diagnostic::new("BPF4001", kind.to_string())
         }],
+        ErrorKind::Simulate(SimulatorError::Interpreted(fault)) => vec![interpreted(fault)],
         ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
         ErrorKind::ReadFile { .. } => simple("BPF9001"),
         ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
@@ -128,7 +132,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         notes.insert(0, format!("at instruction {}{function}: {}", found.slot, found.text));
         place = found.line.as_ref().and_then(source_place);
         if found.line.is_none() {
-            notes.push("the object has no source lines; compile with `-g` to see them here".to_owned());
+            notes.push(NO_SOURCE_LINES.to_owned());
         }
     }
     let help = match &rejection.reason {
@@ -178,6 +182,27 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
     }
 }
 
+fn interpreted(fault: &InterpretedFault) -> Diagnostic {
+    let mut notes = vec![format!(
+        "at instruction {} of function `{}`: {}",
+        fault.slot, fault.function, fault.text
+    )];
+    if fault.line.is_none() {
+        notes.push(NO_SOURCE_LINES.to_owned());
+    }
+    let line = fault.line.as_ref().map(|line| SourceLine {
+        file: line.file.clone(),
+        line: line.line,
+        column: line.column,
+        text: line.text.clone(),
+    });
+    Diagnostic {
+        place: line.as_ref().and_then(source_place),
+        notes,
+        ..Diagnostic::new("BPF5012", format!("{}: {}", fault.during, fault.problem))
+    }
+}
+
 fn for_machine(machine: Machine) -> String {
     format!("in code for {machine}")
 }
@@ -195,5 +220,6 @@ fn simulate_code(error: &SimulatorError) -> &'static str {
         SimulatorError::NotSimulated(_) => "BPF5009",
         SimulatorError::Crashed { .. } => "BPF5010",
         SimulatorError::Process(_) => "BPF5011",
+        SimulatorError::Interpreted(_) => "BPF5012",
     }
 }

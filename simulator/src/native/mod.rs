@@ -1,4 +1,7 @@
 //! Running an x86-64 image on an x86-64 host, in a process made for it.
+//!
+//! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
+//! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod cpu;
 mod dll;
@@ -6,6 +9,7 @@ mod driver;
 mod fault;
 mod helpers;
 mod imports;
+mod interpret;
 mod invoke;
 mod kernel;
 mod mapping;
@@ -48,6 +52,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             image.machine_name()
         )));
     }
+    let object = request.interpret.as_ref().map(interpret::read).transpose()?;
     let view = usermode::read(&image).map_err(SimulatorError::UserMode)?;
     let violations = loader_rules::check(&image);
     if !violations.is_empty() {
@@ -103,6 +108,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             time: machine.boot_time,
             ..invoke::RunState::default()
         },
+        interpreted: None,
         functions: BTreeMap::new(),
         request,
     };
@@ -126,6 +132,9 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.load_module()?;
     compare_views(&kernel, &view, &tables)?;
+    if let Some(object) = object {
+        kernel.interpret_instead(object)?;
+    }
     let presets = kernel.request.presets.clone();
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
