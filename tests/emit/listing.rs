@@ -71,7 +71,7 @@ fn listing(text: &str) -> BTreeMap<String, Listed> {
             && let Some(size) = size
             && !line.starts_with(' ')
         {
-            current = name.to_owned();
+            name.clone_into(&mut current);
             let function = functions.entry(current.clone()).or_default();
             function.size = size.parse().unwrap_or(0);
             function.of_module = what.starts_with("program") || what.starts_with("subprogram");
@@ -161,7 +161,7 @@ fn objdump(text: &str) -> BTreeMap<String, Vec<usize>> {
     let mut after_prefix = false;
     for line in text.lines() {
         if let Some((address, name)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
-            current = name.to_owned();
+            name.clone_into(&mut current);
             start = usize::from_str_radix(address, 16).unwrap_or(0);
         } else if let Some((address, instruction)) = line.trim_start().split_once(':')
             && let Ok(address) = usize::from_str_radix(address, 16)
