@@ -9,7 +9,7 @@ use cranelift_codegen::isa::TargetIsa;
 
 use crate::compile::{Code, Target, compile};
 use crate::object::{CodeSections, ObjectWriter};
-use crate::{LowerError, Skeleton};
+use crate::{LowerError, Options, Skeleton};
 
 /// A file of functions.
 struct Template {
@@ -55,10 +55,11 @@ impl Skeleton {
         object: &mut ObjectWriter,
         sections: CodeSections,
         isa: &dyn TargetIsa,
+        options: &Options,
         scratch: &mut Context,
     ) -> Result<(), LowerError> {
         for template in self.templates() {
-            for (name, code) in compile_template(template, isa, scratch)? {
+            for (name, code) in compile_template(template, isa, options, scratch)? {
                 object.code(sections, Target::Named(name.clone()), &name, code);
             }
         }
@@ -93,6 +94,7 @@ fn dll_name(module: &str) -> String {
 fn compile_template(
     template: &Template,
     isa: &dyn TargetIsa,
+    options: &Options,
     scratch: &mut Context,
 ) -> Result<Vec<(String, Code)>, LowerError> {
     let file = template.name;
@@ -105,7 +107,7 @@ fn compile_template(
                 return Err(LowerError::Internal(format!("{file}: a function without a name")));
             };
             let name = String::from_utf8_lossy(name.raw()).into_owned();
-            let code = compile(function, isa, scratch)
+            let code = compile(function, isa, options, scratch)
                 .map_err(|problem| LowerError::Internal(format!("{file}, {name}: {problem}")))?;
             Ok((name, code))
         })
