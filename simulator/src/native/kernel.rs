@@ -1,11 +1,13 @@
 //! The simulated kernel: its state, and how it calls functions of the image.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bpf2sys_platform::Platform;
 
 use super::cpu::{Call, Event, NoStack, POISON, Processor, STACK_FILL};
 use super::driver::Driver;
+use super::interpret::Interpreted;
 use super::mapping::MappedImage;
 use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
@@ -76,6 +78,8 @@ pub struct Kernel {
     pub maps: Maps,
     /// What programs do, for the report.
     pub state: super::invoke::RunState,
+    /// What is executed instead of the image's code, if anything.
+    pub interpreted: Option<Rc<Interpreted>>,
     /// Names of programs by the address of their function.
     pub functions: BTreeMap<u64, String>,
 }

@@ -1,11 +1,15 @@
 //! Running an image in a process made for it, on an x86-64 host: x86-64 code by the host itself, ARM64 code in an
 //! emulator.
+//!
+//! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
+//! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod cpu;
 mod driver;
 mod fault;
 mod helpers;
 mod imports;
+mod interpret;
 mod invoke;
 mod kernel;
 mod mapping;
@@ -52,6 +56,7 @@ use unicorn::Engine;
 pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> {
     let bytes = request.image.clone();
     let image = Image::parse(&bytes)?;
+    let object = request.interpret.as_ref().map(interpret::read).transpose()?;
     let view = usermode::read(&image).map_err(SimulatorError::UserMode)?;
     let violations = loader_rules::check(&image);
     if !violations.is_empty() {
@@ -97,6 +102,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             time: machine.boot_time,
             ..invoke::RunState::default()
         },
+        interpreted: None,
         functions: BTreeMap::new(),
         request,
     };
@@ -114,6 +120,9 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.load_module()?;
     compare_views(&kernel, &view, &tables)?;
+    if let Some(object) = object {
+        kernel.interpret_instead(object)?;
+    }
     let presets = kernel.request.presets.clone();
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
