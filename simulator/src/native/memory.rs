@@ -3,9 +3,14 @@
 //! Every block sits between guard pages, and its end, not its start, is at a page boundary, so that running past it
 //! faults at the first byte. All reads and writes of that memory by the simulator go through [`Memory`], which knows
 //! each block's bounds.
+//!
+//! Where the image's code is emulated, the emulator is told of every protection, so that the code sees this memory at
+//! its own addresses. The host's processor then executes none of it, and no page is executable for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use super::unicorn::{ADDRESS_BITS, Engine};
 use crate::address_space::AddressSpace;
 
 /// Size of a page.
@@ -59,11 +64,18 @@ pub struct Memory {
     guarded_values: usize,
     /// What is left of the block that values are packed into: start and bytes.
     slab: (u64, u64),
-    packed: std::collections::BTreeSet<u64>,
+    packed: BTreeSet<u64>,
+    /// Where the poisoned parts around blocks start that are not sealed.
+    slack: BTreeSet<u64>,
+    emulator: Option<Rc<Engine>>,
+    /// Where the next mapping for the emulator is tried.
+    next: u64,
 }
 
 /// What the bytes around a block are filled with.
 const SLACK: u8 = 0xC7;
+/// A page of it, to compare many bytes at once.
+const CLEAN: [u8; PAGE] = [SLACK; PAGE];
 
 /// How many map values get guard pages of their own.
 const GUARDED_VALUES: usize = 4096;
@@ -73,7 +85,19 @@ const SLAB: usize = 1 << 20;
 /// Most bytes that all blocks together may take: more than any test needs, less than a machine has.
 const LIMIT: u64 = 4 << 30;
 
+/// Addresses of the memory that the emulator sees: the upper half of those that its processor has.
+const EMULATED: std::ops::Range<u64> = 1 << (ADDRESS_BITS - 1)..1 << ADDRESS_BITS;
+
 impl Memory {
+    /// Memory that code in an emulator sees.
+    pub fn emulated(emulator: Rc<Engine>) -> Memory {
+        Memory {
+            emulator: Some(emulator),
+            next: EMULATED.start,
+            ..Memory::default()
+        }
+    }
+
     /// A zeroed block of `length` bytes that ends at a guard page, rounded so that it starts at a multiple of
     /// `align`. Returns the address of its first byte.
     pub fn allocate(&mut self, length: usize, align: usize, label: &str, allowed: Use) -> Result<u64, OutOfMemory> {
@@ -90,6 +114,7 @@ impl Memory {
         });
         if start > body {
             self.poison(body, start - body);
+            self.slack.insert(body);
             self.add(Region {
                 start: body,
                 length: start - body,
@@ -109,6 +134,7 @@ impl Memory {
         let guard = body + used as u64;
         if guard > end {
             self.poison(end, guard - end);
+            self.slack.insert(end);
             self.add(Region {
                 start: end,
                 length: guard - end,
@@ -167,14 +193,14 @@ impl Memory {
         unsafe { std::ptr::write_bytes(start as *mut u8, SLACK, length as usize) };
     }
 
-    /// The label of a part around a block that something has written to.
+    /// The label of a part around a block that something has written to. Sealed blocks need no look: writing there faults.
     pub fn damaged_slack(&self) -> Option<&str> {
-        self.regions
-            .values()
-            .filter(|r| r.label.starts_with("the bytes before") || r.label.starts_with("the padding after"))
+        self.slack
+            .iter()
+            .filter_map(|start| self.regions.get(start))
             .find(|r| {
                 self.read(r.start, r.length as usize)
-                    .is_some_and(|b| b.iter().any(|&b| b != SLACK))
+                    .is_some_and(|b| b.chunks(PAGE).any(|part| part != &CLEAN[..part.len()]))
             })
             .map(|r| r.label.as_str())
     }
@@ -187,8 +213,9 @@ impl Memory {
         let page = start & !(PAGE as u64 - 1);
         self.protect(page, (start + length - page) as usize, libc::PROT_READ)?;
         let end = (start + length).next_multiple_of(PAGE as u64);
-        for (_, region) in self.regions.range_mut(page..end) {
+        for (place, region) in self.regions.range_mut(page..end) {
             region.allowed = Use::KernelRead;
+            self.slack.remove(place);
         }
         Ok(())
     }
@@ -215,14 +242,18 @@ impl Memory {
         if self.mapped > LIMIT {
             return Err(OutOfMemory);
         }
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address the host chooses touches no memory that is in use.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(OutOfMemory);
-        }
-        self.mappings.insert(address as u64, length as u64);
-        Ok(address as u64)
+        let address = if self.emulator.is_some() {
+            let address = self.next;
+            self.next += length as u64;
+            if self.next > EMULATED.end || map(address, length) != Some(address) {
+                return Err(OutOfMemory);
+            }
+            address
+        } else {
+            map(0, length).ok_or(OutOfMemory)?
+        };
+        self.mappings.insert(address, length as u64);
+        Ok(address)
     }
 
     /// Whether the bytes lie in one mapping of this.
@@ -235,9 +266,20 @@ impl Memory {
     pub fn protect(&mut self, start: u64, length: usize, protection: i32) -> Result<(), OutOfMemory> {
         let length = length.next_multiple_of(PAGE);
         assert!(self.is_mapped(start, length as u64), "only pages of this are protected");
+        let host = match &self.emulator {
+            Some(emulator) => {
+                emulator.set_protection(start, length as u64, protection);
+                if protection == libc::PROT_NONE {
+                    protection
+                } else {
+                    protection & !libc::PROT_EXEC | libc::PROT_READ
+                }
+            }
+            None => protection,
+        };
         // SAFETY: the pages are in a mapping made by `map_pages`, which no Rust value lives in: Rust code reaches
         // them only through the copying functions below.
-        let status = unsafe { libc::mprotect(start as *mut libc::c_void, length, protection) };
+        let status = unsafe { libc::mprotect(start as *mut libc::c_void, length, host) };
         if status == 0 { Ok(()) } else { Err(OutOfMemory) }
     }
 
@@ -355,13 +397,35 @@ impl Memory {
         let starts: Vec<u64> = self.regions.range(base..end).map(|(&s, _)| s).collect();
         for start in starts {
             self.regions.remove(&start);
+            self.slack.remove(&start);
         }
         self.mapped -= end - base;
         self.mappings.remove(&base);
+        if let Some(emulator) = &self.emulator {
+            emulator.set_protection(base, end - base, libc::PROT_NONE);
+        }
         // SAFETY: base to end is exactly one mapping of `map_pages`, guard pages included, and its regions are gone,
         // so no later read or write of the simulator reaches it.
         unsafe { libc::munmap(base as *mut libc::c_void, (end - base) as usize) };
     }
+}
+
+/// Inaccessible pages at `address`, or, if that is 0, wherever the host likes. Not where something is already.
+fn map(address: u64, length: usize) -> Option<u64> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let fixed = if address == 0 { 0 } else { libc::MAP_FIXED_NOREPLACE };
+    // SAFETY: a fresh anonymous mapping where nothing is touches no memory that is in use.
+    let found = unsafe {
+        libc::mmap(
+            address as *mut libc::c_void,
+            length,
+            libc::PROT_NONE,
+            flags | fixed,
+            -1,
+            0,
+        )
+    };
+    (found != libc::MAP_FAILED).then_some(found as u64)
 }
 
 impl AddressSpace for Memory {
@@ -392,6 +456,19 @@ impl AddressSpace for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_around_a_block_are_watched_until_it_is_sealed_or_freed() {
+        let mut memory = Memory::default();
+        let sealed = memory.allocate(10, 1, "sealed", Use::ReadWrite).unwrap();
+        memory.seal(sealed).unwrap();
+        let open = memory.allocate(10, 1, "open", Use::ReadWrite).unwrap();
+        assert_eq!((memory.slack.len(), memory.damaged_slack()), (1, None));
+        assert!(memory.write(open - 1, &[0]));
+        assert_eq!(memory.damaged_slack(), Some("the bytes before open"));
+        memory.free(open);
+        assert_eq!((memory.slack.len(), memory.damaged_slack()), (0, None));
+    }
 
     #[test]
     fn a_block_ends_at_its_guard_page_and_is_bounded() {
