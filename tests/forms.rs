@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use crate::support::root;
 
 /// The machines that code is generated for.
-pub const MACHINES: [Machine; 1] = [Machine::X64];
+pub const MACHINES: [Machine; 2] = [Machine::X64, Machine::Arm64];
 
 /// An example's module, lowered.
 pub fn lowered(example: &str, machine: Machine, skeleton: Skeleton) -> Result<NativeObject, Failed> {
