@@ -19,6 +19,7 @@
 //! | `driver` | the data and imports of the driver |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
+//! | [`listing`] | all of it as text, for people |
 
 mod audit_arm64;
 mod audit_x64;
@@ -29,6 +30,7 @@ mod driver;
 mod error;
 mod instruction_arm64;
 mod isa;
+pub mod listing;
 mod lowered;
 mod lowering;
 mod metadata;

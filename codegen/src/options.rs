@@ -16,6 +16,7 @@ pub enum Skeleton {
 
 /// Choices of the caller. `Default` is what the tool uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub struct Options {
     /// Target machine.
     pub machine: Machine,

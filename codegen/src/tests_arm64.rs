@@ -8,11 +8,11 @@ use bpf2sys_platform::Platform;
 
 use crate::instruction_arm64::{Insn, Opcode, decode};
 use crate::testing::{EXIT, alu, call, helper, load, module, mov, one, program, r, store, subprogram, trusted};
-use crate::{LowerError, Options, Skeleton};
+use crate::{LowerError, Options};
 
 const ARM64: Options = Options {
     machine: Machine::Arm64,
-    skeleton: Skeleton::Driver,
+    skeleton: crate::Skeleton::Driver,
     inline_array_lookup: true,
     lse: false,
     sign_return_address: false,

@@ -1,5 +1,9 @@
 //! The input of the linker, as a plain value.
 
+use std::fmt;
+
+use crate::unwind_arm64;
+
 /// Everything that ends up in one image or object file.
 #[derive(Clone, Debug)]
 pub struct NativeObject {
@@ -67,6 +71,16 @@ pub enum Machine {
     X64,
     /// ARM64, `IMAGE_FILE_MACHINE_ARM64`.
     Arm64,
+}
+
+impl fmt::Display for Machine {
+    /// The name that people use: `x64`, `arm64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Machine::X64 => "x64",
+            Machine::Arm64 => "arm64",
+        })
+    }
 }
 
 /// A position in [`NativeObject::sections`].
@@ -195,6 +209,17 @@ pub enum UnwindInfo {
         /// byte), ascending. Each has an instruction for each of its codes, `end` (the `ret`) included.
         epilogs: Vec<(u32, u16)>,
     },
+}
+
+impl UnwindInfo {
+    /// Length of the prologue in bytes, as far as the unwind data describes it.
+    pub fn prologue_size(&self) -> u32 {
+        match self {
+            UnwindInfo::Leaf => 0,
+            UnwindInfo::X64 { prologue_size, .. } => u32::from(*prologue_size),
+            UnwindInfo::Arm64 { codes, .. } => unwind_arm64::prologue_size(codes),
+        }
+    }
 }
 
 /// One unwind operation.
