@@ -6,6 +6,7 @@
 mod coff;
 mod command_line;
 mod dll;
+mod emit;
 mod examples;
 mod forms;
 mod packets;
@@ -25,6 +26,7 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         dll::trials(),
+        emit::trials(),
         examples::trials(),
         packets::trials(),
         pe_image::trials(),
