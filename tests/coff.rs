@@ -1,17 +1,21 @@
 //! Object files of the tool, judged by LLVM's linker and reader: linked with somebody else's C into a DLL or a driver, the
 //! programs do what they do in the tool's own driver.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpf2sys_codegen::Skeleton;
-use bpf2sys_pe_emit::{Machine, coff, link};
-use bpf2sys_simulator::image::{Image, Section};
+use bpf2sys_pe_emit::{
+    Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex, SectionKind, Symbol,
+    SymbolIndex, SymbolPlace, coff, link,
+};
+use bpf2sys_simulator::image::{DirectoryKind, Image, Rva};
 use bpf2sys_simulator::{loader_rules, usermode};
 use libtest_mimic::{Failed, Trial};
 
 use crate::examples::EXAMPLES;
-use crate::forms::{MACHINES, expect_same, lowered};
+use crate::forms::{MACHINES, expect_same, lowered, machine_name, needs_to_run};
 use crate::support::{Need, output, root, succeed, test_with};
 
 const CLANG: &str = "clang-19";
@@ -22,10 +26,11 @@ const READER: &str = "llvm-readobj-19";
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (machine, name) in MACHINES.map(|machine| (machine, machine_name(machine))) {
+        let needs = |programs: &[Need]| [programs, needs_to_run(machine)].concat();
         for example in EXAMPLES {
             trials.push(test_with(
                 &format!("coff::{example}_links_into_somebody_elses_dll_for_{name}"),
-                &[Need::Program(CLANG), Need::Program(LINKER)],
+                &needs(&[Need::Program(CLANG), Need::Program(LINKER)]),
                 move || links_into_a_dll(example, machine),
             ));
             trials.push(test_with(
@@ -36,18 +41,16 @@ pub fn trials() -> Vec<Trial> {
         }
         trials.push(test_with(
             &format!("coff::a_driver_links_with_import_libraries_for_{name}"),
-            &[Need::Program(LINKER), Need::Program(DLLTOOL)],
+            &needs(&[Need::Program(LINKER), Need::Program(DLLTOOL)]),
             move || links_into_a_driver("tail_dispatch", machine),
+        ));
+        trials.push(test_with(
+            &format!("coff::lld_link_follows_100_000_relocations_in_80_sections_for_{name}"),
+            &[Need::Program(LINKER)],
+            move || links_a_large_object(machine),
         ));
     }
     trials
-}
-
-fn machine_name(machine: Machine) -> &'static str {
-    match machine {
-        Machine::X64 => "x64",
-        Machine::Arm64 => "arm64",
-    }
 }
 
 /// Writes an example's object file into a folder.
@@ -106,6 +109,7 @@ fn links_into_a_dll(example: &str, machine: Machine) -> Result<(), Failed> {
     ] {
         let image = lld_link(options, &files, &dll)?;
         sections_are_whole(driver.bytes(), &image).map_err(|e| format!("{what}: {e}"))?;
+        unwinds_alike(driver.bytes(), &image).map_err(|e| format!("{what}: {e}"))?;
         expect_same(example, what, driver.bytes(), &image)?;
         let exports: Vec<String> = bpf2sys_simulator::describe::describe(&image)?.exports;
         if exports != ["get_metadata_table", "stub_name"] {
@@ -125,7 +129,7 @@ fn sections_are_whole(driver: &[u8], linked: &[u8]) -> Result<(), String> {
     }
     for name in ["maps", "programs", "hash"] {
         let size = |image: &Image<'_>| -> Vec<u32> {
-            let named = |section: &&Section| section.name == name.as_bytes();
+            let named = |section: &&bpf2sys_simulator::image::Section| section.name == name.as_bytes();
             image
                 .sections
                 .iter()
@@ -158,6 +162,151 @@ fn sections_are_whole(driver: &[u8], linked: &[u8]) -> Result<(), String> {
         return Err(format!("user mode sees {:?}, not {:?}", key(&got), key(&wanted)));
     }
     Ok(())
+}
+
+/// The linked image's function table has every function of the programs, with the unwind data that the driver has for it.
+fn unwinds_alike(driver: &[u8], linked: &[u8]) -> Result<(), String> {
+    let table = |bytes: &[u8]| -> Result<BTreeSet<Unwind>, String> {
+        let image = Image::parse(bytes).map_err(|e| e.to_string())?;
+        let directory = image.directory(DirectoryKind::Exception).ok_or("no function table")?;
+        let entries = image
+            .file_bytes(directory.rva, directory.size as usize)
+            .ok_or("it is outside the file")?;
+        let read = |entry: &[u8]| -> Option<Unwind> {
+            let word = |at: usize| Some(u32::from_le_bytes(*entry.get(at..)?.first_chunk()?));
+            let begin = word(0)?;
+            let section = image.section_at(Rva(begin))?;
+            let (size, record) = match entry.len() {
+                8 => (0, word(4)?),
+                _ => (word(4)? - begin, word(8)?),
+            };
+            Some(Unwind {
+                section: section.display_name(),
+                offset: begin - section.rva.0,
+                size,
+                record: image.file_bytes(Rva(record), 8)?.to_vec(),
+            })
+        };
+        let size = if image.machine == Image::ARM64 { 8 } else { 12 };
+        let entries: Option<BTreeSet<Unwind>> = entries.chunks_exact(size).map(read).collect();
+        entries.ok_or_else(|| "an entry cannot be read".into())
+    };
+    // In `.text` the stub's functions may come first.
+    let of_programs = |mut entries: BTreeSet<Unwind>| {
+        entries.retain(|entry| entry.section != ".text");
+        entries
+    };
+    let (wanted, got) = (table(driver)?, table(linked)?);
+    let text = |entries: &BTreeSet<Unwind>| entries.iter().filter(|entry| entry.section == ".text").count();
+    // get_metadata_table and six getters.
+    if text(&got) < 7 {
+        return Err(format!("{} functions of `.text` are in the function table", text(&got)));
+    }
+    let (wanted, got) = (of_programs(wanted), of_programs(got));
+    if wanted.is_empty() || wanted != got {
+        return Err(format!("the function table says {got:x?}, not {wanted:x?}"));
+    }
+    Ok(())
+}
+
+/// What a function table says of a function.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Unwind {
+    section: String,
+    offset: u32,
+    size: u32,
+    /// The start of its unwind record.
+    record: Vec<u8>,
+}
+
+/// More relocations than a section header can count, and more sections than most objects have.
+fn links_a_large_object(machine: Machine) -> Result<(), Failed> {
+    const POINTERS: u32 = 100_000;
+    const SECTIONS: u32 = 80;
+    let section = |name: String, kind, data: Vec<u8>| Section {
+        name,
+        kind,
+        align: 16,
+        data,
+        relocations: Vec::new(),
+    };
+    // xor eax, eax; ret or mov w0, wzr; ret
+    let code = match machine {
+        Machine::X64 => vec![0x31, 0xC0, 0xC3, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC],
+        Machine::Arm64 => vec![0xE0, 0x03, 0x1F, 0x2A, 0xC0, 0x03, 0x5F, 0xD6],
+    };
+    let mut sections = vec![section(".text".into(), SectionKind::Code, code)];
+    sections
+        .extend((0..SECTIONS).map(|n| section(format!("s{n}"), SectionKind::ReadOnlyData, n.to_le_bytes().to_vec())));
+    let mut pointers = section(
+        "pointers".into(),
+        SectionKind::ReadOnlyData,
+        vec![0; 8 * POINTERS as usize],
+    );
+    pointers.relocations = (0..POINTERS)
+        .map(|n| Relocation {
+            offset: 8 * n,
+            kind: RelocationKind::Absolute64,
+            symbol: SymbolIndex(1 + n % SECTIONS),
+            addend: i64::from(n % 4),
+        })
+        .collect();
+    sections.push(pointers);
+    let place = |(name, section): (String, u32)| Symbol {
+        name,
+        place: SymbolPlace::Section {
+            section: SectionIndex(section),
+            offset: 0,
+        },
+    };
+    let names = std::iter::once("get_metadata_table".to_owned()).chain((0..SECTIONS).map(|n| format!("symbol{n}")));
+    let object = NativeObject {
+        machine,
+        sections,
+        symbols: names.zip(0..).map(place).collect(),
+        functions: Vec::new(),
+        imports: Vec::new(),
+        purpose: Purpose::Object {
+            exports: vec![SymbolIndex(0)],
+        },
+    };
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("large.obj");
+    std::fs::write(&file, coff(&object)?)?;
+    let options = [
+        "/dll",
+        "/noentry",
+        "/nodefaultlib",
+        "/noimplib",
+        "/export:get_metadata_table",
+    ];
+    let bytes = lld_link(&options, &[&file], &folder.path().join("large.dll"))?;
+    let image = Image::parse(&bytes)?;
+    let section = |name: &str| {
+        image
+            .sections
+            .iter()
+            .find(|s| s.name == name.as_bytes())
+            .ok_or("a section is missing")
+    };
+    let pointers = image.raw_data(section("pointers")?).ok_or("no pointers")?;
+    for n in 0..POINTERS {
+        let found = pointers[8 * n as usize..]
+            .first_chunk()
+            .map(|bytes| u64::from_le_bytes(*bytes));
+        let target = section(&format!("s{}", n % SECTIONS))?.rva.0 + n % 4;
+        if found != Some(image.image_base + u64::from(target)) {
+            return Err(format!("pointer {n} is {found:x?}").into());
+        }
+    }
+    let relocated = bpf2sys_simulator::directories::base_relocations(&image)
+        .map_err(|e| e.to_string())?
+        .len();
+    if relocated == POINTERS as usize {
+        Ok(())
+    } else {
+        Err(format!("{relocated} base relocations").into())
+    }
 }
 
 /// The tool's own driver as an object file: its imports are found in import libraries.

@@ -9,8 +9,8 @@ use bpf2sys_simulator::{Input, RunRequest};
 use libtest_mimic::{Failed, Trial};
 
 use crate::examples::EXAMPLES;
-use crate::forms::{MACHINES, expect_same, lowered};
-use crate::support::{Need, output, test, test_with};
+use crate::forms::{MACHINES, expect_same, lowered, machine_name, needs_to_run};
+use crate::support::{Need, output, test_with};
 use crate::unwind::check_unwind;
 use crate::wine;
 
@@ -22,17 +22,19 @@ pub fn trials() -> Vec<Trial> {
         &wine::NEEDS,
         wine_loads,
     )];
-    for example in EXAMPLES {
-        trials.push(test(&format!("dll::{example}_does_what_the_driver_does"), move || {
-            MACHINES
-                .into_iter()
-                .try_for_each(|machine| does_the_same(example, machine))
-        }));
-        trials.push(test_with(
-            &format!("dll::llvm_readobj_reads_{example}"),
-            &[Need::Program(READER)],
-            move || MACHINES.into_iter().try_for_each(|machine| is_read(example, machine)),
-        ));
+    for (machine, name) in MACHINES.map(|machine| (machine, machine_name(machine))) {
+        for example in EXAMPLES {
+            trials.push(test_with(
+                &format!("dll::{example}_does_what_the_driver_does_on_{name}"),
+                needs_to_run(machine),
+                move || does_the_same(example, machine),
+            ));
+            trials.push(test_with(
+                &format!("dll::llvm_readobj_reads_{example}_for_{name}"),
+                &[Need::Program(READER)],
+                move || is_read(example, machine),
+            ));
+        }
     }
     trials
 }

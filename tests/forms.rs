@@ -6,10 +6,26 @@ use bpf2sys_platform::Platform;
 use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest};
 use libtest_mimic::Failed;
 
-use crate::support::root;
+use crate::support::{Need, root};
 
 /// The machines that code is generated for.
 pub const MACHINES: [Machine; 2] = [Machine::X64, Machine::Arm64];
+
+/// A machine's name, for tests.
+pub fn machine_name(machine: Machine) -> &'static str {
+    match machine {
+        Machine::X64 => "x64",
+        Machine::Arm64 => "arm64",
+    }
+}
+
+/// What running a machine's code needs.
+pub fn needs_to_run(machine: Machine) -> &'static [Need] {
+    match machine {
+        Machine::X64 => &[],
+        Machine::Arm64 => &[Need::Emulator],
+    }
+}
 
 /// An example's module, lowered.
 pub fn lowered(example: &str, machine: Machine, skeleton: Skeleton) -> Result<NativeObject, Failed> {
