@@ -11,6 +11,7 @@ mod address_space;
 mod child;
 pub mod describe;
 pub mod directories;
+mod emulator_library;
 mod error;
 mod hex_bytes;
 pub mod image;
@@ -19,6 +20,7 @@ pub mod kernel_tables;
 pub mod loader_rules;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod native;
+pub mod object_file;
 mod request;
 mod rule;
 pub mod tables;
@@ -26,6 +28,7 @@ pub mod usermode;
 
 pub use address_space::{AddressSpace, FileSpace};
 pub use child::{child_main_if_requested, run};
+pub use emulator_library::emulator;
 pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};
 pub use hex_bytes::HexBytes;
 pub use request::{

@@ -34,7 +34,7 @@ static CHILD: extern "C" fn() = {
 pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
 
 /// The same module in a DLL.
-pub const DLL: &[u8] = include_bytes!("../../testdata/module.dll.image");
+pub const DLL: &[u8] = include_bytes!("../../testdata/module-dll.image");
 
 pub fn request(inputs: Vec<Input>) -> RunRequest {
     RunRequest {
