@@ -25,11 +25,24 @@ pub fn trials() -> Vec<Trial> {
         .map(|example| {
             test(
                 &format!("interpret::{example}_gives_the_report_of_its_driver"),
-                move || same_report(example),
+                move || same_report(object_file(example)?, &samples(example)?),
             )
         })
         .collect();
+    trials.extend(["arithmetic", "facts", "near_rules", "trusted"].map(|name| {
+        test(
+            &format!("interpret::verified_{name}_give_the_reports_of_their_driver"),
+            move || same_report(fixture("verify", name)?, &[]),
+        )
+    }));
     trials.extend([
+        test("interpret::every_instruction_gives_what_the_driver_gives", || {
+            same_report(fixture("interpret", "instructions")?, &pairs_of_edges())
+        }),
+        test(
+            "interpret::a_tail_call_two_functions_deep_ends_the_program",
+            a_deep_tail_call,
+        ),
         test("interpret::only_objects_are_interpreted", only_objects_are_interpreted),
         test(
             "interpret::an_unverified_object_is_not_run",
@@ -51,6 +64,41 @@ fn object_file(example: &str) -> Result<ObjectFile, Failed> {
         name: format!("{example}.o"),
         bytes: std::fs::read(path(example))?,
     })
+}
+
+/// An object of the fixtures.
+fn fixture(folder: &str, name: &str) -> Result<ObjectFile, Failed> {
+    let path = root()
+        .join("tests/fixtures")
+        .join(folder)
+        .join(name)
+        .with_extension("o");
+    Ok(ObjectFile {
+        name: format!("{name}.o"),
+        bytes: std::fs::read(path)?,
+    })
+}
+
+/// Packets of two numbers at which instructions change what they do.
+fn pairs_of_edges() -> Vec<Vec<u8>> {
+    const EDGES: [u64; 14] = [
+        0,
+        1,
+        7,
+        32,
+        0x7F80,
+        0x7FFF_FFFF,
+        0x8000_0000,
+        0xFFFF_FFFF,
+        0x1_0000_0000,
+        0x8000_0000_0000_0000,
+        0x8000_0000_8000_0001,
+        0xFFFF_FFFF_8000_0000,
+        0xFFFF_FFFF_FFFF_FFF9,
+        0xFFFF_FFFF_FFFF_FFFF,
+    ];
+    let numbers = |a: u64| EDGES.map(|b| [a.to_le_bytes(), b.to_le_bytes()].concat());
+    EDGES.into_iter().flat_map(numbers).collect()
 }
 
 /// Numbers of a linear congruential generator: the same in every run.
@@ -86,9 +134,9 @@ impl Numbers {
     }
 }
 
-/// Every program of an example, on inputs made from its samples, by its code and by the interpreter.
-fn same_report(example: &'static str) -> Result<(), Failed> {
-    let object = object_file(example)?;
+/// Every program of an object, on samples of contexts and packets and on inputs made from them, by its code and by the
+/// interpreter.
+fn same_report(object: ObjectFile, samples: &[Vec<u8>]) -> Result<(), Failed> {
     let verified = bpf2sys::verify(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     // With every lookup a call, as it is to the interpreter.
     let options = codegen::Options {
@@ -97,7 +145,6 @@ fn same_report(example: &'static str) -> Result<(), Failed> {
     };
     let lowered = codegen::lower(&verified, &Platform::builtin(), &options).map_err(|e| e.to_string())?;
     let image = bpf2sys_pe_emit::link(&lowered.object).map_err(|e| e.to_string())?;
-    let samples = samples(example)?;
     let mut numbers = Numbers(1);
     let mut inputs = Vec::new();
     for program in verified.programs() {
@@ -111,18 +158,21 @@ fn same_report(example: &'static str) -> Result<(), Failed> {
                 .collect()
         };
         let (contexts, packets) = (pick(true), pick(false));
-        for _ in 0..150 {
-            let context_bytes = numbers.one_damaged(&contexts);
-            let mut packet = Vec::new();
-            if context.data >= 0 {
-                packet = numbers.one_damaged(&packets);
-            }
+        let mut input = |context: Vec<u8>, packet: Vec<u8>| {
             inputs.push(Input {
                 program: verified.module().function(program.function).name.clone(),
                 packet: HexBytes(packet),
-                context: HexBytes(context_bytes),
+                context: HexBytes(context),
                 ..Input::default()
             });
+        };
+        let takes_packets = context.data >= 0;
+        for packet in packets.iter().filter(|_| takes_packets) {
+            input(contexts[0].clone(), packet.clone());
+        }
+        for _ in 0..100 {
+            let packet = takes_packets.then(|| numbers.one_damaged(&packets));
+            input(numbers.one_damaged(&contexts), packet.unwrap_or_default());
         }
     }
     let request = RunRequest {
@@ -144,6 +194,45 @@ fn same_report(example: &'static str) -> Result<(), Failed> {
     }
     if native.results.len() != request.inputs.len() || native != interpreted {
         return Err(format!("driver: {native:?}\ninterpreter: {interpreted:?}").into());
+    }
+    Ok(())
+}
+
+fn a_deep_tail_call() -> Result<(), Failed> {
+    let object = fixture("interpret", "instructions")?;
+    let image = bpf2sys::build(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
+    let mut request = RunRequest {
+        image: image.image.bytes().to_vec(),
+        ..RunRequest::default()
+    };
+    // The first byte chooses: 0 is an empty slot, 1 the program `after`.
+    for first in [0, 1] {
+        let mut packet = vec![0; 16];
+        packet[0] = first;
+        request.inputs.push(Input {
+            program: "deep".into(),
+            packet: HexBytes(packet),
+            ..Input::default()
+        });
+    }
+    for interpret in [None, Some(object)] {
+        request.interpret = interpret;
+        let report = report(&request)?;
+        let outcomes: Vec<_> = report
+            .results
+            .iter()
+            .map(|r| (r.result, r.tail_calls.as_slice()))
+            .collect();
+        let (drop, send): (&[String], &[String]) = (&[], &["after".into()]);
+        if outcomes != [(2, drop), (3, send)] {
+            return Err(format!("{outcomes:?}").into());
+        }
+        // 3 at first; 1 and 10 when the functions went on after the call, 100 in the other program.
+        let calls = report.maps.iter().find(|map| map.name.ends_with(".data"));
+        let value = calls.and_then(|map| map.entries.first()?.values.first());
+        if value.map(|bytes| bytes.0.as_slice()) != Some(&114u64.to_le_bytes()) {
+            return Err(format!("{:?}", report.maps).into());
+        }
     }
     Ok(())
 }
