@@ -104,6 +104,9 @@ impl Kernel {
     /// Runs a helper for a program that is running.
     pub fn run_helper(&mut self, program: usize, helper: &Helper, arguments: [u64; 5]) -> Result<u64, SimulatorError> {
         *self.state.calls.entry((program, helper.id)).or_insert(0) += 1;
+        if self.request.echo_helpers.contains(&helper.id) {
+            return Ok(arguments[0]);
+        }
         let map = self.check_arguments(helper, &arguments)?;
         let call = Call {
             helper,
