@@ -80,6 +80,13 @@ fn fixture(folder: &str, name: &str) -> Result<ObjectFile, Failed> {
     })
 }
 
+/// The driver that an object becomes.
+fn driver(object: &ObjectFile) -> Result<Vec<u8>, Failed> {
+    let built = bpf2sys::build(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
+    let output = built.outputs.into_iter().next().ok_or("the build made nothing")?;
+    Ok(output.bytes)
+}
+
 /// Packets of two numbers at which instructions change what they do.
 fn pairs_of_edges() -> Vec<Vec<u8>> {
     const EDGES: [u64; 14] = [
@@ -221,9 +228,8 @@ fn difference(inputs: &[Input], driver: &RunReport, interpreter: &RunReport) -> 
 
 fn a_deep_tail_call() -> Result<(), Failed> {
     let object = fixture("interpret", "instructions")?;
-    let image = bpf2sys::build(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     let mut request = RunRequest {
-        image: image.image.bytes().to_vec(),
+        image: driver(&object)?,
         ..RunRequest::default()
     };
     // The first byte chooses: 0 is an empty slot, 1 the program `after`.
@@ -359,9 +365,8 @@ fn with_offset(mut bytes: [u8; 8], offset: i16) -> [u8; 8] {
 /// The fault of the good driver of `udp_filter` when a broken object is interpreted instead, on a packet to port 53.
 fn fault(object: ObjectFile, time_limit_ms: u64) -> Result<SimulatorError, Failed> {
     let good = object_file("udp_filter")?;
-    let built = bpf2sys::build(&good.bytes, &good.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     let request = RunRequest {
-        image: built.image.bytes().to_vec(),
+        image: driver(&good)?,
         interpret: Some(object),
         inputs: vec![Input {
             program: "udp_filter".into(),
