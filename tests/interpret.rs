@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use bpf2sys::BuildOptions;
 use bpf2sys_bytecode::{Instruction, Module, Width};
 use bpf2sys_codegen as codegen;
+use bpf2sys_pe_emit::Machine::{self, Arm64, X64};
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::{HexBytes, Input, InterpretedFault, ObjectFile, RunReport, RunRequest, SimulatorError};
 use libtest_mimic::{Failed, Trial};
 use object::{Object, ObjectSection};
 
 use crate::examples::EXAMPLES;
-use crate::support::{output, root, succeed, test, tool};
+use crate::support::{Need, output, root, succeed, test, test_with, tool};
 
 pub fn trials() -> Vec<Trial> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
@@ -26,20 +27,25 @@ pub fn trials() -> Vec<Trial> {
         .map(|example| {
             test(
                 &format!("interpret::{example}_gives_the_report_of_its_driver"),
-                move || same_report(object_file(example)?, &samples(example)?),
+                move || same_report(X64, object_file(example)?, &samples(example)?),
             )
         })
         .collect();
     trials.extend(["arithmetic", "facts", "near_rules", "trusted"].map(|name| {
         test(
             &format!("interpret::verified_{name}_give_the_reports_of_their_driver"),
-            move || same_report(fixture("verify", name)?, &[]),
+            move || same_report(X64, fixture("verify", name)?, &[]),
         )
     }));
     trials.extend([
         test("interpret::every_instruction_gives_what_the_driver_gives", || {
-            same_report(fixture("interpret", "instructions")?, &pairs_of_edges())
+            same_report(X64, fixture("interpret", "instructions")?, &pairs_of_edges())
         }),
+        test_with(
+            "interpret::every_instruction_gives_what_the_arm64_driver_gives",
+            &[Need::Emulator],
+            || same_report(Arm64, fixture("interpret", "instructions")?, &pairs_of_edges()),
+        ),
         test(
             "interpret::a_tail_call_two_functions_deep_ends_the_program",
             a_deep_tail_call,
@@ -144,10 +150,11 @@ impl Numbers {
 
 /// Every program of an object, on samples of contexts and packets and on inputs made from them, by its code and by the
 /// interpreter.
-fn same_report(object: ObjectFile, samples: &[Vec<u8>]) -> Result<(), Failed> {
+fn same_report(machine: Machine, object: ObjectFile, samples: &[Vec<u8>]) -> Result<(), Failed> {
     let verified = bpf2sys::verify(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     // With every lookup a call, as it is to the interpreter.
     let options = codegen::Options {
+        machine,
         inline_array_lookup: false,
         ..codegen::Options::default()
     };
