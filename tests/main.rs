@@ -9,6 +9,7 @@ mod dll;
 mod emit;
 mod examples;
 mod forms;
+mod interpret;
 mod packets;
 mod pe_image;
 mod reading;
@@ -28,6 +29,7 @@ fn main() {
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        interpret::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),
