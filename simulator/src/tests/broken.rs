@@ -25,7 +25,7 @@ fn each_rule_of_the_loader_catches_its_own() {
         }),
         // Marked as a DLL, it lacks what a DLL has.
         (Rule::Subsystem, |p| {
-            _ = p.put(p.optional() - 2, &0x2022u16.to_le_bytes())
+            p.put(p.optional() - 2, &0x2022u16.to_le_bytes());
         }),
         (Rule::MetadataExport, |p| {
             p.put(p.optional() - 2, &0x2022u16.to_le_bytes());

@@ -28,7 +28,7 @@ use crate::{BuildOptions, Error, ErrorKind, files};
 
 Map keys and values are bytes in hexadecimal, in the order in which they are in memory.")]
 pub(super) struct Arguments {
-    /// The driver; with `--interpret`, the object file
+    /// The driver or DLL; with `--interpret`, the object file
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
 
