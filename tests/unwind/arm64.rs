@@ -3,6 +3,7 @@
 
 pub mod handmade;
 mod image;
+mod modules;
 mod rules;
 mod state;
 mod tracker;

@@ -10,6 +10,7 @@ use libtest_mimic::{Failed, Trial};
 
 use super::check_unwind;
 use super::handmade::{self, object};
+use super::modules;
 use crate::examples::EXAMPLES;
 use crate::support::{root, test};
 use crate::unwind::Stats;
@@ -17,6 +18,10 @@ use crate::unwind::Stats;
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         test("unwind::arm64::arrives_at_the_caller_from_every_instruction", arrives),
+        test(
+            "unwind::arm64::arrives_from_frames_of_every_shape",
+            arrives_in_every_frame,
+        ),
         test("unwind::arm64::the_check_catches_wrong_unwind_data", catches_wrong_data),
         test(
             "unwind::arm64::the_check_catches_code_that_no_unwind_data_describes",
@@ -34,8 +39,32 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
+/// What can be chosen for ARM64.
+fn choices() -> impl Iterator<Item = Options> {
+    let choices = [(false, false), (false, true), (true, false), (true, true)];
+    choices.into_iter().map(|(lse, sign_return_address)| Options {
+        machine: Machine::Arm64,
+        lse,
+        sign_return_address,
+        ..Options::default()
+    })
+}
+
+fn arrives_in_every_frame() -> Result<(), Failed> {
+    let verified = modules::frames();
+    for options in choices() {
+        let lowered = lower(&verified, &Platform::builtin(), &options)?;
+        let stats = check_unwind(link(&lowered.object)?.bytes()).map_err(|errors| errors.join("\n"))?;
+        // The driver's functions, then ours.
+        if stats.framed != 11 + 13 {
+            return Err(format!("only {stats:?}").into());
+        }
+    }
+    Ok(())
+}
+
 /// The ARM64 driver of an example.
-pub fn image(example: &str, options: &Options) -> Result<Vec<u8>, Failed> {
+fn image(example: &str, options: &Options) -> Result<Vec<u8>, Failed> {
     let name = format!("{example}.o");
     let file = std::fs::read(root().join("examples").join(example).join(&name))?;
     let limit = bpf2sys::BuildOptions {
@@ -48,13 +77,7 @@ pub fn image(example: &str, options: &Options) -> Result<Vec<u8>, Failed> {
 }
 
 fn arrives_in_example(example: &'static str) -> Result<(), Failed> {
-    for (lse, sign_return_address) in [(false, false), (false, true), (true, false), (true, true)] {
-        let options = Options {
-            machine: Machine::Arm64,
-            lse,
-            sign_return_address,
-            ..Options::default()
-        };
+    for options in choices() {
         let stats = check_unwind(&image(example, &options)?).map_err(|errors| errors.join("\n"))?;
         // The driver alone has more than this, and every function has a frame.
         if stats.framed <= 10 || stats.leaves != 0 || stats.instructions <= 200 {
