@@ -86,8 +86,8 @@ pub(crate) fn check(code: &[Insn], relocated: &BTreeMap<u32, RelocationKind>, op
     Ok(())
 }
 
-/// The number of instructions of the loop that starts with this load-exclusive: at most some arithmetic and a branch out,
-/// then a store-exclusive to the same address and the branch back.
+/// The number of instructions of the loop that starts with this load-exclusive: at most some arithmetic of the same size and
+/// a branch out, then a store-exclusive to the same address and the branch back.
 fn exclusive_loop(code: &[Insn]) -> Option<usize> {
     let (start, rest) = code.split_first()?;
     let store = rest
@@ -97,12 +97,12 @@ fn exclusive_loop(code: &[Insn]) -> Option<usize> {
         return None;
     };
     let end = again.offset + SIZE;
-    let sizes_and_status = match (start.op.operands[0], last.op.operands, again.op.operands[0]) {
-        (
-            Operand::Register(loaded, _),
-            [Operand::Register(_, a), Operand::Register(stored, _), ..],
-            Operand::Register(_, b),
-        ) => loaded == stored && a == b,
+    let Operand::Register(size, _) = start.op.operands[0] else {
+        return None;
+    };
+    let has_size = |operand: Operand| matches!(operand, Operand::Register(found, _) if found == size);
+    let sizes_and_status = match (last.op.operands, again.op.operands[0]) {
+        ([Operand::Register(_, a), stored, ..], Operand::Register(_, b)) => has_size(stored) && a == b,
         _ => false,
     };
     let closed = sizes_and_status
@@ -110,8 +110,11 @@ fn exclusive_loop(code: &[Insn]) -> Option<usize> {
         && last.address() == start.address()
         && again.op.opcode == Opcode::CBNZ
         && again.target() == Some(start.offset);
-    let leaves = |insn: &Insn| insn.role() != Some(Role::Branch) || insn.target() == Some(end);
-    (closed && inside.iter().all(leaves)).then_some(store + 3)
+    let fits = |insn: &Insn| match insn.role() {
+        Some(Role::Branch) => insn.target() == Some(end),
+        _ => has_size(insn.op.operands[0]),
+    };
+    (closed && inside.iter().all(fits)).then_some(store + 3)
 }
 
 /// Whether the code starts with a barrier, accesses to the own stack aside.
@@ -267,6 +270,7 @@ mod tests {
         let wrong = [
             ("a load in between", 1, 0xF940_0041),            // ldr x1, [x2]
             ("a branch elsewhere", 1, 0x5400_0040),           // b.eq #8
+            ("arithmetic of another size", 1, 0x0B1A_037C),   // add w28, w27, w26
             ("a store of another size", 2, 0x8818_FF3C),      // stlxr w24, w28, [x25]
             ("a store elsewhere", 2, 0xC818_FF5C),            // stlxr w24, x28, [x26]
             ("no store", 2, 0xD503_201F),                     // nop

@@ -4,6 +4,7 @@ use bpf2sys_pe_emit::Machine;
 
 /// Choices of the caller. `Default` is what the tool uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Options {
     /// Target machine.
     pub machine: Machine,
