@@ -138,13 +138,12 @@ mod tests {
     use crate::instruction_arm64::decode;
 
     const RET: u32 = 0xD65F_03C0;
-    const PLAIN: Options = Options {
-        machine: Machine::Arm64,
-        inline_array_lookup: true,
-        lse: false,
-        sign_return_address: false,
-        keep_ir: false,
-    };
+    fn plain() -> Options {
+        Options {
+            machine: Machine::Arm64,
+            ..Options::default()
+        }
+    }
 
     fn problem(words: &[u32], relocated: &BTreeMap<u32, RelocationKind>, options: &Options) -> Option<String> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -213,7 +212,7 @@ mod tests {
             ("irg x0, x1", 0x9ADF_1020),
         ];
         for (name, word) in cases {
-            assert!(problem(&[word, RET], &BTreeMap::new(), &PLAIN).is_some(), "{name}");
+            assert!(problem(&[word, RET], &BTreeMap::new(), &plain()).is_some(), "{name}");
         }
     }
 
@@ -231,15 +230,15 @@ mod tests {
             RET,
             0, // behind the end: nothing runs into it
         ];
-        assert_eq!(problem(&words, &BTreeMap::new(), &PLAIN), None);
+        assert_eq!(problem(&words, &BTreeMap::new(), &plain()), None);
     }
 
     #[test]
     fn extensions_are_for_those_who_ask() {
-        let lse = Options { lse: true, ..PLAIN };
+        let lse = Options { lse: true, ..plain() };
         let signing = Options {
             sign_return_address: true,
-            ..PLAIN
+            ..plain()
         };
         let none = BTreeMap::new();
         assert_eq!(problem(&[0xF8E0_0041, RET], &none, &lse), None); // ldaddal x0, x1, [x2]
@@ -263,10 +262,10 @@ mod tests {
     #[test]
     fn exclusives_are_loops_without_other_accesses() {
         let none = BTreeMap::new();
-        assert_eq!(problem(LOOP, &none, &PLAIN), None);
+        assert_eq!(problem(LOOP, &none, &plain()), None);
         // cmp x27, x26; b.ne out: compare and exchange
         let exchange = [LOOP[0], 0xEB1A_037F, 0x5400_0061, LOOP[2], 0xB5FF_FF98, BARRIER, RET];
-        assert_eq!(problem(&exchange, &none, &PLAIN), None);
+        assert_eq!(problem(&exchange, &none, &plain()), None);
         let wrong = [
             ("a load in between", 1, 0xF940_0041),            // ldr x1, [x2]
             ("a branch elsewhere", 1, 0x5400_0040),           // b.eq #8
@@ -284,7 +283,7 @@ mod tests {
         for (name, position, word) in wrong {
             let mut code = LOOP.to_vec();
             code[position] = word;
-            assert!(problem(&code, &none, &PLAIN).is_some(), "{name}");
+            assert!(problem(&code, &none, &plain()).is_some(), "{name}");
         }
     }
 
@@ -302,18 +301,18 @@ mod tests {
             (8, RelocationKind::Arm64Branch26),
         ];
         let good = BTreeMap::from(kinds);
-        assert_eq!(problem(&code, &good, &PLAIN), None);
+        assert_eq!(problem(&code, &good, &plain()), None);
         for missing in [0, 8] {
             let mut relocated = good.clone();
             relocated.remove(&missing);
-            assert!(problem(&code, &relocated, &PLAIN).is_some(), "{missing}");
+            assert!(problem(&code, &relocated, &plain()).is_some(), "{missing}");
         }
         for (offset, kind) in [(0, kinds[1].1), (8, kinds[0].1), (12, kinds[2].1), (4, kinds[0].1)] {
             let mut relocated = good.clone();
             relocated.insert(offset, kind);
-            assert!(problem(&code, &relocated, &PLAIN).is_some(), "{offset} {kind:?}");
+            assert!(problem(&code, &relocated, &plain()).is_some(), "{offset} {kind:?}");
         }
         let load = [code[0], 0xF940_0000, code[2], RET]; // ldr x0, [x0]: its offset counts 8 bytes
-        assert!(problem(&load, &good, &PLAIN).is_some());
+        assert!(problem(&load, &good, &plain()).is_some());
     }
 }
