@@ -69,6 +69,7 @@ pub(crate) fn check(code: &[Insn], relocated: &BTreeMap<u32, RelocationKind>, op
                 return forbidden("an instruction for signed return addresses");
             }
             Role::Trap if !unreached => return forbidden("a trap"),
+            Role::Jump | Role::Branch if leads_to_trap(code, insn) => return forbidden("a branch to a trap"),
             Role::LoadExclusive => match exclusive_loop(&code[position..]) {
                 Some(length) => {
                     loop_end = position + length;
@@ -115,6 +116,12 @@ fn exclusive_loop(code: &[Insn]) -> Option<usize> {
         _ => has_size(insn.op.operands[0]),
     };
     (closed && inside.iter().all(fits)).then_some(store + 3)
+}
+
+/// Whether the branch goes to an instruction that traps.
+fn leads_to_trap(code: &[Insn], branch: &Insn) -> bool {
+    let target = branch.target().and_then(|target| code.get((target / SIZE) as usize));
+    target.is_some_and(|insn| insn.role() == Some(Role::Trap))
 }
 
 /// Whether the code starts with a barrier, accesses to the own stack aside.
@@ -231,6 +238,16 @@ mod tests {
             0, // behind the end: nothing runs into it
         ];
         assert_eq!(problem(&words, &BTreeMap::new(), &plain()), None);
+    }
+
+    #[test]
+    fn refuses_ways_to_a_trap() {
+        let none = BTreeMap::new();
+        for branch in [0xB400_0042, 0x1400_0002, 0x5400_0040] {
+            // cbz x2, #8; b #8; b.eq #8
+            assert_eq!(problem(&[branch, RET, RET], &none, &plain()), None);
+            assert!(problem(&[branch, RET, 0], &none, &plain()).is_some());
+        }
     }
 
     #[test]

@@ -449,3 +449,22 @@ fn between_functions_is_what_stops() {
     }
     assert!(padding > 0);
 }
+
+#[test]
+fn function_that_reads_much_and_uses_it_late_still_fits_its_frame() {
+    let mut code = vec![crate::testing::mov_reg(6, 1), mov(0, 0)];
+    for offset in 0..400 {
+        code.push(load(Width::Dw, 2, 6, offset * 8));
+        code.push(alu(AluOp::Add, 0, Operand::Reg(r(2))));
+        code.push(alu(AluOp::Mul, 0, Operand::Reg(r(0))));
+        code.push(Instruction::JumpIf {
+            size: WordSize::W64,
+            condition: Condition::Eq,
+            dst: r(6),
+            src: Operand::Imm(7),
+            offset: (399 - offset) * 4 + 1,
+        });
+    }
+    code.extend([EXIT, mov(0, 1), EXIT]);
+    bpf2sys_pe_emit::link(&lower_with(one(&code), &ARM64).unwrap()).unwrap();
+}

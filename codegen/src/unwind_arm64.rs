@@ -510,6 +510,20 @@ mod tests {
             code[position] = word;
             assert!(described(&code).is_err(), "{name}");
         }
+        // A pair whose second register is not the one that is restored.
+        let pair = [
+            SAVE_FRAME,
+            SET_FRAME,
+            SAVE_19_20,
+            ZERO,
+            RESTORE_19_20,
+            RESTORE_FRAME,
+            RET,
+        ];
+        described(&pair).unwrap();
+        let mut pair = pair;
+        pair[2] = 0xA9BF_63F3; // stp x19, x24, [sp, #-16]!
+        assert!(described(&pair).is_err());
         assert!(described(&[]).is_err());
         assert!(described(&[SAVE_FRAME, SET_FRAME]).is_err());
         assert!(
