@@ -316,3 +316,6 @@ fn check_body(body: &[Insn], epilogue: &Steps, saved: Registers) -> Result<Vec<u
 fn unknown(what: &str, insn: &Insn) -> String {
     format!("unknown {what} at {:#x}: {}", insn.offset, insn.op)
 }
+
+#[cfg(test)]
+mod tests;
