@@ -4,6 +4,7 @@
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
 mod command_line;
+mod conformance;
 mod examples;
 mod packets;
 mod pe_image;
@@ -19,6 +20,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
         command_line::trials(),
+        conformance::trials(),
         examples::trials(),
         packets::trials(),
         pe_image::trials(),
