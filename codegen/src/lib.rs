@@ -1,8 +1,8 @@
 //! Lowers verified eBPF programs to native code and builds the native module around it.
 //!
 //! Given: a [`VerifiedModule`] and its [`Platform`].
-//! Computed: a [`Lowered`] module: a `NativeObject` with a driver that attaches to the eBPF for Windows runtime, the tables that the runtime
-//! reads, and one function per program.
+//! Computed: a [`Lowered`] module: a `NativeObject` with a driver that attaches to the eBPF for Windows runtime, or another [`Skeleton`],
+//! the tables that the runtime reads, and one function per program.
 //! Safe because: only verified instructions are lowered; the emitted code is decoded again and held to the rules of kernel
 //! code; the layout rules of the native module contract are kept here, section by section.
 //!
@@ -11,30 +11,44 @@
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
 //! | `isa`, `compile` | Cranelift IR as machine code |
-//! | `audit_x64`, `unwind_x64` | what the machine code may contain; how to unwind from it |
-//! | `driver` | the skeleton of `templates/driver.clif` and its data |
+//! | `audit_x64`, `audit_arm64` | what the machine code may contain |
+//! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
+//! | `instruction_arm64` | ARM64 code taken apart |
+//! | `division_arm64`, `renumber_arm64` | what is changed in it: no division checks, pairs of saved registers |
+//! | `skeleton` | what is put around the programs: the code in `templates/` |
+//! | `driver` | the data and imports of the driver |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
+//! | [`listing`] | all of it as text, for people |
 
+mod audit_arm64;
 mod audit_x64;
 mod call_graph;
 mod compile;
+mod division_arm64;
 mod driver;
 mod error;
+mod instruction_arm64;
 mod isa;
+pub mod listing;
 mod lowered;
 mod lowering;
 mod metadata;
 mod object;
 mod options;
+mod renumber_arm64;
 mod runtime_context;
+mod skeleton;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests_arm64;
+mod unwind_arm64;
 mod unwind_x64;
 
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use lowered::{Lowered, LoweredFunction, Origin};
-pub use options::Options;
+pub use options::{Options, Skeleton};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,15 +77,15 @@ const MAX_STACK_BYTES: u32 = 8192;
 
 /// Lowers a module.
 ///
-/// The object's sections are, in this order (native module contract §5): `.text` with the driver and the subprograms, one
-/// code section for each PE section name of a program, `.rdata`, `maps`, `programs`, `.data`, `hash`. The same module and
-/// options give the same object.
+/// The object's sections are, in this order (native module contract §5): `.text` with the skeleton and the subprograms, one
+/// code section for each PE section name of a program, `.rdata`, `maps`, `programs`, `.data`, `hash`; those that
+/// would be empty are left out. The same module and options give the same object.
 ///
 /// # Errors
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Lowered, LowerError> {
-    let isa = isa::target(options.machine, Optimization::Speed)?;
+    let isa = isa::target(options, Optimization::Speed)?;
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
@@ -110,14 +124,20 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let mut table = |name, wanted: bool| wanted.then(|| object.section(name, SectionKind::ReadOnlyData));
     let maps = table("maps", !module.maps.is_empty());
     let programs = table("programs", !verified.programs().is_empty());
-    let variables = object.section(".data", SectionKind::Data);
+    let with_driver = options.skeleton == Skeleton::Driver;
+    let variables = (with_driver || programs.is_some()).then(|| object.section(".data", SectionKind::Data));
     let hash = object.section("hash", SectionKind::ReadOnlyData);
 
-    let driver_sections = CodeSections {
+    let skeleton_sections = CodeSections {
         section: text,
         constants,
     };
-    driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
+    if with_driver {
+        driver::add_imports(&mut object);
+    }
+    options
+        .skeleton
+        .add_code(&mut object, skeleton_sections, &*isa, options, &mut scratch)?;
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()
         .iter()
@@ -127,7 +147,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let mut functions = Vec::new();
     for (index, code) in (0_u32..).map(FunctionIndex).zip(codes) {
         if let Some(mut code) = code {
-            // Subprograms belong to no program and lie with the driver.
+            // Subprograms belong to no program and lie with the skeleton.
             let section = section_of.get(&index).copied().unwrap_or(text);
             let sections = CodeSections { section, constants };
             let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
@@ -140,7 +160,9 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
             });
         }
     }
-    driver::add_data(&mut object, constants, variables)?;
+    if let Some(variables) = variables.filter(|_| with_driver) {
+        driver::add_data(&mut object, constants, variables)?;
+    }
     let tables = Tables {
         verified,
         platform,
@@ -153,7 +175,8 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         hash,
     };
     metadata::build(&tables, &mut object)?;
-    let object = object.finish(&Target::Named(driver::ENTRY.to_owned()))?;
+    let purpose = options.skeleton.purpose(&object, &module.name)?;
+    let object = object.finish(purpose)?;
     Ok(Lowered { object, functions })
 }
 
@@ -171,11 +194,11 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
         };
         let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
         let ir = lower_function(unit, index, flow, &mut builder)?;
-        let mut code = compile(ir, unit.isa, scratch).map_err(failed)?;
+        let mut code = compile(ir, unit.isa, unit.options, scratch).map_err(failed)?;
         if code.frame_bytes > limit {
-            let in_place = isa::target(unit.options.machine, Optimization::InPlace)?;
+            let in_place = isa::target(unit.options, Optimization::InPlace)?;
             let ir = lower_function(unit, index, flow, &mut builder)?;
-            code = compile(ir, &*in_place, scratch).map_err(failed)?;
+            code = compile(ir, &*in_place, unit.options, scratch).map_err(failed)?;
         }
         if code.frame_bytes > limit {
             let bytes = code.frame_bytes;
@@ -192,7 +215,7 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
 #[cfg(test)]
 mod tests {
     use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Operand, Width, WordSize};
-    use bpf2sys_pe_emit::{Machine, RelocationKind, SectionKind, SymbolPlace, UnwindInfo, UnwindOpX64};
+    use bpf2sys_pe_emit::{RelocationKind, SectionKind, SymbolPlace, UnwindInfo, UnwindOpX64};
 
     use crate::testing::{
         EXIT, View, alu, call, load, lower, map, module, mov, mov_reg, one, program, r, subprogram, trusted,
@@ -358,13 +381,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_machine_without_code_generation() {
-        let options = Options {
-            machine: Machine::Arm64,
+    fn refuses_arm64_options_for_another_machine() {
+        let [lse, signing] = [(true, false), (false, true)].map(|(lse, sign_return_address)| Options {
+            lse,
+            sign_return_address,
             ..Options::default()
-        };
+        });
         let platform = bpf2sys_platform::Platform::builtin();
-        let error = crate::lower(&trusted(example()), &platform, &options).unwrap_err();
-        assert_eq!(error, LowerError::Machine(Machine::Arm64));
+        for (options, option) in [(lse, "lse"), (signing, "sign_return_address")] {
+            let error = crate::lower(&trusted(example()), &platform, &options).unwrap_err();
+            assert_eq!(error, LowerError::Arm64Only { option });
+        }
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use bpf2sys_pe_emit::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace,
 };
 use zerocopy::{Immutable, IntoBytes};
 
@@ -18,8 +18,14 @@ use crate::compile::{Code, Reference, Target};
 
 /// Alignment of functions: Control Flow Guard wants indirect call targets at multiples of 16.
 const FUNCTION_ALIGN: usize = 16;
-/// `int3`, so that running into padding stops at once.
-const CODE_PADDING: u8 = 0xCC;
+
+/// What lies between functions: running into it stops at once.
+const fn code_padding(machine: Machine) -> u8 {
+    match machine {
+        Machine::X64 => 0xCC, // int3
+        Machine::Arm64 => 0,  // udf #0
+    }
+}
 
 /// A byte of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,15 +152,19 @@ impl ObjectWriter {
 
     /// The address of something placed under a name or function index.
     pub(crate) fn address_of(&self, target: &Target) -> Result<Address, LowerError> {
-        let symbol = self
-            .places
-            .get(target)
-            .copied()
-            .ok_or_else(|| LowerError::Internal(format!("nothing defines {target:?}")))?;
+        let symbol = self.symbol_of(target)?;
         Ok(Address { symbol, addend: 0 })
     }
 
-    /// Gives a spot the name under which the driver skeleton refers to it.
+    /// The symbol of something placed under a name or function index.
+    pub(crate) fn symbol_of(&self, target: &Target) -> Result<SymbolIndex, LowerError> {
+        self.places
+            .get(target)
+            .copied()
+            .ok_or_else(|| LowerError::Internal(format!("nothing defines {target:?}")))
+    }
+
+    /// Gives a spot the name under which the skeleton refers to it.
     pub(crate) fn define(&mut self, name: &str, spot: Spot) {
         let symbol = self.symbol(name, spot);
         self.places.insert(Target::Named(name.to_owned()), symbol);
@@ -180,7 +190,7 @@ impl ObjectWriter {
     pub(crate) fn code(&mut self, sections: CodeSections, target: Target, name: &str, code: Code) -> usize {
         let CodeSections { section, constants } = sections;
         let data = &mut self.sections[section.0 as usize].data;
-        data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), CODE_PADDING);
+        data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), code_padding(self.machine));
         let offset = data.len() as u32;
         data.extend_from_slice(&code.bytes);
         let symbol = self.symbol(name, Spot { section, offset });
@@ -211,15 +221,14 @@ impl ObjectWriter {
     fn distance(&mut self, section: SectionIndex, reference: &Reference, address: Address) {
         self.sections[section.0 as usize].relocations.push(Relocation {
             offset: reference.offset,
-            kind: RelocationKind::Relative32,
+            kind: reference.kind,
             symbol: address.symbol,
             addend: address.addend + reference.addend,
         });
     }
 
     /// The finished object.
-    pub(crate) fn finish(mut self, entry: &Target) -> Result<NativeObject, LowerError> {
-        let entry = self.address_of(entry)?.symbol;
+    pub(crate) fn finish(mut self, purpose: Purpose) -> Result<NativeObject, LowerError> {
         for (section, reference) in std::mem::take(&mut self.pending) {
             let address = self.address_of(&reference.target)?;
             self.distance(section, &reference, address);
@@ -236,7 +245,7 @@ impl ObjectWriter {
             symbols: self.symbols,
             functions: self.functions,
             imports: self.imports,
-            entry,
+            purpose,
         })
     }
 
