@@ -6,6 +6,7 @@
 mod command_line;
 mod conformance;
 mod examples;
+mod lowering;
 mod packets;
 mod pe_image;
 mod reading;
@@ -22,6 +23,7 @@ fn main() {
         command_line::trials(),
         conformance::trials(),
         examples::trials(),
+        lowering::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),
