@@ -99,7 +99,9 @@ impl Lowering<'_, '_> {
                 self.builder.ins().atomic_cas(flags, address, expected, operand)
             }
         };
-        if self.unit.options.machine == Machine::Arm64 && !self.unit.options.lse {
+        // Cranelift has no rule that makes an exchange one instruction.
+        let is_one_instruction = self.unit.options.lse && op != Some(AtomicRmwOp::Xchg);
+        if self.unit.options.machine == Machine::Arm64 && !is_one_instruction {
             self.builder.ins().fence();
         }
         match result {
