@@ -12,6 +12,9 @@ use crate::error::{SimulatorError, TimeOut};
 use crate::image::Image;
 use crate::request::{RunReport, RunRequest};
 
+/// Whether images run on this host: x64 images need its processor, arm64 images for now the same.
+const HOST_RUNS_IMAGES: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 /// First argument of the process that runs an image.
 const ARGUMENT: &str = "--bpf2sys-simulator-child";
 
@@ -29,15 +32,15 @@ const MAX_OUTCOME: u64 = 512 << 20;
 /// The executable that calls this must call [`child_main_if_requested`] first thing in its `main`.
 pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
     let image = Image::parse(&request.image)?;
-    if image.machine != Image::X64 {
+    if !matches!(image.machine, Image::X64 | Image::ARM64) {
         return Err(SimulatorError::Unsupported(format!(
-            "the image is for {}; only x64 images run, on a host of their kind",
+            "it is for {}; images for x64 and arm64 run",
             image.machine_name()
         )));
     }
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    if !HOST_RUNS_IMAGES {
         return Err(SimulatorError::Unsupported(format!(
-            "the host is {} {}; x64 images run on x86_64 Linux",
+            "the host is {} {}; images run on x86_64 Linux only",
             std::env::consts::ARCH,
             std::env::consts::OS
         )));
@@ -172,7 +175,7 @@ fn serve() -> Result<RunReport, SimulatorError> {
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 fn serve() -> Result<RunReport, SimulatorError> {
-    Err(SimulatorError::Unsupported("x64 images run on x86_64 Linux".into()))
+    Err(SimulatorError::Unsupported("images run on x86_64 Linux only".into()))
 }
 
 /// No core dumps, and a timer that interrupts native code when the time is up.

@@ -167,10 +167,10 @@ rules! {
     ProgramFunction = "program-function", "native module contract §1.1, §6.1";
 
     // ---- running code
-    /// nonvolatile registers, stack pointer, direction flag and MXCSR must be as the caller left them
-    Nonvolatile = "nonvolatile", "x64 calling convention, \"Caller/callee saved registers\"";
-    /// the stack must be aligned, with home space, where a function is called
-    StackAtCall = "stack-at-call", "x64 calling convention, \"Stack allocation\"";
+    /// nonvolatile registers, stack pointer and the control bits of the processor must be as the caller left them, and x18 of an ARM64 processor as the system left it
+    Nonvolatile = "nonvolatile", "x64 calling convention, \"Caller/callee saved registers\"; ARM64 ABI conventions, \"Integer registers\"";
+    /// the stack must be aligned where a function is called, on x64 with home space
+    StackAtCall = "stack-at-call", "x64 calling convention, \"Stack allocation\"; ARM64 ABI conventions, \"Stack\"";
     /// helpers are called with six arguments, the last of them the context
     HelperContext = "helper-context", "native module contract §6.4";
     /// a helper of another program's table was called
