@@ -6,6 +6,7 @@ use std::path::Path;
 use bpf2sys_bytecode::read_instructions;
 use bpf2sys_codegen::Options;
 use bpf2sys_isa_tests::{Case, CaseFile, Engine, ImageEngine, InterpreterEngine, Placement, assemble_text};
+use bpf2sys_pe_emit::Machine;
 use libtest_mimic::{Failed, Trial};
 
 use crate::support::{Need, corpus, root, test, test_with};
@@ -16,50 +17,87 @@ const REFUSED: [(&str, &str); 1] = [("callx", "conformance group `callx`")];
 /// A folder of the corpus.
 const SUITE: &str = "conformance";
 
-type MakeEngine = fn() -> Box<dyn Engine>;
+/// Who executes the cases.
+#[derive(Clone)]
+struct Executor {
+    name: &'static str,
+    /// How the product lowers; `None` for the interpreter.
+    lowering: Option<(Options, Placement)>,
+}
 
-/// Name, what it needs, and how it is made.
-fn engines() -> Vec<(&'static str, Vec<Need>, MakeEngine)> {
-    let mut engines: Vec<(_, _, MakeEngine)> =
-        vec![("interpreter", Vec::new(), || Box::new(InterpreterEngine::default()))];
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        engines.push(("x64", Vec::new(), || image(Options::default(), Placement::Program)));
-        engines.push(("x64_subprogram", Vec::new(), || {
-            image(Options::default(), Placement::Subprogram)
-        }));
+impl Executor {
+    fn all() -> Vec<Executor> {
+        let arm64 = Options {
+            machine: Machine::Arm64,
+            ..Options::default()
+        };
+        let extended = Options {
+            lse: true,
+            sign_return_address: true,
+            ..arm64.clone()
+        };
+        let image = |name, options: &Options, placement| Executor {
+            name,
+            lowering: Some((options.clone(), placement)),
+        };
+        vec![
+            Executor {
+                name: "interpreter",
+                lowering: None,
+            },
+            image("x64", &Options::default(), Placement::Program),
+            image("x64_subprograms", &Options::default(), Placement::Subprogram),
+            image("arm64", &arm64, Placement::Program),
+            image("arm64_subprograms", &arm64, Placement::Subprogram),
+            image(
+                "arm64_with_lse_and_signed_return_addresses",
+                &extended,
+                Placement::Program,
+            ),
+        ]
     }
-    engines
+
+    fn needs(&self) -> Vec<Need> {
+        match &self.lowering {
+            Some((options, _)) if options.machine == Machine::Arm64 => vec![Need::Emulator],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Images run on x86-64 Linux only, those for ARM64 too.
+    fn is_possible(&self) -> bool {
+        self.lowering.is_none() || cfg!(all(target_os = "linux", target_arch = "x86_64"))
+    }
+
+    fn engine(&self) -> Box<dyn Engine> {
+        match self.lowering.clone() {
+            Some((options, placement)) => Box::new(ImageEngine::new(self.name, options, placement)),
+            None => Box::new(InterpreterEngine::default()),
+        }
+    }
 }
 
-fn image(options: Options, placement: Placement) -> Box<dyn Engine> {
-    Box::new(ImageEngine::new("image", options, placement))
-}
+/// Name and body of the tests that every executor passes.
+type Body = fn(&mut dyn Engine) -> Result<(), Failed>;
+const BODIES: [(&str, &[Need], Body); 4] = [
+    ("suite_passes", &[Need::Corpus(SUITE)], suite_passes),
+    ("our_cases_pass", &[], our_cases_pass),
+    ("a_bad_case_harms_no_other", &[], a_bad_case_harms_no_other),
+    ("jumps_reach_far", &[], jumps_reach_far),
+];
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (name, needs, engine) in engines() {
-        let mut with_corpus = needs.clone();
-        with_corpus.push(Need::Corpus(SUITE));
-        trials.push(test_with(
-            &format!("conformance::suite_passes_on_{name}"),
-            &with_corpus,
-            move || suite_passes(&mut *engine()),
-        ));
-        trials.push(test_with(
-            &format!("conformance::our_cases_pass_on_{name}"),
-            &needs,
-            move || our_cases_pass(&mut *engine()),
-        ));
-        trials.push(test_with(
-            &format!("conformance::a_bad_case_harms_no_other_on_{name}"),
-            &needs,
-            move || a_bad_case_harms_no_other(&mut *engine()),
-        ));
-        trials.push(test_with(
-            &format!("conformance::jumps_reach_far_on_{name}"),
-            &needs,
-            move || jumps_reach_far(&mut *engine()),
-        ));
+    for executor in Executor::all().into_iter().filter(Executor::is_possible) {
+        for (name, needs, body) in BODIES {
+            let needs = [executor.needs().as_slice(), needs].concat();
+            let executor = executor.clone();
+            trials.push(test_with(
+                &format!("conformance::{name}_on_{}", executor.name),
+                &needs,
+                move || body(&mut *executor.engine()),
+            ));
+        }
     }
     if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         trials.push(test(
@@ -180,10 +218,12 @@ fn assembled(texts: &[&str]) -> Result<Vec<Case>, Failed> {
     texts.iter().map(assembled).collect()
 }
 
-/// `ja32` reaches further than a 16-bit offset, in both directions.
+/// `ja32` reaches further than a 16-bit offset, in both directions, over code that might run.
 fn jumps_reach_far(engine: &mut dyn Engine) -> Result<(), Failed> {
-    let filling = "add %r0, 1\n".repeat(33_000);
-    let text = format!("mov %r0, 0\nja32 far\nback:\nexit\n{filling}far:\nadd %r0, 5\nja32 back\n");
+    let between = "mul %r0, %r1\n".repeat(33_000);
+    let text = format!(
+        "mov %r0, 0\njne %r2, 0, between\nja32 far\nback:\nexit\nbetween:\n{between}far:\nadd %r0, 5\nja32 back\n"
+    );
     match engine.run(&assembled(&[&text])?).as_slice() {
         [Ok(outcome)] if outcome.r0 == 5 => Ok(()),
         other => Err(format!("{other:?}").into()),

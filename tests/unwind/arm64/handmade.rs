@@ -1,8 +1,8 @@
 //! An ARM64 object with functions of the shapes that a compiler emits, and their unwind data.
 
 use bpf2sys_pe_emit::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindInfo,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindInfo,
 };
 
 /// A signed return address, a pair and a single register saved, two epilogues, a call.
@@ -167,6 +167,6 @@ pub fn object() -> NativeObject {
             module: "ntoskrnl.exe".into(),
             function: "RtlQueryRegistryValues".into(),
         }],
-        entry: SymbolIndex(0),
+        purpose: Purpose::Driver { entry: SymbolIndex(0) },
     }
 }
