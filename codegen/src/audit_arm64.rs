@@ -86,8 +86,8 @@ pub(crate) fn check(code: &[Insn], relocated: &BTreeMap<u32, RelocationKind>, op
     Ok(())
 }
 
-/// The number of instructions of the loop that starts with this load-exclusive: at most some arithmetic and a branch out,
-/// then a store-exclusive to the same address and the branch back.
+/// The number of instructions of the loop that starts with this load-exclusive: at most some arithmetic of the same size and
+/// a branch out, then a store-exclusive to the same address and the branch back.
 fn exclusive_loop(code: &[Insn]) -> Option<usize> {
     let (start, rest) = code.split_first()?;
     let store = rest
@@ -97,12 +97,12 @@ fn exclusive_loop(code: &[Insn]) -> Option<usize> {
         return None;
     };
     let end = again.offset + SIZE;
-    let sizes_and_status = match (start.op.operands[0], last.op.operands, again.op.operands[0]) {
-        (
-            Operand::Register(loaded, _),
-            [Operand::Register(_, a), Operand::Register(stored, _), ..],
-            Operand::Register(_, b),
-        ) => loaded == stored && a == b,
+    let Operand::Register(size, _) = start.op.operands[0] else {
+        return None;
+    };
+    let has_size = |operand: Operand| matches!(operand, Operand::Register(found, _) if found == size);
+    let sizes_and_status = match (last.op.operands, again.op.operands[0]) {
+        ([Operand::Register(_, a), stored, ..], Operand::Register(_, b)) => has_size(stored) && a == b,
         _ => false,
     };
     let closed = sizes_and_status
@@ -110,8 +110,11 @@ fn exclusive_loop(code: &[Insn]) -> Option<usize> {
         && last.address() == start.address()
         && again.op.opcode == Opcode::CBNZ
         && again.target() == Some(start.offset);
-    let leaves = |insn: &Insn| insn.role() != Some(Role::Branch) || insn.target() == Some(end);
-    (closed && inside.iter().all(leaves)).then_some(store + 3)
+    let fits = |insn: &Insn| match insn.role() {
+        Some(Role::Branch) => insn.target() == Some(end),
+        _ => has_size(insn.op.operands[0]),
+    };
+    (closed && inside.iter().all(fits)).then_some(store + 3)
 }
 
 /// Whether the code starts with a barrier, accesses to the own stack aside.
@@ -135,13 +138,12 @@ mod tests {
     use crate::instruction_arm64::decode;
 
     const RET: u32 = 0xD65F_03C0;
-    const PLAIN: Options = Options {
-        machine: Machine::Arm64,
-        inline_array_lookup: true,
-        lse: false,
-        sign_return_address: false,
-        keep_ir: false,
-    };
+    fn plain() -> Options {
+        Options {
+            machine: Machine::Arm64,
+            ..Options::default()
+        }
+    }
 
     fn problem(words: &[u32], relocated: &BTreeMap<u32, RelocationKind>, options: &Options) -> Option<String> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -210,7 +212,7 @@ mod tests {
             ("irg x0, x1", 0x9ADF_1020),
         ];
         for (name, word) in cases {
-            assert!(problem(&[word, RET], &BTreeMap::new(), &PLAIN).is_some(), "{name}");
+            assert!(problem(&[word, RET], &BTreeMap::new(), &plain()).is_some(), "{name}");
         }
     }
 
@@ -228,15 +230,15 @@ mod tests {
             RET,
             0, // behind the end: nothing runs into it
         ];
-        assert_eq!(problem(&words, &BTreeMap::new(), &PLAIN), None);
+        assert_eq!(problem(&words, &BTreeMap::new(), &plain()), None);
     }
 
     #[test]
     fn extensions_are_for_those_who_ask() {
-        let lse = Options { lse: true, ..PLAIN };
+        let lse = Options { lse: true, ..plain() };
         let signing = Options {
             sign_return_address: true,
-            ..PLAIN
+            ..plain()
         };
         let none = BTreeMap::new();
         assert_eq!(problem(&[0xF8E0_0041, RET], &none, &lse), None); // ldaddal x0, x1, [x2]
@@ -260,13 +262,14 @@ mod tests {
     #[test]
     fn exclusives_are_loops_without_other_accesses() {
         let none = BTreeMap::new();
-        assert_eq!(problem(LOOP, &none, &PLAIN), None);
+        assert_eq!(problem(LOOP, &none, &plain()), None);
         // cmp x27, x26; b.ne out: compare and exchange
         let exchange = [LOOP[0], 0xEB1A_037F, 0x5400_0061, LOOP[2], 0xB5FF_FF98, BARRIER, RET];
-        assert_eq!(problem(&exchange, &none, &PLAIN), None);
+        assert_eq!(problem(&exchange, &none, &plain()), None);
         let wrong = [
             ("a load in between", 1, 0xF940_0041),            // ldr x1, [x2]
             ("a branch elsewhere", 1, 0x5400_0040),           // b.eq #8
+            ("arithmetic of another size", 1, 0x0B1A_037C),   // add w28, w27, w26
             ("a store of another size", 2, 0x8818_FF3C),      // stlxr w24, w28, [x25]
             ("a store elsewhere", 2, 0xC818_FF5C),            // stlxr w24, x28, [x26]
             ("no store", 2, 0xD503_201F),                     // nop
@@ -280,7 +283,7 @@ mod tests {
         for (name, position, word) in wrong {
             let mut code = LOOP.to_vec();
             code[position] = word;
-            assert!(problem(&code, &none, &PLAIN).is_some(), "{name}");
+            assert!(problem(&code, &none, &plain()).is_some(), "{name}");
         }
     }
 
@@ -298,18 +301,18 @@ mod tests {
             (8, RelocationKind::Arm64Branch26),
         ];
         let good = BTreeMap::from(kinds);
-        assert_eq!(problem(&code, &good, &PLAIN), None);
+        assert_eq!(problem(&code, &good, &plain()), None);
         for missing in [0, 8] {
             let mut relocated = good.clone();
             relocated.remove(&missing);
-            assert!(problem(&code, &relocated, &PLAIN).is_some(), "{missing}");
+            assert!(problem(&code, &relocated, &plain()).is_some(), "{missing}");
         }
         for (offset, kind) in [(0, kinds[1].1), (8, kinds[0].1), (12, kinds[2].1), (4, kinds[0].1)] {
             let mut relocated = good.clone();
             relocated.insert(offset, kind);
-            assert!(problem(&code, &relocated, &PLAIN).is_some(), "{offset} {kind:?}");
+            assert!(problem(&code, &relocated, &plain()).is_some(), "{offset} {kind:?}");
         }
         let load = [code[0], 0xF940_0000, code[2], RET]; // ldr x0, [x0]: its offset counts 8 bytes
-        assert!(problem(&load, &good, &PLAIN).is_some());
+        assert!(problem(&load, &good, &plain()).is_some());
     }
 }

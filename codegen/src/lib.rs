@@ -14,7 +14,7 @@
 //! | `audit_x64`, `audit_arm64` | what the machine code may contain |
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
 //! | `instruction_arm64` | ARM64 code taken apart |
-//! | `division_arm64`, `renumber_arm64` | what is changed in it: no division checks, pairs of saved registers |
+//! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it: no division checks, compare-and-exchange of 32 bits, pairs of saved registers |
 //! | `skeleton` | what is put around the programs: the code in `templates/` |
 //! | `driver` | the data and imports of the driver |
 //! | `metadata` | the tables that the runtime reads |
@@ -28,6 +28,7 @@ mod compile;
 mod division_arm64;
 mod driver;
 mod error;
+mod exchange_arm64;
 mod instruction_arm64;
 mod isa;
 pub mod listing;

@@ -89,15 +89,12 @@ impl Lowering<'_, '_> {
             AtomicOp::Xchg => (Some(AtomicRmwOp::Xchg), Some(src)),
             AtomicOp::Cmpxchg => (None, Some(Reg::R0)),
         };
-        let old = match op {
-            Some(op) => {
-                let word = word_type(size);
-                self.builder.ins().atomic_rmw(word, flags, op, address, operand)
-            }
-            None => {
-                let expected = self.read_word(size, Reg::R0);
-                self.builder.ins().atomic_cas(flags, address, expected, operand)
-            }
+        let old = if let Some(op) = op {
+            let word = word_type(size);
+            self.builder.ins().atomic_rmw(word, flags, op, address, operand)
+        } else {
+            let expected = self.read_word(size, Reg::R0);
+            self.builder.ins().atomic_cas(flags, address, expected, operand)
         };
         // Cranelift has no rule that makes an exchange one instruction.
         let is_one_instruction = self.unit.options.lse && op != Some(AtomicRmwOp::Xchg);

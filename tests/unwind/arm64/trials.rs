@@ -68,7 +68,7 @@ fn image(example: &str, options: &Options) -> Result<Vec<u8>, Failed> {
     let name = format!("{example}.o");
     let file = std::fs::read(root().join("examples").join(example).join(&name))?;
     let limit = bpf2sys::BuildOptions {
-        time_limit: Some(Duration::from_secs(600)),
+        time_limit: Some(Duration::from_mins(10)),
         ..bpf2sys::BuildOptions::default()
     };
     let verified = bpf2sys::verify(&file, &name, &limit).map_err(|error| error.to_string())?;
@@ -122,7 +122,7 @@ fn catches_wrong_data() -> Result<(), Failed> {
     let changes: [(&str, usize, &str, Change); 13] = [
         ("a smaller frame", 0, "0x1018", |codes, _| codes[0] = 0x01),
         ("a smaller frame in the epilogue", 0, "0x1030", |codes, _| {
-            codes[9] = 0x01
+            codes[9] = 0x01;
         }),
         ("a pair of other registers", 0, "0x1018", |codes, _| codes[2] = 0x41),
         ("a pair that takes more", 0, "0x1014", |codes, _| codes[2] = 0x02),
@@ -145,10 +145,10 @@ fn catches_wrong_data() -> Result<(), Failed> {
         ("no signature", 0, "0x1004", |codes, _| codes[7] = 0xE3),
         ("no signature in the epilogue", 0, "0x1040", |codes, _| codes[15] = 0xE3),
         ("an epilogue an instruction too late", 0, "0x1034", |_, epilogues| {
-            epilogues[0].0 += 4
+            epilogues[0].0 += 4;
         }),
         ("an epilogue an instruction too early", 0, "0x104c", |_, epilogues| {
-            epilogues[1].0 -= 4
+            epilogues[1].0 -= 4;
         }),
         ("one epilogue less", 0, "0x1050", |_, epilogues| {
             epilogues.pop();
