@@ -107,7 +107,7 @@ impl Directives {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["verified"] => directives.verified = true,
-                ["section", section] => directives.section = (*section).to_owned(),
+                ["section", section] => (*section).clone_into(&mut directives.section),
                 ["target", "x64"] => directives.targets = vec![Machine::X64],
                 ["target", "arm64"] => directives.targets = vec![Machine::Arm64],
                 ["lse"] => directives.options.lse = true,
