@@ -151,13 +151,15 @@ fn failures(files: &[(String, CaseFile)], refused: &[(&str, &str)], engine: &mut
     let mut lines = String::new();
     for ((name, file), outcome) in files.iter().zip(engine.run(&cases)) {
         let refusal = refused.iter().find(|(n, _)| n == name).map(|(_, why)| *why);
-        let line = match (refusal, &outcome) {
+        let outcome = outcome.map(|outcome| outcome.r0);
+        let expected = match (refusal, &outcome) {
             (Some(why), Err(message)) if message.contains(why) => continue,
-            (None, Ok(outcome)) if Some(outcome.r0) == file.result => continue,
-            (Some(why), _) => format!("{name}: {outcome:x?}, not refused because of {why}\n"),
-            (None, _) => format!("{name}: {outcome:x?}, not {:x?}\n", file.result),
+            (None, Ok(r0)) if Some(*r0) == file.result => continue,
+            (Some(why), _) => format!("a refusal because of {why}"),
+            (None, _) => format!("r0 = {:#x}", file.result.unwrap_or_default()),
         };
-        lines.push_str(&line);
+        let found = outcome.map_or_else(|message| message, |r0| format!("r0 = {r0:#x}"));
+        lines += &format!("{name}: {found}; expected {expected}\n");
     }
     Ok(lines)
 }
