@@ -10,6 +10,8 @@ mod pe_image;
 mod reading;
 mod rejected;
 mod simulator;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod simulator_trials;
 mod support;
 mod unwind;
 
@@ -25,6 +27,8 @@ fn main() {
         reading::trials(),
         rejected::trials(),
         simulator::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        simulator_trials::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
