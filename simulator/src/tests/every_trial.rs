@@ -25,6 +25,7 @@ macro_rules! every_trial {
                 perf_events_carry_packet_bytes_on_demand
                 hashes_of_maps_hold_maps_by_key
                 a_value_outlives_its_deletion_until_the_program_ends
+                hundreds_of_values_are_all_within_reach
             }
             programs {
                 loads_checks_and_unloads_a_good_module

@@ -9,7 +9,8 @@ use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunR
 
 /// The x64 image.
 pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
-const ARM64_IMAGE: &[u8] = include_bytes!("../../testdata/module-arm64.image");
+/// The ARM64 image.
+pub const ARM64_IMAGE: &[u8] = include_bytes!("../../testdata/module-arm64.image");
 
 thread_local! {
     /// What this thread's trial is for. Each trial is on one thread from start to end.

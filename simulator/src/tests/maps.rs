@@ -1,10 +1,11 @@
 //! Maps of every type, used by native code.
 
-use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, SimulatedMachine};
+use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatedMachine};
 
 use super::call::Arg::{Context, Map, Memory, Number};
 use super::call::*;
 use super::fixture::*;
+use super::patch::Patched;
 
 fn lookup(map: u64, key: &[u8]) -> Helper {
     helper(1, &[Map(map), Memory(0)]).memory(key).copy(8)
@@ -278,4 +279,27 @@ pub fn a_value_outlives_its_deletion_until_the_program_ends() {
         value(&report, "hash", &4999u32.to_le_bytes()).unwrap(),
         4999u64.to_le_bytes()
     );
+}
+
+pub fn hundreds_of_values_are_all_within_reach() {
+    // Each has a block of its own, more than the emulator is given at a time; each is looked at twice.
+    const VALUES: u32 = 300;
+    let mut patched = Patched::new();
+    let entries = patched.map(map::HASH as usize, 52);
+    patched.put(entries, &VALUES.to_le_bytes());
+    let calls: Vec<Helper> = (0..2 * VALUES)
+        .map(|i| lookup(map::HASH, &(i % VALUES).to_le_bytes()).copy(8))
+        .collect();
+    let request = RunRequest {
+        image: patched.finish(),
+        presets: (0..VALUES)
+            .map(|i| preset("hash", &i.to_le_bytes(), &(u64::from(i) << 32 | 7).to_le_bytes()))
+            .collect(),
+        ..request(calls.iter().map(|c| input(c, "call_xdp", &[0; 64])).collect())
+    };
+    let report = run(&request).unwrap_or_else(|e| panic!("{e}"));
+    for (i, invocation) in report.results.iter().enumerate() {
+        let expected = u64::from(i as u32 % VALUES) << 32 | 7;
+        assert_eq!(invocation.packet.0[8..16], expected.to_le_bytes(), "{i}");
+    }
 }

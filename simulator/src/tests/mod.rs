@@ -20,7 +20,7 @@ mod maps;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod programs;
 
-pub use fixture::{IMAGE, packet, preset, request, run};
+pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
 
 use crate::{Input, RunRequest, SimulatorError};
 
