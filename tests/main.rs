@@ -3,8 +3,12 @@
 //! One binary with its own main, because a test whose tool is missing must count as skipped and not as passed. Each
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
+mod coff;
 mod command_line;
+mod dll;
+mod emit;
 mod examples;
+mod forms;
 mod packets;
 mod pe_image;
 mod reading;
@@ -14,13 +18,17 @@ mod simulator;
 mod simulator_trials;
 mod support;
 mod unwind;
+mod wine;
 
 fn main() {
     // The simulator runs an image's code in a child process, which is this executable again.
     bpf2sys_simulator::child_main_if_requested();
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
+        coff::trials(),
         command_line::trials(),
+        dll::trials(),
+        emit::trials(),
         examples::trials(),
         packets::trials(),
         pe_image::trials(),

@@ -31,9 +31,10 @@ pub fn check(image: &Image<'_>) -> Vec<Violation> {
     relocations(image, &mut found);
     import_tables(image, &mut found);
     function_table(image, &mut found);
-    let exported = match image.is_dll() {
-        true => metadata_function(image).map(drop),
-        false => exports(image).map(drop),
+    let exported = if image.is_dll() {
+        metadata_function(image).map(drop)
+    } else {
+        exports(image).map(drop)
     };
     found.extend(exported.err());
     found
@@ -77,9 +78,10 @@ fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
             format!("characteristics are {:#06x}", image.characteristics),
         );
     }
-    let subsystem_fits = match image.is_dll() {
-        true => WINDOWS.contains(&image.subsystem),
-        false => image.subsystem == NATIVE,
+    let subsystem_fits = if image.is_dll() {
+        WINDOWS.contains(&image.subsystem)
+    } else {
+        image.subsystem == NATIVE
     };
     if !subsystem_fits {
         fail(Rule::Subsystem, format!("the subsystem is {}", image.subsystem));

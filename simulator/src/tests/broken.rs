@@ -311,8 +311,8 @@ fn flipped_bytes_never_panic_a_reader() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) as usize
     };
-    for _ in 0..1_500 {
-        let mut bytes = IMAGE.to_vec();
+    for round in 0..2_000 {
+        let mut bytes = if round % 2 == 0 { IMAGE } else { DLL }.to_vec();
         for _ in 0..4 {
             // Headers, tables and directories matter most.
             let limit = if next() % 2 == 0 { 0x400 } else { bytes.len() };

@@ -37,7 +37,7 @@ static CHILD: extern "C" fn() = {
 };
 
 /// The same module in a DLL.
-pub const DLL: &[u8] = include_bytes!("../../testdata/module.dll.image");
+pub const DLL: &[u8] = include_bytes!("../../testdata/module-dll.image");
 
 /// Unit tests of the trials, for x64.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
