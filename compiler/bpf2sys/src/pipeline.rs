@@ -179,14 +179,14 @@ impl Lowerings<'_> {
             ..codegen::Options::default()
         };
         self.done.retain(|(of, _)| of.machine == machine);
-        let position = match self.done.iter().position(|(of, _)| *of == options) {
-            Some(position) => position,
-            None => {
-                let lowered = codegen::lower(self.verified, platform(), &options)
-                    .map_err(|source| ErrorKind::Lower { machine, source })?;
-                self.done.push((options, lowered));
-                self.done.len() - 1
-            }
+        let known = self.done.iter().position(|(of, _)| *of == options);
+        let position = if let Some(position) = known {
+            position
+        } else {
+            let lowered = codegen::lower(self.verified, platform(), &options)
+                .map_err(|source| ErrorKind::Lower { machine, source })?;
+            self.done.push((options, lowered));
+            self.done.len() - 1
         };
         Ok(&self.done[position].1)
     }
