@@ -3,25 +3,34 @@
 //! One binary with its own main, because a test whose tool is missing must count as skipped and not as passed. Each
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
+mod coff;
 mod command_line;
 mod conformance;
+mod dll;
+mod emit;
 mod examples;
+mod forms;
 mod lowering;
 mod packets;
 mod pe_image;
 mod reading;
 mod rejected;
 mod simulator;
+mod simulator_trials;
 mod support;
 mod unwind;
+mod wine;
 
 fn main() {
     // The simulator runs an image's code in a child process, which is this executable again.
     bpf2sys_simulator::child_main_if_requested();
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
+        coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        dll::trials(),
+        emit::trials(),
         examples::trials(),
         lowering::trials(),
         packets::trials(),
@@ -29,6 +38,8 @@ fn main() {
         reading::trials(),
         rejected::trials(),
         simulator::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        simulator_trials::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();

@@ -23,7 +23,29 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 23] = [
+const CASES: [Case; 25] = [
+    Case {
+        fixture: "call_through_register",
+        program: "call_by_address",
+        code: "BPF2002",
+        message: &[
+            "conformance group `callx`",
+            "at instruction 2: callx r2",
+            "help: call a function of this object",
+        ],
+        line: "return verdict(1);",
+    },
+    Case {
+        fixture: "legacy_packet_load",
+        program: "read_as_classic",
+        code: "BPF2002",
+        message: &[
+            "conformance group `packet`",
+            "at instruction 1: r0 = *(u8 *)skb[0xc]",
+            "help: read through",
+        ],
+        line: "return load_byte(context, 12) == 8 ? XDP_DROP : XDP_PASS;",
+    },
     Case {
         fixture: "packet_out_of_bounds",
         program: "read_unchecked",

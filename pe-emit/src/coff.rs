@@ -98,7 +98,7 @@ pub fn coff(object: &NativeObject) -> Result<Vec<u8>, LinkError> {
 fn new_section(name: &str, kind: SectionFlags, align: u32, data: Vec<u8>, relocations: Vec<Relocation>) -> Section {
     let mut flags = (kind | IMAGE_SCN_MEM_READ).with_align(alignment(align));
     if relocations.len() > RELOCATIONS_MAX {
-        flags = flags | IMAGE_SCN_LNK_NRELOC_OVFL;
+        flags |= IMAGE_SCN_LNK_NRELOC_OVFL;
     }
     Section {
         // The check of the sections has seen that it fits.

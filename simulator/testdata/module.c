@@ -1,8 +1,8 @@
 // A native module made by hand for the simulator's tests: it follows the native module contract (§1 and §2) and was
 // compiled by clang, so nothing of this project's own code generator or linker is in it.
 //
-// Built by testdata/build.sh into testdata/module.image and testdata/module-arm64.image, drivers, and with MODULE_DLL into
-// testdata/module.dll.image.
+// Built by testdata/build.sh into testdata/module.image and testdata/module-arm64.image, which are drivers, and with
+// MODULE_DLL into testdata/module-dll.image.
 
 typedef unsigned char u8;
 typedef unsigned short u16;

@@ -24,17 +24,17 @@ pub fn trials() -> Vec<Trial> {
         ),
         test_with(
             "unwind::rtl_virtual_unwind_arrives_at_the_caller",
-            &wine::NEEDS,
+            &crate::wine::NEEDS,
             wine_agrees,
         ),
         test_with(
             "unwind::rtl_virtual_unwind_notices_wrong_unwind_data",
-            &wine::NEEDS,
+            &crate::wine::NEEDS,
             wine_notices,
         ),
         test_with(
             "unwind::rtl_virtual_unwind_arrives_in_all_examples",
-            &wine::NEEDS,
+            &crate::wine::NEEDS,
             wine_agrees_on_examples,
         ),
     ];

@@ -1,37 +1,13 @@
 //! The second opinion: Wine's own `RtlVirtualUnwind`, from the same places (`tests/wine/README.md`).
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use libtest_mimic::Failed;
 
 use super::check;
-use crate::support::{Need, output, root, succeed};
-
-/// What this needs.
-pub const NEEDS: [Need; 2] = [Need::Program("wine"), Need::Program(COMPILER)];
-const COMPILER: &str = "x86_64-w64-mingw32-gcc";
-
-/// The compiled program, made once. Whoever holds it has Wine for itself: two at once cannot make its prefix.
-static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
-
-fn folder() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-}
-
-fn compile() -> Result<PathBuf, Failed> {
-    let path = folder().join("unwind.exe");
-    let source = root().join("tests/wine/unwind.c");
-    succeed(
-        Command::new(COMPILER)
-            .args(["-O1", "-Wall", "-Werror", "-o"])
-            .arg(&path)
-            .arg(source),
-    )?;
-    Ok(path)
-}
+use crate::wine::{compile, run};
 
 /// Unwinds with `RtlVirtualUnwind` by the tables of `unwound`, from every instruction of `image`, whose code is the same, and
 /// in the state before it. Gives the addresses from which that does not lead to the caller.
@@ -41,18 +17,7 @@ pub fn rtl_virtual_unwind(image: &[u8], unwound: &[u8]) -> Result<BTreeSet<u32>,
     let (image_path, table_path) = (files.path().join("image.sys"), files.path().join("places.txt"));
     std::fs::write(&image_path, unwound)?;
     std::fs::write(&table_path, places.join("\n"))?;
-    let mut program = PROGRAM.lock().map_err(|_| "another test panicked with Wine")?;
-    let program = match &mut *program {
-        Some(program) => program,
-        none => none.insert(compile()?),
-    };
-    let out = output(
-        Command::new("wine")
-            .env("WINEPREFIX", folder().join("wine"))
-            .env("WINEDEBUG", "-all")
-            .arg(program)
-            .args([&image_path, &table_path]),
-    )?;
+    let out = run(&program()?, &[&image_path, &table_path])?;
     let text = String::from_utf8_lossy(&out.stdout);
     // `RVA: what is wrong`, as often as something is; then `N places, N wrong`.
     let mut wrong = BTreeSet::new();
@@ -64,4 +29,14 @@ pub fn rtl_virtual_unwind(image: &[u8], unwound: &[u8]) -> Result<BTreeSet<u32>,
         }
     }
     Err(format!("{}\n{text}{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
+}
+
+/// The compiled program, made once.
+fn program() -> Result<PathBuf, Failed> {
+    static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut program = PROGRAM.lock().map_err(|_| "another test panicked while it compiled")?;
+    match &*program {
+        Some(path) => Ok(path.clone()),
+        None => Ok(program.insert(compile("unwind")?).clone()),
+    }
 }

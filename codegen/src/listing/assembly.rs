@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use bpf2sys_bytecode::{InsnIndex, SourceLine};
-use bpf2sys_pe_emit::{FunctionRange, NativeObject};
+use bpf2sys_pe_emit::{FunctionRange, Machine, NativeObject};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 
@@ -42,6 +42,7 @@ pub fn assembly(verified: &VerifiedModule, platform: &Platform, lowered: &Lowere
         heading(&mut text, object, range, &source.heading());
         let mut listing = Listing {
             source,
+            machine: object.machine,
             function,
             with_code: function
                 .origins
@@ -60,7 +61,7 @@ pub fn assembly(verified: &VerifiedModule, platform: &Platform, lowered: &Lowere
             let name = escape(function_name(object, range));
             heading(&mut text, object, range, &format!("{name}: skeleton"));
             for instruction in native_code(object, range) {
-                native_row(&mut text, 0, "", &instruction);
+                native_row(&mut text, object.machine, 0, "", &instruction);
             }
         }
     }
@@ -84,6 +85,7 @@ fn heading(text: &mut String, object: &NativeObject, range: &FunctionRange, what
 /// The listing of one function, in progress.
 struct Listing<'a> {
     source: Source<'a>,
+    machine: Machine,
     function: &'a LoweredFunction,
     /// Instructions that native code was made of.
     with_code: BTreeSet<InsnIndex>,
@@ -150,7 +152,7 @@ impl Listing<'_> {
     fn rows(&mut self, left: &str, run: &[NativeInstruction]) {
         let mut left = left;
         for instruction in run {
-            native_row(self.text, LEFT_WIDTH, left, instruction);
+            native_row(self.text, self.machine, LEFT_WIDTH, left, instruction);
             left = "";
         }
     }
@@ -168,7 +170,7 @@ fn left(slot: &str, text: &str) -> String {
 }
 
 /// A row whose left half has `width` columns.
-fn native_row(text: &mut String, width: usize, left: &str, instruction: &NativeInstruction) {
+fn native_row(text: &mut String, machine: Machine, width: usize, left: &str, instruction: &NativeInstruction) {
     let mut left = left;
     if left.chars().count() > width {
         let _ = writeln!(text, "{left}");
@@ -177,7 +179,11 @@ fn native_row(text: &mut String, width: usize, left: &str, instruction: &NativeI
     if let Some(label) = &instruction.label {
         let _ = writeln!(text, "{:width$}  {label}:", "");
     }
-    let bytes = hex(&instruction.bytes);
+    let bytes = match machine {
+        Machine::X64 => hex(&instruction.bytes),
+        // As one number, as everybody writes ARM64 instructions.
+        Machine::Arm64 => hex(&instruction.bytes.iter().rev().copied().collect::<Vec<u8>>()),
+    };
     let NativeInstruction {
         offset, text: native, ..
     } = instruction;

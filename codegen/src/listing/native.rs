@@ -201,10 +201,13 @@ fn constant(object: &NativeObject, place: SymbolPlace, distance: i64) -> Option<
         return None;
     };
     let section = object.sections.get(section.0 as usize)?;
+    if section.kind != SectionKind::ReadOnlyData {
+        return None;
+    }
     let start = u32::try_from(i64::from(offset) + distance).ok()?;
     let next = section.relocations.iter().map(|relocation| relocation.offset);
     let end = next.filter(|field| *field >= start).min();
     let end = end.map_or(section.data.len(), |field| field as usize);
     let bytes = section.data.get(start as usize..end)?;
-    (section.kind == SectionKind::ReadOnlyData).then(|| bytes[..bytes.len().min(8)].to_vec())
+    Some(bytes[..bytes.len().min(8)].to_vec())
 }

@@ -331,6 +331,27 @@ fn arm64_code_has_names_and_labels_too() {
 }
 
 #[test]
+fn an_arm64_listing_tells_the_prologue_and_writes_instructions_as_numbers() {
+    let options = Options {
+        machine: Machine::Arm64,
+        ..Options::default()
+    };
+    // The call needs a frame.
+    let verified = trusted(one(&[helper(7), EXIT]));
+    let lowered = crate::lower(&verified, &Platform::builtin(), &options).unwrap();
+    let listing = super::assembly(&verified, &Platform::builtin(), &lowered);
+    let rows = rows(&listing, "program");
+    let first = "     -  prologue                                0000  a9bf7bfd                  stp     x29, x30, [sp, #-0x10]!";
+    assert_eq!(rows.first(), Some(&first), "{listing}");
+    let prologue = lowered.object.functions[lowered.functions[0].range]
+        .unwind
+        .prologue_size();
+    let next = rows.iter().skip(1).find(|row| !row.starts_with("          "));
+    let offset = format!("  {prologue:04x}  ");
+    assert!(next.is_some_and(|row| row.contains(&offset)), "{prologue:x}\n{listing}");
+}
+
+#[test]
 fn a_range_outside_of_the_object_has_no_code() {
     let object = arm64(&[0xD65F_03C0], &[]);
     for (section, offset, size) in [(1, 0, 4), (0, 4, 4), (0, u32::MAX, u32::MAX)] {

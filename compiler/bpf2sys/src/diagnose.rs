@@ -135,9 +135,20 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
             notes.push(NO_SOURCE_LINES.to_owned());
         }
     }
+    let help = match &rejection.reason {
+        RejectionReason::UnsupportedInstruction { group, .. } => match group {
+            Some("packet") => {
+                Some("read through the context's data pointer, after comparing it with the end of the data")
+            }
+            Some("callx") => Some("call a function of this object by its name, or another program by a tail call"),
+            _ => None,
+        },
+        _ => None,
+    };
     Diagnostic {
         place,
         notes,
+        help: help.map(str::to_owned),
         ..Diagnostic::new(code, format!("program `{}` is rejected: {what}", rejection.program))
     }
 }

@@ -60,7 +60,7 @@ impl BuildOptions {
 pub enum Form {
     /// A driver that attaches to the runtime.
     Sys,
-    /// A DLL that exports `get_metadata_table`, which the runtime's user mode library and its tests load.
+    /// A DLL that exports `get_metadata_table`, which eBPF for Windows's user mode library reads and its tests load.
     Dll,
     /// A COFF object file that defines `get_metadata_table`, for another linker.
     Obj,
@@ -169,23 +169,24 @@ impl Lowerings<'_> {
     }
 
     fn lowered(&mut self, machine: Machine, form: Form) -> Result<&codegen::Lowered, Error> {
+        let arm64 = machine == Machine::Arm64;
         let options = codegen::Options {
             machine,
             skeleton: form.skeleton(),
-            lse: self.options.lse,
-            sign_return_address: self.options.sign_return_address,
+            lse: arm64 && self.options.lse,
+            sign_return_address: arm64 && self.options.sign_return_address,
             keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),
             ..codegen::Options::default()
         };
         self.done.retain(|(of, _)| of.machine == machine);
-        let position = match self.done.iter().position(|(of, _)| *of == options) {
-            Some(position) => position,
-            None => {
-                let lowered = codegen::lower(self.verified, platform(), &options)
-                    .map_err(|source| ErrorKind::Lower { machine, source })?;
-                self.done.push((options, lowered));
-                self.done.len() - 1
-            }
+        let known = self.done.iter().position(|(of, _)| *of == options);
+        let position = if let Some(position) = known {
+            position
+        } else {
+            let lowered = codegen::lower(self.verified, platform(), &options)
+                .map_err(|source| ErrorKind::Lower { machine, source })?;
+            self.done.push((options, lowered));
+            self.done.len() - 1
         };
         Ok(&self.done[position].1)
     }

@@ -69,9 +69,10 @@ impl<'a> SymbolTable<'a> {
                     table.add(format!("__imp_{function}"), None, EntryKind::External)
                 }),
                 SymbolPlace::Section { section, offset } => {
-                    let kind = match external.contains(&index) {
-                        true => EntryKind::External,
-                        false => EntryKind::Static,
+                    let kind = if external.contains(&index) {
+                        EntryKind::External
+                    } else {
+                        EntryKind::Static
                     };
                     let own_section = &object.sections[section.0 as usize].name;
                     if kind == EntryKind::Static

@@ -63,10 +63,11 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     if !violations.is_empty() {
         return Err(SimulatorError::Loader(violations));
     }
-    let metadata_function = match image.is_dll() {
-        true => Some(loader_rules::metadata_function(&image).map_err(|v| SimulatorError::Loader(vec![v]))?),
-        false => None,
-    };
+    let metadata_function = image
+        .is_dll()
+        .then(|| loader_rules::metadata_function(&image))
+        .transpose()
+        .map_err(|violation| SimulatorError::Loader(vec![violation]))?;
     if metadata_function.is_some() && request.sabotage != Sabotage::None {
         return Err(SimulatorError::Request(
             "a DLL registers nowhere, so nothing around it can fail".into(),

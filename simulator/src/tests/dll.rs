@@ -97,7 +97,7 @@ fn each_rule_of_a_dll_catches_its_own() {
         (Rule::ExportTable, |p| _ = p.put(export_table(p, 28).0 + 28, &[0xFF; 4])),
         (Rule::ExportTable, |p| _ = p.put(export_table(p, 28).0 + 32, &[0xFF; 4])),
         (Rule::ExportTable, |p| _ = p.put(export_table(p, 28).0 + 36, &[0xFF; 4])),
-        (Rule::ExportTable, |p| _ = p.put(export_table(p, 36).1, &[1])),
+        (Rule::ExportTable, |p| _ = p.put(export_table(p, 36).1, &[9])),
         (Rule::ExportTable, |p| _ = p.put(export_table(p, 32).1, &[0xFF; 4])),
         (Rule::ExportTable, |p| {
             _ = p.put(p.directory(DirectoryKind::Export), &[0xFF; 4])

@@ -27,6 +27,7 @@ With several inputs, the highest status that any of them gave.";
 const EXAMPLES: &str = "Examples:
   bpf2sys build udp_filter.o                      write udp_filter.sys
   bpf2sys build --out-dir drivers *.o             one driver each
+  bpf2sys build --arch x64,arm64 udp_filter.o     for both machines
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
   bpf2sys inspect udp_filter.sys                  what is in it
   bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bpf2sys_platform::{Platform, ProgramType};
 use bpf2sys_simulator::SimulatorError;
-use bpf2sys_simulator::describe::{HelperUse, ImageDescription, ProgramUses};
+use bpf2sys_simulator::describe::{HelperUse, ImageDescription, ImageKind, ProgramUses};
 
 use super::{MapLine, uses_text};
 use crate::Error;
@@ -20,9 +20,13 @@ pub(super) fn describe(bytes: &[u8]) -> Result<ImageDescription, Error> {
 pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
     let platform = crate::pipeline::platform();
     let mut text = format!(
-        "{}: {} driver, {} bytes, {}\n",
+        "{}: {} {}, {} bytes, {}\n",
         file.display(),
         image.machine,
+        match image.kind {
+            ImageKind::Driver => "driver",
+            ImageKind::Dll => "DLL",
+        },
         image.file_size,
         if image.signed { "signed" } else { "not signed" }
     );
@@ -85,7 +89,11 @@ pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
             if section.discardable { ", discardable" } else { "" }
         );
     }
-    let _ = writeln!(text, "imports: {}", image.imports.join(", "));
+    for (title, names) in [("imports", &image.imports), ("exports", &image.exports)] {
+        if !names.is_empty() {
+            let _ = writeln!(text, "{title}: {}", names.join(", "));
+        }
+    }
     if !image.problems.is_empty() {
         text += "problems:\n";
         for problem in &image.problems {

@@ -6,6 +6,8 @@ mod object;
 use std::path::{Path, PathBuf};
 
 use bpf2sys_platform::Platform;
+use bpf2sys_simulator::SimulatorError;
+use bpf2sys_simulator::image::ImageError;
 
 use super::{Outcome, output};
 use crate::{Error, ErrorKind, files};
@@ -63,7 +65,11 @@ fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
             output::print(&object::text(file, &description))
         };
     }
-    Err(ErrorKind::UnknownFormat { path: file.clone() }.into())
+    match bpf2sys_simulator::describe::describe(bytes) {
+        // What `build --emit obj` writes.
+        Err(error @ ImageError::ObjectFile { .. }) => Err(SimulatorError::from(error).into()),
+        _ => Err(ErrorKind::UnknownFormat { path: file.clone() }.into()),
+    }
 }
 
 /// What `build` prints of the driver it wrote.
