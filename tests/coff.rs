@@ -16,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::examples::EXAMPLES;
 use crate::forms::{MACHINES, expect_same, lowered, machine_name, needs_to_run};
-use crate::support::{Need, output, root, succeed, test_with};
+use crate::support::{Need, output, root, succeed, test, test_with, tool};
 
 const CLANG: &str = "clang-19";
 const LINKER: &str = "lld-link-19";
@@ -24,7 +24,15 @@ const DLLTOOL: &str = "llvm-dlltool-19";
 const READER: &str = "llvm-readobj-19";
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = vec![
+        test("coff::inspect_tells_sections_and_names", inspected),
+        test("coff::garbled_object_files_are_described_or_refused", garbled),
+        test_with(
+            "coff::what_the_page_warns_of_is_noticed",
+            &[Need::Program(CLANG), Need::Program(LINKER)],
+            warned_of,
+        ),
+    ];
     for (machine, name) in MACHINES.map(|machine| (machine, machine_name(machine))) {
         let needs = |programs: &[Need]| [programs, needs_to_run(machine)].concat();
         for example in EXAMPLES {
@@ -357,6 +365,109 @@ fn links_into_a_driver(example: &str, machine: Machine) -> Result<(), Failed> {
     let image = lld_link(&options, &files, &folder.path().join("linked.sys"))?;
     sections_are_whole(driver.bytes(), &image)?;
     expect_same(example, "linked", driver.bytes(), &image)
+}
+
+fn inspected() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let module = object_file(folder.path(), "tail_dispatch", Machine::X64, Skeleton::Driver)?;
+    let text = succeed(tool().arg("inspect").arg(&module))?;
+    for part in [
+        "COFF object file for x64",
+        "\n  programs 640 bytes\n",
+        "\n  .pdata   ",
+        "\ndefines: DriverEntry\n",
+        "\nneeds: __imp_RtlQueryRegistryValues, __imp_NmrRegisterClient",
+    ] {
+        if !text.contains(part) {
+            return Err(format!("no {part:?} in {text}").into());
+        }
+    }
+    for (arguments, status, part) in [
+        (["inspect", "--disassemble"], 2, "which a driver no longer has"),
+        (["run", "--json"], 6, "a COFF object file for x64, not an image"),
+    ] {
+        let out = output(tool().args(arguments).arg(&module))?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        if out.status.code() != Some(status) || !said.contains(part) {
+            return Err(format!("{arguments:?}: {}: {said}", out.status).into());
+        }
+    }
+    Ok(())
+}
+
+/// No object file makes the reader panic, and nothing that it says is longer than the file.
+fn garbled() -> Result<(), Failed> {
+    let good = coff(&lowered("tail_dispatch", Machine::X64, Skeleton::Driver)?)?;
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize
+    };
+    let mut described = 0;
+    for _ in 0..5_000 {
+        let mut bytes = good.clone();
+        for _ in 0..3 {
+            // Headers and the ends, where symbols and strings are, matter most.
+            let at = match next() % 3 {
+                0 => next() % 0x200,
+                1 => bytes.len() - 1 - next() % 0x400,
+                _ => next() % bytes.len(),
+            };
+            bytes[at] = if next() % 4 == 0 { 0xFF } else { next() as u8 };
+        }
+        bytes.truncate(if next() % 4 == 0 {
+            next() % good.len()
+        } else {
+            good.len()
+        });
+        if let Some(Ok(description)) = bpf2sys_simulator::object_file::describe(&bytes) {
+            described += 1;
+            if description.sections.len() * 40 > bytes.len() || description.defined.len() * 18 > bytes.len() {
+                return Err(format!("{description:?} of {} bytes", bytes.len()).into());
+            }
+        }
+    }
+    if described > 500 {
+        Ok(())
+    } else {
+        Err(format!("only {described} were described").into())
+    }
+}
+
+/// The main page says what a linker must not do: what comes of it does not load.
+fn warned_of() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let module = object_file(folder.path(), "udp_filter", Machine::X64, Skeleton::Object)?;
+    let dll = folder.path().join("linked.dll");
+    let options = ["/dll", "/noentry", "/nodefaultlib", "/noimplib"];
+    for (extra, part) in [
+        (
+            &["/export:get_metadata_table", "/fixed"][..],
+            "relocations were stripped",
+        ),
+        (
+            &["/export:get_metadata_table", "/merge:.rdata=maps"],
+            "user-mode-map-table",
+        ),
+        (&["/export:get_metadata_table", "/section:maps,rwe"], "writable-code"),
+        (&[], "metadata-export"),
+    ] {
+        let linked = lld_link(&[&options[..], extra].concat(), &[&module], &dll);
+        let said = match linked {
+            Ok(_) => String::from_utf8_lossy(&output(tool().arg("run").arg(&dll))?.stderr).into_owned(),
+            Err(refused) => refused.message().unwrap_or_default().to_owned(),
+        };
+        if said.is_empty() || !said.contains(part) {
+            return Err(format!("{extra:?}: no {part:?} in {said:?}").into());
+        }
+    }
+    // Two modules in one image: both define the function.
+    let second = folder.path().join("second.obj");
+    std::fs::copy(&module, &second)?;
+    match lld_link(&options, &[&module, &second], &dll) {
+        Err(refused) if refused.message().is_some_and(|said| said.contains("duplicate symbol")) => Ok(()),
+        other => Err(format!("two modules: {other:?}").into()),
+    }
 }
 
 /// LLVM's reader finds sections, symbols, relocations and unwind data, and has nothing to complain of.

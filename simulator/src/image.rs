@@ -29,6 +29,9 @@ pub enum ImageError {
         /// `x64` or `arm64`.
         machine: String,
     },
+    /// It starts as a COFF object file and cannot be read as one.
+    #[error("not a COFF object file: {0}")]
+    NotObjectFile(String),
     /// It is a 32-bit image or a ROM image.
     #[error("not a PE32+ image (optional header magic {0:#x})")]
     NotPe32Plus(u16),
@@ -360,7 +363,7 @@ impl<'a> Image<'a> {
     }
 }
 
-fn machine_name(machine: u16) -> String {
+pub(crate) fn machine_name(machine: u16) -> String {
     match machine {
         Image::X64 => "x64".into(),
         Image::ARM64 => "arm64".into(),

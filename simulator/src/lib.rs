@@ -26,6 +26,7 @@ pub mod kernel_tables;
 pub mod loader_rules;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod native;
+pub mod object_file;
 mod request;
 mod rule;
 pub mod tables;

@@ -1,18 +1,20 @@
-//! `bpf2sys inspect`: what is in a driver or in an object file.
+//! `bpf2sys inspect`: what is in a driver, a DLL or an object file.
 
 mod image;
 mod object;
+mod object_file;
 
 use std::path::{Path, PathBuf};
 
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::SimulatorError;
-use bpf2sys_simulator::image::ImageError;
 
 use super::{Outcome, output};
 use crate::{Error, ErrorKind, files};
 
-/// Show what is in a driver or in an object file: programs, maps, helpers, sections, hash.
+/// Show what is in a driver, a DLL or an object file: programs, maps, helpers, sections, hash.
+///
+/// Of a COFF object file, which is not linked yet, only sections and names are shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bpf2sys inspect udp_filter.sys
@@ -20,7 +22,7 @@ use crate::{Error, ErrorKind, files};
   bpf2sys inspect --disassemble udp_filter.o
   bpf2sys inspect --json udp_filter.sys | jq '.module.programs[].name'")]
 pub(super) struct Arguments {
-    /// A driver (`.sys`), or an object file
+    /// A driver (`.sys`), a DLL, or an object file
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -41,11 +43,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 /// Prints what the arguments ask for.
 fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
     let file = &arguments.file;
+    let native = bpf2sys_simulator::object_file::describe(bytes);
+    if arguments.disassemble && (bytes.starts_with(b"MZ") || native.is_some()) {
+        let message = "`--disassemble` shows eBPF instructions, which a driver no longer has";
+        return Err(ErrorKind::Usage(message.into()).into());
+    }
     if bytes.starts_with(b"MZ") {
-        if arguments.disassemble {
-            let message = "`--disassemble` shows eBPF instructions, which a driver no longer has";
-            return Err(ErrorKind::Usage(message.into()).into());
-        }
         let description = image::describe(bytes)?;
         return if arguments.json {
             output::print_json(&description)
@@ -65,11 +68,15 @@ fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
             output::print(&object::text(file, &description))
         };
     }
-    match bpf2sys_simulator::describe::describe(bytes) {
-        // What `build --emit obj` writes.
-        Err(error @ ImageError::ObjectFile { .. }) => Err(SimulatorError::from(error).into()),
-        _ => Err(ErrorKind::UnknownFormat { path: file.clone() }.into()),
+    if let Some(description) = native {
+        let description = description.map_err(SimulatorError::from)?;
+        return if arguments.json {
+            output::print_json(&description)
+        } else {
+            output::print(&object_file::text(file, &description))
+        };
     }
+    Err(ErrorKind::UnknownFormat { path: file.clone() }.into())
 }
 
 /// What `build` prints of the driver it wrote.
