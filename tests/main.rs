@@ -16,6 +16,7 @@ mod pe_image;
 mod reading;
 mod rejected;
 mod simulator;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
 mod support;
 mod unwind;
