@@ -5,16 +5,20 @@
 
 mod coff;
 mod command_line;
+mod conformance;
 mod dll;
 mod emit;
 mod examples;
 mod forms;
 mod interpret;
+mod lowering;
 mod packets;
 mod pe_image;
 mod reading;
 mod rejected;
 mod simulator;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod simulator_trials;
 mod support;
 mod unwind;
 mod wine;
@@ -26,15 +30,19 @@ fn main() {
     let modules = [
         coff::trials(),
         command_line::trials(),
+        conformance::trials(),
         dll::trials(),
         emit::trials(),
         examples::trials(),
         interpret::trials(),
+        lowering::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),
         rejected::trials(),
         simulator::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        simulator_trials::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();

@@ -45,5 +45,8 @@ pub use request::{
 };
 pub use rule::{Rule, Violation};
 
+// Some tests are also compiled outside of this crate.
+#[cfg(test)]
+extern crate self as bpf2sys_simulator;
 #[cfg(test)]
 mod tests;

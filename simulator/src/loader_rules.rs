@@ -328,13 +328,14 @@ fn import_tables(image: &Image<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Sorted entries that point at code, for x86-64 (12 bytes: begin, end, unwind data); ARM64 entries (8 bytes) by start.
+/// Sorted entries that point at code, and unwind data that lies in the image.
 fn function_table(image: &Image<'_>, found: &mut Vec<Violation>) {
     let Some(directory) = image.directory(DirectoryKind::Exception) else {
         return;
     };
     let mut fail = |detail: String| found.push(Violation::new(Rule::FunctionTable, detail));
-    let stride = if image.machine == Image::ARM64 { 8 } else { 12 };
+    let arm64 = image.machine == Image::ARM64;
+    let stride = if arm64 { 8 } else { 12 };
     let Some(data) = image.file_bytes(directory.rva, directory.size as usize) else {
         return fail(format!("the table at {} is not in raw data", directory.rva));
     };
@@ -344,20 +345,62 @@ fn function_table(image: &Image<'_>, found: &mut Vec<Violation>) {
     let in_code = |rva: u32| image.section_at(Rva(rva)).is_some_and(|s| s.has(Section::EXECUTE));
     let mut previous_end = 0;
     for entry in data.chunks_exact(stride) {
-        let begin = read_u32(entry, 0).unwrap_or(0);
-        if begin < previous_end || !in_code(begin) {
+        let word = |at: usize| read_u32(entry, at).unwrap_or(0);
+        let begin = word(0);
+        if begin < previous_end || !in_code(begin) || (arm64 && !begin.is_multiple_of(4)) {
             fail(format!("the function at {begin:#x} is not sorted or not in code"));
         }
-        previous_end = begin.saturating_add(1);
-        if stride == 12 {
-            let (end, unwind) = (read_u32(entry, 4).unwrap_or(0), read_u32(entry, 8).unwrap_or(0));
-            if end <= begin || !in_code(end - 1) {
-                fail(format!("the function at {begin:#x} ends at {end:#x}"));
+        let end = if arm64 {
+            match arm64_function_length(image, word(4)) {
+                Ok(length) => begin.saturating_add(length),
+                Err(problem) => {
+                    fail(format!("the function at {begin:#x} {problem}"));
+                    begin.saturating_add(4)
+                }
             }
+        } else {
+            let unwind = word(8);
             if image.file_bytes(Rva(unwind), 4).is_none() || !unwind.is_multiple_of(4) {
                 fail(format!("the function at {begin:#x} has its unwind data at {unwind:#x}"));
             }
-            previous_end = end;
+            word(4)
+        };
+        if end <= begin || !in_code(end - 1) {
+            fail(format!("the function at {begin:#x} ends at {end:#x}"));
         }
+        previous_end = end;
     }
+}
+
+/// Bytes of a function of an ARM64 image, from the second word of its entry: packed unwind data, or the RVA of an
+/// `.xdata` record, all of which must be there ("ARM64 exception handling", learn.microsoft.com).
+fn arm64_function_length(image: &Image<'_>, unwind: u32) -> Result<u32, String> {
+    match unwind & 3 {
+        1 | 2 => return Ok((unwind >> 2 & 0x7FF) * 4),
+        3 => return Err(format!("has unwind data of the reserved kind 3: {unwind:#x}")),
+        _ => {}
+    }
+    let word = |at: u32| {
+        let bytes = image.file_bytes(Rva(unwind.checked_add(at)?), 4)?;
+        read_u32(bytes, 0)
+    };
+    let outside = || format!("has its unwind data at {unwind:#x}");
+    let header = word(0).ok_or_else(outside)?;
+    if header >> 18 & 3 != 0 {
+        return Err(format!("has unwind data of version {}", header >> 18 & 3));
+    }
+    let (mut epilogs, mut codes, mut size) = (header >> 22 & 0x1F, header >> 27, 4);
+    if epilogs == 0 && codes == 0 {
+        let extension = word(4).ok_or_else(outside)?;
+        (epilogs, codes, size) = (extension & 0xFFFF, extension >> 16 & 0xFF, 8);
+    }
+    // With bit 21, the number is the place of the one epilogue's codes; with bit 20, a handler's RVA follows.
+    if header >> 21 & 1 == 0 {
+        size += 4 * epilogs;
+    }
+    size += 4 * codes + 4 * (header >> 20 & 1);
+    if image.file_bytes(Rva(unwind), size as usize).is_none() {
+        return Err(outside());
+    }
+    Ok((header & 0x3_FFFF) * 4)
 }

@@ -84,8 +84,12 @@ impl Signal {
             libc::SIGALRM => Cause::TimeUp,
             _ => Cause::Other("exception"),
         };
-        // After a system call, the instruction pointer is behind its instruction of two bytes.
-        let before = if self.number == libc::SIGSYS { 2 } else { 0 };
+        // These come when the instruction pointer is already behind their instruction: `syscall` and `int3`.
+        let before = match self.number {
+            libc::SIGSYS => 2,
+            libc::SIGTRAP => 1,
+            _ => 0,
+        };
         Exception {
             cause,
             pc: self.rip.wrapping_sub(before),

@@ -1,7 +1,8 @@
 //! Calls of helpers by native code, as tests describe them (`call_xdp` in `testdata/module.c`).
 
-use super::*;
-use crate::InvocationResult;
+use bpf2sys_simulator::{HexBytes, Input, InvocationResult, MapPreset, RunReport};
+
+use super::fixture::*;
 
 /// Map indices in `testdata/module.c`.
 pub mod map {

@@ -1,12 +1,12 @@
 //! Every helper, called by native code with arguments that the test chooses.
 
+use bpf2sys_simulator::{HexBytes, Rule, RunReport, SimulatedMachine, SimulatorError};
+
 use super::call::Arg::{self, Context, Globals, Map, Memory, Number, Packet};
 use super::call::*;
-use super::*;
-use crate::{Rule, SimulatedMachine};
+use super::fixture::*;
 
-#[test]
-fn tail_calls_need_a_program_array_slot() {
+pub fn tail_calls_need_a_program_array_slot() {
     let call = |map, index| helper(5, &[Context, Map(map), Number(index)]);
     let report = run_calls(&[
         call(map::PROGS, 0),
@@ -26,8 +26,7 @@ fn tail_calls_need_a_program_array_slot() {
     );
 }
 
-#[test]
-fn printed_lines_are_collected() {
+pub fn printed_lines_are_collected() {
     let format = b"n=%d m=%llx\n\0";
     let calls = [
         helper(
@@ -45,8 +44,7 @@ fn printed_lines_are_collected() {
 /// Id, r1 to r4, memory before, result, start of the memory after.
 type Case = (u32, [Arg; 4], &'static [u8], u64, &'static [u8]);
 
-#[test]
-fn memory_and_string_helpers_work_as_their_models() {
+pub fn memory_and_string_helpers_work_as_their_models() {
     let cases: &[Case] = &[
         (
             22,
@@ -169,8 +167,7 @@ fn memory_and_string_helpers_work_as_their_models() {
     assert_eq!(report.results[0].packet.0[40..42], [0x88, 0x77]);
 }
 
-#[test]
-fn the_simulated_machine_is_all_that_programs_learn_about() {
+pub fn the_simulated_machine_is_all_that_programs_learn_about() {
     let ids = [6, 6, 7, 9, 30, 31, 8, 19, 33, 34];
     let calls: Vec<Helper> = ids.iter().map(|&id| helper(id, &[])).collect();
     let seen = results(&calls);
@@ -209,8 +206,7 @@ fn call_in(program: &str, helper: &Helper) -> (u64, Vec<u8>, RunReport) {
     )
 }
 
-#[test]
-fn helpers_of_program_types_are_told_apart() {
+pub fn helpers_of_program_types_are_told_apart() {
     let machine = SimulatedMachine::default();
     assert_eq!(
         results(&[helper(35, &[Context, Number(neg64(4))])]),
@@ -264,8 +260,7 @@ fn helpers_of_program_types_are_told_apart() {
     assert_eq!(call_in("call_bind", &helper(8, &[])).0, 0);
 }
 
-#[test]
-fn pointers_that_programs_may_not_use_are_refused() {
+pub fn pointers_that_programs_may_not_use_are_refused() {
     let cases: &[(Helper, &str)] = &[
         (
             helper(1, &[Memory(0), Memory(0)]),

@@ -1,11 +1,11 @@
 //! Images with one thing wrong each: every check that the running driver meets must catch its own.
 
-use super::patch::{Break, Patched};
-use super::*;
-use crate::Rule;
+use bpf2sys_simulator::{Rule, RunRequest, SimulatorError};
 
-#[test]
-fn each_check_of_the_kernel_catches_its_own() {
+use super::fixture::*;
+use super::patch::{Break, NOP, Patched};
+
+pub fn each_check_of_the_kernel_catches_its_own() {
     let cases: &[(Rule, Break)] = &[
         // The driver's own structures and code.
         (Rule::QueryTable, |p| _ = p.put(p.query_row(1) + 8, &[0x24])),
@@ -15,7 +15,11 @@ fn each_check_of_the_kernel_catches_its_own() {
             p.put(at, b"Q");
         }),
         (Rule::QueryTable, |p| {
-            p.put(p.find(".text", &[0x31, 0xC9, 0x45, 0x31, 0xC9]), &[0xB1, 1]);
+            // mov w0, #1 instead of mov w0, wzr
+            p.code(
+                (&[0x31, 0xC9, 0x45, 0x31, 0xC9], 0, &[0xB1, 1]),
+                (&[0x2A1F_03E0, 0xAA1F_03E3], 0, &[0x5280_0020]),
+            );
         }),
         (Rule::DriverEntry, |p| {
             // A value of another name is not found.
@@ -29,7 +33,10 @@ fn each_check_of_the_kernel_catches_its_own() {
             p.put(p.find(".data", &[24, 0, 0, 0, 1, 0, 0, 0]) + 4, &[2]);
         }),
         (Rule::ModuleId, |p| {
-            p.put(p.find(".text", &[0x44, 0x88, 0x4C, 0x0A, 0x08]), &[0x90; 5]);
+            p.code(
+                (&[0x44, 0x88, 0x4C, 0x0A, 0x08], 0, &[0x90; 5]),
+                (&[0x3900_216A], 0, &[NOP]),
+            );
         }),
         (Rule::ClientCharacteristics, |p| _ = p.put(p.characteristics(), &[1])),
         (Rule::ClientCharacteristics, |p| {
@@ -43,38 +50,56 @@ fn each_check_of_the_kernel_catches_its_own() {
         }),
         (Rule::ClientAttach, |p| {
             // attach answers a second provider with another status
-            let at = p.find(".text", &[0x0D, 0, 0, 0xC0, 0x48, 0x83, 0x3D]);
-            p.put(at, &[1]);
+            p.code(
+                (&[0x0D, 0, 0, 0xC0, 0x48, 0x83, 0x3D], 0, &[1]),
+                (&[0x5280_01A0, 0x72B8_0000, 0x1400_000B], 0, &[0x5280_0020]),
+            );
         }),
         (Rule::ClientAttach, |p| {
             // attach does not look whether it is attached
-            let at = p.find(".text", &[0x0D, 0, 0, 0xC0, 0x48, 0x83, 0x3D]);
-            p.put(at + 12, &[0x90, 0x90]);
+            p.code(
+                (&[0x0D, 0, 0, 0xC0, 0x48, 0x83, 0x3D], 12, &[0x90, 0x90]),
+                // b instead of cbz x8
+                (&[0xB400_0088], 0, &[0x1400_0004]),
+            );
         }),
         (Rule::ClientAttach, |p| {
             // detach does not forget the binding, so the next provider is refused
-            let at = p.find(".text", &[0, 0, 0, 0, 0x31, 0xC0, 0xC3]);
-            p.put(at - 7, &[0x90; 11]);
+            p.code(
+                (&[0, 0, 0, 0, 0x31, 0xC0, 0xC3], -7, &[0x90; 11]),
+                (&[0xF900_691F], 0, &[NOP]),
+            );
         }),
         (Rule::ClientDetach, |p| {
-            p.put(p.find(".text", &[0, 0, 0, 0, 0x31, 0xC0, 0xC3]) + 4, &[0x90; 2]);
+            p.code(
+                (&[0, 0, 0, 0, 0x31, 0xC0, 0xC3], 4, &[0x90; 2]),
+                (&[0x2A1F_03E0, 0xF900_691F], 0, &[0x5280_0020]),
+            );
         }),
         (Rule::DriverUnload, |p| {
-            p.put(p.find(".text", &[0x3D, 3, 1, 0, 0]) + 1, &[4]);
+            // cmp w0, #0x104
+            p.code((&[0x3D, 3, 1, 0, 0], 1, &[4]), (&[0x7104_0C1F], 0, &[0x7104_101F]));
         }),
         (Rule::DriverUnload, |p| {
             // DriverUnload goes straight to its end
-            let at = p.find(".text", &[0x3D, 3, 1, 0, 0]);
-            p.put(at - 17 + 4, &[0x48, 0x83, 0xC4, 0x28, 0xC3]);
+            p.code(
+                (&[0x3D, 3, 1, 0, 0], -17 + 4, &[0x48, 0x83, 0xC4, 0x28, 0xC3]),
+                (&[0x9000_0033, 0xF000_0008], 0, &[0x1400_000E]),
+            );
         }),
         (Rule::DriverEntry, |p| {
-            p.put(p.find(".text", &[0x48, 0x89, 0x4E, 0x68]) + 3, &[0x60]);
+            p.code(
+                (&[0x48, 0x89, 0x4E, 0x68], 3, &[0x60]),
+                (&[0xF900_3668], 0, &[0xF900_3268]),
+            );
         }),
         (Rule::DriverEntry, |p| {
-            p.put(p.find(".text", &[0x48, 0x89, 0x4E, 0x68]), &[0x90; 4]);
+            p.code((&[0x48, 0x89, 0x4E, 0x68], 0, &[0x90; 4]), (&[0xF900_3668], 0, &[NOP]));
         }),
         (Rule::UnexpectedCall, |p| {
-            p.put(p.optional() + 16, &(p.image().entry.0 + 0x60).to_le_bytes());
+            // DriverUnload as entry point
+            let distance = if on_arm64() { 0x78 } else { 0x60 };
+            p.put(p.optional() + 16, &(p.image().entry.0 + distance).to_le_bytes());
         }),
         // The metadata table and the arrays it leads to.
         (Rule::MetadataTable, |p| _ = p.put(p.metadata(), &[31])),
@@ -83,14 +108,28 @@ fn each_check_of_the_kernel_catches_its_own() {
             p.put(p.metadata() + 32, &p.address(".rdata", 0).to_le_bytes());
         }),
         (Rule::Version, |p| {
-            p.put(p.find(".text", &[1, 0, 0, 0, 6, 0, 0, 0]), &[0, 0, 0, 0, 20]);
+            p.code(
+                (&[1, 0, 0, 0, 6, 0, 0, 0], 0, &[0, 0, 0, 0, 20]),
+                (
+                    &[0xD280_0028, 0xB900_081F, 0xF2C0_00C8],
+                    0,
+                    &[0xD280_0008, 0xB900_081F, 0xF2C0_0288],
+                ),
+            );
         }),
         (Rule::ArrayPointer, |p| _ = p.put(p.program(1, 88), &[0, 0])),
         (Rule::ArrayPointer, |p| {
-            p.put(p.find(".text", &[0x48, 0xC7, 0x02, 2, 0, 0, 0]) + 3, &[0]);
+            p.code(
+                (&[0x48, 0xC7, 0x02, 2, 0, 0, 0], 3, &[0]),
+                (&[0x5280_0048], 0, &[0x5280_0008]),
+            );
         }),
         (Rule::ArrayPointer, |p| {
-            p.put(p.find(".text", &[0x48, 0xC7, 0x02, 1, 0, 0, 0]) + 3, &[1, 0, 1]);
+            // mov w8, #0x20000
+            p.code(
+                (&[0x48, 0xC7, 0x02, 1, 0, 0, 0], 3, &[1, 0, 1]),
+                (&[0x5280_0028], 0, &[0x52A0_0048]),
+            );
         }),
         (Rule::ElementHeader, |p| _ = p.put(p.program(1, 8), &[2])),
         (Rule::ElementHeader, |p| _ = p.put(p.program(3, 16), &[160])),
@@ -100,6 +139,24 @@ fn each_check_of_the_kernel_catches_its_own() {
         (Rule::ElementHeader, |p| _ = p.put(p.list(8), &[0])),
         (Rule::UnstableMetadata, |p| {
             // get_programs counts its calls in the unused end of .data, and adds that to the number.
+            if on_arm64() {
+                let at = p.find_code(&[0x5280_0168]);
+                let end = p.raw(".text") + p.section(".text").virtual_size as usize;
+                p.put_code(at + 16, &[0x1400_0000 | (end - at - 16) as u32 / 4]);
+                p.put_code(
+                    end,
+                    &[
+                        0x9000_0029, // adrp x9, .data
+                        0xB948_012A, // ldr w10, [x9, #0x800]
+                        0x1100_054A, // add w10, w10, #1
+                        0xB908_012A, // str w10, [x9, #0x800]
+                        0x8B0A_0108, // add x8, x8, x10
+                        0xF900_0028, // str x8, [x1]
+                        0xD65F_03C0, // ret
+                    ],
+                );
+                return;
+            }
             let at = p.find(".text", &[0x48, 0xC7, 0x02, 0x0B, 0, 0, 0]) + 7;
             let text = p.section(".text");
             let rva = at as u32 - text.raw_offset + text.rva.0;
@@ -224,13 +281,19 @@ fn each_check_of_the_kernel_catches_its_own() {
         }),
         (Rule::ViewsDiffer, |p| {
             // the kernel is shown one program less; the one that misses is no initial value
-            p.put(p.find(".text", &[0x48, 0xC7, 0x02, 0x0B, 0, 0, 0]) + 3, &[10]);
+            p.code(
+                (&[0x48, 0xC7, 0x02, 0x0B, 0, 0, 0], 3, &[10]),
+                (&[0x5280_0168], 0, &[0x5280_0148]),
+            );
             let (values, other) = (p.at(p.u64(p.list(3) + 40)), p.u64(p.program(9, 56)));
             p.put(values, &other.to_le_bytes());
         }),
         (Rule::ViewsDiffer, |p| {
             // the kernel is shown one map less; no program uses the one that misses
-            p.put(p.find(".text", &[0x48, 0xC7, 0x02, 0x12, 0, 0, 0]) + 3, &[17]);
+            p.code(
+                (&[0x48, 0xC7, 0x02, 0x12, 0, 0, 0], 3, &[17]),
+                (&[0x5280_0248], 0, &[0x5280_0228]),
+            );
             p.put(p.at(p.u64(p.program(1, 64))) + 32, &[16]);
         }),
     ];
@@ -254,8 +317,7 @@ fn each_check_of_the_kernel_catches_its_own() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn the_right_program_info_hash_is_accepted() {
+pub fn the_right_program_info_hash_is_accepted() {
     let platform = bpf2sys_platform::Platform::builtin();
     let xdp = platform.program_types.iter().find(|t| t.name == "xdp").unwrap();
     let ids = (1..=25).chain(27..=34).chain([65536]);
@@ -273,11 +335,12 @@ fn the_right_program_info_hash_is_accepted() {
     .unwrap();
 }
 
-#[test]
-fn programs_of_older_versions_get_the_shorter_map_table() {
+pub fn programs_of_older_versions_get_the_shorter_map_table() {
     let mut patched = Patched::new();
-    let version = patched.find(".text", &[1, 0, 0, 0, 6, 0, 0, 0]);
-    patched.put(version + 4, &[3]);
+    patched.code(
+        (&[1, 0, 0, 0, 6, 0, 0, 0], 4, &[3]),
+        (&[0xF2C0_00C8], 0, &[0xF2C0_0068]),
+    );
     let image = patched.finish();
     // This image reads the longer one, so all but its first map are wrong for it.
     let request = RunRequest {
@@ -291,9 +354,8 @@ fn programs_of_older_versions_get_the_shorter_map_table() {
     );
 }
 
-#[test]
-fn images_that_the_loader_refuses_are_not_run() {
-    let mut image = IMAGE.to_vec();
+pub fn images_that_the_loader_refuses_are_not_run() {
+    let mut image = image().to_vec();
     *image.last_mut().unwrap() ^= 1;
     let outcome = run(&RunRequest {
         image,
@@ -302,8 +364,7 @@ fn images_that_the_loader_refuses_are_not_run() {
     assert!(matches!(outcome, Err(SimulatorError::Loader(list)) if list[0].rule == Rule::Checksum));
 }
 
-#[test]
-fn large_arrays_are_reported_by_what_is_in_them() {
+pub fn large_arrays_are_reported_by_what_is_in_them() {
     let mut patched = Patched::new();
     let entries = patched.map(1, 52);
     patched.put(entries, &20_000_000u32.to_le_bytes());
@@ -324,8 +385,7 @@ fn large_arrays_are_reported_by_what_is_in_them() {
     assert_eq!(array.omitted, 0);
 }
 
-#[test]
-fn what_does_not_fit_is_an_error_and_not_a_crash() {
+pub fn what_does_not_fit_is_an_error_and_not_a_crash() {
     // 2^32 - 1 entries of 8 bytes are more than the simulator gives, and less than the runtime would.
     let mut patched = Patched::new();
     let entries = patched.map(1, 52);
@@ -340,8 +400,7 @@ fn what_does_not_fit_is_an_error_and_not_a_crash() {
     );
 }
 
-#[test]
-fn garbled_images_end_in_an_answer() {
+pub fn garbled_images_end_in_an_answer() {
     // Right checksums, so that the garbage gets as far as it can. A linear congruential generator, so that it is the same
     // each time.
     let mut state = 99u64;

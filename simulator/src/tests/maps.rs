@@ -1,9 +1,11 @@
 //! Maps of every type, used by native code.
 
+use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatedMachine};
+
 use super::call::Arg::{Context, Map, Memory, Number};
 use super::call::*;
-use super::*;
-use crate::SimulatedMachine;
+use super::fixture::*;
+use super::patch::Patched;
 
 fn lookup(map: u64, key: &[u8]) -> Helper {
     helper(1, &[Map(map), Memory(0)]).memory(key).copy(8)
@@ -25,8 +27,7 @@ fn found(report: &RunReport, index: usize) -> Option<Vec<u8>> {
     (result(&report.results[index]) != 0).then(|| bytes[8..16].to_vec())
 }
 
-#[test]
-fn hash_maps_honour_their_flags() {
+pub fn hash_maps_honour_their_flags() {
     let key = [7, 0, 0, 0];
     let calls = [
         update(map::HASH, &key, &[1; 8], 2),
@@ -49,8 +50,7 @@ fn hash_maps_honour_their_flags() {
     assert!(value(&report, "hash", &key).is_none());
 }
 
-#[test]
-fn arrays_are_bounded_and_zeroed_by_delete() {
+pub fn arrays_are_bounded_and_zeroed_by_delete() {
     let calls = [
         update(map::ARRAY, &[3, 0, 0, 0], &[9; 8], 0),
         update(map::ARRAY, &[4, 0, 0, 0], &[9; 8], 0),
@@ -68,8 +68,7 @@ fn arrays_are_bounded_and_zeroed_by_delete() {
     assert_eq!(value(&report, "array", &[3, 0, 0, 0]).unwrap(), [0; 8]);
 }
 
-#[test]
-fn per_cpu_maps_show_programs_the_value_of_their_processor() {
+pub fn per_cpu_maps_show_programs_the_value_of_their_processor() {
     let mut request = request(
         [
             update(map::CPU_ARRAY, &[1, 0, 0, 0], &[2; 4], 0),
@@ -95,8 +94,7 @@ fn per_cpu_maps_show_programs_the_value_of_their_processor() {
     assert_eq!(values("cpu_hash", &[1, 0, 0, 0]), [9, 9, 3]);
 }
 
-#[test]
-fn lru_maps_drop_what_was_used_longest_ago() {
+pub fn lru_maps_drop_what_was_used_longest_ago() {
     let key = |n: u8| [n, 0, 0, 0];
     let calls = [
         update(map::LRU, &key(1), &[1; 8], 0),
@@ -116,8 +114,7 @@ fn lru_maps_drop_what_was_used_longest_ago() {
     assert_eq!(keys("lru_cpu"), [2, 3]);
 }
 
-#[test]
-fn prefix_maps_find_the_longest_prefix() {
+pub fn prefix_maps_find_the_longest_prefix() {
     let key = |bits: u8, a: u8, b: u8| [bits, 0, 0, 0, a, b, 0, 0];
     let calls = [
         update(map::LPM, &key(8, 10, 99), &[1; 8], 0),
@@ -138,8 +135,7 @@ fn prefix_maps_find_the_longest_prefix() {
     assert_eq!(found(&report, 8).unwrap(), [1; 8]);
 }
 
-#[test]
-fn queues_and_stacks_take_turns() {
+pub fn queues_and_stacks_take_turns() {
     let push = |map, byte: u8, flags| helper(16, &[Map(map), Memory(0), Number(flags)]).memory(&[byte; 8]);
     let take = |id, map| helper(id, &[Map(map), Memory(0)]);
     for (map, first) in [(map::QUEUE, 1u8), (map::STACK, 2)] {
@@ -177,8 +173,7 @@ fn queues_and_stacks_take_turns() {
     );
 }
 
-#[test]
-fn lookup_and_delete_gives_the_last_sight_of_a_value() {
+pub fn lookup_and_delete_gives_the_last_sight_of_a_value() {
     let calls = [
         update(map::HASH, &[1, 0, 0, 0], &[6; 8], 0),
         helper(4, &[Map(map::HASH), Memory(0)]).memory(&[1, 0, 0, 0]).copy(8),
@@ -190,8 +185,7 @@ fn lookup_and_delete_gives_the_last_sight_of_a_value() {
     assert_eq!((found(&report, 2), found(&report, 3)), (None, None));
 }
 
-#[test]
-fn maps_of_maps_lead_to_inner_maps() {
+pub fn maps_of_maps_lead_to_inner_maps() {
     // The fifth argument asks the test program to look into what it found.
     let inner =
         |key: u8| helper(1, &[Map(map::OUTER), Memory(0), Number(0), Number(0), Number(1)]).memory(&[key, 0, 0, 0]);
@@ -217,8 +211,7 @@ fn maps_of_maps_lead_to_inner_maps() {
     );
 }
 
-#[test]
-fn rings_keep_records_until_they_are_full() {
+pub fn rings_keep_records_until_they_are_full() {
     let output = |length| helper(11, &[Map(map::RING), Memory(0), Number(length), Number(0)]).memory(&[5; 300]);
     let calls: Vec<Helper> = std::iter::repeat_n(output(300), 14).chain([output(5)]).collect();
     let report = run_calls(&calls);
@@ -232,8 +225,7 @@ fn rings_keep_records_until_they_are_full() {
     );
 }
 
-#[test]
-fn perf_events_carry_packet_bytes_on_demand() {
+pub fn perf_events_carry_packet_bytes_on_demand() {
     let output = |flags| helper(32, &[Context, Map(map::PERF), Number(flags), Memory(0), Number(2)]).memory(&[1, 2]);
     let calls = [
         output(0xFFFF_FFFF),
@@ -251,8 +243,7 @@ fn perf_events_carry_packet_bytes_on_demand() {
     assert_eq!(records, [(Some(0), vec![1, 2]), (Some(0), vec![1, 2, 9, 9, 9])]);
 }
 
-#[test]
-fn hashes_of_maps_hold_maps_by_key() {
+pub fn hashes_of_maps_hold_maps_by_key() {
     let inner = helper(1, &[Map(map::OUTER_HASH), Memory(0), Number(0), Number(0), Number(1)]).memory(&[1, 0, 0, 0]);
     let gone = delete(map::OUTER_HASH, &[1, 0, 0, 0]);
     let calls = [&inner, &gone, &gone, &inner];
@@ -270,8 +261,7 @@ fn hashes_of_maps_hold_maps_by_key() {
     assert_eq!(codes, [u64::from_le_bytes([8; 8]), 0, neg64(7), 0]);
 }
 
-#[test]
-fn a_value_outlives_its_deletion_until_the_program_ends() {
+pub fn a_value_outlives_its_deletion_until_the_program_ends() {
     // More values than get guard pages of their own, replaced again and again: none of them may run out.
     let mut request = request(vec![]);
     for i in 0..5000u32 {
@@ -289,4 +279,27 @@ fn a_value_outlives_its_deletion_until_the_program_ends() {
         value(&report, "hash", &4999u32.to_le_bytes()).unwrap(),
         4999u64.to_le_bytes()
     );
+}
+
+pub fn hundreds_of_values_are_all_within_reach() {
+    // Each has a block of its own, more than the emulator is given at a time; each is looked at twice.
+    const VALUES: u32 = 300;
+    let mut patched = Patched::new();
+    let entries = patched.map(map::HASH as usize, 52);
+    patched.put(entries, &VALUES.to_le_bytes());
+    let calls: Vec<Helper> = (0..2 * VALUES)
+        .map(|i| lookup(map::HASH, &(i % VALUES).to_le_bytes()).copy(8))
+        .collect();
+    let request = RunRequest {
+        image: patched.finish(),
+        presets: (0..VALUES)
+            .map(|i| preset("hash", &i.to_le_bytes(), &(u64::from(i) << 32 | 7).to_le_bytes()))
+            .collect(),
+        ..request(calls.iter().map(|c| input(c, "call_xdp", &[0; 64])).collect())
+    };
+    let report = run(&request).unwrap_or_else(|e| panic!("{e}"));
+    for (i, invocation) in report.results.iter().enumerate() {
+        let expected = u64::from(i as u32 % VALUES) << 32 | 7;
+        assert_eq!(invocation.packet.0[8..16], expected.to_le_bytes(), "{i}");
+    }
 }

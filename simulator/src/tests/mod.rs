@@ -2,9 +2,13 @@
 
 mod broken;
 mod dll;
+mod fixture;
 mod patch;
 
 // What runs native code, where that is possible.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[macro_use]
+mod every_trial;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod call;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -16,7 +20,9 @@ mod maps;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod programs;
 
-use crate::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatorError};
+pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
+
+use crate::{Input, RunRequest, SimulatorError};
 
 /// The test binary is the executable that `run` starts again. libtest owns its `main`, so the child's side runs before
 /// that, as a constructor.
@@ -30,46 +36,18 @@ static CHILD: extern "C" fn() = {
     child
 };
 
-/// The image.
-pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
-
 /// The same module in a DLL.
 pub const DLL: &[u8] = include_bytes!("../../testdata/module-dll.image");
 
-pub fn request(inputs: Vec<Input>) -> RunRequest {
-    RunRequest {
-        image: IMAGE.to_vec(),
-        inputs,
-        ..RunRequest::default()
+/// Unit tests of the trials, for x64.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod x64 {
+    macro_rules! unit_tests {
+        ($($module:ident { $($name:ident)* })*) => {
+            $( mod $module {
+                $( #[test] fn $name() { super::super::$module::$name(); } )*
+            } )*
+        };
     }
-}
-
-pub fn packet(program: &str, packet: &[u8]) -> Input {
-    Input {
-        program: program.into(),
-        packet: HexBytes(packet.to_vec()),
-        ..Input::default()
-    }
-}
-
-pub fn preset(map: &str, key: &[u8], value: &[u8]) -> MapPreset {
-    MapPreset {
-        map: map.into(),
-        key: HexBytes(key.to_vec()),
-        value: PresetValue::Bytes(HexBytes(value.to_vec())),
-    }
-}
-
-pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
-    crate::run(request)
-}
-
-/// Bytes of an entry's first value.
-pub fn value<'a>(report: &'a RunReport, map: &str, key: &[u8]) -> Option<&'a [u8]> {
-    let map = report.maps.iter().find(|m| m.name == map)?;
-    map.entries
-        .iter()
-        .find(|e| e.key.0 == key)
-        .and_then(|e| e.values.first())
-        .map(|v| v.0.as_slice())
+    every_trial!(unit_tests);
 }

@@ -1,7 +1,23 @@
 //! Changing places of the test image, found by what they are.
 
-use super::IMAGE;
-use crate::image::{DirectoryKind, Image, Section, read_u32, read_u64};
+use super::fixture::{image, on_arm64};
+use bpf2sys_simulator::image::{DirectoryKind, Image, Section};
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// `nop` of ARM64.
+pub const NOP: u32 = 0xD503_201F;
+
+/// Code to find, bytes from there, and what to put there.
+type Bytes<'a> = (&'a [u8], isize, &'a [u8]);
+/// The same in instructions of ARM64, with a distance in instructions.
+type Words<'a> = (&'a [u32], usize, &'a [u32]);
 
 /// One thing to break.
 pub type Break = fn(&mut Patched);
@@ -14,7 +30,7 @@ pub struct Patched {
 
 impl Patched {
     pub fn new() -> Self {
-        Self::of(IMAGE)
+        Self::of(image())
     }
 
     pub fn of(image: &[u8]) -> Self {
@@ -95,6 +111,30 @@ impl Patched {
             .collect();
         assert_eq!(found.len(), 1, "{bytes:x?} in {}", section.display_name());
         start + found[0]
+    }
+
+    /// Changes code of `.text`, which is another on each machine.
+    pub fn code(&mut self, x64: Bytes<'_>, arm64: Words<'_>) {
+        if on_arm64() {
+            let (find, distance, put) = arm64;
+            self.put_code(self.find_code(find) + 4 * distance, put);
+        } else {
+            let (find, distance, put) = x64;
+            let at = self.find(".text", find).strict_add_signed(distance);
+            self.put(at, put);
+        }
+    }
+
+    /// The only place of these ARM64 instructions.
+    pub fn find_code(&self, words: &[u32]) -> usize {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        self.find(".text", &bytes)
+    }
+
+    /// Puts ARM64 instructions.
+    pub fn put_code(&mut self, at: usize, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        self.put(at, &bytes);
     }
 
     /// The place of an eight-byte number in `.rdata` that a pointer into `.text` follows.

@@ -129,7 +129,7 @@ impl Embedding {
         let is_program = index == 0 && self.placement == Placement::Program;
         let ops = function.instructions.iter().map(|insn| self.instruction(insn.op));
         if is_program {
-            let begin = self.begin();
+            let begin = Self::begin();
             // After the beginning and the case's own slots.
             let end = begin.len() as u32 + function.slots();
             let mut code = Vec::with_capacity(function.instructions.len() + 8);
@@ -160,7 +160,7 @@ impl Embedding {
     /// A program that calls the case's first function.
     fn caller(&self) -> Function {
         let call = Instruction::Call(Callee::Local(self.function_index(FunctionIndex(0))));
-        self.program(self.begin().into_iter().chain([call]).chain(self.end()))
+        self.program(Self::begin().into_iter().chain([call]).chain(self.end()))
     }
 
     fn program(&self, code: impl IntoIterator<Item = Instruction>) -> Function {
@@ -174,7 +174,7 @@ impl Embedding {
     }
 
     /// `r1` = data, `r2` = data end - data.
-    fn begin(&self) -> [Instruction; 3] {
+    fn begin() -> [Instruction; 3] {
         let load = |dst, offset| Instruction::Load {
             width: Width::Dw,
             signed: false,

@@ -10,6 +10,7 @@ mod engine;
 mod hex;
 mod image_engine;
 mod interpreter_engine;
+mod module;
 mod provider;
 mod refused;
 
@@ -20,3 +21,4 @@ pub use engine::{Case, Engine, Outcome};
 pub use hex::{HexError, parse_hex};
 pub use image_engine::ImageEngine;
 pub use interpreter_engine::InterpreterEngine;
+pub use module::ModuleError;

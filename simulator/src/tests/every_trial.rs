@@ -1,0 +1,60 @@
+//! The list of the trials that run code of the image.
+
+/// Gives a macro every trial, by module.
+macro_rules! every_trial {
+    ($with:ident) => {
+        $with! {
+            helpers {
+                tail_calls_need_a_program_array_slot
+                printed_lines_are_collected
+                memory_and_string_helpers_work_as_their_models
+                the_simulated_machine_is_all_that_programs_learn_about
+                helpers_of_program_types_are_told_apart
+                pointers_that_programs_may_not_use_are_refused
+            }
+            maps {
+                hash_maps_honour_their_flags
+                arrays_are_bounded_and_zeroed_by_delete
+                per_cpu_maps_show_programs_the_value_of_their_processor
+                lru_maps_drop_what_was_used_longest_ago
+                prefix_maps_find_the_longest_prefix
+                queues_and_stacks_take_turns
+                lookup_and_delete_gives_the_last_sight_of_a_value
+                maps_of_maps_lead_to_inner_maps
+                rings_keep_records_until_they_are_full
+                perf_events_carry_packet_bytes_on_demand
+                hashes_of_maps_hold_maps_by_key
+                a_value_outlives_its_deletion_until_the_program_ends
+                hundreds_of_values_are_all_within_reach
+            }
+            programs {
+                loads_checks_and_unloads_a_good_module
+                runs_a_program_on_packet_context_maps_and_globals
+                equal_requests_give_equal_reports
+                repeats_an_input
+                follows_tail_calls_up_to_the_limit
+                presets_name_maps_and_programs_for_maps_that_hold_them
+                requests_that_do_not_fit_the_module_are_refused
+                metadata_lies_before_the_packet_and_is_absent_otherwise
+                the_driver_answers_failures_around_it
+                broken_programs_are_caught_by_rule
+                faults_name_instruction_program_and_what_was_touched
+                code_that_leaves_the_image_is_said_to
+                an_endless_loop_is_a_time_out_of_its_program
+                unused_stack_and_volatile_registers_hold_garbage
+                a_helper_reached_by_a_jump_with_a_wild_return_address_is_caught
+                return_addresses_are_authenticated
+                code_that_was_discarded_is_gone
+            }
+            kernel {
+                each_check_of_the_kernel_catches_its_own
+                the_right_program_info_hash_is_accepted
+                programs_of_older_versions_get_the_shorter_map_table
+                images_that_the_loader_refuses_are_not_run
+                large_arrays_are_reported_by_what_is_in_them
+                what_does_not_fit_is_an_error_and_not_a_crash
+                garbled_images_end_in_an_answer
+            }
+        }
+    };
+}

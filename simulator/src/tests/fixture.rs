@@ -1,0 +1,72 @@
+//! The module of `testdata/module.c` in images that clang and lld made, and requests to run it.
+//!
+//! Trials are the same for both machines. Those of this crate's unit tests run x64; the end-to-end tests, which can count
+//! a test as skipped when there is no emulator, run them for ARM64.
+
+use std::cell::Cell;
+
+use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatorError};
+
+/// The x64 image.
+pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
+/// The ARM64 image.
+pub const ARM64_IMAGE: &[u8] = include_bytes!("../../testdata/module-arm64.image");
+
+thread_local! {
+    /// What this thread's trial is for. Each trial is on one thread from start to end.
+    static ON_ARM64: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread's trial is for ARM64.
+pub fn on_arm64() -> bool {
+    ON_ARM64.get()
+}
+
+/// Makes this thread's trial one for ARM64.
+#[allow(dead_code)] // unit tests are for x64
+pub fn be_on_arm64() {
+    ON_ARM64.set(true);
+}
+
+/// The image for the machine that this thread's trial is for.
+pub fn image() -> &'static [u8] {
+    if on_arm64() { ARM64_IMAGE } else { IMAGE }
+}
+
+pub fn request(inputs: Vec<Input>) -> RunRequest {
+    RunRequest {
+        image: image().to_vec(),
+        inputs,
+        ..RunRequest::default()
+    }
+}
+
+pub fn packet(program: &str, packet: &[u8]) -> Input {
+    Input {
+        program: program.into(),
+        packet: HexBytes(packet.to_vec()),
+        ..Input::default()
+    }
+}
+
+pub fn preset(map: &str, key: &[u8], value: &[u8]) -> MapPreset {
+    MapPreset {
+        map: map.into(),
+        key: HexBytes(key.to_vec()),
+        value: PresetValue::Bytes(HexBytes(value.to_vec())),
+    }
+}
+
+pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
+    bpf2sys_simulator::run(request)
+}
+
+/// Bytes of an entry's first value.
+pub fn value<'a>(report: &'a RunReport, map: &str, key: &[u8]) -> Option<&'a [u8]> {
+    let map = report.maps.iter().find(|m| m.name == map)?;
+    map.entries
+        .iter()
+        .find(|e| e.key.0 == key)
+        .and_then(|e| e.values.first())
+        .map(|v| v.0.as_slice())
+}
