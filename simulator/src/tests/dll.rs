@@ -64,13 +64,13 @@ fn each_rule_of_a_dll_catches_its_own() {
         (Rule::Subsystem, |p| _ = p.put(p.optional() - 2, &[0x22, 0])),
         (Rule::Characteristics, |p| _ = p.put(p.optional() - 2, &[0x23])),
         (Rule::EntryPoint, |p| {
-            _ = p.put(p.optional() + 16, &0x3000_u32.to_le_bytes())
+            _ = p.put(p.optional() + 16, &0x3000_u32.to_le_bytes());
         }),
         (Rule::MetadataExport, |p| {
-            _ = p.put(p.directory(DirectoryKind::Export), &[0; 8])
+            _ = p.put(p.directory(DirectoryKind::Export), &[0; 8]);
         }),
         (Rule::MetadataExport, |p| {
-            _ = p.put(p.find(".rdata", b"get_metadata_table"), b"h")
+            _ = p.put(p.find(".rdata", b"get_metadata_table"), b"h");
         }),
         (Rule::MetadataExport, |p| {
             // No names: what is there can be found by ordinal alone.
@@ -100,7 +100,7 @@ fn each_rule_of_a_dll_catches_its_own() {
         (Rule::ExportTable, |p| _ = p.put(export_table(p, 36).1, &[9])),
         (Rule::ExportTable, |p| _ = p.put(export_table(p, 32).1, &[0xFF; 4])),
         (Rule::ExportTable, |p| {
-            _ = p.put(p.directory(DirectoryKind::Export), &[0xFF; 4])
+            _ = p.put(p.directory(DirectoryKind::Export), &[0xFF; 4]);
         }),
     ];
     for (i, (rule, break_it)) in cases.iter().enumerate() {
