@@ -22,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
             "simulator::a_changed_byte_anywhere_is_noticed",
             a_changed_byte_anywhere_is_noticed,
         ),
+        test(
+            "simulator::a_missing_emulator_is_asked_for_by_name",
+            a_missing_emulator_is_asked_for_by_name,
+        ),
     ]
 }
 
@@ -99,5 +103,24 @@ fn a_changed_byte_anywhere_is_noticed() -> Result<(), Failed> {
             Err(_) => {}
         }
     }
+    Ok(())
+}
+
+fn a_missing_emulator_is_asked_for_by_name() -> Result<(), Failed> {
+    let image = root().join("simulator/testdata/module-arm64.image");
+    let cases = [
+        ("/nowhere/libunicorn.so.2", "BPF2SYS_UNICORN names no library"),
+        // The C library is a library, and not that one.
+        ("libc.so.6", "libc.so.6: this is not Unicorn"),
+    ];
+    for (library, expected) in cases {
+        let out = output(tool().arg("run").arg(&image).env("BPF2SYS_UNICORN", library))?;
+        let text = String::from_utf8_lossy(&out.stderr);
+        if out.status.success() || !text.contains(expected) {
+            return Err(format!("{library}: {}: {text}", out.status).into());
+        }
+    }
+    // x64 images need none.
+    succeed(tool().arg("run").arg(fixture()).env("BPF2SYS_UNICORN", "/nowhere"))?;
     Ok(())
 }

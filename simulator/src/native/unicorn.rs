@@ -36,8 +36,11 @@ struct SystemRegister {
 }
 
 /// What firmware and hypervisor have set up for a kernel on an ARM64 machine ("Arm Architecture Reference Manual for
-/// A-profile", D19, by register name; op1, CRn, CRm, op2, value): `SCR_EL3` NS, RW, APK, API and its RES1 bits; `HCR_EL2` RW, APK, API; then the
-/// keys, which a real kernel draws at random: `APIAKey`, `APIBKey`, `APDAKey`, `APDBKey`, each `Lo_EL1` and `Hi_EL1`.
+/// A-profile", system register descriptions); each register by op1, `CRn`, `CRm` and op2, and its value.
+///
+/// `SCR_EL3` with NS, RW, APK, API and the bits that are always one; `HCR_EL2` with RW, APK and API; then the keys of
+/// pointer authentication, which a real kernel draws at random: `APIAKey`, `APIBKey`, `APDAKey` and `APDBKey`, each as
+/// `Lo_EL1` and `Hi_EL1`.
 const BOOT: [(u32, u32, u32, u32, u64); 10] = [
     (6, 1, 1, 0, 1 << 0 | 0b11 << 4 | 1 << 10 | 1 << 16 | 1 << 17),
     (4, 1, 1, 0, 1 << 31 | 1 << 40 | 1 << 41),
@@ -315,7 +318,7 @@ impl Engine {
         let instruction = u32::from_le(unsafe { std::ptr::read_unaligned(pc as *const u32) });
         // "Loads and stores" of the instruction encoding: exclusive and ordered ones, atomic memory operations.
         let exclusive = instruction >> 24 & 0x3F == 0b00_1000;
-        let atomic = instruction >> 24 & 0x3F == 0b11_1000 && instruction >> 21 & 1 == 1 && instruction >> 10 & 3 == 0;
+        let atomic = instruction >> 24 & 0x3F == 0b11_1000 && instruction & 0x0020_0C00 == 0x0020_0000;
         let [address] = self.read::<u64, 1>(&[match instruction >> 5 & 31 {
             31 => number::SP,
             base @ 29..31 => number::X29 + base as c_int - 29,

@@ -2,7 +2,7 @@
 
 use bpf2sys_simulator::{HexBytes, Input, InvocationResult, MapPreset, RunReport};
 
-use super::fixture::*;
+use super::fixture::{preset, request, run, value};
 
 /// Map indices in `testdata/module.c`.
 pub mod map {

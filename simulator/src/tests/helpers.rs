@@ -3,8 +3,8 @@
 use bpf2sys_simulator::{HexBytes, Rule, RunReport, SimulatedMachine, SimulatorError};
 
 use super::call::Arg::{self, Context, Globals, Map, Memory, Number, Packet};
-use super::call::*;
-use super::fixture::*;
+use super::call::{Helper, helper, input, map, memory_after, neg32, neg64, result, results, run_calls};
+use super::fixture::{request, run, value};
 
 pub fn tail_calls_need_a_program_array_slot() {
     let call = |map, index| helper(5, &[Context, Map(map), Number(index)]);

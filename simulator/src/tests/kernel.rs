@@ -2,7 +2,7 @@
 
 use bpf2sys_simulator::{Rule, RunRequest, SimulatorError};
 
-use super::fixture::*;
+use super::fixture::{image, on_arm64, packet, preset, run};
 use super::patch::{Break, NOP, Patched};
 
 pub fn each_check_of_the_kernel_catches_its_own() {
@@ -142,7 +142,7 @@ pub fn each_check_of_the_kernel_catches_its_own() {
             if on_arm64() {
                 let at = p.find_code(&[0x5280_0168]);
                 let end = p.raw(".text") + p.section(".text").virtual_size as usize;
-                p.put_code(at + 16, &[0x1400_0000 | (end - at - 16) as u32 / 4]);
+                p.put_code(at + 16, &[0x1400_0000 + (end - at - 16) as u32 / 4]);
                 p.put_code(
                     end,
                     &[

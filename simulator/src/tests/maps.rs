@@ -3,8 +3,8 @@
 use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatedMachine};
 
 use super::call::Arg::{Context, Map, Memory, Number};
-use super::call::*;
-use super::fixture::*;
+use super::call::{Helper, helper, input, map, memory_after, neg32, neg64, result, results, run_calls};
+use super::fixture::{preset, request, run, value};
 use super::patch::Patched;
 
 fn lookup(map: u64, key: &[u8]) -> Helper {

@@ -4,7 +4,7 @@ use bpf2sys_simulator::{
     HexBytes, Input, MapPreset, PresetValue, Rule, RunReport, RunRequest, Sabotage, SimulatedMachine, SimulatorError,
 };
 
-use super::fixture::*;
+use super::fixture::{on_arm64, packet, preset, request, run, value};
 
 pub fn loads_checks_and_unloads_a_good_module() {
     let report = run(&request(vec![])).unwrap();
@@ -439,7 +439,7 @@ pub fn code_that_was_discarded_is_gone() {
     let program = patched.u64(patched.program(10, 32));
     let (at, rva) = (patched.at(program), (program - patched.image().image_base) as u32);
     if on_arm64() {
-        patched.put(at, &(0x1400_0000 | (target - rva) / 4).to_le_bytes()); // b
+        patched.put(at, &(0x1400_0000 + (target - rva) / 4).to_le_bytes()); // b
     } else {
         patched.put(at, &[0xE9]); // jmp
         patched.put(at + 1, &(target - rva - 5).to_le_bytes());

@@ -103,7 +103,7 @@ impl Processor for Arm64 {
         let mut x = [POISON; 31];
         x[..call.arguments.len()].copy_from_slice(call.arguments);
         for (i, register) in x.iter_mut().enumerate().take(30).skip(18) {
-            *register = 0xB0B0_0000_0000_0000 + ((i / 10 << 4) + i % 10) as u64;
+            *register = 0xB0B0_0000_0000_0000 + (i / 10 * 16 + i % 10) as u64;
         }
         x[18] = PLATFORM;
         x[LR] = call.return_address;
