@@ -26,6 +26,11 @@ pub trait Engine {
     /// Name, for messages.
     fn name(&self) -> &str;
 
+    /// Whether an error of this engine only means that it does not take the program. Then it is no judge of it.
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
     /// Executes each case, and gives one outcome for each, in order; an error says what went wrong, e.g. an access
     /// outside of the program's memory. Many cases in one call are faster than one at a time.
     fn run(&mut self, cases: &[Case]) -> Vec<Result<Outcome, String>>;

@@ -4,5 +4,13 @@
 //! it is compared with.
 
 mod engine;
+mod generate;
+mod helpers;
+#[cfg(target_os = "linux")]
+mod kernel;
+mod random;
 
 pub use engine::{Case, Engine, Outcome};
+pub use generate::{Taste, generate};
+#[cfg(target_os = "linux")]
+pub use kernel::Kernel;
