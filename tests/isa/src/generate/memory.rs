@@ -41,7 +41,7 @@ const WIDTHS: [Width; 4] = [Width::B, Width::H, Width::W, Width::Dw];
 impl Writer<'_> {
     /// A few accesses to one piece of memory, perhaps through a copy of the pointer.
     pub(super) fn memory(&mut self) {
-        let Some(area) = self.area() else { return };
+        let Some(area) = self.area(8) else { return };
         let (area, copy) = if self.random.chance(1, 3) { self.copy(area) } else { (area, None) };
         for _ in 0..1 + self.random.below(3) {
             self.access(area);
@@ -51,8 +51,8 @@ impl Writer<'_> {
         }
     }
 
-    /// A piece of memory that the function may use.
-    fn area(&mut self) -> Option<Area> {
+    /// A piece of memory that the function may use, of `bytes` or more.
+    fn area(&mut self, bytes: i32) -> Option<Area> {
         let windows = self.windows.iter().map(|(low, high)| Area {
             base: Reg::R10,
             ahead: 0,
@@ -73,7 +73,7 @@ impl Writer<'_> {
             stack: false,
             careful,
         });
-        let all: Vec<Area> = windows.chain(pinned).collect();
+        let all: Vec<Area> = windows.chain(pinned).filter(|area| area.high - area.low >= bytes).collect();
         (!all.is_empty()).then(|| self.random.one_of(&all))
     }
 
@@ -224,7 +224,7 @@ impl Writer<'_> {
 
     /// A compare-and-exchange that finds what it expects, or the same in the lower half.
     pub(super) fn exchange(&mut self) {
-        let Some(area) = self.area() else { return };
+        let Some(area) = self.area(8) else { return };
         let Some((size, offset)) = self.atomic_place(area) else { return };
         if self.reserved.has(Reg::R0) {
             return;
@@ -329,7 +329,7 @@ impl Writer<'_> {
 
     /// An address of `bytes` that a callee may read and write: from where it is and how far behind it.
     pub(super) fn lend(&mut self, bytes: i32) -> Option<(Reg, i32)> {
-        let area = (0..8).filter_map(|_| self.area()).find(|area| area.high - area.low >= bytes)?;
+        let area = self.area(bytes)?;
         let at = area.low + 8 * self.random.between(0, (area.high - area.low - bytes) / 8);
         if area.stack {
             for word in (at..at + bytes).step_by(8) {
