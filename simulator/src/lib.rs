@@ -14,6 +14,7 @@ pub mod directories;
 mod error;
 mod hex_bytes;
 pub mod image;
+pub mod interpreter;
 pub mod kernel_tables;
 pub mod loader_rules;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

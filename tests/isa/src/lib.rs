@@ -3,14 +3,28 @@
 //! A [`Case`] is a program with its memory; an [`Engine`] executes cases. Engines are the lowering on each machine and what
 //! it is compared with.
 
+mod assembler;
+mod case_file;
+pub mod differential;
+mod embed;
 mod engine;
 mod generate;
 mod helpers;
+mod hex;
+mod image_engine;
+mod interpreter;
 #[cfg(target_os = "linux")]
 mod kernel;
+mod provider;
 mod random;
 
+pub use assembler::{Assembly, AssemblyError, AssemblyProblem, assemble, assemble_text};
+pub use case_file::{CaseFile, CaseFileError};
+pub use embed::Placement;
 pub use engine::{Case, Engine, Outcome};
 pub use generate::{Taste, generate};
+pub use hex::{HexError, parse_hex};
+pub use image_engine::ImageEngine;
+pub use interpreter::Interpreter;
 #[cfg(target_os = "linux")]
 pub use kernel::Kernel;
