@@ -1,27 +1,26 @@
 #![allow(missing_docs)]
 use bpf2sys_isa_tests::*;
-use std::collections::BTreeMap;
+use std::time::Instant;
 fn main() {
+    bpf2sys_simulator::child_main_if_requested();
     let n: u64 = std::env::args().nth(1).unwrap().parse().unwrap();
-    let t = std::time::Instant::now();
-    let cases: Vec<Case> = (0..n).map(|i| generate(1, i, Taste { linux: true, helpers: false })).collect();
-    let insns: usize = cases.iter().map(|c| c.module.functions.iter().map(|f| f.instructions.len()).sum::<usize>()).sum();
-    println!("generated in {:?}, {} instructions each", t.elapsed(), insns as f64 / n as f64);
-    if n == 1 { for f in &cases[0].module.functions { for i in &f.instructions { println!("{:4} {}", i.slot, i.op);} println!(); } }
-    let mut k = Kernel::new().unwrap();
-    let t = std::time::Instant::now();
-    let mut why: BTreeMap<String, (u64, usize)> = BTreeMap::new();
-    let mut ok = 0;
-    let mut slow = std::time::Duration::ZERO;
-    for (i, c) in cases.iter().enumerate() {
-        let t = std::time::Instant::now();
-        match k.run(std::slice::from_ref(c)).remove(0) {
-            Ok(_) => ok += 1,
-            Err(e) => { let e: String = e.chars().map(|c| if c.is_ascii_digit() {'#'} else {c}).collect(); why.entry(e).or_insert((0, i)).0 += 1 }
+    for taste in [Taste { linux: true, helpers: false }] {
+    let t = Instant::now();
+    let cases: Vec<Case> = (0..n).map(|i| generate(1, i, taste)).collect();
+    println!("{taste:?} generated in {:?}", t.elapsed());
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Interpreter::default()), Box::new(Interpreter::at(0x1238, 0x77_1234_5000)), Box::new(Kernel::new().unwrap()),
+      Box::new(ImageEngine::new("x64", Default::default(), Placement::Program))];
+    let mut all = vec![];
+    for e in &mut engines { let t = Instant::now(); let r = e.run(&cases); println!("{} {:?}", e.name(), t.elapsed()); all.push(r); }
+    let mut bad = 0;
+    for i in 0..n as usize {
+        for j in 1..engines.len() {
+            if all[j][i] != all[0][i] && !(engines[j].may_refuse() && all[j][i].is_err()) {
+                bad += 1;
+                if bad < 6 { println!("{i} {}: {:?}\n  interp: {:?}", engines[j].name(), all[j][i], all[0][i]); }
+            }
         }
-        slow = slow.max(t.elapsed());
     }
-    println!("{ok} of {n} in {:?}, slowest {slow:?}", t.elapsed());
-    let mut why: Vec<_> = why.into_iter().collect(); why.sort_by_key(|w| std::cmp::Reverse(w.1.0));
-    for (w, (n, first)) in why.iter().take(20) { println!("{n:6} {w} (first: {first})"); }
+    println!("{bad} bad");
+    }
 }
