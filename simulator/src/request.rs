@@ -23,6 +23,9 @@ pub struct RunRequest {
     pub time_limit_ms: u64,
     /// Something that goes wrong on purpose while the driver loads.
     pub sabotage: Sabotage,
+    /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
+    /// calls, which want a helper without rules of its own.
+    pub echo_helpers: Vec<u32>,
 }
 
 /// One invocation, or several of the same.

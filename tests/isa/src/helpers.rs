@@ -4,6 +4,8 @@
 pub(crate) const CSUM_DIFF: i32 = 10;
 /// `int bpf_strncpy_s(to, size, from, count)`
 pub(crate) const STRNCPY_S: i32 = 27;
+/// The tests' own: gives `r1`; where that is 0, the program ends with result 0, as after a tail call.
+pub(crate) const UNWIND: i32 = crate::provider::UNWIND.cast_signed();
 
 /// -22, `EINVAL`, as a C `int` that fills a register.
 const INVALID: u64 = 0xFFFF_FFEA;

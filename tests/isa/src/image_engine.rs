@@ -6,14 +6,13 @@
 //!
 //! All cases of a call go into one image. When that fails, its halves are tried, down to the case that is at fault.
 
-use bpf2sys_bytecode::Instruction;
 use bpf2sys_codegen::{Options, lower};
 use bpf2sys_pe_emit::link;
 use bpf2sys_simulator::{HexBytes, Input, InvocationResult, RunRequest, run};
 use bpf2sys_verifier::VerifiedModule;
 
 use crate::embed::{Placement, RESULTS, embed, program_name};
-use crate::{Case, Engine, Outcome, provider};
+use crate::{Case, Engine, Outcome, provider, refused};
 
 /// Most programs of one image. With more, the cost of the tables that grow with the square of their number shows.
 const MAX_BATCH: usize = 500;
@@ -62,7 +61,7 @@ impl ImageEngine {
 
     fn run_image(&self, cases: &[Case]) -> Result<Vec<Outcome>, String> {
         for case in cases {
-            check_groups(case)?;
+            refused::check_groups(&case.module)?;
         }
         let platform = provider::platform();
         let (program_type, attach) = platform
@@ -85,6 +84,7 @@ impl ImageEngine {
                 })
                 .collect(),
             time_limit_ms: self.time_limit_ms,
+            echo_helpers: vec![provider::UNWIND],
             ..RunRequest::default()
         };
         let report = run(&request).map_err(|e| e.to_string())?;
@@ -133,21 +133,4 @@ fn outcome(invocation: InvocationResult, stored: u64) -> Result<Outcome, String>
         r0: stored,
         memory: invocation.packet.0,
     })
-}
-
-/// Whether a program needs a conformance group of RFC 9669 that Windows does not have.
-fn check_groups(case: &Case) -> Result<(), String> {
-    let instructions = case.module.functions.iter().flat_map(|function| &function.instructions);
-    for insn in instructions {
-        let (what, group) = match insn.op {
-            Instruction::CallX(_) => ("a call through a register", "callx"),
-            Instruction::LegacyPacket { .. } => ("a legacy packet load", "packet"),
-            _ => continue,
-        };
-        let slot = insn.slot;
-        return Err(format!(
-            "instruction {slot}: {what} is not supported on Windows (conformance group `{group}`)"
-        ));
-    }
-    Ok(())
 }

@@ -12,11 +12,13 @@ mod generate;
 mod helpers;
 mod hex;
 mod image_engine;
-mod interpreter;
+mod interpreter_engine;
 #[cfg(target_os = "linux")]
 mod kernel;
 mod provider;
 mod random;
+mod refused;
+mod strict_interpreter;
 
 pub use assembler::{Assembly, AssemblyError, AssemblyProblem, assemble, assemble_text};
 pub use case_file::{CaseFile, CaseFileError};
@@ -25,6 +27,7 @@ pub use engine::{Case, Engine, Outcome};
 pub use generate::{Taste, generate};
 pub use hex::{HexError, parse_hex};
 pub use image_engine::ImageEngine;
-pub use interpreter::Interpreter;
+pub use interpreter_engine::InterpreterEngine;
 #[cfg(target_os = "linux")]
 pub use kernel::Kernel;
+pub use strict_interpreter::StrictInterpreter;

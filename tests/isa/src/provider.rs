@@ -15,6 +15,9 @@ pub(crate) const DATA: i16 = 0;
 /// See [`DATA`].
 pub(crate) const DATA_END: i16 = 8;
 
+/// The helper that returns its first argument, and that the program does not return from when that is 0.
+pub(crate) const UNWIND: u32 = 5;
+
 /// The built-in platform and this provider.
 pub(crate) fn platform() -> &'static Platform {
     static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {

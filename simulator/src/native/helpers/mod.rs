@@ -99,6 +99,9 @@ impl Kernel {
             ));
         }
         *self.state.calls.entry((program, helper.id)).or_insert(0) += 1;
+        if self.request.echo_helpers.contains(&helper.id) {
+            return Ok(arguments[0]);
+        }
         let map = self.check_arguments(&helper, &arguments)?;
         let call = Call {
             helper: &helper,

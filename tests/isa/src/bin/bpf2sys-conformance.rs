@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use bpf2sys_bytecode::read_instructions;
 use bpf2sys_codegen::Options;
-use bpf2sys_isa_tests::{Case, Engine, ImageEngine, Placement, parse_hex};
+use bpf2sys_isa_tests::{Case, Engine, ImageEngine, InterpreterEngine, Placement, parse_hex};
 use bpf2sys_pe_emit::Machine;
 use clap::{Parser, ValueEnum};
 
@@ -39,6 +39,17 @@ struct Arguments {
     /// Compile the program as a subprogram that a program calls.
     #[arg(long)]
     subprogram: bool,
+    /// What executes the program.
+    #[arg(long, value_enum, default_value_t = Kind::Native)]
+    engine: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A driver, in the simulator.
+    Native,
+    /// The reference interpreter; nothing is compiled.
+    Interpreter,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +60,9 @@ enum Arch {
 
 impl Arguments {
     fn engine(&self) -> Box<dyn Engine> {
+        if self.engine == Kind::Interpreter {
+            return Box::new(InterpreterEngine::default());
+        }
         let options = Options {
             machine: match self.arch {
                 Arch::X64 => Machine::X64,

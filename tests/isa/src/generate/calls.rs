@@ -38,11 +38,12 @@ impl Writer<'_> {
         }
         let size = |random: &mut Random| Argument::Constant(random.one_of(&[0, 4, 8, 12, 16]));
         let (sizes, memory) = ([size(self.random), size(self.random)], Argument::Memory(HELPER_BYTES));
-        let (id, last) = match self.random.below(3) {
-            0 => (helpers::STRNCPY_S, None),
-            _ => (helpers::CSUM_DIFF, Some(Argument::Number)),
+        let copy = [memory, sizes[0], memory, sizes[1]];
+        let (id, arguments) = match self.random.below(6) {
+            0 => (helpers::UNWIND, vec![Argument::Number]),
+            1 | 2 => (helpers::STRNCPY_S, copy.to_vec()),
+            _ => (helpers::CSUM_DIFF, copy.into_iter().chain([Argument::Number]).collect()),
         };
-        let arguments: Vec<Argument> = [memory, sizes[0], memory, sizes[1]].into_iter().chain(last).collect();
         if self.arguments(&arguments) {
             self.call_passed(Callee::Helper(id));
         }

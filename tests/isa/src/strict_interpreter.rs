@@ -12,18 +12,18 @@ const MAX_STEPS: u64 = 100_000;
 
 /// The interpreter.
 #[derive(Clone, Copy, Debug)]
-pub struct Interpreter {
+pub struct StrictInterpreter {
     /// Address of the memory.
     memory: u64,
     /// Address of the end of the stack.
     stack_end: u64,
 }
 
-impl Interpreter {
+impl StrictInterpreter {
     /// An interpreter that gives programs these addresses, 8-aligned, for their memory and for the end of their stack. Valid
     /// programs do the same with any.
-    pub fn at(memory: u64, stack_end: u64) -> Interpreter {
-        Interpreter { memory, stack_end }
+    pub fn at(memory: u64, stack_end: u64) -> StrictInterpreter {
+        StrictInterpreter { memory, stack_end }
     }
 
     fn execute(self, case: &Case) -> Result<Outcome, String> {
@@ -51,13 +51,13 @@ impl Interpreter {
     }
 }
 
-impl Default for Interpreter {
+impl Default for StrictInterpreter {
     fn default() -> Self {
-        Interpreter::at(0x1000_0000, 0x7FFF_0000_0000)
+        StrictInterpreter::at(0x1000_0000, 0x7FFF_0000_0000)
     }
 }
 
-impl Engine for Interpreter {
+impl Engine for StrictInterpreter {
     fn name(&self) -> &str {
         "interpreter"
     }
@@ -108,7 +108,7 @@ impl Memory {
     }
 
     fn bytes(&mut self, address: u64, length: u64) -> Result<Vec<u8>, HelperError> {
-        let mut bytes = vec![0; length as usize];
+        let mut bytes = vec![0; length.min(STACK_BYTES) as usize];
         self.read(address, &mut bytes).map_err(HelperError::Memory)?;
         Ok(bytes)
     }
@@ -148,6 +148,8 @@ impl World for Memory {
                 self.write(r1, &written).map_err(HelperError::Memory)?;
                 result
             }
+            helpers::UNWIND if r1 == 0 => return Ok(HelperResult::Ends(0)),
+            helpers::UNWIND => r1,
             id => return Err(HelperError::Unknown(id)),
         };
         Ok(HelperResult::Returned(result))
