@@ -11,6 +11,7 @@ mod address_space;
 mod child;
 pub mod describe;
 pub mod directories;
+mod emulator_library;
 mod error;
 mod hex_bytes;
 pub mod image;
@@ -26,11 +27,12 @@ pub mod usermode;
 
 pub use address_space::{AddressSpace, FileSpace};
 pub use child::{child_main_if_requested, run};
-pub use error::{CodeLocation, Fault, SimulatorError, TimeOut};
+pub use emulator_library::emulator;
+pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, Pin, PresetValue, RingRecord,
-    RunReport, RunRequest, Sabotage, SimulatedMachine,
+    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin, PresetValue,
+    RingRecord, RunReport, RunRequest, Sabotage, SimulatedMachine,
 };
 pub use rule::{Rule, Violation};
 

@@ -1,7 +1,7 @@
 // A native module made by hand for the simulator's tests: it follows the native module contract (§1 and §2) and was
 // compiled by clang, so nothing of this project's own code generator or linker is in it.
 //
-// Built by testdata/build.sh into testdata/module.image.
+// Built by testdata/build.sh into testdata/module.image and testdata/module-arm64.image.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -180,30 +180,89 @@ XDP u64 recurse(volatile u64 depth) {
     frame[depth & 1023] = (u8)depth;
     return depth == 0 ? frame[0] : recurse(depth + 1) + frame[depth & 1023];
 }
+#ifdef __aarch64__
+#define CALL(before, function, after) __asm__ volatile(before "\n\tblr %0\n\t" after :: "r"(function) \
+    : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", \
+      "x30", "memory")
+#endif
 XDP u64 misbehave(xdp_md *ctx, runtime *r) {
     volatile u8 *data = ctx->data;
     u32 key = 0;
     switch (data[0]) {
     case 1: return data[ctx->end - ctx->data];
     case 2: *(volatile u32 *)8 = 1; break;
-    case 3: for (;;) __asm__ volatile("pause");
-    case 4: __asm__ volatile("mov $1, %%r14d\n\tmov $2, %%r15d" ::: "memory"); break;
     case 5: return r->helpers[5].address(0, 0, 0, 0, 0, 0);
-    case 6: __asm__ volatile("sub $40, %%rsp\n\tcall *%0\n\tadd $40, %%rsp" :: "r"(r->helpers[5].address)
-                             : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory"); break;
     case 7: ((volatile u8 *)ctx)[-1] = 1; break;
     case 8: return r->helpers[0].address(r->maps[ARRAY].address, 64, 0, 0, 0, ctx);
-    case 9: __asm__ volatile("ud2"); break;
-    case 10: __asm__ volatile("xor %%ecx, %%ecx\n\txor %%edx, %%edx\n\tdiv %%ecx" ::: "rax", "rcx", "rdx"); break;
-    case 11: __asm__ volatile("int3"); break;
     case 12: return recurse(1);
     case 13: *(volatile u64 *)&r->helpers[0].address = 0; break;
     case 14: *(volatile u8 *)(u64)misbehave = 0; break;
-    case 15: __asm__ volatile("std"); break;
     case 16: return ((u64(*)(void))data)();
     case 17: return r->helpers[10].address(r->maps[HASH].address, (u64)&key, 4, 0, 0, ctx);
-    case 18: { u64 v; __asm__ volatile("mov -64(%%rsp), %0" : "=r"(v)); return v; }
     case 19: return *(volatile u64 *)0x8000000000000000;
+    case 21: return ((volatile u64 *)r->maps[ARRAY].array)[4];
+    case 22: data[-1] = 0; break;
+    case 23: ctx->data += 1; break;
+    case 24: return r->helpers[0].address(1, (u64)&key, 0, 0, 0, ctx);
+    case 25: return ((volatile u8 *)&global_bytes)[0] = 1;
+    case 28: return r->helpers[1].address(r->maps[HASH].address, (u64)&key, (u64)r->maps[HASH].address, 0, 0, ctx);
+#ifdef __aarch64__
+    case 3: for (;;) __asm__ volatile("yield");
+    case 4: __asm__ volatile("mov x27, #1\n\tmov x28, #2" ::: "memory"); break;
+    case 6: CALL("sub sp, sp, #8", r->helpers[5].address, "add sp, sp, #8"); break;
+    case 9: __asm__ volatile("udf #0"); break;
+    case 11: __asm__ volatile("brk #0xf000"); break;
+    case 18: { u64 v; __asm__ volatile("ldur %0, [sp, #-64]" : "=r"(v)); return v; }
+    case 20: {
+        register u64 context __asm__("x5") = (u64)ctx;
+        u64 v;
+        __asm__ volatile("mov x9, #7\n\tblr %2\n\tmov %0, x9" : "=r"(v) : "r"(context), "r"(r->helpers[7].address)
+                         : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                           "x16", "x17", "x30", "memory");
+        return v;
+    }
+    case 26: __asm__ volatile("msr fpcr, %0" :: "r"(1ull << 24)); break;
+    case 27: __asm__ volatile("fmov d9, #1.0" ::: "memory"); break;
+    case 29: __asm__ volatile("add x30, %1, #1\n\tbr %0" :: "r"(r->helpers[5].address), "r"(data)); break;
+    case 30: __asm__ volatile("svc #0" ::: "memory"); break;
+    case 32: __asm__ volatile("mov x18, #1"); break;
+    case 33: {
+        register u64 context __asm__("x5") = (u64)ctx;
+        u64 saved;
+        __asm__ volatile("mov %0, x18\n\tmov x18, #1\n\tblr %2\n\tmov x18, %0"
+                         : "=&r"(saved) : "r"(context), "r"(r->helpers[7].address)
+                         : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                           "x16", "x17", "x19", "x20", "x30", "memory");
+        break;
+    }
+    case 34: { u64 v; __asm__ volatile("ldaxr %0, [%1]" : "=r"(v) : "r"(r->maps[ARRAY].array + 1)); return v; }
+    case 35: { u64 v = 1; __asm__ volatile("ldaddal %0, %0, [%1]" : "+r"(v) : "r"(r->maps[ARRAY].array + 1) : "memory"); break; }
+    case 36: __asm__ volatile("wfi"); break;
+    case 37: // The return address is changed between signing and authentication.
+        __asm__ volatile("adr x30, 1f\n\tpacibsp\n\teor x30, x30, #16\n\tautibsp\n\tret\n1:" ::: "x30"); break;
+    case 38: // Not changed: this is what signed code does.
+        __asm__ volatile("adr x30, 1f\n\tpacibsp\n\tautibsp\n\tret\n1:" ::: "x30"); break;
+    case 39: { u64 v; __asm__ volatile("ldr %0, [%1]" : "=r"(v) : "r"(r->helpers[5].address)); return v; }
+    case 40: { // v8 keeps its low half over a call, and only that.
+        register u64 context __asm__("x5") = (u64)ctx;
+        u64 low, high;
+        __asm__ volatile("movi v8.16b, #7\n\tblr %3\n\tmov %0, v8.d[0]\n\tmov %1, v8.d[1]"
+                         : "=&r"(low), "=&r"(high) : "r"(context), "r"(r->helpers[7].address)
+                         : "x0", "x1", "x2", "x3", "x4", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                           "x16", "x17", "x30", "memory", "v8");
+        return low == 0x0707070707070707 ? high : 0;
+    }
+    case 41: { u64 v = 1; __asm__ volatile("ldaddal %0, %0, [%1]" : "+r"(v) : "r"(r->maps[ARRAY].array) : "memory"); return v + 7; }
+#else
+    case 3: for (;;) __asm__ volatile("pause");
+    case 4: __asm__ volatile("mov $1, %%r14d\n\tmov $2, %%r15d" ::: "memory"); break;
+    case 6: __asm__ volatile("sub $40, %%rsp\n\tcall *%0\n\tadd $40, %%rsp" :: "r"(r->helpers[5].address)
+                             : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory"); break;
+    case 9: __asm__ volatile("ud2"); break;
+    case 10: __asm__ volatile("xor %%ecx, %%ecx\n\txor %%edx, %%edx\n\tdiv %%ecx" ::: "rax", "rcx", "rdx"); break;
+    case 11: __asm__ volatile("int3"); break;
+    case 15: __asm__ volatile("std"); break;
+    case 18: { u64 v; __asm__ volatile("mov -64(%%rsp), %0" : "=r"(v)); return v; }
     case 20: {
         u64 v;
         __asm__ volatile("sub $48, %%rsp\n\tmov %1, 0x28(%%rsp)\n\tmov $7, %%r11d\n\tcall *%2\n\tadd $48, %%rsp\n\tmov %%r11, %0"
@@ -216,16 +275,11 @@ XDP u64 misbehave(xdp_md *ctx, runtime *r) {
                          :: "b"(ctx), "S"(r->helpers[7].address)
                          : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory");
         break;
-    case 21: return ((volatile u64 *)r->maps[ARRAY].array)[4];
-    case 22: data[-1] = 0; break;
-    case 23: ctx->data += 1; break;
-    case 24: return r->helpers[0].address(1, (u64)&key, 0, 0, 0, ctx);
-    case 25: return ((volatile u8 *)&global_bytes)[0] = 1;
     case 26: __asm__ volatile("ldmxcsr %0" :: "m"((u32){0x3f80})); break;
     case 27: __asm__ volatile("pcmpeqd %%xmm7, %%xmm7" ::: "memory"); break;
-    case 28: return r->helpers[1].address(r->maps[HASH].address, (u64)&key, (u64)r->maps[HASH].address, 0, 0, ctx);
     case 30: { u64 v = 39; __asm__ volatile("syscall" : "+a"(v) :: "rcx", "r11", "memory"); return v; }
     case 29: __asm__ volatile("lea -4096(%%rsp), %%rsp\n\tjmp *%0" :: "r"(r->helpers[5].address)); break;
+#endif
     }
     return 1;
 }

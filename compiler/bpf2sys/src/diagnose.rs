@@ -5,10 +5,13 @@
 
 use bpf2sys_bytecode::{Problem, ReadError};
 use bpf2sys_codegen::LowerError;
-use bpf2sys_simulator::SimulatorError;
+use bpf2sys_simulator::{InterpretedFault, SimulatorError};
 use bpf2sys_verifier::{Rejection, RejectionReason, VerifyError};
 
 use crate::{Diagnostic, ErrorKind, SourcePlace};
+
+/// A note where a source line would be shown.
+const NO_SOURCE_LINES: &str = "the object has no source lines; compile with `-g` to see them here";
 
 /// What to tell about a failure.
 pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
@@ -19,6 +22,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Verify(error) => vec![verify(error)],
         ErrorKind::Lower(error) => vec![Diagnostic::new(lower_code(error), error.to_string())],
         ErrorKind::Link(_) => simple("BPF4001"),
+        ErrorKind::Simulate(SimulatorError::Interpreted(fault)) => vec![interpreted(fault)],
         ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
         ErrorKind::ReadFile { .. } => simple("BPF9001"),
         ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
@@ -133,7 +137,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
                 text: line.text.clone(),
             });
         if found.line.is_none() {
-            notes.push("the object has no source lines; compile with `-g` to see them here".to_owned());
+            notes.push(NO_SOURCE_LINES.to_owned());
         }
     }
     Diagnostic {
@@ -145,11 +149,32 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
 
 fn lower_code(error: &LowerError) -> &'static str {
     match error {
-        LowerError::Machine(_) => "BPF3001",
+        LowerError::Arm64Only { .. } => "BPF3001",
         LowerError::Instruction { .. } => "BPF3002",
         LowerError::Function { .. } => "BPF3003",
         LowerError::Module(_) => "BPF3004",
         LowerError::Internal(_) => "BPF3999",
+    }
+}
+
+fn interpreted(fault: &InterpretedFault) -> Diagnostic {
+    let mut notes = vec![format!(
+        "at instruction {} of function `{}`: {}",
+        fault.slot, fault.function, fault.text
+    )];
+    if fault.line.is_none() {
+        notes.push(NO_SOURCE_LINES.to_owned());
+    }
+    let place = fault.line.as_ref().filter(|line| line.line > 0);
+    Diagnostic {
+        place: place.map(|line| SourcePlace {
+            file: line.file.clone(),
+            line: line.line,
+            column: line.column,
+            text: line.text.clone(),
+        }),
+        notes,
+        ..Diagnostic::new("BPF5012", format!("{}: {}", fault.during, fault.problem))
     }
 }
 
@@ -166,5 +191,6 @@ fn simulate_code(error: &SimulatorError) -> &'static str {
         SimulatorError::NotSimulated(_) => "BPF5009",
         SimulatorError::Crashed { .. } => "BPF5010",
         SimulatorError::Process(_) => "BPF5011",
+        SimulatorError::Interpreted(_) => "BPF5012",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Module, Reg, SourceLine};
+use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Module, Reg, SourceLine};
 
 /// An execution that could not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +19,8 @@ pub struct InterpretError<E> {
 pub struct Place {
     /// Name of the function.
     pub function: String,
-    /// Its number in the function, from 0; `lddw` counts once.
-    pub instruction: u32,
+    /// Number of 8-byte slots before it in the function, which is how disassemblers count.
+    pub slot: u32,
     /// The instruction; empty if there is none, behind the function's end.
     pub text: String,
     /// The source line it came from.
@@ -33,7 +33,7 @@ impl Place {
         let insn = function.and_then(|f| f.instructions.get(index.index()));
         Place {
             function: function.map_or_else(String::new, |f| f.name.clone()),
-            instruction: index.0,
+            slot: insn.map_or_else(|| function.map_or(0, Function::slots), |insn| insn.slot),
             text: insn.map_or_else(String::new, |insn| insn.op.to_string()),
             line: insn
                 .and_then(|insn| insn.line)
@@ -45,7 +45,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "function {}, instruction {}", self.function, self.instruction)?;
+        write!(f, "function {}, instruction {}", self.function, self.slot)?;
         if !self.text.is_empty() {
             write!(f, ": `{}`", self.text)?;
         }

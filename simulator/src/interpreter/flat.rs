@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{GlobalIndex, MapIndex};
 
-use super::STACK_BYTES;
 use super::world::{Denied, HelperResult, World};
+use super::{STACK_BYTES, STACK_FILL};
 
 /// What a program may do with a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +58,6 @@ pub enum FlatError {
 }
 
 impl FlatWorld {
-    /// Byte that a new stack is filled with.
-    pub const STACK_FILL: u8 = 0xA5;
-
     /// Adds a region.
     ///
     /// # Errors
@@ -100,7 +97,7 @@ impl FlatWorld {
         self.add(NewRegion {
             name: "stack".into(),
             base,
-            bytes: vec![Self::STACK_FILL; STACK_BYTES as usize],
+            bytes: vec![STACK_FILL; STACK_BYTES as usize],
             permission: Permission::ReadWrite,
         })?;
         Ok(base + STACK_BYTES)

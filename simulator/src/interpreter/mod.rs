@@ -38,6 +38,10 @@ pub const MAX_FRAMES: u32 = 8;
 /// Bytes below the first function's `r10` that calls can need.
 pub const STACK_BYTES: u64 = FRAME_BYTES * MAX_FRAMES as u64;
 
+/// What a stack holds before anything is written to it. RFC 9669 does not say; a value makes runs equal, and one that is not
+/// zero shows what relies on it.
+pub const STACK_FILL: u8 = 0xA5;
+
 /// What becomes of registers to which RFC 9669 gives no value: all but the arguments and `r10` when a program begins;
 /// `r0` and `r6` to `r9` when a local function begins; `r1` to `r5` after a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

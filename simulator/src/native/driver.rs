@@ -2,7 +2,8 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::kernel::{Activity, Kernel, STACK_FILL, Stack, no_memory};
+use super::cpu::STACK_FILL;
+use super::kernel::{Activity, Kernel, Stack, no_memory};
 use super::memory::{Memory, OutOfMemory, PAGE, Use};
 use super::registry::{REGISTRY_PATH, utf16};
 use super::{mapping, status};

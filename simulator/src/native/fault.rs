@@ -1,49 +1,52 @@
 //! What a fault of native code means: which instruction of which program, and what it touched.
 
-use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+use iced_x86::{Formatter, NasmFormatter};
+use yaxpeax_arch::{Decoder, U8Reader};
 
-use super::cpu::Exception;
+use super::cpu::{Access, Cause, Exception};
 use super::kernel::Kernel;
 use crate::address_space::AddressSpace;
 use crate::error::{CodeLocation, Fault, SimulatorError, TimeOut};
-
-/// Page fault error code: the access was a write.
-const WRITE: u64 = 0x2;
-/// Page fault error code: the access was an instruction fetch.
-const FETCH: u64 = 0x10;
+use crate::image::Image;
 
 impl Kernel {
-    /// The error for an exception of native code.
+    /// The error for an exception of the image's code.
     pub fn exception(&self, exception: &Exception) -> SimulatorError {
-        // After a system call, the instruction pointer is behind its instruction of two bytes.
-        let before = if exception.signal == libc::SIGSYS { 2 } else { 0 };
-        let location = self.locate(exception.rip.wrapping_sub(before));
-        if exception.signal == libc::SIGALRM {
-            return SimulatorError::TimeOut(Box::new(TimeOut {
-                limit_ms: self.request.time_limit_ms,
-                during: Some(self.during()),
-                location: Some(location),
-            }));
-        }
-        // A non-canonical address raises a general protection fault, which names no address.
-        let has_address =
-            matches!(exception.signal, libc::SIGSEGV | libc::SIGBUS) && exception.code > 0 && exception.code < 0x80;
-        let kind = match exception.signal {
-            libc::SIGSEGV | libc::SIGBUS if !has_address => "general protection fault (an address that cannot exist)",
-            libc::SIGSEGV | libc::SIGBUS if exception.error & FETCH != 0 => "access violation (execute)",
-            libc::SIGSEGV | libc::SIGBUS if exception.error & WRITE != 0 => "access violation (write)",
-            libc::SIGSEGV | libc::SIGBUS => "access violation (read)",
-            libc::SIGILL => "illegal instruction",
-            libc::SIGFPE => "divide error",
-            libc::SIGTRAP => "breakpoint",
-            libc::SIGSYS => "system call instruction",
-            _ => "exception",
+        let location = self.locate(exception.pc);
+        let mut accessed = None;
+        let kind = match exception.cause {
+            Cause::TimeUp => {
+                return SimulatorError::TimeOut(Box::new(TimeOut {
+                    limit_ms: self.request.time_limit_ms,
+                    during: Some(self.during()),
+                    location: Some(location),
+                }));
+            }
+            Cause::Access(access, address) => {
+                accessed = Some(self.memory.place(address));
+                match access {
+                    Access::Read => "access violation (read)",
+                    Access::Write => "access violation (write)",
+                    Access::Execute => "access violation (execute)",
+                }
+            }
+            Cause::GeneralProtection => "general protection fault (an address that cannot exist)",
+            Cause::IllegalInstruction => "illegal instruction",
+            Cause::DivideError => "divide error",
+            Cause::Breakpoint => "breakpoint",
+            Cause::SystemCall => "system call instruction",
+            Cause::Misaligned(address) => {
+                accessed = Some(self.memory.place(address));
+                "datatype misalignment"
+            }
+            Cause::NoSuchAddress => "access violation (an address that cannot exist)",
+            Cause::Other(what) => what,
         };
         SimulatorError::Fault(Box::new(Fault {
             kind: kind.into(),
             during: self.during(),
             location,
-            accessed: has_address.then(|| self.memory.place(exception.address)),
+            accessed,
         }))
     }
 
@@ -71,12 +74,20 @@ impl Kernel {
         }
     }
 
-    /// The instruction at an address of the image, with targets as RVAs.
-    fn disassemble(&self, rip: u64) -> Option<String> {
-        let region = self.memory.region(rip)?;
-        let length = (region.start + region.length - rip).min(15) as usize;
-        let bytes = self.memory.read(rip, length)?;
-        let mut decoder = Decoder::with_ip(64, &bytes, rip - self.image.base, DecoderOptions::NONE);
+    /// The instruction at an address of the image, with x86-64 targets as RVAs and ARM64 targets as distances.
+    fn disassemble(&self, pc: u64) -> Option<String> {
+        let region = self.memory.region(pc)?;
+        let length = (region.start + region.length - pc).min(15) as usize;
+        let bytes = self.memory.read(pc, length)?;
+        if self.image.machine == Image::ARM64 {
+            let word = bytes.get(..4)?;
+            let decoded = yaxpeax_arm::armv8::a64::InstDecoder::default().decode(&mut U8Reader::new(word));
+            return Some(match decoded {
+                Ok(instruction) => instruction.to_string(),
+                Err(_) => format!(".inst {:#010x}", crate::image::read_u32(word, 0)?),
+            });
+        }
+        let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, pc - self.image.base, iced_x86::DecoderOptions::NONE);
         let instruction = decoder.decode();
         if instruction.is_invalid() {
             return None;

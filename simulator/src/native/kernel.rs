@@ -1,11 +1,13 @@
 //! The simulated kernel: its state, and how it calls functions of the image.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bpf2sys_platform::Platform;
 
-use super::cpu::{Cpu, DIRECTION_FLAG, Event, MXCSR, Registers};
+use super::cpu::{Call, Event, NoStack, POISON, Processor, STACK_FILL};
 use super::driver::Driver;
+use super::interpret::Interpreted;
 use super::mapping::MappedImage;
 use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
@@ -36,12 +38,6 @@ pub enum Activity {
     Program(usize),
 }
 
-/// Byte that unused stack is filled with. Not zero: code must not rely on a cleared stack.
-pub const STACK_FILL: u8 = 0xA5;
-const POISON: u64 = 0xA5A5_A5A5_A5A5_A5A5;
-/// What a stand-in's own frame takes of the stack when it calls back.
-const STAND_IN_FRAME: u64 = 512;
-
 /// The stack that native code runs on.
 pub struct Stack {
     /// Lowest usable byte.
@@ -57,7 +53,7 @@ pub struct Kernel {
     /// Memory.
     pub memory: Memory,
     /// Processor.
-    pub cpu: Cpu,
+    pub cpu: Box<dyn Processor>,
     /// Stand-ins.
     pub thunks: Thunks,
     /// The image.
@@ -82,6 +78,8 @@ pub struct Kernel {
     pub maps: Maps,
     /// What programs do, for the report.
     pub state: super::invoke::RunState,
+    /// What is executed instead of the image's code, if anything.
+    pub interpreted: Option<Rc<Interpreted>>,
     /// Names of programs by the address of their function.
     pub functions: BTreeMap<u64, String>,
 }
@@ -150,84 +148,47 @@ impl Kernel {
     }
 
     /// Argument `index` (from 0) of the stand-in that was called.
-    pub fn argument(&mut self, index: usize) -> Result<u64, SimulatorError> {
-        let registers = *self.cpu.registers();
-        match index {
-            0 => Ok(registers.rcx),
-            1 => Ok(registers.rdx),
-            2 => Ok(registers.r8),
-            3 => Ok(registers.r9),
-            _ => {
-                let address = registers.rsp.wrapping_add(8 + 8 * index as u64);
-                let value = self.memory.read_u64(address);
-                value.ok_or_else(|| {
-                    self.broken(Rule::StackAtCall, format!("argument {} is not on the stack", index + 1))
-                })
-            }
-        }
+    pub fn argument(&self, index: usize) -> Result<u64, SimulatorError> {
+        self.cpu
+            .argument(&self.memory, index)
+            .ok_or_else(|| self.broken(Rule::StackAtCall, format!("argument {} is not on the stack", index + 1)))
     }
 
-    /// Calls a function of the image and gives what it returned in `rax`.
+    /// Calls a function of the image and gives what it returned.
     pub fn call(&mut self, function: u64, arguments: &[u64], activity: Activity) -> Result<u64, SimulatorError> {
-        let outer = *self.cpu.registers();
-        let top = if self.activities.is_empty() {
+        if self.activities.is_empty() {
             let length = (self.stack.top - self.stack.bottom) as usize;
             if !self.memory.fill(self.stack.bottom, length, STACK_FILL) {
                 return Err(no_memory("the stack"));
             }
-            self.stack.top
-        } else {
-            outer.rsp.saturating_sub(STAND_IN_FRAME)
-        };
-        self.activities.push(activity);
-        let words = arguments.len().max(4) as u64 + 1;
-        let entry = (top.saturating_sub(8 * words) & !15) - 8;
-        let mut frame = vec![function, self.return_address];
-        frame.extend([POISON; 4]);
-        frame.extend(arguments.iter().skip(4));
-        let bytes: Vec<u8> = frame.iter().flat_map(|word| word.to_le_bytes()).collect();
-        if entry < self.stack.bottom + 64 || !self.memory.write(entry - 8, &bytes) {
-            return Err(self.broken(Rule::StackAtCall, "no stack is left for the call"));
         }
-        let argument = |i: usize| arguments.get(i).copied().unwrap_or(POISON);
-        let before = Registers {
-            rax: POISON,
-            rbx: 0xB0B0_0000_0000_0001,
-            rcx: argument(0),
-            rdx: argument(1),
-            rsi: 0xB0B0_0000_0000_0002,
-            rdi: 0xB0B0_0000_0000_0003,
-            rbp: 0xB0B0_0000_0000_0004,
-            rsp: entry - 8,
-            r8: argument(2),
-            r9: argument(3),
-            r10: POISON,
-            r11: POISON,
-            r12: 0xB0B0_0000_0000_0005,
-            r13: 0xB0B0_0000_0000_0006,
-            r14: 0xB0B0_0000_0000_0007,
-            r15: 0xB0B0_0000_0000_0008,
-            flags: 0x202,
-            mxcsr: MXCSR,
-            padding: 0,
-            xmm: std::array::from_fn(|i| 0xB1B1_0000_0000_0000_A5A5 + i as u128),
+        self.activities.push(activity);
+        let call = Call {
+            function,
+            return_address: self.return_address,
+            arguments,
+            stack_top: self.stack.top,
+            stack_bottom: self.stack.bottom,
         };
-        *self.cpu.registers() = before;
+        self.cpu
+            .enter(&mut self.memory, &call)
+            .map_err(|NoStack| self.broken(Rule::StackAtCall, "no stack is left for the call"))?;
         loop {
-            // SAFETY: this process exists for this run; native code can harm only it, and what it knows of are
-            // blocks of `Memory`, none of which a Rust value lives in.
-            let event = unsafe { self.cpu.run() };
+            // SAFETY: this process exists for this run; the code can harm only it, and what it knows of are blocks of
+            // `Memory`, none of which a Rust value lives in.
+            let event = unsafe { self.cpu.run(&self.thunks) };
             let target = match event {
                 Event::Exception(exception) => return Err(self.exception(&exception)),
                 Event::Call(index) => self.thunks.target(index),
             };
             match target {
                 Some(Target::Return) => {
-                    let after = *self.cpu.registers();
-                    self.check_return(&before, &after, entry + 8)?;
+                    let value = self.cpu.leave().map_err(|changed| {
+                        let detail = format!("changed on return: {}", changed.join(", "));
+                        self.broken(Rule::Nonvolatile, detail)
+                    })?;
                     self.activities.pop();
-                    *self.cpu.registers() = outer;
-                    return Ok(after.rax);
+                    return Ok(value);
                 }
                 Some(target) => self.stand_in(target)?,
                 None => return Err(self.broken(Rule::UnexpectedCall, "a thunk that does not exist was called")),
@@ -235,89 +196,40 @@ impl Kernel {
         }
     }
 
-    /// Runs a stand-in and lets its caller find what the convention leaves it: `rax`, and garbage in the rest that a
-    /// callee may change.
+    /// Runs a stand-in and lets its caller find what the convention leaves it: the result, and garbage in the rest that
+    /// a callee may change.
     fn stand_in(&mut self, target: Target) -> Result<(), SimulatorError> {
-        let at_call = *self.cpu.registers();
-        self.check_call_site(&at_call)?;
+        self.check_call_site()?;
         let value = match target {
             Target::Import(import) => self.import(import)?,
             Target::Helper { program, slot } => self.helper(program, slot)?,
             Target::Return => POISON,
         };
-        let mut registers = at_call;
-        registers.rax = value;
-        for register in [
-            &mut registers.rcx,
-            &mut registers.rdx,
-            &mut registers.r8,
-            &mut registers.r9,
-            &mut registers.r10,
-            &mut registers.r11,
-        ] {
-            *register = POISON;
-        }
-        for xmm in &mut registers.xmm[..6] {
-            *xmm = u128::from(POISON) << 64 | u128::from(POISON);
-        }
-        registers.flags = 0x202 | 0x8D5; // all status flags set
-        *self.cpu.registers() = registers;
-        if !self.memory.fill(at_call.rsp + 8, 32, STACK_FILL) {
-            return Err(self.broken(Rule::StackAtCall, "there is no home space above the return address"));
-        }
-        Ok(())
+        self.cpu
+            .resume(&mut self.memory, value)
+            .map_err(|NoStack| self.broken(Rule::StackAtCall, "there is no home space above the return address"))
     }
 
-    fn check_call_site(&self, registers: &Registers) -> Result<(), SimulatorError> {
-        let rsp = registers.rsp;
-        if rsp % 16 != 8 {
-            return Err(self.broken(
-                Rule::StackAtCall,
-                format!("rsp modulo 16 is {} at the callee's entry", rsp % 16),
-            ));
+    fn check_call_site(&self) -> Result<(), SimulatorError> {
+        let site = self.cpu.call_site(&self.memory);
+        if let Some(misaligned) = site.misaligned {
+            return Err(self.broken(Rule::StackAtCall, misaligned));
         }
-        if rsp < self.stack.bottom || rsp + 40 > self.stack.top {
-            return Err(self.broken(Rule::StackAtCall, format!("rsp is in {}", self.memory.place(rsp))));
+        let end = site.stack_pointer.saturating_add(site.home_bytes);
+        if site.stack_pointer < self.stack.bottom || end > self.stack.top {
+            let (register, place) = (site.stack_register, self.memory.place(site.stack_pointer));
+            return Err(self.broken(Rule::StackAtCall, format!("{register} is in {place}")));
         }
-        let return_address = self.memory.read_u64(rsp).unwrap_or(0);
+        let return_address = site.return_address.unwrap_or(0);
         // A function may end by jumping to a stand-in, which then returns for it.
         if !self.image.is_code(return_address) && return_address != self.return_address {
             let place = self.memory.place(return_address);
             return Err(self.broken(Rule::StackAtCall, format!("the return address is {place}")));
         }
-        if registers.flags & DIRECTION_FLAG != 0 {
-            return Err(self.broken(Rule::Nonvolatile, "the direction flag is set at a call"));
+        match site.broken {
+            Some(broken) => Err(self.broken(Rule::Nonvolatile, broken)),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    fn check_return(&self, before: &Registers, after: &Registers, rsp: u64) -> Result<(), SimulatorError> {
-        let mut changed: Vec<String> = [
-            ("rbx", before.rbx, after.rbx),
-            ("rbp", before.rbp, after.rbp),
-            ("rsi", before.rsi, after.rsi),
-            ("rdi", before.rdi, after.rdi),
-            ("r12", before.r12, after.r12),
-            ("r13", before.r13, after.r13),
-            ("r14", before.r14, after.r14),
-            ("r15", before.r15, after.r15),
-            ("rsp", rsp, after.rsp),
-            ("MXCSR", before.mxcsr.into(), after.mxcsr.into()),
-            ("the direction flag", 0, after.flags & DIRECTION_FLAG),
-        ]
-        .iter()
-        .filter(|(_, before, after)| before != after)
-        .map(|(name, ..)| (*name).to_owned())
-        .collect();
-        changed.extend(
-            (6..16)
-                .filter(|&i| before.xmm[i] != after.xmm[i])
-                .map(|i| format!("xmm{i}")),
-        );
-        if changed.is_empty() {
-            return Ok(());
-        }
-        Err(self.broken(Rule::Nonvolatile, format!("changed on return: {}", changed.join(", "))))
     }
 
     /// Bytes of stack that the last outermost call has touched, if they are more than `known`; else `known`.

@@ -30,6 +30,8 @@ impl MappedSection {
 /// An image in memory.
 #[derive(Clone, Debug)]
 pub struct MappedImage {
+    /// Its machine, `IMAGE_FILE_MACHINE_*`.
+    pub machine: u16,
     /// Where it starts.
     pub base: u64,
     /// Bytes.
@@ -169,6 +171,7 @@ pub fn map(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Resul
         });
     }
     Ok(MappedImage {
+        machine: image.machine,
         base,
         size: size as u64,
         entry: base + u64::from(image.entry.0),

@@ -3,9 +3,14 @@
 //! Every block sits between guard pages, and its end, not its start, is at a page boundary, so that running past it
 //! faults at the first byte. All reads and writes of that memory by the simulator go through [`Memory`], which knows
 //! each block's bounds.
+//!
+//! Where the image's code is emulated, the emulator is told of every protection, so that the code sees this memory at
+//! its own addresses. The host's processor then executes none of it, and no page is executable for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use super::unicorn::{ADDRESS_BITS, Engine};
 use crate::address_space::AddressSpace;
 
 /// Size of a page.
@@ -62,6 +67,9 @@ pub struct Memory {
     packed: BTreeSet<u64>,
     /// Where the poisoned parts around blocks start that are not sealed.
     slack: BTreeSet<u64>,
+    emulator: Option<Rc<Engine>>,
+    /// Where the next mapping for the emulator is tried.
+    next: u64,
 }
 
 /// What the bytes around a block are filled with.
@@ -77,7 +85,19 @@ const SLAB: usize = 1 << 20;
 /// Most bytes that all blocks together may take: more than any test needs, less than a machine has.
 const LIMIT: u64 = 4 << 30;
 
+/// Addresses of the memory that the emulator sees: the upper half of those that its processor has.
+const EMULATED: std::ops::Range<u64> = 1 << (ADDRESS_BITS - 1)..1 << ADDRESS_BITS;
+
 impl Memory {
+    /// Memory that code in an emulator sees.
+    pub fn emulated(emulator: Rc<Engine>) -> Memory {
+        Memory {
+            emulator: Some(emulator),
+            next: EMULATED.start,
+            ..Memory::default()
+        }
+    }
+
     /// A zeroed block of `length` bytes that ends at a guard page, rounded so that it starts at a multiple of
     /// `align`. Returns the address of its first byte.
     pub fn allocate(&mut self, length: usize, align: usize, label: &str, allowed: Use) -> Result<u64, OutOfMemory> {
@@ -222,14 +242,18 @@ impl Memory {
         if self.mapped > LIMIT {
             return Err(OutOfMemory);
         }
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address the host chooses touches no memory that is in use.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(OutOfMemory);
-        }
-        self.mappings.insert(address as u64, length as u64);
-        Ok(address as u64)
+        let address = if self.emulator.is_some() {
+            let address = self.next;
+            self.next += length as u64;
+            if self.next > EMULATED.end || map(address, length) != Some(address) {
+                return Err(OutOfMemory);
+            }
+            address
+        } else {
+            map(0, length).ok_or(OutOfMemory)?
+        };
+        self.mappings.insert(address, length as u64);
+        Ok(address)
     }
 
     /// Whether the bytes lie in one mapping of this.
@@ -242,9 +266,20 @@ impl Memory {
     pub fn protect(&mut self, start: u64, length: usize, protection: i32) -> Result<(), OutOfMemory> {
         let length = length.next_multiple_of(PAGE);
         assert!(self.is_mapped(start, length as u64), "only pages of this are protected");
+        let host = match &self.emulator {
+            Some(emulator) => {
+                emulator.set_protection(start, length as u64, protection);
+                if protection == libc::PROT_NONE {
+                    protection
+                } else {
+                    protection & !libc::PROT_EXEC | libc::PROT_READ
+                }
+            }
+            None => protection,
+        };
         // SAFETY: the pages are in a mapping made by `map_pages`, which no Rust value lives in: Rust code reaches
         // them only through the copying functions below.
-        let status = unsafe { libc::mprotect(start as *mut libc::c_void, length, protection) };
+        let status = unsafe { libc::mprotect(start as *mut libc::c_void, length, host) };
         if status == 0 { Ok(()) } else { Err(OutOfMemory) }
     }
 
@@ -366,10 +401,31 @@ impl Memory {
         }
         self.mapped -= end - base;
         self.mappings.remove(&base);
+        if let Some(emulator) = &self.emulator {
+            emulator.set_protection(base, end - base, libc::PROT_NONE);
+        }
         // SAFETY: base to end is exactly one mapping of `map_pages`, guard pages included, and its regions are gone,
         // so no later read or write of the simulator reaches it.
         unsafe { libc::munmap(base as *mut libc::c_void, (end - base) as usize) };
     }
+}
+
+/// Inaccessible pages at `address`, or, if that is 0, wherever the host likes. Not where something is already.
+fn map(address: u64, length: usize) -> Option<u64> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let fixed = if address == 0 { 0 } else { libc::MAP_FIXED_NOREPLACE };
+    // SAFETY: a fresh anonymous mapping where nothing is touches no memory that is in use.
+    let found = unsafe {
+        libc::mmap(
+            address as *mut libc::c_void,
+            length,
+            libc::PROT_NONE,
+            flags | fixed,
+            -1,
+            0,
+        )
+    };
+    (found != libc::MAP_FAILED).then_some(found as u64)
 }
 
 impl AddressSpace for Memory {

@@ -1,10 +1,15 @@
-//! Running an x86-64 image on an x86-64 host, in a process made for it.
+//! Running an image in a process made for it, on an x86-64 host: x86-64 code by the host itself, ARM64 code in an
+//! emulator.
+//!
+//! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
+//! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod cpu;
 mod driver;
 mod fault;
 mod helpers;
 mod imports;
+mod interpret;
 mod invoke;
 mod kernel;
 mod mapping;
@@ -18,9 +23,12 @@ mod registry;
 mod report;
 mod sandbox;
 mod status;
+mod switch;
 mod thunks;
+mod unicorn;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bpf2sys_platform::Platform;
 
@@ -31,7 +39,14 @@ use crate::loader_rules;
 use crate::request::{MapPreset, PresetValue, RunReport, RunRequest};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
+use cpu::Processor;
+use cpu::arm64::Arm64;
+use cpu::x64::X64;
 use kernel::Kernel;
+use memory::Memory;
+use switch::Switch;
+use thunks::Form;
+use unicorn::Engine;
 
 /// Loads the image, runs what is asked for, unloads it, and reports.
 ///
@@ -41,12 +56,7 @@ use kernel::Kernel;
 pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> {
     let bytes = request.image.clone();
     let image = Image::parse(&bytes)?;
-    if image.machine != Image::X64 {
-        return Err(SimulatorError::Unsupported(format!(
-            "it is for {}, this host is x64",
-            image.machine_name()
-        )));
-    }
+    let object = request.interpret.as_ref().map(interpret::read).transpose()?;
     let view = usermode::read(&image).map_err(SimulatorError::UserMode)?;
     let violations = loader_rules::check(&image);
     if !violations.is_empty() {
@@ -66,14 +76,13 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         )));
     }
 
-    let mut memory = memory::Memory::default();
-    let mut thunks = thunks::Thunks::default();
+    // SAFETY: promised by the caller: this thread is the only one, and it is done once.
+    let (mut memory, form, cpu) = unsafe { processor(image.machine) }?;
+    let mut thunks = thunks::Thunks::new(form);
     let full = |_| kernel::no_memory("the kernel's code");
     let return_address = thunks.add(&mut memory, thunks::Target::Return).map_err(full)?;
     let mapped = mapping::map(&image, &mut memory, &mut thunks)?;
     let stack = driver::make_stack(&mut memory, machine.stack_bytes)?;
-    // SAFETY: promised by the caller: this thread is the only one, and it is done once.
-    let cpu = unsafe { cpu::Cpu::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
     sandbox::enter(&mapped).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
     let mut kernel = Kernel {
         memory,
@@ -93,6 +102,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             time: machine.boot_time,
             ..invoke::RunState::default()
         },
+        interpreted: None,
         functions: BTreeMap::new(),
         request,
     };
@@ -110,6 +120,9 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.load_module()?;
     compare_views(&kernel, &view, &tables)?;
+    if let Some(object) = object {
+        kernel.interpret_instead(object)?;
+    }
     let presets = kernel.request.presets.clone();
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
@@ -117,6 +130,24 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     report.stated_version = format!("{major}.{minor}.{revision}");
     kernel.stop_driver()?;
     Ok(report)
+}
+
+/// The processor for a machine, the memory that it sees, and how its code calls the kernel.
+///
+/// # Safety
+/// To be called at most once in a process that has one thread.
+unsafe fn processor(machine: u16) -> Result<(Memory, Form, Box<dyn Processor>), SimulatorError> {
+    if machine == Image::ARM64 {
+        // SAFETY: promised by the caller.
+        let engine = unsafe { Engine::new() }.map_err(SimulatorError::Unsupported)?;
+        let mut memory = Memory::emulated(Rc::clone(&engine));
+        engine.boot(&mut memory).map_err(SimulatorError::Unsupported)?;
+        return Ok((memory, Form::Unmapped, Box::new(Arm64::new(engine))));
+    }
+    // SAFETY: promised by the caller.
+    let switch = unsafe { Switch::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
+    let form = Form::Jump(Switch::trap_address());
+    Ok((Memory::default(), form, Box::new(X64::new(switch))))
 }
 
 /// User mode pairs what it read from the file with what the kernel loaded, by position (native module contract §5.4).

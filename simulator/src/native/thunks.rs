@@ -1,6 +1,5 @@
 //! Addresses that native code calls for functions of the kernel.
 
-use super::cpu::Cpu;
 use super::memory::{Memory, OutOfMemory, PAGE, Region, Use};
 
 /// A function of the kernel that native code can import.
@@ -70,17 +69,44 @@ const STRIDE: usize = 16;
 /// The last 8 bytes of a page hold the address of the trap.
 const PER_PAGE: usize = (PAGE - 8) / STRIDE;
 
+/// How a call of a thunk comes to the simulator.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// x86-64 code that pushes the thunk's index and jumps to this address.
+    Jump(u64),
+    /// Memory that cannot be executed: the fetch stops the emulator.
+    Unmapped,
+}
+
 /// All thunks.
-#[derive(Default)]
 pub struct Thunks {
+    form: Form,
     targets: Vec<Target>,
     pages: Vec<u64>,
 }
 
 impl Thunks {
+    /// None yet.
+    pub fn new(form: Form) -> Thunks {
+        Thunks {
+            form,
+            targets: Vec::new(),
+            pages: Vec::new(),
+        }
+    }
+
     /// What the thunk with this index stands for.
     pub fn target(&self, index: u32) -> Option<Target> {
         self.targets.get(index as usize).copied()
+    }
+
+    /// The index of the thunk that starts at an address.
+    pub fn index_at(&self, address: u64) -> Option<u32> {
+        let page = self.pages.iter().position(|&p| p == address & !(PAGE as u64 - 1))?;
+        let offset = (address - self.pages[page]) as usize;
+        let index = page * PER_PAGE + offset / STRIDE;
+        (offset.is_multiple_of(STRIDE) && offset / STRIDE < PER_PAGE && index < self.targets.len())
+            .then_some(index as u32)
     }
 
     /// Makes a thunk and gives its address.
@@ -88,28 +114,36 @@ impl Thunks {
         let index = self.targets.len();
         if index.is_multiple_of(PER_PAGE) {
             let page = memory.map_pages(PAGE)?;
+            let allowed = match self.form {
+                Form::Jump(_) => Use::KernelRead,
+                Form::Unmapped => Use::None,
+            };
             memory.add(Region {
                 start: page,
                 length: PAGE as u64,
                 label: "the kernel's code".into(),
-                allowed: Use::KernelRead,
+                allowed,
             });
-            memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
-            // SAFETY: the page was made writable in the line before.
-            unsafe { memory.write_while_mapping(page + PAGE as u64 - 8, &Cpu::trap_address().to_le_bytes()) };
+            if let Form::Jump(trap) = self.form {
+                memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
+                // SAFETY: the page was made writable in the line before.
+                unsafe { memory.write_while_mapping(page + PAGE as u64 - 8, &trap.to_le_bytes()) };
+            }
             self.pages.push(page);
         }
         let page = self.pages[index / PER_PAGE];
         let offset = index % PER_PAGE * STRIDE;
-        let mut code = [0xCC; STRIDE];
-        code[0] = 0x68; // push imm32
-        code[1..5].copy_from_slice(&(index as u32).to_le_bytes());
-        code[5..7].copy_from_slice(&[0xFF, 0x25]); // jmp [rip + disp32]
-        code[7..11].copy_from_slice(&((PAGE - 8 - offset - 11) as u32).to_le_bytes());
-        memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
-        // SAFETY: the page was made writable in the line before.
-        unsafe { memory.write_while_mapping(page + offset as u64, &code) };
-        memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC)?;
+        if let Form::Jump(_) = self.form {
+            let mut code = [0xCC; STRIDE];
+            code[0] = 0x68; // push imm32
+            code[1..5].copy_from_slice(&(index as u32).to_le_bytes());
+            code[5..7].copy_from_slice(&[0xFF, 0x25]); // jmp [rip + disp32]
+            code[7..11].copy_from_slice(&((PAGE - 8 - offset - 11) as u32).to_le_bytes());
+            memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
+            // SAFETY: the page was made writable in the line before.
+            unsafe { memory.write_while_mapping(page + offset as u64, &code) };
+            memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC)?;
+        }
         self.targets.push(target);
         Ok(page + offset as u64)
     }

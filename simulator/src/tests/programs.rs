@@ -345,18 +345,3 @@ fn a_helper_reached_by_a_jump_with_a_wild_return_address_is_caught() {
     };
     assert_eq!(violation.rule, Rule::StackAtCall, "{violation}");
 }
-
-#[test]
-fn images_of_other_machines_are_unsupported() {
-    let mut image = IMAGE.to_vec();
-    let pe = u32::from_le_bytes(image[0x3C..0x40].try_into().unwrap()) as usize;
-    image[pe + 4..pe + 6].copy_from_slice(&0xAA64u16.to_le_bytes());
-    let outcome = run(&RunRequest {
-        image,
-        ..RunRequest::default()
-    });
-    assert!(
-        matches!(&outcome, Err(SimulatorError::Unsupported(text)) if text.contains("arm64")),
-        "{outcome:?}"
-    );
-}

@@ -83,8 +83,8 @@ fn registers_without_a_value_are_not_read() {
     for reader in readers_of_r8() {
         let failed = run_in(&mut world, &[&[set(0, 0), reader, EXIT]]).unwrap_err();
         assert_eq!(
-            (failed.problem, failed.place.instruction),
-            (Problem::Unset(r(8)), 1),
+            (failed.problem, failed.place.slot),
+            (Problem::Unset(r(8)), 2),
             "{reader}"
         );
     }
@@ -213,7 +213,7 @@ fn errors_name_function_instruction_and_source_line() {
     let failed = interpret(&module, &entry, &mut world(&[]), Options::default()).unwrap_err();
     assert_eq!(
         failed.to_string(),
-        "function f1, instruction 1: `r0 = *(u32 *)(r1 + 0x4)` (filter.c:12): it reads 4 bytes at 0x4: there is no region \
+        "function f1, instruction 2: `r0 = *(u32 *)(r1 + 0x4)` (filter.c:12): it reads 4 bytes at 0x4: there is no region \
          at or below it"
     );
     assert_eq!(failed.place, Place::of(&module, FunctionIndex(1), InsnIndex(1)));

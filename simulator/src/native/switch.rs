@@ -1,6 +1,6 @@
-//! Switching between the simulator and native code, each on its own stack.
+//! Switching between the simulator and x86-64 code that the host's processor runs, each on its own stack.
 //!
-//! [`Cpu::run`] gives the processor to native code; it comes back when that code calls a stand-in, returns, or faults.
+//! [`Switch::run`] gives the processor to native code; it comes back when that code calls a stand-in, returns, or faults.
 //! Stand-ins are thunks in executable memory: `push index; jmp [trap]`. The trap saves all registers and switches back,
 //! so all Rust code runs on the host's stack: nothing of Rust unwinds through native frames, and helpers take nothing
 //! of the simulated kernel stack.
@@ -9,6 +9,8 @@
 
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
+
+use super::cpu::{Access, Cause, Event, Exception};
 
 /// The registers that a call can see.
 #[repr(C)]
@@ -43,28 +45,52 @@ pub const MXCSR: u32 = 0x1F80;
 /// Direction flag.
 pub const DIRECTION_FLAG: u64 = 0x400;
 
-/// A processor exception in native code.
+/// What the signal handler saw.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Exception {
-    /// Signal number.
-    pub signal: i32,
+struct Signal {
+    number: i32,
     /// `si_code`.
-    pub code: i32,
-    /// Instruction pointer.
-    pub rip: u64,
+    code: i32,
+    rip: u64,
     /// Accessed address, for access violations.
-    pub address: u64,
-    /// Page fault error code: bit 1 is set for writes, bit 4 for instruction fetches.
-    pub error: u64,
+    address: u64,
+    /// Page fault error code.
+    error: u64,
 }
 
-/// Why native code gave the processor back.
-#[derive(Clone, Copy, Debug)]
-pub enum Event {
-    /// It called the thunk with this index.
-    Call(u32),
-    /// It faulted, or its time was up (`SIGALRM`).
-    Exception(Exception),
+/// Page fault error code: the access was a write.
+const WRITE: u64 = 0x2;
+/// Page fault error code: the access was an instruction fetch.
+const FETCH: u64 = 0x10;
+
+impl Signal {
+    fn exception(&self) -> Exception {
+        // A non-canonical address raises a general protection fault, which names no address.
+        let has_address = self.code > 0 && self.code < 0x80;
+        let access = if self.error & FETCH != 0 {
+            Access::Execute
+        } else if self.error & WRITE != 0 {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        let cause = match self.number {
+            libc::SIGSEGV | libc::SIGBUS if has_address => Cause::Access(access, self.address),
+            libc::SIGSEGV | libc::SIGBUS => Cause::GeneralProtection,
+            libc::SIGILL => Cause::IllegalInstruction,
+            libc::SIGFPE => Cause::DivideError,
+            libc::SIGTRAP => Cause::Breakpoint,
+            libc::SIGSYS => Cause::SystemCall,
+            libc::SIGALRM => Cause::TimeUp,
+            _ => Cause::Other("exception"),
+        };
+        // After a system call, the instruction pointer is behind its instruction of two bytes.
+        let before = if self.number == libc::SIGSYS { 2 } else { 0 };
+        Exception {
+            cause,
+            pc: self.rip.wrapping_sub(before),
+        }
+    }
 }
 
 const EXCEPTION: u64 = u64::MAX;
@@ -75,7 +101,7 @@ struct State {
     event: u64,
     host_stack: u64,
     running: u64,
-    exception: Exception,
+    signal: Signal,
 }
 
 struct Shared(UnsafeCell<State>);
@@ -109,8 +135,8 @@ static STATE: Shared = Shared(UnsafeCell::new(State {
     event: 0,
     host_stack: 0,
     running: 0,
-    exception: Exception {
-        signal: 0,
+    signal: Signal {
+        number: 0,
         code: 0,
         rip: 0,
         address: 0,
@@ -297,21 +323,21 @@ unsafe extern "sysv64" fn abandon() {
     )
 }
 
-/// The processor as seen from the simulator. There is one.
-pub struct Cpu {
+/// The host's processor as seen from the simulator. There is one.
+pub struct Switch {
     /// Keeps it on the thread that made it.
     not_send: std::marker::PhantomData<*mut ()>,
 }
 
-impl Cpu {
+impl Switch {
     /// Takes the processor: installs the signal handlers that turn faults of native code into events.
     ///
     /// # Safety
     /// At most one may exist in a process, on the only thread that ever uses it.
-    pub unsafe fn new() -> std::io::Result<Cpu> {
+    pub unsafe fn new() -> std::io::Result<Switch> {
         // SAFETY: `install` promises nothing but to be called once, before native code runs.
         unsafe { install()? };
-        Ok(Cpu {
+        Ok(Switch {
             not_send: std::marker::PhantomData,
         })
     }
@@ -321,9 +347,16 @@ impl Cpu {
         trap as *const () as u64
     }
 
-    /// Registers as native code left them, or as it will find them.
+    /// Registers as native code left them.
     #[allow(clippy::unused_self)] // whoever holds the processor may look at its registers
-    pub fn registers(&mut self) -> &mut Registers {
+    pub fn registers(&self) -> &Registers {
+        // SAFETY: native code is not running, and a `&mut` only comes from `registers_mut`, which borrows `self` alone.
+        unsafe { &(*STATE.0.get()).registers }
+    }
+
+    /// Registers as native code will find them.
+    #[allow(clippy::unused_self)] // whoever holds the processor may set its registers
+    pub fn registers_mut(&mut self) -> &mut Registers {
         // SAFETY: native code is not running, and `&mut self` makes this the only reference.
         unsafe { &mut (*STATE.0.get()).registers }
     }
@@ -341,7 +374,7 @@ impl Cpu {
             enter();
             let state = STATE.0.get();
             match (*state).event {
-                EXCEPTION => Event::Exception((*state).exception),
+                EXCEPTION => Event::Exception((*state).signal.exception()),
                 index => Event::Call(index as u32),
             }
         }
@@ -373,8 +406,8 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
         }
         let context = context.cast::<libc::ucontext_t>();
         let registers = &mut (*context).uc_mcontext.gregs;
-        (*state).exception = Exception {
-            signal,
+        (*state).signal = Signal {
+            number: signal,
             code: (*info).si_code,
             rip: registers[libc::REG_RIP as usize] as u64,
             address: (*info).si_addr() as u64,

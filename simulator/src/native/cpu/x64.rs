@@ -1,0 +1,171 @@
+//! x86-64 code on the host's processor, with the x64 calling convention of Windows.
+
+use super::{Call, CallSite, Event, NoStack, POISON, Processor, STACK_FILL, STAND_IN_FRAME};
+use crate::native::memory::Memory;
+use crate::native::switch::{DIRECTION_FLAG, MXCSR, Registers, Switch};
+use crate::native::thunks::Thunks;
+
+/// The host's processor, and the calls that run on it.
+pub struct X64 {
+    switch: Switch,
+    calls: Vec<Frame>,
+}
+
+/// A call that has not returned.
+struct Frame {
+    /// Registers at the function's entry.
+    before: Registers,
+    /// Registers of the code around it.
+    outer: Registers,
+    /// What `rsp` must be afterwards.
+    return_rsp: u64,
+}
+
+impl X64 {
+    /// Runs code by `switch`.
+    pub fn new(switch: Switch) -> Self {
+        X64 {
+            switch,
+            calls: Vec::new(),
+        }
+    }
+}
+
+impl Processor for X64 {
+    fn enter(&mut self, memory: &mut Memory, call: &Call<'_>) -> Result<(), NoStack> {
+        let outer = *self.switch.registers();
+        let top = if self.calls.is_empty() {
+            call.stack_top
+        } else {
+            outer.rsp.saturating_sub(STAND_IN_FRAME)
+        };
+        let words = call.arguments.len().max(4) as u64 + 1;
+        let entry = (top.saturating_sub(8 * words) & !15).saturating_sub(8);
+        let mut frame = vec![call.function, call.return_address];
+        frame.extend([POISON; 4]);
+        frame.extend(call.arguments.iter().skip(4));
+        let bytes: Vec<u8> = frame.iter().flat_map(|word| word.to_le_bytes()).collect();
+        if entry < call.stack_bottom + 64 || !memory.write(entry - 8, &bytes) {
+            return Err(NoStack);
+        }
+        let argument = |i: usize| call.arguments.get(i).copied().unwrap_or(POISON);
+        let before = Registers {
+            rax: POISON,
+            rbx: 0xB0B0_0000_0000_0001,
+            rcx: argument(0),
+            rdx: argument(1),
+            rsi: 0xB0B0_0000_0000_0002,
+            rdi: 0xB0B0_0000_0000_0003,
+            rbp: 0xB0B0_0000_0000_0004,
+            rsp: entry - 8,
+            r8: argument(2),
+            r9: argument(3),
+            r10: POISON,
+            r11: POISON,
+            r12: 0xB0B0_0000_0000_0005,
+            r13: 0xB0B0_0000_0000_0006,
+            r14: 0xB0B0_0000_0000_0007,
+            r15: 0xB0B0_0000_0000_0008,
+            flags: 0x202,
+            mxcsr: MXCSR,
+            padding: 0,
+            xmm: std::array::from_fn(|i| 0xB1B1_0000_0000_0000_A5A5 + i as u128),
+        };
+        *self.switch.registers_mut() = before;
+        self.calls.push(Frame {
+            before,
+            outer,
+            return_rsp: entry + 8,
+        });
+        Ok(())
+    }
+
+    unsafe fn run(&mut self, _: &Thunks) -> Event {
+        // SAFETY: promised by the caller; `enter` and `resume` have left an address on top of the stack.
+        unsafe { self.switch.run() }
+    }
+
+    fn argument(&self, memory: &Memory, index: usize) -> Option<u64> {
+        let registers = self.switch.registers();
+        match index {
+            0 => Some(registers.rcx),
+            1 => Some(registers.rdx),
+            2 => Some(registers.r8),
+            3 => Some(registers.r9),
+            _ => memory.read_u64(registers.rsp.wrapping_add(8 + 8 * index as u64)),
+        }
+    }
+
+    fn call_site(&self, memory: &Memory) -> CallSite {
+        let registers = self.switch.registers();
+        let rsp = registers.rsp;
+        CallSite {
+            return_address: memory.read_u64(rsp),
+            stack_pointer: rsp,
+            stack_register: "rsp",
+            home_bytes: 40,
+            misaligned: (rsp % 16 != 8).then(|| format!("rsp modulo 16 is {} at the callee's entry", rsp % 16)),
+            broken: (registers.flags & DIRECTION_FLAG != 0).then(|| "the direction flag is set at a call".into()),
+        }
+    }
+
+    fn resume(&mut self, memory: &mut Memory, value: u64) -> Result<(), NoStack> {
+        let registers = self.switch.registers_mut();
+        registers.rax = value;
+        for register in [
+            &mut registers.rcx,
+            &mut registers.rdx,
+            &mut registers.r8,
+            &mut registers.r9,
+            &mut registers.r10,
+            &mut registers.r11,
+        ] {
+            *register = POISON;
+        }
+        for xmm in &mut registers.xmm[..6] {
+            *xmm = u128::from(POISON) << 64 | u128::from(POISON);
+        }
+        registers.flags = 0x202 | 0x8D5; // all status flags set
+        // The home space above the return address is the callee's.
+        if memory.fill(registers.rsp + 8, 32, STACK_FILL) {
+            Ok(())
+        } else {
+            Err(NoStack)
+        }
+    }
+
+    fn leave(&mut self) -> Result<u64, Vec<String>> {
+        let Some(frame) = self.calls.pop() else {
+            return Err(vec!["a call that was not made".into()]);
+        };
+        let (before, after) = (&frame.before, *self.switch.registers());
+        let mut changed: Vec<String> = [
+            ("rbx", before.rbx, after.rbx),
+            ("rbp", before.rbp, after.rbp),
+            ("rsi", before.rsi, after.rsi),
+            ("rdi", before.rdi, after.rdi),
+            ("r12", before.r12, after.r12),
+            ("r13", before.r13, after.r13),
+            ("r14", before.r14, after.r14),
+            ("r15", before.r15, after.r15),
+            ("rsp", frame.return_rsp, after.rsp),
+            ("MXCSR", before.mxcsr.into(), after.mxcsr.into()),
+            ("the direction flag", 0, after.flags & DIRECTION_FLAG),
+        ]
+        .iter()
+        .filter(|(_, before, after)| before != after)
+        .map(|(name, ..)| (*name).to_owned())
+        .collect();
+        changed.extend(
+            (6..16)
+                .filter(|&i| before.xmm[i] != after.xmm[i])
+                .map(|i| format!("xmm{i}")),
+        );
+        *self.switch.registers_mut() = frame.outer;
+        if changed.is_empty() {
+            Ok(after.rax)
+        } else {
+            Err(changed)
+        }
+    }
+}
