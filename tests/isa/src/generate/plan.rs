@@ -78,6 +78,8 @@ pub struct Taste {
     pub linux: bool,
     /// Calls of helpers.
     pub helpers: bool,
+    /// Most functions that are active at once, 4 to 8.
+    pub frames: usize,
 }
 
 /// A drawn program.
@@ -97,12 +99,9 @@ pub(super) struct Plan {
     pub(super) memory: i32,
 }
 
-/// Frames that a chain of calls can have: native module contract §6.2.
-const MAX_FRAMES: usize = 8;
-
 impl Plan {
     pub(super) fn draw(random: &mut Random, taste: Taste) -> Plan {
-        let functions = random.weighted(&[(1, 10), (2, 4), (3, 3), (4, 2), (MAX_FRAMES, 1)]);
+        let functions = random.weighted(&[(1, 10), (2, 4), (3, 3), (4, 2), (taste.frames, 1)]);
         let memory = 8 * random.between(1, 8);
         let signature = |random: &mut Random| -> Vec<Argument> {
             (0..random.below(6))
@@ -118,7 +117,7 @@ impl Plan {
             .map(|function| match (function, functions) {
                 (0, 1) => random.between(4, 34),
                 (0, _) => random.between(3, 14),
-                (_, MAX_FRAMES) => random.between(1, 5),
+                (_, 5..) => random.between(1, 5),
                 _ => random.between(2, 9),
             } as usize)
             .collect();
@@ -132,7 +131,7 @@ impl Plan {
             taste,
             signatures,
             lengths,
-            chain: functions == MAX_FRAMES || random.chance(1, 2),
+            chain: functions > 4 || random.chance(1, 2),
             weights,
             memory,
         }
