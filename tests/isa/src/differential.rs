@@ -20,6 +20,9 @@ use crate::{Case, Engine, ImageEngine, Outcome, Placement, StrictInterpreter, Ta
 /// Programs of one block.
 pub const BLOCK: u64 = 250;
 
+/// Disagreements of each engine that are reported.
+const SHOWN: usize = 2;
+
 /// Disagreements after which a run ends early.
 const ENOUGH: usize = 4;
 
@@ -63,6 +66,9 @@ impl Judged {
         let image = |machine| -> Box<dyn Engine> {
             let options = Options {
                 machine,
+                // Of ARM64 only.
+                lse: block.options.lse && machine == Machine::Arm64,
+                sign_return_address: block.options.sign_return_address && machine == Machine::Arm64,
                 ..block.options.clone()
             };
             Box::new(ImageEngine::new(self.name(), options, block.placement))
@@ -181,7 +187,10 @@ impl Display for Disagreement {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Disagreement { seed, index, .. } = self;
         let engine = self.judged.map_or("generator", Judged::name);
-        writeln!(f, "program {index} of seed {seed}: {engine} disagrees with the interpreter")?;
+        writeln!(
+            f,
+            "program {index} of seed {seed}: {engine} disagrees with the interpreter"
+        )?;
         for (position, function) in self.case.module.functions.iter().enumerate() {
             writeln!(f, "  function {position}:")?;
             for insn in &function.instructions {
@@ -195,8 +204,13 @@ impl Display for Disagreement {
                 Err(error) => writeln!(f, "  {name:12} {error}")?,
             }
         }
-        let engines = self.judged.map_or_else(String::new, |judged| format!(" --engines {}", judged.name()));
-        write!(f, "  again: bpf2sys-differential --seed {seed} --first {index} --count 1{engines}")
+        let engines = self
+            .judged
+            .map_or_else(String::new, |judged| format!(" --engines {}", judged.name()));
+        write!(
+            f,
+            "  again: bpf2sys-differential --seed {seed} --first {index} --count 1{engines}"
+        )
     }
 }
 
@@ -213,7 +227,10 @@ pub fn run(request: &Request, progress: &(dyn Fn(u64) + Sync)) -> Report {
     let mut report = Report::default();
     let mut judged = request.judged.clone();
     judged.retain(|engine| match engine.missing() {
-        Some(reason) => report.skipped.insert(*engine, reason).is_some() && false,
+        Some(reason) => {
+            report.skipped.insert(*engine, reason);
+            false
+        }
         None => true,
     });
     let (first, end) = (request.first, request.first.saturating_add(request.count));
@@ -239,8 +256,18 @@ pub fn run(request: &Request, progress: &(dyn Fn(u64) + Sync)) -> Report {
     });
     let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     report.disagreements.sort_by_key(|found| (found.index, found.judged));
+    // The first of each engine are enough to read.
+    let mut seen = BTreeMap::new();
+    report.disagreements.retain(|found| {
+        let count: &mut usize = seen.entry(found.judged).or_default();
+        *count += 1;
+        *count <= SHOWN
+    });
     for judged in Judged::ALL {
-        if let Some(found) = report.disagreements.iter_mut().find(|found| found.judged == Some(judged))
+        if let Some(found) = report
+            .disagreements
+            .iter_mut()
+            .find(|found| found.judged == Some(judged))
             && let Ok(mut engine) = judged.engine(&Block::of(found.index))
         {
             shrink::shrink(found, &mut *engine);
@@ -280,7 +307,12 @@ fn run_block(seed: u64, range: std::ops::Range<u64>, judged: &[Judged]) -> Repor
     for index in range {
         let case = generate(seed, index, block.taste);
         report.programs += 1;
-        report.instructions += case.module.functions.iter().map(|f| f.instructions.len() as u64).sum::<u64>();
+        report.instructions += case
+            .module
+            .functions
+            .iter()
+            .map(|f| f.instructions.len() as u64)
+            .sum::<u64>();
         match reference.run(std::slice::from_ref(&case)).remove(0) {
             Ok(outcome) => {
                 cases.push(case);

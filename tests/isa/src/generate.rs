@@ -17,8 +17,8 @@ use bpf2sys_bytecode::{Function, FunctionKind, Insn, Instruction, Module};
 
 use crate::Case;
 use crate::random::Random;
-pub use plan::Taste;
 use plan::Plan;
+pub use plan::Taste;
 use writer::Writer;
 
 /// Program `index` of the run with this `seed`.
@@ -43,7 +43,9 @@ pub fn generate(seed: u64, index: u64, taste: Taste) -> Case {
         constants.extend(pool.map(|pool| pool.values));
         functions.push(code);
     }
-    let mut memory: Vec<u8> = (0..plan.memory / 8).flat_map(|_| random.number().to_le_bytes()).collect();
+    let mut memory: Vec<u8> = (0..plan.memory / 8)
+        .flat_map(|_| random.number().to_le_bytes())
+        .collect();
     memory.extend(constants.into_iter().flatten().flat_map(u64::to_le_bytes));
     Case {
         module: module(functions),

@@ -19,9 +19,14 @@ pub(crate) fn csum_diff(from: &[u8], to: &[u8], seed: u64) -> u64 {
     }
     let words = |bytes: &[u8], change: u16| -> i32 {
         let (pairs, _) = bytes.as_chunks();
-        pairs.iter().map(|pair| i32::from(u16::from_le_bytes(*pair) ^ change)).sum()
+        pairs
+            .iter()
+            .map(|pair| i32::from(u16::from_le_bytes(*pair) ^ change))
+            .sum()
     };
-    let sum = (seed as i32).wrapping_add(words(to, 0)).wrapping_add(words(from, u16::MAX));
+    let sum = (seed as i32)
+        .wrapping_add(words(to, 0))
+        .wrapping_add(words(from, u16::MAX));
     u64::try_from(sum).unwrap_or(INVALID)
 }
 

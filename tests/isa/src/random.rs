@@ -91,7 +91,11 @@ mod tests {
     fn numbers_are_those_of_splitmix64() {
         // The reference implementation's first outputs for seed 1234567.
         let mut random = Random(1_234_567);
-        let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
         assert_eq!(expected.map(|_| random.next()), expected);
     }
 

@@ -51,7 +51,11 @@ fn print(report: &Report) {
     for (engine, tally) in &report.engines {
         let refused: u64 = tally.refused.values().map(|(count, _)| count).sum();
         let time = tally.time.as_secs_f64();
-        println!("{}: {} executed, {refused} not taken, {time:.1} s", engine.name(), tally.executed);
+        println!(
+            "{}: {} executed, {refused} not taken, {time:.1} s",
+            engine.name(),
+            tally.executed
+        );
         let mut reasons: Vec<_> = tally.refused.iter().collect();
         reasons.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
         for (reason, (count, first)) in reasons.into_iter().take(8) {
@@ -94,5 +98,9 @@ fn main() -> ExitCode {
         }
     });
     print(&report);
-    if report.disagreements.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.disagreements.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

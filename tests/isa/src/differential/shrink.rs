@@ -29,7 +29,11 @@ pub(super) fn shrink(found: &mut Disagreement, engine: &mut dyn Engine) {
             Err(_) => false,
         });
         let outcomes = engine.run(&smaller);
-        let disagreements = smaller.into_iter().zip(expected).zip(outcomes).filter(|((_, e), o)| e != o);
+        let disagreements = smaller
+            .into_iter()
+            .zip(expected)
+            .zip(outcomes)
+            .filter(|((_, e), o)| e != o);
         // Between errors of an engine there is no telling which it is; one that was no error stays none.
         let disagreements = disagreements.filter(|(_, outcome)| outcome.is_ok() || found.outcome.is_err());
         let Some(((case, expected), outcome)) = disagreements.min_by_key(|((case, _), _)| weight(case)) else {
@@ -46,12 +50,18 @@ fn weight(case: &Case) -> (usize, usize, usize) {
     let instructions = || case.module.functions.iter().flat_map(|f| &f.instructions);
     let digits = |insn: &bpf2sys_bytecode::Insn| insn.op.to_string().len();
     let memory = case.memory.iter().filter(|byte| **byte != 0).count();
-    (instructions().count(), instructions().map(digits).sum(), memory + case.memory.len())
+    (
+        instructions().count(),
+        instructions().map(digits).sum(),
+        memory + case.memory.len(),
+    )
 }
 
 /// Programs with a little less.
 fn reductions(case: &Case) -> Vec<Case> {
-    let functions: Vec<Body> = (0..case.module.functions.len()).map(|f| body(&case.module, f)).collect();
+    let functions: Vec<Body> = (0..case.module.functions.len())
+        .map(|f| body(&case.module, f))
+        .collect();
     let mut result = Vec::new();
     let mut add = |functions: Vec<Body>, memory: Vec<u8>| {
         if let Some(module) = assembled(functions) {
@@ -96,14 +106,23 @@ fn reductions(case: &Case) -> Vec<Case> {
 
 fn body(module: &Module, function: usize) -> Body {
     let function = &module.functions[function];
-    let targets = (0..function.instructions.len())
-        .map(|index| function.jump_target(bpf2sys_bytecode::InsnIndex(index as u32)).map(|target| target.index()));
+    let targets = (0..function.instructions.len()).map(|index| {
+        function
+            .jump_target(bpf2sys_bytecode::InsnIndex(index as u32))
+            .map(|target| target.index())
+    });
     function.instructions.iter().map(|insn| insn.op).zip(targets).collect()
 }
 
 /// `function` without the instructions `start..end`; jumps to them go to the next one.
 fn without(function: &Body, start: usize, end: usize) -> Body {
-    let moved = |target: usize| if target >= end { target - (end - start) } else { target.min(start) };
+    let moved = |target: usize| {
+        if target >= end {
+            target - (end - start)
+        } else {
+            target.min(start)
+        }
+    };
     let kept = function[..start].iter().chain(&function[end..]);
     kept.map(|(op, target)| (*op, target.map(moved))).collect()
 }
@@ -117,22 +136,44 @@ fn simpler(op: Instruction) -> Vec<Instruction> {
         src: Operand::Imm(imm),
     };
     match op {
-        Instruction::Alu { op: AluOp::Mov, src: Operand::Imm(0), .. } => Vec::new(),
-        Instruction::Alu { size, op: AluOp::Mov, dst, src: Operand::Imm(imm) } => [0, 1, imm / 2]
+        Instruction::Alu {
+            op: AluOp::Mov,
+            src: Operand::Imm(0),
+            ..
+        } => Vec::new(),
+        Instruction::Alu {
+            size,
+            op: AluOp::Mov,
+            dst,
+            src: Operand::Imm(imm),
+        } => [0, 1, imm / 2]
             .into_iter()
             .filter(|smaller| *smaller != imm)
-            .map(|smaller| Instruction::Alu { size, op: AluOp::Mov, dst, src: Operand::Imm(smaller) })
+            .map(|smaller| Instruction::Alu {
+                size,
+                op: AluOp::Mov,
+                dst,
+                src: Operand::Imm(smaller),
+            })
             .collect(),
         Instruction::Call(Callee::Local(_)) => vec![constant(Reg::R0, 0)],
-        Instruction::LoadImm64 { dst, value: Imm64::Constant(value) } => [0, 1, value >> 32, value & 0xFFFF_FFFF]
+        Instruction::LoadImm64 {
+            dst,
+            value: Imm64::Constant(value),
+        } => [0, 1, value >> 32, value & 0xFFFF_FFFF]
             .into_iter()
             .filter(|smaller| *smaller != value)
             .map(|smaller| match i32::try_from(smaller) {
                 Ok(imm) => constant(dst, imm),
-                Err(_) => Instruction::LoadImm64 { dst, value: Imm64::Constant(smaller) },
+                Err(_) => Instruction::LoadImm64 {
+                    dst,
+                    value: Imm64::Constant(smaller),
+                },
             })
             .collect(),
-        Instruction::Load { dst, base, .. } if dst != base => vec![constant(dst, 0), constant(dst, 1), constant(dst, -1)],
+        Instruction::Load { dst, base, .. } if dst != base => {
+            vec![constant(dst, 0), constant(dst, 1), constant(dst, -1)]
+        }
         _ => Vec::new(),
     }
 }
@@ -153,9 +194,15 @@ fn assembled(functions: Vec<Body>) -> Option<Module> {
             work.extend(calls(&functions[function.index()]));
         }
     }
-    let renumbered = |function: FunctionIndex| FunctionIndex(called[..function.index()].iter().filter(|c| **c).count() as u32);
-    let kept = functions.into_iter().enumerate().filter(|(position, _)| called[*position]);
-    let code = kept.map(|(_, body)| encoded(&body, renumbered)).collect::<Option<Vec<_>>>()?;
+    let renumbered =
+        |function: FunctionIndex| FunctionIndex(called[..function.index()].iter().filter(|c| **c).count() as u32);
+    let kept = functions
+        .into_iter()
+        .enumerate()
+        .filter(|(position, _)| called[*position]);
+    let code = kept
+        .map(|(_, body)| encoded(&body, renumbered))
+        .collect::<Option<Vec<_>>>()?;
     Some(module(code))
 }
 

@@ -11,13 +11,16 @@ use crate::random::Random;
 /// Bytes of the memory that helpers get.
 const HELPER_BYTES: i32 = 16;
 
-
 impl Writer<'_> {
     /// Calls the next function, or any later one.
     pub(super) fn call_any(&mut self) {
         let (next, functions) = (self.function + 1, self.plan.signatures.len());
         if next < functions {
-            let callee = if self.plan.chain { next } else { next + self.random.below(functions - next) };
+            let callee = if self.plan.chain {
+                next
+            } else {
+                next + self.random.below(functions - next)
+            };
             self.call(callee);
         }
     }
@@ -77,7 +80,8 @@ impl Writer<'_> {
                     let Some((base, at)) = lent.next() else { continue };
                     self.code.push(mov(argument, Operand::Reg(base)));
                     if at != 0 {
-                        self.code.push(alu(WordSize::W64, AluOp::Add, argument, Operand::Imm(at)));
+                        self.code
+                            .push(alu(WordSize::W64, AluOp::Add, argument, Operand::Imm(at)));
                     }
                     self.state.numbers.remove(argument);
                 }

@@ -37,7 +37,6 @@ impl Code {
         self.labels[label.0] = Some(self.instructions.len());
     }
 
-
     /// The instructions with their jump offsets; every label that is jumped to was placed.
     pub(super) fn finish(mut self) -> Vec<Instruction> {
         let slots: Vec<i32> = self

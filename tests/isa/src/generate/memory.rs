@@ -42,7 +42,11 @@ impl Writer<'_> {
     /// A few accesses to one piece of memory, perhaps through a copy of the pointer.
     pub(super) fn memory(&mut self) {
         let Some(area) = self.area(8) else { return };
-        let (area, copy) = if self.random.chance(1, 3) { self.copy(area) } else { (area, None) };
+        let (area, copy) = if self.random.chance(1, 3) {
+            self.copy(area)
+        } else {
+            (area, None)
+        };
         for _ in 0..1 + self.random.below(3) {
             self.access(area);
         }
@@ -73,7 +77,10 @@ impl Writer<'_> {
             stack: false,
             careful,
         });
-        let all: Vec<Area> = windows.chain(pinned).filter(|area| area.high - area.low >= bytes).collect();
+        let all: Vec<Area> = windows
+            .chain(pinned)
+            .filter(|area| area.high - area.low >= bytes)
+            .collect();
         (!all.is_empty()).then(|| self.random.one_of(&all))
     }
 
@@ -92,13 +99,19 @@ impl Writer<'_> {
             _ => self.random.between(area.low, area.high),
         };
         if ahead != 0 {
-            let (op, imm) = if !area.careful && self.random.chance(1, 3) { (AluOp::Sub, -ahead) } else { (AluOp::Add, ahead) };
+            let (op, imm) = if !area.careful && self.random.chance(1, 3) {
+                (AluOp::Sub, -ahead)
+            } else {
+                (AluOp::Add, ahead)
+            };
             self.code.push(alu(WordSize::W64, op, register, Operand::Imm(imm)));
         }
         let mut spread = 0;
         let room = area.high - area.low - 8;
         if room >= 8 && !area.careful && self.random.chance(1, 3) {
-            spread = self.random.one_of(&[8, 24, 56].map(|mask| if mask <= room { mask } else { 8 }));
+            spread = self
+                .random
+                .one_of(&[8, 24, 56].map(|mask| if mask <= room { mask } else { 8 }));
             if area.stack {
                 for word in (area.low..area.high).step_by(8) {
                     if !self.state.stack_readable(word, 8) {
@@ -107,11 +120,22 @@ impl Writer<'_> {
                 }
             }
             let number = self.modified();
-            self.code.push(alu(self.random.one_of(&[WordSize::W64, WordSize::W32]), AluOp::And, number, Operand::Imm(spread)));
+            self.code.push(alu(
+                self.random.one_of(&[WordSize::W64, WordSize::W32]),
+                AluOp::And,
+                number,
+                Operand::Imm(spread),
+            ));
             self.written(number);
-            self.code.push(alu(WordSize::W64, AluOp::Add, register, Operand::Reg(number)));
+            self.code
+                .push(alu(WordSize::W64, AluOp::Add, register, Operand::Reg(number)));
         }
-        let area = Area { base: register, ahead, spread, ..area };
+        let area = Area {
+            base: register,
+            ahead,
+            spread,
+            ..area
+        };
         (area, Some(Copied { register, held_number }))
     }
 
@@ -178,8 +202,14 @@ impl Writer<'_> {
     }
 
     fn atomic(&mut self, area: Area) {
-        let Some((size, offset)) = self.atomic_place(area) else { return };
-        let op = if self.random.chance(1, 6) { AtomicOp::Cmpxchg } else { self.random.one_of(&ATOMICS) };
+        let Some((size, offset)) = self.atomic_place(area) else {
+            return;
+        };
+        let op = if self.random.chance(1, 6) {
+            AtomicOp::Cmpxchg
+        } else {
+            self.random.one_of(&ATOMICS)
+        };
         if op == AtomicOp::Cmpxchg {
             return self.compare_and_exchange(area, size, offset);
         }
@@ -225,7 +255,9 @@ impl Writer<'_> {
     /// A compare-and-exchange that finds what it expects, or the same in the lower half.
     pub(super) fn exchange(&mut self) {
         let Some(area) = self.area(8) else { return };
-        let Some((size, offset)) = self.atomic_place(area) else { return };
+        let Some((size, offset)) = self.atomic_place(area) else {
+            return;
+        };
         if self.reserved.has(Reg::R0) {
             return;
         }
@@ -247,7 +279,8 @@ impl Writer<'_> {
             if high != Reg::R0 {
                 let value = self.random.number() << 32;
                 self.set(high, value);
-                self.code.push(alu(WordSize::W64, AluOp::Xor, Reg::R0, Operand::Reg(high)));
+                self.code
+                    .push(alu(WordSize::W64, AluOp::Xor, Reg::R0, Operand::Reg(high)));
             }
         }
         self.compare_and_exchange(area, size, offset);
@@ -256,8 +289,12 @@ impl Writer<'_> {
 
     /// A pointer is stored in the stack and loaded again.
     pub(super) fn spill(&mut self) {
-        let (Some(&(low, high)), Some(pinned)) = (self.windows.first(), self.pinned.first().copied()) else { return };
-        let Some(copy) = self.unreserved(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]) else { return };
+        let (Some(&(low, high)), Some(pinned)) = (self.windows.first(), self.pinned.first().copied()) else {
+            return;
+        };
+        let Some(copy) = self.unreserved(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]) else {
+            return;
+        };
         let held_number = self.state.numbers.has(copy);
         let at = low + 8 * self.random.below((high - low) as usize / 8) as i32;
         let (width, offset) = (Width::Dw, at as i16);
@@ -287,7 +324,13 @@ impl Writer<'_> {
             careful: self.plan.taste.linux,
         };
         self.access(area);
-        self.give_up(area, Copied { register: copy, held_number });
+        self.give_up(
+            area,
+            Copied {
+                register: copy,
+                held_number,
+            },
+        );
     }
 
     /// A place for an access of this width, from where `area` counts.
@@ -295,7 +338,11 @@ impl Writer<'_> {
         let bytes = width.bytes().cast_signed();
         let last = area.high - area.spread - bytes;
         let at = self.random.between(area.low, last);
-        if area.careful || self.random.chance(1, 2) { (at & -bytes).max(area.low) } else { at }
+        if area.careful || self.random.chance(1, 2) {
+            (at & -bytes).max(area.low)
+        } else {
+            at
+        }
     }
 
     /// A place that may be read, as the offset in an instruction.

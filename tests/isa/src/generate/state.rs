@@ -32,7 +32,10 @@ impl Registers {
     }
 
     pub(super) fn list(self) -> Vec<Reg> {
-        (0..Reg::COUNT as u8).filter(|n| self.0 & 1 << n != 0).filter_map(Reg::new).collect()
+        (0..Reg::COUNT as u8)
+            .filter(|n| self.0 & 1 << n != 0)
+            .filter_map(Reg::new)
+            .collect()
     }
 }
 

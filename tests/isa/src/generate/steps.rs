@@ -1,8 +1,6 @@
 //! The steps of a function: arithmetic, jumps and loops.
 
-use bpf2sys_bytecode::{
-    AluOp, Condition, Extension, Instruction, Operand, Reg, SwapKind, SwapWidth, Width, WordSize,
-};
+use bpf2sys_bytecode::{AluOp, Condition, Extension, Instruction, Operand, Reg, SwapKind, SwapWidth, Width, WordSize};
 
 use super::code::goto;
 use super::plan::Step;
@@ -82,7 +80,11 @@ impl Writer<'_> {
         } else {
             Operand::Reg(self.source())
         };
-        let dst = if op == AluOp::Mov { self.target() } else { self.modified() };
+        let dst = if op == AluOp::Mov {
+            self.target()
+        } else {
+            self.modified()
+        };
         self.code.push(alu(size, op, dst, src));
         self.written(dst);
     }
@@ -113,13 +115,17 @@ impl Writer<'_> {
         let dst = self.modified();
         if self.random.chance(1, 2) {
             let high = self.random.next() << 32;
-            let smallest = self.random.one_of(&[1 << 63, 0x8000_0000, high | 0x8000_0000, u64::MAX << 31]);
+            let smallest = self
+                .random
+                .one_of(&[1 << 63, 0x8000_0000, high | 0x8000_0000, u64::MAX << 31]);
             self.set(dst, smallest);
         }
         let src = self.target();
         if src != dst && self.random.chance(2, 3) {
             let high = self.random.next() << 32;
-            let divisor = self.random.one_of(&[0, u64::MAX, u64::from(u32::MAX), high, high | 0xFFFF_FFFF, 1, 2]);
+            let divisor = self
+                .random
+                .one_of(&[0, u64::MAX, u64::from(u32::MAX), high, high | 0xFFFF_FFFF, 1, 2]);
             self.set(src, divisor);
         }
         let src = if self.state.numbers.has(src) { src } else { dst };
@@ -221,8 +227,14 @@ impl Writer<'_> {
             return;
         }
         let calls = self.may_call && self.random.chance(1, 3);
-        let counters: &[u8] = if calls { &[6, 7, 8, 9] } else { &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] };
-        let Some(counter) = self.unreserved(counters) else { return };
+        let counters: &[u8] = if calls {
+            &[6, 7, 8, 9]
+        } else {
+            &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+        };
+        let Some(counter) = self.unreserved(counters) else {
+            return;
+        };
         // Steps need a register or two for numbers.
         if Registers::of(0..10).without(self.reserved).list().len() < 4 {
             return;
@@ -248,7 +260,8 @@ impl Writer<'_> {
         let steps = 1 + self.random.below(5);
         self.steps(steps);
         let size = self.size();
-        self.code.push(alu(size, AluOp::Add, counter, Operand::Imm(if up { 1 } else { -1 })));
+        self.code
+            .push(alu(size, AluOp::Add, counter, Operand::Imm(if up { 1 } else { -1 })));
         let (condition, end) = match (up, self.random.below(3)) {
             (true, 0) => (Condition::Ne, passes),
             (true, 1) => (Condition::Slt, passes),
@@ -282,7 +295,9 @@ impl Writer<'_> {
         match self.sum {
             Some(sum) if sum != register && self.random.chance(2, 3) => self.fold(sum, register),
             _ => {
-                let Some(pinned) = self.pinned.first().copied() else { return };
+                let Some(pinned) = self.pinned.first().copied() else {
+                    return;
+                };
                 let width = self.random.one_of(&[Width::W, Width::Dw, Width::Dw]);
                 let at = self.random.below((pinned.bytes as u32 / width.bytes()) as usize) as u32 * width.bytes();
                 self.code.push(Instruction::Store {

@@ -134,7 +134,11 @@ impl<'p> Writer<'p> {
                 Argument::Memory(bytes) => {
                     // At most two stay; the others are not looked at.
                     let stays = self.pinned.len() < 2;
-                    let register = if calls { stays.then(|| self.unreserved(&SAVED)).flatten() } else { Some(passed) };
+                    let register = if calls {
+                        stays.then(|| self.unreserved(&SAVED)).flatten()
+                    } else {
+                        Some(passed)
+                    };
                     let Some(register) = register else { continue };
                     if register != passed {
                         self.code.push(mov(register, Operand::Reg(passed)));
@@ -218,7 +222,11 @@ impl<'p> Writer<'p> {
     /// A register that holds a number and may be changed.
     pub(super) fn modified(&mut self) -> Reg {
         let all = self.state.numbers.without(self.reserved).list();
-        if all.is_empty() { self.fresh() } else { self.random.one_of(&all) }
+        if all.is_empty() {
+            self.fresh()
+        } else {
+            self.random.one_of(&all)
+        }
     }
 
     /// Marks a register as holding a number.
@@ -258,7 +266,9 @@ impl<'p> Writer<'p> {
     /// Loads `value` from the pool, in `main`.
     fn constant(&mut self, register: Reg, value: u64) -> bool {
         let Some(pool) = &mut self.pool else { return false };
-        let Some(memory) = self.pinned.first() else { return false };
+        let Some(memory) = self.pinned.first() else {
+            return false;
+        };
         let position = match pool.values.iter().position(|v| *v == value) {
             Some(position) => position,
             None if pool.values.len() == POOL_VALUES => return false,
@@ -377,7 +387,10 @@ impl<'p> Writer<'p> {
         let into = match self.sum {
             Some(sum) => sum,
             None => {
-                let into = self.unreserved(&[0]).or_else(|| self.unreserved(&SAVED)).unwrap_or_else(|| self.target());
+                let into = self
+                    .unreserved(&[0])
+                    .or_else(|| self.unreserved(&SAVED))
+                    .unwrap_or_else(|| self.target());
                 if !self.state.numbers.has(into) {
                     self.set(into, 0);
                 }

@@ -59,7 +59,11 @@ fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
     // SAFETY: the kernel reads, and for some commands writes, `size_of::<T>()` bytes at the address of `attributes`, which
     // is exclusively borrowed. What its pointers point to is the duty of the callers, all in this file.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn descriptor(number: i64) -> io::Result<OwnedFd> {
@@ -92,8 +96,7 @@ impl SharedValue {
         let bytes = bytes as usize;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
-        let address =
-            unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_raw_fd(), 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -128,7 +131,11 @@ pub(super) fn load(code: &[u8], log: &mut [u8]) -> io::Result<OwnedFd> {
         license: c"GPL".as_ptr().cast(),
         log_level: u32::from(!log.is_empty()),
         log_size: log.len() as u32,
-        log_buf: if log.is_empty() { ptr::null_mut() } else { log.as_mut_ptr() },
+        log_buf: if log.is_empty() {
+            ptr::null_mut()
+        } else {
+            log.as_mut_ptr()
+        },
         kern_version: 0,
         prog_flags: 0,
     };
