@@ -115,10 +115,10 @@ impl Plan {
         signatures.extend((1..functions).map(|_| signature(random)));
         let lengths = (0..functions)
             .map(|function| match (function, functions) {
-                (0, 1) => random.between(4, 34),
-                (0, _) => random.between(3, 14),
+                (0, 1) => random.between(4, 26),
+                (0, _) => random.between(3, 10),
                 (_, 5..) => random.between(1, 5),
-                _ => random.between(2, 9),
+                _ => random.between(2, 7),
             } as usize)
             .collect();
         let weights = WEIGHTS
