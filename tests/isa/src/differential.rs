@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 use bpf2sys_codegen::Options;
 use bpf2sys_pe_emit::Machine;
 
-use crate::{Case, Engine, ImageEngine, Outcome, Placement, StrictInterpreter, Taste, generate};
+use crate::{Case, Engine, ImageEngine, Outcome, Placement, StrictInterpreter, Taste, VerifiedEngine, generate};
 
 /// Programs of one block.
 pub const BLOCK: u64 = 250;
+
+/// One block of so many is of programs that the verifier of Windows takes, most of them.
+const CHECKED: u64 = 40;
 
 /// Disagreements of each engine that are reported.
 const SHOWN: usize = 2;
@@ -27,25 +30,41 @@ const SHOWN: usize = 2;
 const ENOUGH: usize = 4;
 
 /// What outcomes are compared with those of the strict interpreter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Judged {
     /// The product on x86-64.
+    #[value(name = "x64")]
     X64,
     /// The product on ARM64.
+    #[value(name = "arm64")]
     Arm64,
+    /// The product on x86-64, verifier included.
+    #[value(name = "verified-x64")]
+    VerifiedX64,
+    /// The product on ARM64, verifier included.
+    #[value(name = "verified-arm64")]
+    VerifiedArm64,
     /// The Linux kernel.
     Kernel,
 }
 
 impl Judged {
     /// All.
-    pub const ALL: [Judged; 3] = [Judged::X64, Judged::Arm64, Judged::Kernel];
+    pub const ALL: [Judged; 5] = [
+        Judged::X64,
+        Judged::Arm64,
+        Judged::VerifiedX64,
+        Judged::VerifiedArm64,
+        Judged::Kernel,
+    ];
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Judged::X64 => "x64",
             Judged::Arm64 => "arm64",
+            Judged::VerifiedX64 => "verified-x64",
+            Judged::VerifiedArm64 => "verified-arm64",
             Judged::Kernel => "kernel",
         }
     }
@@ -53,8 +72,8 @@ impl Judged {
     /// Why this machine cannot run it, if it cannot.
     pub fn missing(self) -> Option<String> {
         match self {
-            Judged::X64 => None,
-            Judged::Arm64 => bpf2sys_simulator::emulator().err(),
+            Judged::X64 | Judged::VerifiedX64 => None,
+            Judged::Arm64 | Judged::VerifiedArm64 => bpf2sys_simulator::emulator().err(),
             #[cfg(target_os = "linux")]
             Judged::Kernel => crate::Kernel::new().err().map(|e| format!("bpf(2): {e}")),
             #[cfg(not(target_os = "linux"))]
@@ -62,20 +81,31 @@ impl Judged {
         }
     }
 
+    /// Whether it runs the programs of a block: what its verifier would refuse is left out, and the verifier takes time.
+    fn takes(self, block: &Block) -> bool {
+        match self {
+            Judged::X64 | Judged::Arm64 => true,
+            Judged::VerifiedX64 | Judged::VerifiedArm64 => block.taste.checked,
+            Judged::Kernel => block.taste.linux,
+        }
+    }
+
     fn engine(self, block: &Block) -> Result<Box<dyn Engine>, String> {
-        let image = |machine| -> Box<dyn Engine> {
+        let image = |machine| {
+            let arm64 = machine == Machine::Arm64;
             let options = Options {
                 machine,
-                // Of ARM64 only.
-                lse: block.options.lse && machine == Machine::Arm64,
-                sign_return_address: block.options.sign_return_address && machine == Machine::Arm64,
+                lse: block.options.lse && arm64,
+                sign_return_address: block.options.sign_return_address && arm64,
                 ..block.options.clone()
             };
-            Box::new(ImageEngine::new(self.name(), options, block.placement))
+            ImageEngine::new(self.name(), options, block.placement)
         };
         match self {
-            Judged::X64 => Ok(image(Machine::X64)),
-            Judged::Arm64 => Ok(image(Machine::Arm64)),
+            Judged::X64 => Ok(Box::new(image(Machine::X64))),
+            Judged::Arm64 => Ok(Box::new(image(Machine::Arm64))),
+            Judged::VerifiedX64 => Ok(Box::new(VerifiedEngine::new(self.name(), image(Machine::X64)))),
+            Judged::VerifiedArm64 => Ok(Box::new(VerifiedEngine::new(self.name(), image(Machine::Arm64)))),
             #[cfg(target_os = "linux")]
             Judged::Kernel => Ok(Box::new(crate::Kernel::new().map_err(|e| e.to_string())?)),
             #[cfg(not(target_os = "linux"))]
@@ -99,6 +129,7 @@ impl Block {
     /// The block of program `index`.
     pub fn of(index: u64) -> Block {
         let number = index / BLOCK;
+        let checked = number % CHECKED == 2;
         let (linux, helpers, placement) = match number % 8 {
             0 | 2 | 5 => (true, false, Placement::Program),
             1 | 6 => (true, false, Placement::Subprogram),
@@ -108,8 +139,9 @@ impl Block {
         };
         Block {
             taste: Taste {
-                linux,
-                helpers,
+                linux: linux || checked,
+                checked,
+                helpers: helpers && !checked,
                 frames: match placement {
                     Placement::Program => 8,
                     Placement::Subprogram => 7,
@@ -328,17 +360,19 @@ fn run_block(seed: u64, range: std::ops::Range<u64>, judged: &[Judged]) -> Repor
             }),
         }
     }
-    for judged in judged {
+    for judged in judged.iter().filter(|judged| judged.takes(&block)) {
         let start = Instant::now();
-        let (outcomes, may_refuse) = match judged.engine(&block) {
-            Ok(mut engine) => (engine.run(&cases), engine.may_refuse()),
-            Err(error) => (vec![Err(error); cases.len()], false),
+        let mut engine = judged.engine(&block);
+        let outcomes = match &mut engine {
+            Ok(engine) => engine.run(&cases),
+            Err(error) => vec![Err(error.clone()); cases.len()],
         };
+        let refused = |error: &str| engine.as_ref().is_ok_and(|engine| engine.refused(error));
         let tally = report.engines.entry(*judged).or_default();
         tally.time += start.elapsed();
         for ((case, (index, expected)), outcome) in cases.iter().zip(&expected).zip(outcomes) {
             match outcome {
-                Err(reason) if may_refuse => {
+                Err(reason) if refused(&reason) => {
                     tally.refused.entry(without_numbers(&reason)).or_insert((0, *index)).0 += 1;
                     continue;
                 }

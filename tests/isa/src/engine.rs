@@ -26,8 +26,8 @@ pub trait Engine {
     /// Name, for messages.
     fn name(&self) -> &str;
 
-    /// Whether an error of this engine only means that it does not take the program. Then it is no judge of it.
-    fn may_refuse(&self) -> bool {
+    /// Whether this error only means that the engine does not take the program: then it is no judge of it.
+    fn refused(&self, _error: &str) -> bool {
         false
     }
 

@@ -47,6 +47,9 @@ pub fn generate(seed: u64, index: u64, taste: Taste) -> Case {
         .flat_map(|_| random.number().to_le_bytes())
         .collect();
     memory.extend(constants.into_iter().flatten().flat_map(u64::to_le_bytes));
+    if taste.checked {
+        memory.resize(plan.memory_bytes() as usize, 0);
+    }
     Case {
         module: module(functions),
         memory,

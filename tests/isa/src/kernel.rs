@@ -25,6 +25,9 @@ const LOG_BYTES: usize = 0x10_0000;
 /// `lddw` of an address in a map's value: `src` of the first slot (Linux `BPF_PSEUDO_MAP_VALUE`).
 const PSEUDO_MAP_VALUE: u8 = 2;
 
+/// What the reasons of the verifier begin with.
+const REFUSED: &str = "refused: ";
+
 /// The kernel.
 pub struct Kernel {
     value: syscalls::SharedValue,
@@ -49,7 +52,7 @@ impl Kernel {
     fn execute(&mut self, case: &Case) -> Result<Outcome, String> {
         let mut instructions = case.module.functions.iter().flat_map(|f| &f.instructions);
         if instructions.any(|insn| matches!(insn.op, Instruction::Call(Callee::Helper(_)))) {
-            return Err("refused: calls a helper".to_owned());
+            return Err(format!("{REFUSED}calls a helper"));
         }
         let memory = case.memory.len();
         if memory > RESULT {
@@ -83,8 +86,8 @@ impl Kernel {
         let text = String::from_utf8_lossy(&self.log[..end]);
         let says = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
         match text.lines().rev().find(says) {
-            Some(line) => format!("refused: {line}"),
-            None => format!("refused: {error}"),
+            Some(line) => format!("{REFUSED}{line}"),
+            None => format!("{REFUSED}{error}"),
         }
     }
 
@@ -169,8 +172,8 @@ impl Engine for Kernel {
         "kernel"
     }
 
-    fn may_refuse(&self) -> bool {
-        true
+    fn refused(&self, error: &str) -> bool {
+        error.starts_with(REFUSED)
     }
 
     fn run(&mut self, cases: &[Case]) -> Vec<Result<Outcome, String>> {

@@ -19,6 +19,7 @@ mod provider;
 mod random;
 mod refused;
 mod strict_interpreter;
+mod verified_engine;
 
 pub use assembler::{Assembly, AssemblyError, AssemblyProblem, assemble, assemble_text};
 pub use case_file::{CaseFile, CaseFileError};
@@ -31,3 +32,4 @@ pub use interpreter_engine::InterpreterEngine;
 #[cfg(target_os = "linux")]
 pub use kernel::Kernel;
 pub use strict_interpreter::StrictInterpreter;
+pub use verified_engine::VerifiedEngine;

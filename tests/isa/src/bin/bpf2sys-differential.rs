@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bpf2sys_isa_tests::differential::{Judged, Report, Request, run};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 /// Runs random valid programs in every engine and compares what they do.
 #[derive(Parser)]
@@ -23,18 +23,11 @@ struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     count: u64,
     /// What to compare with the interpreter.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Engine::X64, Engine::Arm64, Engine::Kernel])]
-    engines: Vec<Engine>,
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Judged::ALL)]
+    engines: Vec<Judged>,
     /// How many threads; one per processor if left out.
     #[arg(long)]
     threads: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Engine {
-    X64,
-    Arm64,
-    Kernel,
 }
 
 /// Time between lines of progress.
@@ -74,15 +67,7 @@ fn main() -> ExitCode {
         seed: arguments.seed,
         first: arguments.first,
         count: arguments.count,
-        judged: arguments
-            .engines
-            .iter()
-            .map(|engine| match engine {
-                Engine::X64 => Judged::X64,
-                Engine::Arm64 => Judged::Arm64,
-                Engine::Kernel => Judged::Kernel,
-            })
-            .collect(),
+        judged: arguments.engines,
         threads: arguments
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),

@@ -35,7 +35,10 @@ pub(super) fn shrink(found: &mut Disagreement, engine: &mut dyn Engine) {
             .zip(outcomes)
             .filter(|((_, e), o)| e != o);
         // Between errors of an engine there is no telling which it is; one that was no error stays none.
-        let disagreements = disagreements.filter(|(_, outcome)| outcome.is_ok() || found.outcome.is_err());
+        let disagreements = disagreements.filter(|(_, outcome)| match outcome {
+            Ok(_) => true,
+            Err(error) => found.outcome.is_err() && !engine.refused(error),
+        });
         let Some(((case, expected), outcome)) = disagreements.min_by_key(|((case, _), _)| weight(case)) else {
             return;
         };

@@ -1,5 +1,6 @@
 //! What one program is made of: drawn once, before its functions are written.
 
+use super::writer::POOL_VALUES;
 use crate::random::Random;
 
 /// An argument of a function.
@@ -76,6 +77,9 @@ pub struct Taste {
     /// Only what the verifier of Linux takes: no immediate shift by the word size or more and no division by an immediate
     /// 0; in the stack only aligned accesses, at known places.
     pub linux: bool,
+    /// That the program compares the length of its memory before it accesses it, as the verifier of Windows wants; and
+    /// nothing else that it cannot follow.
+    pub checked: bool,
     /// Calls of helpers.
     pub helpers: bool,
     /// Most functions that are active at once, 4 to 8.
@@ -124,6 +128,7 @@ impl Plan {
         let weights = WEIGHTS
             .into_iter()
             .filter(|(step, _)| *step != Step::Helper || taste.helpers)
+            .filter(|(step, _)| *step != Step::Loop || !taste.checked)
             .map(|(step, weight)| (step, weight * random.one_of(&[0, 1, 1, 1, 4])))
             .chain([(Step::Alu, 1)])
             .collect();
@@ -135,5 +140,10 @@ impl Plan {
             weights,
             memory,
         }
+    }
+
+    /// Bytes of memory when all constants are there.
+    pub(super) fn memory_bytes(&self) -> i32 {
+        self.memory + 8 * POOL_VALUES as i32
     }
 }

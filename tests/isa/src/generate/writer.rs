@@ -27,7 +27,7 @@ pub(super) struct Pool {
 }
 
 /// Most constants of a program.
-const POOL_VALUES: usize = 16;
+pub(super) const POOL_VALUES: usize = 16;
 
 /// A jump that was written, to a label that was not placed yet.
 #[derive(Clone, Debug)]
@@ -109,6 +109,9 @@ impl<'p> Writer<'p> {
             loops: 0,
             random,
         };
+        if main && plan.taste.checked {
+            writer.check_length();
+        }
         writer.take_arguments(calls);
         writer.choose_windows(calls);
         if writer.random.chance(1, 2) {
@@ -148,6 +151,22 @@ impl<'p> Writer<'p> {
                 }
             }
         }
+    }
+
+    /// Leaves if the memory has less bytes than it has.
+    fn check_length(&mut self) {
+        let enough = Instruction::JumpIf {
+            size: WordSize::W64,
+            condition: Condition::Sge,
+            dst: register(2),
+            src: Operand::Imm(self.plan.memory_bytes()),
+            offset: 0,
+        };
+        let onward = self.code.label();
+        self.code.jump(enough, onward);
+        self.code.push(mov(Reg::R0, Operand::Imm(0)));
+        self.code.push(Instruction::Exit);
+        self.code.place(onward);
     }
 
     fn choose_windows(&mut self, calls: bool) {
