@@ -20,8 +20,9 @@ use crate::{Case, Engine, ImageEngine, Outcome, Placement, StrictInterpreter, Ta
 /// Programs of one block.
 pub const BLOCK: u64 = 250;
 
-/// One block of so many is of programs that the verifier of Windows takes, most of them.
-const CHECKED: u64 = 40;
+/// One block of so many is of programs that the verifier of Windows takes, most of them. It needs more time for a program
+/// than everything else together, so they are verified for the two machines in turn.
+const CHECKED: u64 = 200;
 
 /// Disagreements of each engine that are reported.
 const SHOWN: usize = 2;
@@ -85,7 +86,8 @@ impl Judged {
     fn takes(self, block: &Block) -> bool {
         match self {
             Judged::X64 | Judged::Arm64 => true,
-            Judged::VerifiedX64 | Judged::VerifiedArm64 => block.taste.checked,
+            Judged::VerifiedX64 => block.verified == Some(Machine::X64),
+            Judged::VerifiedArm64 => block.verified == Some(Machine::Arm64),
             Judged::Kernel => block.taste.linux,
         }
     }
@@ -121,6 +123,8 @@ pub struct Block {
     pub taste: Taste,
     /// Where their code is.
     pub placement: Placement,
+    /// The machine for which its programs are verified, if they are.
+    pub verified: Option<Machine>,
     /// How it is lowered, but for the machine.
     pub options: Options,
 }
@@ -148,6 +152,7 @@ impl Block {
                 },
             },
             placement,
+            verified: checked.then_some(if number % (2 * CHECKED) < CHECKED { Machine::X64 } else { Machine::Arm64 }),
             options: Options {
                 lse: number % 3 == 1,
                 sign_return_address: number % 4 >= 2,

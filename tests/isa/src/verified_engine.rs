@@ -10,10 +10,10 @@ use crate::embed::{embed, program_name};
 use crate::{Case, Engine, ImageEngine, Outcome, provider};
 
 /// Programs that are verified together.
-const BATCH: usize = 25;
+const BATCH: usize = 10;
 
 /// Time for a batch. The first program that is not done by then is left out, and the others get as much again.
-const TIME_LIMIT: Duration = Duration::from_secs(4);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// The product with its verifier.
 #[derive(Clone, Debug)]
