@@ -410,3 +410,71 @@ fn without_numbers(reason: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bpf2sys_bytecode::{AluOp, Instruction, WordSize};
+
+    use super::{BLOCK, Block, Disagreement, Judged, shrink};
+    use crate::{Case, Engine, Outcome, Placement, StrictInterpreter, generate};
+
+    /// The interpreter with one wrong instruction: `ARSH` of 32 bits shifts zeros in.
+    struct Wrong;
+
+    impl Engine for Wrong {
+        fn name(&self) -> &'static str {
+            "wrong"
+        }
+
+        fn run(&mut self, cases: &[Case]) -> Vec<Result<Outcome, String>> {
+            let mut cases = cases.to_vec();
+            let instructions = cases.iter_mut().flat_map(|case| &mut case.module.functions);
+            for insn in instructions.flat_map(|function| &mut function.instructions) {
+                if let Instruction::Alu { size: WordSize::W32, op, .. } = &mut insn.op
+                    && *op == AluOp::Arsh
+                {
+                    *op = AluOp::Rsh;
+                }
+            }
+            StrictInterpreter::default().run(&cases)
+        }
+    }
+
+    #[test]
+    fn a_wrong_instruction_is_found_and_little_is_left_around_it() {
+        let mut found = (0..1000)
+            .find_map(|index| {
+                let case = generate(1, index, Block::of(0).taste);
+                let expected = StrictInterpreter::default().run(std::slice::from_ref(&case)).remove(0);
+                let outcome = Wrong.run(std::slice::from_ref(&case)).remove(0);
+                (expected != outcome).then_some(Disagreement {
+                    seed: 1,
+                    index,
+                    judged: None,
+                    case,
+                    expected,
+                    outcome,
+                })
+            })
+            .expect("one of the programs shows it");
+        shrink::shrink(&mut found, &mut Wrong);
+        assert_ne!(found.expected, found.outcome);
+        assert!(found.expected.is_ok(), "{found}");
+        let code: Vec<Instruction> = found.case.module.functions.iter().flat_map(|f| &f.instructions).map(|i| i.op).collect();
+        let arsh = |op: &Instruction| matches!(op, Instruction::Alu { size: WordSize::W32, op: AluOp::Arsh, .. });
+        assert!(code.iter().any(arsh), "{found}");
+        assert!(code.len() <= 6, "{found}");
+    }
+
+    #[test]
+    fn blocks_cover_every_way_to_lower() {
+        let blocks: Vec<Block> = (0..400).map(|number| Block::of(number * BLOCK)).collect();
+        let switches = |b: &Block| (b.options.lse, b.options.sign_return_address, b.placement == Placement::Program);
+        assert_eq!(blocks.iter().map(switches).collect::<BTreeSet<_>>().len(), 8);
+        for judged in Judged::ALL {
+            assert!(blocks.iter().any(|b| judged.takes(b)), "{judged:?}");
+        }
+    }
+}

@@ -89,3 +89,94 @@ pub(crate) fn module(functions: Vec<Vec<Instruction>>) -> Module {
         lines: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bpf2sys_bytecode::{AluOp, Callee, Instruction, Operand, WordSize};
+
+    use super::{Taste, generate};
+    use crate::{Case, Engine, StrictInterpreter};
+
+    const WHOLE: Taste = Taste {
+        linux: false,
+        checked: false,
+        helpers: true,
+        frames: 8,
+    };
+
+    fn tastes() -> [Taste; 3] {
+        let linux = Taste {
+            linux: true,
+            helpers: false,
+            ..WHOLE
+        };
+        [WHOLE, linux, Taste { checked: true, ..linux }]
+    }
+
+    fn instructions(case: &Case) -> impl Iterator<Item = Instruction> {
+        case.module.functions.iter().flat_map(|f| &f.instructions).map(|insn| insn.op)
+    }
+
+    #[test]
+    fn programs_depend_on_nothing_undefined_and_on_no_address() {
+        let (mut here, mut there) = (StrictInterpreter::default(), StrictInterpreter::at(0x1238, 0x7712_3450));
+        for taste in tastes() {
+            let cases: Vec<Case> = (0..400).map(|index| generate(7, index, taste)).collect();
+            for (index, (a, b)) in here.run(&cases).into_iter().zip(there.run(&cases)).enumerate() {
+                assert!(a.is_ok(), "{taste:?} {index}: {a:?}");
+                assert_eq!(a, b, "{taste:?} {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_is_generated_in_every_form() {
+        let form = |op| -> String {
+            let operand = |operand| if matches!(operand, Operand::Reg(_)) { "register" } else { "immediate" };
+            match op {
+                Instruction::Alu { size, op, src, .. } => format!("{size:?} {op:?} {}", operand(src)),
+                Instruction::Movsx { size, from, .. } => format!("{size:?} movsx {from:?}"),
+                Instruction::Neg { size, .. } => format!("{size:?} neg"),
+                Instruction::ByteSwap { kind, width, .. } => format!("{kind:?} {width:?}"),
+                Instruction::LoadImm64 { .. } => "lddw".to_owned(),
+                Instruction::Load { width, signed, .. } => format!("load {width:?} {signed}"),
+                Instruction::Store { width, src, .. } => format!("store {width:?} {}", operand(src)),
+                Instruction::Atomic { size, op, .. } => format!("{size:?} {op:?}"),
+                Instruction::Jump { size, .. } => format!("{size:?} jump"),
+                Instruction::JumpIf { size, condition, src, .. } => format!("{size:?} {condition:?} {}", operand(src)),
+                Instruction::Call(Callee::Local(_)) => "local call".to_owned(),
+                Instruction::Call(callee) => format!("{callee:?}"),
+                Instruction::Exit => "exit".to_owned(),
+                other => panic!("{other}"),
+            }
+        };
+        let cases: Vec<Case> = (0..1500).map(|index| generate(3, index, WHOLE)).collect();
+        let found: BTreeSet<String> = cases.iter().flat_map(instructions).map(form).collect();
+        // 14 operations, 11 conditions: two sizes, two operands. Moves: 5. Negations, jumps: 2 each. Byte swaps: 9. Loads: 7,
+        // stores: 8. Atomics: 10, two sizes. Helpers: 3. lddw, local call, exit.
+        let expected = 14 * 4 + 11 * 4 + 5 + 2 + 2 + 9 + 7 + 8 + 20 + 3 + 3;
+        assert_eq!(found.len(), expected, "{found:#?}");
+        assert!(cases.iter().any(|case| case.module.functions.len() == 8));
+    }
+
+    #[test]
+    fn immediates_that_linux_refuses_are_generated_unless_they_are_not_wanted() {
+        let odd = |op: &Instruction| match *op {
+            Instruction::Alu { size, op, src: Operand::Imm(imm), .. } => match op {
+                AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+                    let bits = if size == WordSize::W32 { 32 } else { 64 };
+                    !(0..bits).contains(&imm)
+                }
+                AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod => imm == 0,
+                _ => false,
+            },
+            _ => false,
+        };
+        let [whole, linux, checked] =
+            tastes().map(|taste| (0..300).flat_map(|i| instructions(&generate(5, i, taste)).collect::<Vec<_>>()).filter(odd).count());
+        assert!(whole > 100, "{whole}");
+        assert_eq!((linux, checked), (0, 0));
+    }
+}
