@@ -16,19 +16,29 @@ pub fn trials() -> Vec<Trial> {
         test("differential::x64_does_what_the_interpreter_says", || {
             agree(&[Judged::X64, Judged::VerifiedX64]).map(|_| ())
         }),
-        test_with("differential::arm64_does_what_the_interpreter_says", &[Need::Emulator], || {
-            agree(&[Judged::Arm64, Judged::VerifiedArm64]).map(|_| ())
-        }),
-        test_with("differential::linux_does_what_the_interpreter_says", &[Need::Bpf], || {
-            let report = agree(&[Judged::Kernel])?;
-            let tally = report.engines.get(&Judged::Kernel).cloned().unwrap_or_default();
-            let refused: u64 = tally.refused.values().map(|(count, _)| count).sum();
-            // Else little would be compared.
-            if tally.executed < 50 * refused {
-                return Err(format!("{refused} programs refused, {} executed: {:?}", tally.executed, tally.refused).into());
-            }
-            Ok(())
-        }),
+        test_with(
+            "differential::arm64_does_what_the_interpreter_says",
+            &[Need::Emulator],
+            || agree(&[Judged::Arm64, Judged::VerifiedArm64]).map(|_| ()),
+        ),
+        test_with(
+            "differential::linux_does_what_the_interpreter_says",
+            &[Need::Bpf],
+            || {
+                let report = agree(&[Judged::Kernel])?;
+                let tally = report.engines.get(&Judged::Kernel).cloned().unwrap_or_default();
+                let refused: u64 = tally.refused.values().map(|(count, _)| count).sum();
+                // Else little would be compared.
+                if tally.executed < 50 * refused {
+                    return Err(format!(
+                        "{refused} programs refused, {} executed: {:?}",
+                        tally.executed, tally.refused
+                    )
+                    .into());
+                }
+                Ok(())
+            },
+        ),
     ]
 }
 

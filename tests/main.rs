@@ -4,7 +4,10 @@
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
 mod command_line;
+mod conformance;
+mod differential;
 mod examples;
+mod lowering;
 mod packets;
 mod pe_image;
 mod reading;
@@ -19,7 +22,10 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
         command_line::trials(),
+        conformance::trials(),
+        differential::trials(),
         examples::trials(),
+        lowering::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),

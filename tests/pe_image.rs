@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::examples::{EXAMPLES, runner};
 use crate::support::{Need, output, test_with};
-use crate::unwind::handmade;
+use crate::unwind::{arm64, handmade};
 
 const LLVM_READOBJ: &str = "llvm-readobj-19";
 
@@ -19,6 +19,11 @@ pub fn trials() -> Vec<Trial> {
         &needs,
         reads_every_table,
     )];
+    trials.push(test_with(
+        "pe_image::llvm_readobj_reads_arm64_unwind_data",
+        &needs,
+        reads_arm64_unwind_data,
+    ));
     trials.extend(EXAMPLES.map(|example| {
         let name = format!("pe_image::llvm_readobj_reads_{example}");
         test_with(&name, &needs, move || reads_example(example))
@@ -67,7 +72,6 @@ fn reads_every_table() -> Result<(), Failed> {
     let path = folder.path().join("handmade.sys");
     std::fs::write(&path, link(&handmade::object())?.bytes())?;
     let text = llvm_readobj(&path)?;
-    // Each line once or as often as the object has it, without its indentation.
     let expected = [
         (1, "Machine: IMAGE_FILE_MACHINE_AMD64 (0x8664)"),
         (1, "Subsystem: IMAGE_SUBSYSTEM_NATIVE (0x1)"),
@@ -80,9 +84,38 @@ fn reads_every_table() -> Result<(), Failed> {
         (1, "0x0F: SAVE_NONVOL reg=R15, offset=0x290"),
         (1, "0x07: ALLOC_LARGE size=664"),
     ];
+    has_lines(&text, &expected)
+}
+
+fn reads_arm64_unwind_data() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("handmade.sys");
+    std::fs::write(&path, link(&arm64::handmade::object())?.bytes())?;
+    // Prologues as the codes are stored, last instruction first; then epilogues.
+    let expected = [
+        (1, "Machine: IMAGE_FILE_MACHINE_ARM64 (0xAA64)"),
+        (3, "RuntimeFunction {"),
+        (4, "EpilogueScope {"),
+        (1, "0x02                ; sub sp, #32"),
+        (1, "0xcc01              ; stp x19, x20, [sp, #-16]!"),
+        (1, "0xd441              ; str x21, [sp, #-16]!"),
+        (3, "0xe1                ; mov fp, sp"),
+        (3, "0x81                ; stp x29, x30, [sp, #-16]!"),
+        (1, "0xfc                ; pacibsp"),
+        (2, "0xfc                ; autibsp"),
+        (2, "0xd441              ; ldr x21, [sp], #16"),
+        (1, "0xc101              ; sub sp, #4112"),
+        (1, "0xc101              ; add sp, #4112"),
+        (1, "0xc100              ; sub sp, #4096"),
+    ];
+    has_lines(&llvm_readobj(&path)?, &expected)
+}
+
+/// Checks that each line is there once, or as often as expected, without its indentation.
+fn has_lines(text: &str, expected: &[(usize, &str)]) -> Result<(), Failed> {
     for (count, line) in expected {
-        let found = text.lines().filter(|found| found.trim() == line).count();
-        if found != count {
+        let found = text.lines().filter(|found| found.trim() == *line).count();
+        if found != *count {
             return Err(format!("`{line}` {found} times, expected {count}:\n{text}").into());
         }
     }

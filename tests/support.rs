@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use libtest_mimic::{Failed, Trial};
 
@@ -14,6 +15,10 @@ pub enum Need {
     File(&'static str),
     /// A folder of the corpus, e.g. `elf/build`. Its absence skips, and never fails.
     Corpus(&'static str),
+    /// The emulator that runs ARM64 images.
+    Emulator,
+    /// The system call `bpf(2)` and permission to use it. Its absence skips, and never fails.
+    Bpf,
 }
 
 impl Need {
@@ -22,12 +27,21 @@ impl Need {
             Need::Program(name) => find_program(name).is_none().then(|| format!("no `{name}` on the PATH")),
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no `{path}`")),
             Need::Corpus(folder) => corpus(folder).is_none().then(|| format!("no corpus folder `{folder}`")),
+            Need::Emulator => emulator(),
+            Need::Bpf => bpf2sys_isa_tests::differential::Judged::Kernel.missing(),
         }
     }
 
     fn required(self) -> bool {
-        matches!(self, Need::Program(_)) && std::env::var_os("BPF2SYS_REQUIRE_TOOLS").is_some_and(|v| v == "1")
+        matches!(self, Need::Program(_) | Need::Emulator)
+            && std::env::var_os("BPF2SYS_REQUIRE_TOOLS").is_some_and(|v| v == "1")
     }
+}
+
+/// Why there is no emulator; asked once, because it takes loading it.
+fn emulator() -> Option<String> {
+    static PROBLEM: OnceLock<Option<String>> = OnceLock::new();
+    PROBLEM.get_or_init(|| bpf2sys_simulator::emulator().err()).clone()
 }
 
 /// A test that needs nothing beyond the repository.
@@ -36,7 +50,7 @@ pub fn test(name: &str, body: impl FnOnce() -> Result<(), Failed> + Send + 'stat
 }
 
 /// A test that is skipped, and counted as skipped, where something it needs is missing; with
-/// `BPF2SYS_REQUIRE_TOOLS=1` a missing program is a failure.
+/// `BPF2SYS_REQUIRE_TOOLS=1` a missing program or emulator is a failure.
 pub fn test_with(name: &str, needs: &[Need], body: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
     for need in needs {
         if let Some(reason) = need.missing() {

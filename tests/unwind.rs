@@ -4,6 +4,7 @@
 //! table is not seen until then. So `tracker` computes where return address and registers really are at each instruction,
 //! `rules` unwinds from there by the tables, and both must agree. The two share the decoder and nothing else.
 
+pub mod arm64;
 pub mod handmade;
 mod image;
 mod rules;
@@ -17,7 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use image::{Code, Image};
 use state::{NAMES, PRESERVED, RSP, State, Value};
 
-pub use trials::trials;
+use libtest_mimic::Trial;
+
+pub fn trials() -> Vec<Trial> {
+    [trials::trials(), arm64::trials()].into_iter().flatten().collect()
+}
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

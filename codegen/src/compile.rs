@@ -18,7 +18,8 @@ use crate::error::FunctionProblem;
 use crate::lowered::Origin;
 use crate::lowering::FUNCTION_NAMESPACE;
 use crate::{
-    Options, audit_arm64, audit_x64, division_arm64, instruction_arm64, renumber_arm64, unwind_arm64, unwind_x64,
+    Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64, unwind_arm64,
+    unwind_x64,
 };
 
 /// A compiled function.
@@ -58,7 +59,7 @@ pub(crate) struct Reference {
 pub(crate) enum Target {
     /// A function of the module.
     Function(FunctionIndex),
-    /// A name of the driver skeleton.
+    /// A name of the skeleton.
     Named(String),
     /// The function's own constants.
     Constants,
@@ -159,6 +160,7 @@ fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options) -> Result
     let relocated = code.references.iter().map(|r| (r.offset, r.kind)).collect();
     let mut decoded = instruction_arm64::decode(&code.bytes)?;
     division_arm64::remove_checks(&mut decoded, traps);
+    exchange_arm64::compare_what_was_loaded(&mut decoded);
     renumber_arm64::renumber(&mut decoded)?;
     audit_arm64::check(&decoded, &relocated, options)?;
     let frame = unwind_arm64::describe(&decoded)?;

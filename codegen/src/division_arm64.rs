@@ -33,3 +33,42 @@ pub(crate) fn remove_checks(code: &mut Vec<Insn>, traps: &[MachTrap]) {
         code.pop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cranelift_codegen::MachTrap;
+    use cranelift_codegen::ir::TrapCode;
+
+    use super::remove_checks;
+    use crate::instruction_arm64::decode;
+
+    const NOP: u32 = 0xD503_201F;
+    const DIVIDE: u32 = 0x9AC2_0820; // udiv x0, x1, x2
+    const RET: u32 = 0xD65F_03C0;
+    const UDF: u32 = 0;
+    const CHECK: u32 = 0xB400_0062; // cbz x2, #12
+
+    fn without_checks(words: &[u32], traps: &[(u32, TrapCode)]) -> Vec<u32> {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut code = decode(&bytes).unwrap();
+        let traps: Vec<MachTrap> = traps.iter().map(|&(offset, code)| MachTrap { offset, code }).collect();
+        remove_checks(&mut code, &traps);
+        code.iter().map(|insn| u32::from_le_bytes(insn.word)).collect()
+    }
+
+    #[test]
+    fn division_traps_go() {
+        let trap = [(12, TrapCode::INTEGER_DIVISION_BY_ZERO)];
+        assert_eq!(without_checks(&[CHECK, DIVIDE, RET, UDF], &trap), [NOP, DIVIDE, RET]);
+    }
+
+    #[test]
+    fn other_traps_and_branches_stay() {
+        let code = [CHECK, DIVIDE, RET, UDF];
+        assert_eq!(without_checks(&code, &[]), code);
+        assert_eq!(without_checks(&code, &[(12, TrapCode::INTEGER_OVERFLOW)]), code);
+        let elsewhere = [0xB400_0042, DIVIDE, RET]; // cbz x2, #8
+        let trap = [(12, TrapCode::INTEGER_DIVISION_BY_ZERO)];
+        assert_eq!(without_checks(&elsewhere, &trap), elsewhere);
+    }
+}

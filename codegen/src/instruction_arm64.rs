@@ -280,14 +280,14 @@ fn register(operand: Operand) -> Option<u16> {
 }
 
 /// The general registers in an operand; `None` if it has other registers, or is of a kind that is not known.
-pub(crate) fn registers(operand: &mut Operand) -> Option<Vec<&mut u16>> {
+pub(crate) fn registers(operand: &mut Operand) -> Option<[Option<&mut u16>; 2]> {
     Some(match operand {
         Operand::Register(_, a)
         | Operand::RegisterOrSP(_, a)
         | Operand::RegShift(_, _, _, a)
         | Operand::RegPreIndex(a, _, _)
-        | Operand::RegPostIndex(a, _) => vec![a],
-        Operand::RegRegOffset(a, b, ..) => vec![a, b],
+        | Operand::RegPostIndex(a, _) => [Some(a), None],
+        Operand::RegRegOffset(a, b, ..) => [Some(a), Some(b)],
         Operand::Nothing
         | Operand::ConditionCode(_)
         | Operand::PCOffset(_)
@@ -295,7 +295,7 @@ pub(crate) fn registers(operand: &mut Operand) -> Option<Vec<&mut u16>> {
         | Operand::Imm64(_)
         | Operand::Imm16(_)
         | Operand::ImmShift(..)
-        | Operand::ControlReg(_) => Vec::new(),
+        | Operand::ControlReg(_) => [None, None],
         _ => return None,
     })
 }

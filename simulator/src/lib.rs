@@ -5,7 +5,13 @@
 //! really loading and running it ([`run`]), with every check of the runtime performed. What Windows would crash on is
 //! an error here.
 //!
-//! Running is safe for the caller because it happens in a child process that exists for one run.
+//! Running is safe for the caller because it happens in a child process that exists for one run, and that may ask the
+//! host for nothing but memory once code of the image runs.
+//!
+//! x64 code runs on the host's processor. ARM64 code runs in the Unicorn emulator, version 2, which is loaded from the
+//! system when an ARM64 image is run, or from the file that the environment variable `BPF2SYS_UNICORN` names;
+//! [`emulator`] tells whether it is there. The emulated processor sees the same memory at the same addresses, and maps,
+//! helpers, registration and every check are the same code for both machines.
 
 mod address_space;
 mod child;

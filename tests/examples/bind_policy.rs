@@ -3,21 +3,17 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::inputs::bind;
-use super::runner::{Report, Run, expect};
+use super::runner::{Report, Run, expect, programs};
 use crate::packets::{TCP, UDP, utf16};
-use crate::support::test;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        test(
-            "examples::bind_policy_gives_a_reserved_port_to_its_owner_only",
-            reserved_port,
-        ),
-        test(
-            "examples::bind_policy_limits_and_counts_the_ports_of_a_process",
-            held_ports,
-        ),
+    [
+        programs("bind_policy_gives_a_reserved_port_to_its_owner_only", reserved_port),
+        programs("bind_policy_limits_and_counts_the_ports_of_a_process", held_ports),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 const ASKED: u32 = 0;

@@ -3,22 +3,21 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::inputs::connect;
-use super::runner::{Report, Run, SIMULATED_PROCESS, expect};
+use super::runner::{Report, Run, SIMULATED_PROCESS, expect, programs};
 use crate::packets::{SERVER4, SERVER6, TCP, UDP};
-use crate::support::test;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        test("examples::connect_redirect_redirects_by_rule", redirect),
-        test(
-            "examples::connect_redirect_passes_the_destination_with_one_byte_changed",
+    [
+        programs("connect_redirect_redirects_by_rule", redirect),
+        programs(
+            "connect_redirect_passes_the_destination_with_one_byte_changed",
             redirect_one_byte,
         ),
-        test(
-            "examples::connect_redirect_follows_its_configuration",
-            redirect_configuration,
-        ),
+        programs("connect_redirect_follows_its_configuration", redirect_configuration),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 const REJECT: u64 = 0;

@@ -3,15 +3,17 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::inputs::sock_ops;
-use super::runner::{Report, Run, SIMULATED_PROCESS, expect, read_u32, read_u64};
+use super::runner::{Report, Run, SIMULATED_PROCESS, expect, programs, read_u32, read_u64};
 use crate::packets::{CLIENT4, CLIENT6, SERVER4, SERVER6, TCP, UDP};
-use crate::support::test;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        test("examples::flow_log_reports_connections_that_start", flow_starts),
-        test("examples::flow_log_measures_connections_that_end", flow_ends),
+    [
+        programs("flow_log_reports_connections_that_start", flow_starts),
+        programs("flow_log_measures_connections_that_end", flow_ends),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 const ESTABLISHED_OUT: u32 = 0;

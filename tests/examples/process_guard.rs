@@ -3,9 +3,8 @@
 use libtest_mimic::{Failed, Trial};
 
 use super::inputs::process;
-use super::runner::{Report, Run, expect, read_u32};
+use super::runner::{Report, Run, expect, programs, read_u32};
 use crate::packets::utf16;
-use crate::support::test;
 
 const SUCCESS: u64 = 0;
 const ACCESS_DENIED: u64 = 0xc000_0022;
@@ -16,12 +15,15 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const SIMULATED_IMAGE: &str = "notepad.exe";
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        test("examples::process_guard_denies_by_argument", by_argument),
-        test("examples::process_guard_denies_by_image_name", by_image),
-        test("examples::process_guard_follows_its_configuration", configuration),
-        test("examples::process_guard_reports_the_end_of_what_it_let_start", end),
+    [
+        programs("process_guard_denies_by_argument", by_argument),
+        programs("process_guard_denies_by_image_name", by_image),
+        programs("process_guard_follows_its_configuration", configuration),
+        programs("process_guard_reports_the_end_of_what_it_let_start", end),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The hash of a name, as README.md of the example defines it.

@@ -1,33 +1,57 @@
 //! Runs a program of an example's driver with the built tool, and reads the report.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use libtest_mimic::Failed;
+use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
-use crate::support::{root, succeed, tool};
+use crate::support::{Need, root, succeed, test, test_with, tool};
 
 /// The process that the simulator says programs run in.
 pub const SIMULATED_PROCESS: u32 = 4242;
 
-/// The driver of an example, built by the tool; once per run of the tests.
+thread_local! {
+    /// The architecture that this thread's trial runs drivers of. Each trial is on one thread from start to end.
+    static ARCH: Cell<&'static str> = const { Cell::new("x64") };
+}
+
+/// A trial of what programs do, for each architecture.
+pub fn programs(name: &str, body: fn() -> Result<(), Failed>) -> [Trial; 2] {
+    let on = move |arch| {
+        move || {
+            ARCH.set(arch);
+            body()
+        }
+    };
+    [
+        test(&format!("examples::{name}"), on("x64")),
+        test_with(&format!("examples::arm64::{name}"), &[Need::Emulator], on("arm64")),
+    ]
+}
+
+/// The driver of an example for x64, built by the tool; once per run of the tests.
 pub fn image(example: &'static str) -> Result<PathBuf, Failed> {
-    static IMAGES: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    image_for("x64", example)
+}
+
+fn image_for(arch: &'static str, example: &'static str) -> Result<PathBuf, Failed> {
+    static IMAGES: Mutex<BTreeMap<(&str, &str), PathBuf>> = Mutex::new(BTreeMap::new());
     let mut images = IMAGES
         .lock()
         .map_err(|_| "another test panicked while it built an image")?;
-    if let Some(path) = images.get(example) {
+    if let Some(path) = images.get(&(arch, example)) {
         return Ok(path.clone());
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(arch);
     std::fs::create_dir_all(&folder)?;
     let path = folder.join(example).with_extension("sys");
     let object = root().join(format!("examples/{example}/{example}.o"));
-    succeed(tool().arg("build").arg(object).arg("-o").arg(&path))?;
-    images.insert(example, path.clone());
+    succeed(tool().args(["build", "--arch", arch]).arg(object).arg("-o").arg(&path))?;
+    images.insert((arch, example), path.clone());
     Ok(path)
 }
 
@@ -75,7 +99,7 @@ impl Run {
         let mut command = tool();
         command
             .arg("run")
-            .arg(image(self.example)?)
+            .arg(image_for(ARCH.get(), self.example)?)
             .args(["--program", self.program, "--json"]);
         for (index, packet) in self.packets.iter().enumerate() {
             let path = files.path().join(format!("packet{index}"));

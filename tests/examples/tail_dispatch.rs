@@ -2,12 +2,11 @@
 
 use libtest_mimic::{Failed, Trial};
 
-use super::runner::{Run, expect};
+use super::runner::{Run, expect, programs};
 use crate::packets::{
     ARP, CLIENT_MAC, CLIENT4, CLIENT6, DESTINATION_OPTIONS, FRAGMENT, ICMP, ICMPV6, IPV4, IPV6, Ipv4, SERVER_MAC,
     SERVER4, SERVER6, UDP, VLAN, arp, ethernet, extension, fragment, frame, icmp, icmpv6, ipv6, udp, udp4, vlan,
 };
-use crate::support::test;
 
 const XDP_PASS: u64 = 1;
 const XDP_DROP: u64 = 2;
@@ -29,23 +28,20 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const REDIRECT: u8 = 137;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        test(
-            "examples::tail_dispatch_answers_echo_requests_with_right_checksums",
-            echo,
-        ),
-        test("examples::tail_dispatch_leaves_other_ipv4_alone", ipv4),
-        test(
-            "examples::tail_dispatch_drops_advertisements_of_unknown_routers",
+    [
+        programs("tail_dispatch_answers_echo_requests_with_right_checksums", echo),
+        programs("tail_dispatch_leaves_other_ipv4_alone", ipv4),
+        programs(
+            "tail_dispatch_drops_advertisements_of_unknown_routers",
             router_advertisements,
         ),
-        test(
-            "examples::tail_dispatch_limits_arp_requests_of_one_sender",
-            arp_requests,
-        ),
-        test("examples::tail_dispatch_passes_what_has_no_stage", no_stage),
-        test("examples::tail_dispatch_drops_headers_that_are_cut_short", cut_short),
+        programs("tail_dispatch_limits_arp_requests_of_one_sender", arp_requests),
+        programs("tail_dispatch_passes_what_has_no_stage", no_stage),
+        programs("tail_dispatch_drops_headers_that_are_cut_short", cut_short),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn run(frame: &[u8]) -> Run {

@@ -2,13 +2,12 @@
 
 use libtest_mimic::{Failed, Trial};
 
-use super::runner::{Run, expect};
+use super::runner::{Run, expect, programs};
 use crate::packets::{
     ARP, AUTHENTICATION, CLIENT4, CLIENT6, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV4, IPV6, Ipv4, SERVER4,
     SERVER6, SERVICE_VLAN, TCP, UDP, VLAN, arp, authentication, ethernet, extension, fragment, ipv6, tcp_syn, udp,
     udp4, udp6, vlan,
 };
-use crate::support::test;
 
 const XDP_PASS: u64 = 1;
 const XDP_DROP: u64 = 2;
@@ -27,18 +26,15 @@ const DESTINATION: u8 = 1;
 const SOURCE: u8 = 2;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        test(
-            "examples::udp_filter_drops_by_port_behind_every_header_it_reads",
-            by_port,
-        ),
-        test("examples::udp_filter_follows_its_configuration", configuration),
-        test("examples::udp_filter_drops_every_frame_that_is_cut_short", cut_short),
-        test(
-            "examples::udp_filter_passes_the_datagram_with_one_byte_changed",
-            one_byte,
-        ),
+    [
+        programs("udp_filter_drops_by_port_behind_every_header_it_reads", by_port),
+        programs("udp_filter_follows_its_configuration", configuration),
+        programs("udp_filter_drops_every_frame_that_is_cut_short", cut_short),
+        programs("udp_filter_passes_the_datagram_with_one_byte_changed", one_byte),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn run(frame: &[u8]) -> Run {

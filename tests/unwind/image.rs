@@ -42,23 +42,7 @@ pub struct Image {
 impl Image {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let pe = PE::parse(bytes).map_err(|error| error.to_string())?;
-        let mut sections = Vec::new();
-        for section in &pe.sections {
-            let start = section.pointer_to_raw_data as usize;
-            let data = bytes
-                .get(start..)
-                .and_then(|rest| rest.get(..section.virtual_size as usize));
-            let data = data
-                .ok_or("a section's raw data is shorter than its VirtualSize")?
-                .to_vec();
-            sections.push((
-                section.characteristics,
-                Code {
-                    rva: section.virtual_address,
-                    bytes: data,
-                },
-            ));
-        }
+        let sections = sections(&pe, bytes)?;
         let read = |rva: u32, size: usize| {
             sections
                 .iter()
@@ -90,9 +74,7 @@ impl Image {
                 });
             }
         }
-        // IMAGE_SCN_MEM_EXECUTE
-        let executable = |(flags, _): &(u32, Code)| flags & 0x2000_0000 != 0;
-        let code: Vec<Code> = sections.into_iter().filter(executable).map(|(_, code)| code).collect();
+        let code = executable(sections);
         for function in &functions {
             let inside = |code: &Code| code.rva <= function.begin && function.end <= code.rva + code.bytes.len() as u32;
             if !code.iter().any(inside) {
@@ -129,6 +111,27 @@ impl Image {
                 .filter(|rest| !rest.is_empty())
         })
     }
+}
+
+/// The flags and the contents of every section.
+pub fn sections(pe: &PE<'_>, bytes: &[u8]) -> Result<Vec<(u32, Code)>, String> {
+    let section = |section: &goblin::pe::section_table::SectionTable| {
+        let data = bytes.get(section.pointer_to_raw_data as usize..)?;
+        let code = Code {
+            rva: section.virtual_address,
+            bytes: data.get(..section.virtual_size as usize)?.to_vec(),
+        };
+        Some((section.characteristics, code))
+    };
+    let sections: Option<_> = pe.sections.iter().map(section).collect();
+    sections.ok_or_else(|| "a section's raw data is shorter than its VirtualSize".to_owned())
+}
+
+/// The sections that are executable.
+pub fn executable(sections: Vec<(u32, Code)>) -> Vec<Code> {
+    // IMAGE_SCN_MEM_EXECUTE
+    let executable = |(flags, _): &(u32, Code)| flags & 0x2000_0000 != 0;
+    sections.into_iter().filter(executable).map(|(_, code)| code).collect()
 }
 
 /// Decodes a record's array of slots (x64 exception handling, "Unwind operation code").

@@ -89,38 +89,21 @@ impl Lowering<'_, '_> {
             AtomicOp::Xchg => (Some(AtomicRmwOp::Xchg), Some(src)),
             AtomicOp::Cmpxchg => (None, Some(Reg::R0)),
         };
-        let exclusives = self.unit.options.machine == Machine::Arm64 && !self.unit.options.lse;
-        let old = match op {
-            Some(op) => {
-                let word = word_type(size);
-                self.builder.ins().atomic_rmw(word, flags, op, address, operand)
-            }
-            None => {
-                let expected = self.read_word(size, Reg::R0);
-                let expected = if size == WordSize::W32 && exclusives {
-                    self.zero_upper_half(expected)
-                } else {
-                    expected
-                };
-                self.builder.ins().atomic_cas(flags, address, expected, operand)
-            }
+        let old = if let Some(op) = op {
+            let word = word_type(size);
+            self.builder.ins().atomic_rmw(word, flags, op, address, operand)
+        } else {
+            let expected = self.read_word(size, Reg::R0);
+            self.builder.ins().atomic_cas(flags, address, expected, operand)
         };
-        if exclusives {
+        // Cranelift has no rule that makes an exchange one instruction.
+        let is_one_instruction = self.unit.options.lse && op != Some(AtomicRmwOp::Xchg);
+        if self.unit.options.machine == Machine::Arm64 && !is_one_instruction {
             self.builder.ins().fence();
         }
         match result {
             Some(register) => self.write_word(register, old),
             None => Ok(()),
         }
-    }
-
-    /// The same 32 bits in a register whose upper half is 0. Cranelift does not say what is in there, but its loop for a
-    /// 32-bit compare-and-exchange on ARM64 compares all 64 bits (`AtomicCASLoop` of 0.135), and so fails where it should
-    /// not. An addition with a carry is what its optimizer does not see through, and every 32-bit instruction zeroes the
-    /// upper half.
-    fn zero_upper_half(&mut self, value: Value) -> Value {
-        let zero = self.constant(WordSize::W32, 0);
-        let (sum, _) = self.builder.ins().uadd_overflow(value, zero);
-        sum
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kernel::{Activity, Kernel};
-use super::memory::Use;
+use super::memory::{OutOfMemory, Use};
 use super::module::LoadedProgram;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
@@ -57,6 +57,7 @@ impl Kernel {
     /// Runs all inputs of the request.
     pub fn run_inputs(&mut self) -> Result<Vec<InvocationResult>, SimulatorError> {
         let mut results = Vec::new();
+        let mut frame = None;
         for input in self.request.inputs.clone() {
             let repeat = input.repeat.max(1);
             if repeat > MAX_REPEAT {
@@ -75,15 +76,17 @@ impl Kernel {
                 })?;
             self.set_presets(&input.presets)?;
             let image = self.context_image(program, &input)?;
-            let frame = self.make_frame(&input, &image)?;
+            let frame = frame.insert(self.make_frame(frame.as_ref(), &input, &image)?);
             for _ in 0..repeat {
-                results.push(self.invoke(program, &input, &image, &frame)?);
+                results.push(self.invoke(program, &input, &image, frame)?);
             }
             if let Some(label) = self.memory.damaged_slack() {
                 let detail = format!("{label} were written to");
                 self.activities.push(Activity::Program(program));
                 return Err(self.broken(Rule::RuntimeMemory, detail));
             }
+        }
+        if let Some(frame) = frame {
             self.memory.free(frame.block);
             self.memory.free(frame.header);
         }
@@ -123,16 +126,27 @@ impl Kernel {
         Ok(image)
     }
 
-    fn make_frame(&mut self, input: &Input, image: &[u8]) -> Result<Frame, SimulatorError> {
-        let header = self.allocate(CONTEXT_HEADER + image.len(), "the context", Use::ReadWrite)?;
-        self.memory
-            .split(header, CONTEXT_HEADER as u64, "the context header".into(), Use::Kernel);
+    /// Makes room for context and packet, where those of the input before were if they fit.
+    fn make_frame(&mut self, before: Option<&Frame>, input: &Input, image: &[u8]) -> Result<Frame, SimulatorError> {
+        let mut allocate = |before: Option<u64>, length, align, label| {
+            let memory = &mut self.memory;
+            match before {
+                Some(start) => memory.reallocate(start, length, align, label, Use::ReadWrite),
+                None => memory.allocate(length, align, label, Use::ReadWrite),
+            }
+            .map_err(|OutOfMemory| super::kernel::no_memory(label))
+        };
         let meta_length = input.meta.as_ref().map_or(0, |m| m.0.len());
         let packet_length = input.packet.0.len();
-        let block = self
-            .memory
-            .allocate(meta_length + packet_length, 1, "the packet", Use::ReadWrite)
-            .map_err(|_| super::kernel::no_memory("the packet"))?;
+        let header = allocate(
+            before.map(|f| f.header),
+            CONTEXT_HEADER + image.len(),
+            16,
+            "the context",
+        )?;
+        let block = allocate(before.map(|f| f.block), meta_length + packet_length, 1, "the packet")?;
+        self.memory
+            .split(header, CONTEXT_HEADER as u64, "the context header".into(), Use::Kernel);
         Ok(Frame {
             header,
             context: header + CONTEXT_HEADER as u64,

@@ -32,6 +32,10 @@ pub enum Activity {
     Detach,
     /// `DriverUnload`.
     Unload,
+    /// `DllMain`.
+    DllMain,
+    /// The exported function of a DLL.
+    MetadataTable,
     /// A function of the metadata table.
     Metadata(&'static str),
     /// A program, by index.
@@ -94,6 +98,8 @@ impl Kernel {
             Some(Activity::Attach) => "in the attach callback".into(),
             Some(Activity::Detach) => "in the detach callback".into(),
             Some(Activity::Unload) => "in DriverUnload".into(),
+            Some(Activity::DllMain) => "in DllMain".into(),
+            Some(Activity::MetadataTable) => "in get_metadata_table".into(),
             Some(Activity::Metadata(name)) => format!("in the metadata function {name}"),
             Some(Activity::Program(index)) => format!("program {} running", self.program_name(*index)),
         }

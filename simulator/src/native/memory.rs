@@ -101,10 +101,42 @@ impl Memory {
     /// A zeroed block of `length` bytes that ends at a guard page, rounded so that it starts at a multiple of
     /// `align`. Returns the address of its first byte.
     pub fn allocate(&mut self, length: usize, align: usize, label: &str, allowed: Use) -> Result<u64, OutOfMemory> {
-        let used = length.next_multiple_of(align.max(1)).next_multiple_of(PAGE).max(PAGE);
+        let used = pages_for(length, align);
         let base = self.map_pages(used + 2 * PAGE)?;
+        self.protect(base + PAGE as u64, used, libc::PROT_READ | libc::PROT_WRITE)?;
+        Ok(self.lay_out(base, used, (length, align), label, allowed))
+    }
+
+    /// The block that starts at `start` and that `allocate` gave, with another length, meaning and content: as `free`
+    /// and `allocate` would do it, but in place where the pages suffice, which costs the host nothing.
+    pub fn reallocate(
+        &mut self,
+        start: u64,
+        length: usize,
+        align: usize,
+        label: &str,
+        allowed: Use,
+    ) -> Result<u64, OutOfMemory> {
+        let used = pages_for(length, align);
+        match self.span(start) {
+            Some((base, end)) if (end - base) as usize == used + 2 * PAGE => {
+                self.forget(base, end);
+                assert!(self.is_mapped(base + PAGE as u64, used as u64));
+                // SAFETY: the bytes between a block's guard pages are in a mapping of this, and writable: only blocks
+                // that live on are sealed.
+                unsafe { std::ptr::write_bytes((base + PAGE as u64) as *mut u8, 0, used) };
+                Ok(self.lay_out(base, used, (length, align), label, allowed))
+            }
+            _ => {
+                self.free(start);
+                self.allocate(length, align, label, allowed)
+            }
+        }
+    }
+
+    /// Poisons and records the parts of a block whose first guard page is at `base`.
+    fn lay_out(&mut self, base: u64, used: usize, (length, align): (usize, usize), label: &str, allowed: Use) -> u64 {
         let body = base + PAGE as u64;
-        self.protect(body, used, libc::PROT_READ | libc::PROT_WRITE)?;
         let start = body + (used - length.next_multiple_of(align.max(1))) as u64;
         self.add(Region {
             start: base,
@@ -148,7 +180,7 @@ impl Memory {
             label: format!("the guard page after {label}"),
             allowed: Use::None,
         });
-        Ok(start)
+        start
     }
 
     /// A zeroed block for a map value: guarded like any other as long as there are few, densely packed after that,
@@ -374,31 +406,39 @@ impl Memory {
             .map(u64::from_le_bytes)
     }
 
-    /// Frees a block that `allocate` gave, and forgets its regions. Nothing may use it afterwards but by fault.
-    pub fn free(&mut self, start: u64) {
-        let Some(guard) = self.regions.range(..start).next_back().map(|(&s, _)| s) else {
-            return;
-        };
+    /// Where the block that starts at `start` begins and ends, guard pages included.
+    fn span(&self, start: u64) -> Option<(u64, u64)> {
+        let guard = self.regions.range(..start).next_back().map(|(&s, _)| s)?;
         // The block may have a region of padding between its guard page and its start.
         let base = if self.regions.get(&guard).is_some_and(|r| r.allowed == Use::None) {
             guard
         } else {
             match self.regions.range(..guard).next_back() {
                 Some((&s, region)) if region.allowed == Use::None => s,
-                _ => return,
+                _ => return None,
             }
         };
         let end = self
             .regions
             .range(start..)
             .find(|(_, r)| r.allowed == Use::None)
-            .map(|(_, r)| r.end());
-        let Some(end) = end else { return };
+            .map(|(_, r)| r.end())?;
+        Some((base, end))
+    }
+
+    /// Forgets all regions of a block.
+    fn forget(&mut self, base: u64, end: u64) {
         let starts: Vec<u64> = self.regions.range(base..end).map(|(&s, _)| s).collect();
         for start in starts {
             self.regions.remove(&start);
             self.slack.remove(&start);
         }
+    }
+
+    /// Frees a block that `allocate` gave, and forgets its regions. Nothing may use it afterwards but by fault.
+    pub fn free(&mut self, start: u64) {
+        let Some((base, end)) = self.span(start) else { return };
+        self.forget(base, end);
         self.mapped -= end - base;
         self.mappings.remove(&base);
         if let Some(emulator) = &self.emulator {
@@ -408,6 +448,11 @@ impl Memory {
         // so no later read or write of the simulator reaches it.
         unsafe { libc::munmap(base as *mut libc::c_void, (end - base) as usize) };
     }
+}
+
+/// Bytes of the pages that a block takes, without its guard pages.
+fn pages_for(length: usize, align: usize) -> usize {
+    length.next_multiple_of(align.max(1)).next_multiple_of(PAGE).max(PAGE)
 }
 
 /// Inaccessible pages at `address`, or, if that is 0, wherever the host likes. Not where something is already.
@@ -486,6 +531,26 @@ mod tests {
             !memory.program_may_read(start - 1, 1),
             "bytes before a block are not the program's"
         );
+    }
+
+    #[test]
+    fn a_block_gets_another_length_in_place_where_its_pages_suffice() {
+        let mut memory = Memory::default();
+        let start = memory.allocate(100, 1, "packet", Use::ReadWrite).unwrap();
+        assert!(memory.write(start, &[7; 100]));
+        let (end, mapped) = (start + 100, memory.mapped);
+        let shorter = memory.reallocate(start, 0, 1, "packet", Use::ReadWrite).unwrap();
+        assert_eq!((shorter, memory.mapped), (end, mapped));
+        assert_eq!(memory.place(end), "the guard page after packet+0x0");
+        assert_eq!(memory.damaged_slack(), None);
+        let longer = memory.reallocate(shorter, 200, 16, "other", Use::Read).unwrap();
+        assert_eq!(longer, end - 208);
+        assert_eq!(memory.read(longer, 200).unwrap(), [0; 200]);
+        assert!(memory.program_may_read(longer, 200) && !memory.program_may_write(longer, 1));
+        assert_eq!(memory.place(longer + 200), "the padding after other+0x0");
+        let larger = memory.reallocate(longer, PAGE + 1, 1, "large", Use::Read).unwrap();
+        assert_eq!(memory.read(larger, PAGE + 1).unwrap(), [0; PAGE + 1]);
+        assert_eq!(memory.mapped, 4 * PAGE as u64);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod cpu;
+mod dll;
 mod driver;
 mod fault;
 mod helpers;
@@ -36,7 +37,7 @@ use crate::error::SimulatorError;
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{MapPreset, PresetValue, RunReport, RunRequest};
+use crate::request::{MapPreset, PresetValue, RunReport, RunRequest, Sabotage};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use cpu::Processor;
@@ -61,6 +62,15 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     let violations = loader_rules::check(&image);
     if !violations.is_empty() {
         return Err(SimulatorError::Loader(violations));
+    }
+    let metadata_function = match image.is_dll() {
+        true => Some(loader_rules::metadata_function(&image).map_err(|v| SimulatorError::Loader(vec![v]))?),
+        false => None,
+    };
+    if metadata_function.is_some() && request.sabotage != Sabotage::None {
+        return Err(SimulatorError::Request(
+            "a DLL registers nowhere, so nothing around it can fail".into(),
+        ));
     }
     let extra = request
         .platform_files
@@ -106,7 +116,13 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         functions: BTreeMap::new(),
         request,
     };
-    let status = kernel.start_driver()?;
+    let dll = metadata_function.map(|rva| dll::Dll {
+        metadata_function: kernel.image.base + u64::from(rva.0),
+    });
+    let status = match dll {
+        Some(dll) => kernel.start_dll(dll).map(|()| 0)?,
+        None => kernel.start_driver()?,
+    };
     if status != 0 {
         return Ok(RunReport {
             driver_entry_status: status,
@@ -128,7 +144,10 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     let results = kernel.run_inputs()?;
     let mut report = kernel.report(results);
     report.stated_version = format!("{major}.{minor}.{revision}");
-    kernel.stop_driver()?;
+    match dll {
+        Some(dll) => kernel.stop_dll(dll)?,
+        None => kernel.stop_driver()?,
+    }
     Ok(report)
 }
 

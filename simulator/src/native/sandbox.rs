@@ -3,13 +3,17 @@
 //! An image has no business with system calls: kernel code that executes `syscall` is broken. So a call from the image's
 //! own pages is reported as a fault, and whatever else might be made to call the host in its place gets nothing that
 //! reaches files, the network or other processes.
+//!
+//! Around the emulator, which is a large library that translates what the image holds, the fence is closer: after this,
+//! no memory becomes executable. Its code buffer is mapped before, and besides memory and futexes it asks for nothing.
 
 use libc::{
-    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
+    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
     SECCOMP_RET_TRAP, sock_filter,
 };
 
 use super::mapping::MappedImage;
+use crate::image::Image;
 
 /// `AUDIT_ARCH_X86_64`.
 const ARCHITECTURE: u32 = 0xC000_003E;
@@ -19,6 +23,11 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const INSTRUCTION_LOW: u32 = 8;
 const INSTRUCTION_HIGH: u32 = 12;
+/// The lower half of the third argument, which is the protection in `mmap` and `mprotect`.
+const PROTECTION: u32 = 32;
+
+/// The answer to calls that are not allowed.
+const REFUSED: u32 = SECCOMP_RET_ERRNO | libc::EPERM as u32;
 
 /// What the simulator itself still needs: memory, its answer, its end, and signals.
 const ALLOWED: [i64; 18] = [
@@ -69,31 +78,52 @@ fn answer(k: u32) -> sock_filter {
     }
 }
 
-/// The filter for an image between two addresses that share their upper half; without them, only the list counts.
-fn filter(image: Option<(u64, u64)>) -> Vec<sock_filter> {
+/// How the image's code runs.
+#[derive(Clone, Copy, Debug)]
+enum Code {
+    /// By the host, between two addresses. Calls from there are refused if the addresses share their upper half.
+    Native(u64, u64),
+    /// In the emulator: nothing becomes executable.
+    Emulated,
+}
+
+/// The filter.
+fn filter(code: Code) -> Vec<sock_filter> {
     let mut program = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), answer(SECCOMP_RET_TRAP)];
-    if let Some((start, end)) = image {
-        program.extend([
+    match code {
+        Code::Native(start, end) if start >> 32 == end >> 32 => program.extend([
             load(INSTRUCTION_HIGH),
             jump(BPF_JEQ, (start >> 32) as u32, 0, 4),
             load(INSTRUCTION_LOW),
             jump(BPF_JGE, start as u32, 0, 2),
             jump(BPF_JGE, end as u32, 1, 0),
             answer(SECCOMP_RET_TRAP),
-        ]);
+        ]),
+        Code::Native(..) => {}
+        Code::Emulated => program.extend([
+            load(NUMBER),
+            jump(BPF_JEQ, libc::SYS_mmap as u32, 1, 0),
+            jump(BPF_JEQ, libc::SYS_mprotect as u32, 0, 3),
+            load(PROTECTION),
+            jump(BPF_JSET, libc::PROT_EXEC as u32, 0, 1),
+            answer(REFUSED),
+        ]),
     }
     program.push(load(NUMBER));
     for number in ALLOWED {
         program.extend([jump(BPF_JEQ, number as u32, 0, 1), answer(SECCOMP_RET_ALLOW)]);
     }
-    program.push(answer(SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    program.push(answer(REFUSED));
     program
 }
 
 /// Confines the process, for good.
 pub fn enter(image: &MappedImage) -> std::io::Result<()> {
-    let (start, end) = (image.base, image.base + image.size);
-    let mut program = filter((start >> 32 == end >> 32).then_some((start, end)));
+    let mut program = filter(if image.machine == Image::ARM64 {
+        Code::Emulated
+    } else {
+        Code::Native(image.base, image.base + image.size)
+    });
     let program = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
@@ -115,7 +145,7 @@ mod tests {
     use super::*;
 
     /// Runs the filter as the kernel would.
-    fn judge(program: &[sock_filter], number: i64, arch: u32, instruction: u64) -> u32 {
+    fn judge(program: &[sock_filter], number: i64, arch: u32, instruction: u64, protection: i32) -> u32 {
         let (mut at, mut accumulator) = (0, 0u32);
         loop {
             let step = program[at];
@@ -127,16 +157,17 @@ mod tests {
                         ARCH => arch,
                         INSTRUCTION_LOW => instruction as u32,
                         INSTRUCTION_HIGH => (instruction >> 32) as u32,
+                        PROTECTION => protection as u32,
                         other => panic!("loads {other}"),
                     };
                 }
                 c if c == BPF_RET | BPF_K => return step.k,
                 c => {
-                    let taken = if c == BPF_JMP | BPF_JEQ | BPF_K {
-                        accumulator == step.k
-                    } else {
-                        assert_eq!(c, BPF_JMP | BPF_JGE | BPF_K);
-                        accumulator >= step.k
+                    let taken = match c & !(BPF_JMP | BPF_K) {
+                        BPF_JEQ => accumulator == step.k,
+                        BPF_JGE => accumulator >= step.k,
+                        BPF_JSET => accumulator & step.k != 0,
+                        other => panic!("condition {other:#x}"),
                     };
                     at += usize::from(if taken { step.jt } else { step.jf });
                 }
@@ -147,8 +178,8 @@ mod tests {
     #[test]
     fn calls_are_judged_by_their_number_and_where_they_come_from() {
         let (start, end) = (0x7F12_3000_0000, 0x7F12_3001_0000);
-        let program = filter(Some((start, end)));
-        let refused = SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        let program = filter(Code::Native(start, end));
+        let refused = REFUSED;
         let cases = [
             (libc::SYS_write, ARCHITECTURE, start - 1, SECCOMP_RET_ALLOW),
             (libc::SYS_write, ARCHITECTURE, start, SECCOMP_RET_TRAP),
@@ -165,14 +196,29 @@ mod tests {
         ];
         for (number, arch, instruction, expected) in cases {
             assert_eq!(
-                judge(&program, number, arch, instruction),
+                judge(&program, number, arch, instruction, 0),
                 expected,
                 "{number} at {instruction:#x}"
             );
         }
+        let apart = filter(Code::Native(start, start + (1 << 32)));
         assert_eq!(
-            judge(&filter(None), libc::SYS_write, ARCHITECTURE, start),
+            judge(&apart, libc::SYS_write, ARCHITECTURE, start, 0),
             SECCOMP_RET_ALLOW
         );
+    }
+
+    #[test]
+    fn around_the_emulator_no_memory_becomes_executable() {
+        let (readable, executable) = (libc::PROT_READ | libc::PROT_WRITE, libc::PROT_READ | libc::PROT_EXEC);
+        for number in [libc::SYS_mmap, libc::SYS_mprotect] {
+            let judge = |code, protection| judge(&filter(code), number, ARCHITECTURE, 0, protection);
+            assert_eq!(judge(Code::Emulated, readable), SECCOMP_RET_ALLOW);
+            assert_eq!(judge(Code::Emulated, executable), REFUSED);
+            assert_eq!(judge(Code::Native(1, 2), executable), SECCOMP_RET_ALLOW);
+        }
+        // The third argument of other calls means something else.
+        let write = judge(&filter(Code::Emulated), libc::SYS_write, ARCHITECTURE, 0, 4);
+        assert_eq!(write, SECCOMP_RET_ALLOW);
     }
 }

@@ -152,7 +152,11 @@ impl Block {
                 },
             },
             placement,
-            verified: checked.then_some(if number % (2 * CHECKED) < CHECKED { Machine::X64 } else { Machine::Arm64 }),
+            verified: checked.then_some(if number % (2 * CHECKED) < CHECKED {
+                Machine::X64
+            } else {
+                Machine::Arm64
+            }),
             options: Options {
                 lse: number % 3 == 1,
                 sign_return_address: number % 4 >= 2,
@@ -432,7 +436,11 @@ mod tests {
             let mut cases = cases.to_vec();
             let instructions = cases.iter_mut().flat_map(|case| &mut case.module.functions);
             for insn in instructions.flat_map(|function| &mut function.instructions) {
-                if let Instruction::Alu { size: WordSize::W32, op, .. } = &mut insn.op
+                if let Instruction::Alu {
+                    size: WordSize::W32,
+                    op,
+                    ..
+                } = &mut insn.op
                     && *op == AluOp::Arsh
                 {
                     *op = AluOp::Rsh;
@@ -462,8 +470,24 @@ mod tests {
         shrink::shrink(&mut found, &mut Wrong);
         assert_ne!(found.expected, found.outcome);
         assert!(found.expected.is_ok(), "{found}");
-        let code: Vec<Instruction> = found.case.module.functions.iter().flat_map(|f| &f.instructions).map(|i| i.op).collect();
-        let arsh = |op: &Instruction| matches!(op, Instruction::Alu { size: WordSize::W32, op: AluOp::Arsh, .. });
+        let code: Vec<Instruction> = found
+            .case
+            .module
+            .functions
+            .iter()
+            .flat_map(|f| &f.instructions)
+            .map(|i| i.op)
+            .collect();
+        let arsh = |op: &Instruction| {
+            matches!(
+                op,
+                Instruction::Alu {
+                    size: WordSize::W32,
+                    op: AluOp::Arsh,
+                    ..
+                }
+            )
+        };
         assert!(code.iter().any(arsh), "{found}");
         assert!(code.len() <= 6, "{found}");
     }
@@ -471,7 +495,13 @@ mod tests {
     #[test]
     fn blocks_cover_every_way_to_lower() {
         let blocks: Vec<Block> = (0..400).map(|number| Block::of(number * BLOCK)).collect();
-        let switches = |b: &Block| (b.options.lse, b.options.sign_return_address, b.placement == Placement::Program);
+        let switches = |b: &Block| {
+            (
+                b.options.lse,
+                b.options.sign_return_address,
+                b.placement == Placement::Program,
+            )
+        };
         assert_eq!(blocks.iter().map(switches).collect::<BTreeSet<_>>().len(), 8);
         for judged in Judged::ALL {
             assert!(blocks.iter().any(|b| judged.takes(b)), "{judged:?}");

@@ -116,7 +116,11 @@ mod tests {
     }
 
     fn instructions(case: &Case) -> impl Iterator<Item = Instruction> {
-        case.module.functions.iter().flat_map(|f| &f.instructions).map(|insn| insn.op)
+        case.module
+            .functions
+            .iter()
+            .flat_map(|f| &f.instructions)
+            .map(|insn| insn.op)
     }
 
     #[test]
@@ -134,7 +138,13 @@ mod tests {
     #[test]
     fn every_instruction_is_generated_in_every_form() {
         let form = |op| -> String {
-            let operand = |operand| if matches!(operand, Operand::Reg(_)) { "register" } else { "immediate" };
+            let operand = |operand| {
+                if matches!(operand, Operand::Reg(_)) {
+                    "register"
+                } else {
+                    "immediate"
+                }
+            };
             match op {
                 Instruction::Alu { size, op, src, .. } => format!("{size:?} {op:?} {}", operand(src)),
                 Instruction::Movsx { size, from, .. } => format!("{size:?} movsx {from:?}"),
@@ -145,7 +155,9 @@ mod tests {
                 Instruction::Store { width, src, .. } => format!("store {width:?} {}", operand(src)),
                 Instruction::Atomic { size, op, .. } => format!("{size:?} {op:?}"),
                 Instruction::Jump { size, .. } => format!("{size:?} jump"),
-                Instruction::JumpIf { size, condition, src, .. } => format!("{size:?} {condition:?} {}", operand(src)),
+                Instruction::JumpIf {
+                    size, condition, src, ..
+                } => format!("{size:?} {condition:?} {}", operand(src)),
                 Instruction::Call(Callee::Local(_)) => "local call".to_owned(),
                 Instruction::Call(callee) => format!("{callee:?}"),
                 Instruction::Exit => "exit".to_owned(),
@@ -164,7 +176,12 @@ mod tests {
     #[test]
     fn immediates_that_linux_refuses_are_generated_unless_they_are_not_wanted() {
         let odd = |op: &Instruction| match *op {
-            Instruction::Alu { size, op, src: Operand::Imm(imm), .. } => match op {
+            Instruction::Alu {
+                size,
+                op,
+                src: Operand::Imm(imm),
+                ..
+            } => match op {
                 AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
                     let bits = if size == WordSize::W32 { 32 } else { 64 };
                     !(0..bits).contains(&imm)
@@ -174,8 +191,12 @@ mod tests {
             },
             _ => false,
         };
-        let [whole, linux, checked] =
-            tastes().map(|taste| (0..300).flat_map(|i| instructions(&generate(5, i, taste)).collect::<Vec<_>>()).filter(odd).count());
+        let [whole, linux, checked] = tastes().map(|taste| {
+            (0..300)
+                .flat_map(|i| instructions(&generate(5, i, taste)).collect::<Vec<_>>())
+                .filter(odd)
+                .count()
+        });
         assert!(whole > 100, "{whole}");
         assert_eq!((linux, checked), (0, 0));
     }

@@ -67,7 +67,7 @@ impl ImageEngine {
         for case in cases {
             refused::check_groups(&case.module)?;
         }
-        let platform = provider::platform();
+        let platform = provider::platform(self.placement);
         let (program_type, attach) = platform
             .program_type_for_section(provider::SECTION)
             .ok_or("the provider has no program type")?;

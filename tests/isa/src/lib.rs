@@ -15,6 +15,7 @@ mod image_engine;
 mod interpreter_engine;
 #[cfg(target_os = "linux")]
 mod kernel;
+mod module;
 mod provider;
 mod random;
 mod refused;
@@ -31,5 +32,6 @@ pub use image_engine::ImageEngine;
 pub use interpreter_engine::InterpreterEngine;
 #[cfg(target_os = "linux")]
 pub use kernel::Kernel;
+pub use module::ModuleError;
 pub use strict_interpreter::StrictInterpreter;
 pub use verified_engine::VerifiedEngine;

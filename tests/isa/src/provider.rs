@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use bpf2sys_platform::Platform;
 
+use crate::Placement;
+
 /// File name and text, for the platform and for the simulator.
 pub(crate) const FILE: (&str, &str) = ("provider.toml", include_str!("provider.toml"));
 
@@ -18,20 +20,30 @@ pub(crate) const DATA_END: i16 = 8;
 /// The helper that returns its first argument, and that the program does not return from when that is 0.
 pub(crate) const UNWIND: u32 = 5;
 
-/// The built-in platform and this provider.
-pub(crate) fn platform() -> &'static Platform {
+/// The built-in platform and this provider. Where cases are called by a program, calls may nest one deeper.
+pub(crate) fn platform(placement: Placement) -> &'static Platform {
     static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
         let files: Vec<(&str, &str)> = Platform::builtin_files().iter().copied().chain([FILE]).collect();
         Platform::from_toml(&files).expect("the provider's file is part of this package, and every run loads it")
     });
-    &PLATFORM
+    static DEEPER: LazyLock<Platform> = LazyLock::new(|| {
+        let mut platform = PLATFORM.clone();
+        platform.limits.max_call_frames += 1;
+        platform
+    });
+    match placement {
+        Placement::Program => &PLATFORM,
+        Placement::Subprogram => &DEEPER,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_section_selects_the_type_with_the_pointers_where_programs_look() {
-        let (program_type, attach) = super::platform().program_type_for_section(super::SECTION).unwrap();
+        let (program_type, attach) = super::platform(crate::Placement::Program)
+            .program_type_for_section(super::SECTION)
+            .unwrap();
         assert_eq!(
             (program_type.name.as_str(), attach.prefix.as_str()),
             ("instruction_test", super::SECTION)

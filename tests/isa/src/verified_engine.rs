@@ -46,7 +46,10 @@ impl VerifiedEngine {
                     Err(error) if accepted.len() == 1 => vec![Err(format!("{BROKEN}{error}"))],
                     Err(_) => {
                         let (one, others) = accepted.split_at(accepted.len() / 2);
-                        [one, others].into_iter().flat_map(|part| self.run_batch(part)).collect()
+                        [one, others]
+                            .into_iter()
+                            .flat_map(|part| self.run_batch(part))
+                            .collect()
                     }
                 },
                 Err(VerifyError::Rejected(rejections)) => {

@@ -110,8 +110,8 @@ fn image(arguments: &Arguments, input: Vec<u8>) -> Result<(Vec<u8>, Option<Objec
         program_type: arguments.program_type.clone(),
         ..BuildOptions::default()
     };
-    let image = crate::build(&input, &name, &options)?.image.bytes().to_vec();
-    Ok((image, Some(ObjectFile { name, bytes: input })))
+    let driver = crate::build(&input, &name, &options)?.outputs.swap_remove(0); // the default makes one
+    Ok((driver.bytes, Some(ObjectFile { name, bytes: input })))
 }
 
 fn request(arguments: &Arguments, image: Vec<u8>, interpret: Option<ObjectFile>) -> Result<RunRequest, Error> {

@@ -161,7 +161,10 @@ struct Assembler {
 impl Assembler {
     fn text_line(&mut self, text: &str) -> Result<(), Problem> {
         let text = text.split('#').next().unwrap_or_default();
-        let words: Vec<&str> = text.split_whitespace().map(|w| w.trim_end_matches(',')).collect();
+        let words: Vec<&str> = text
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|word| !word.is_empty())
+            .collect();
         let [name, operands @ ..] = words.as_slice() else {
             return Ok(());
         };
