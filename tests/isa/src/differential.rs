@@ -146,10 +146,6 @@ impl Block {
                 linux: linux || checked,
                 checked,
                 helpers: helpers && !checked,
-                frames: match placement {
-                    Placement::Program => 8,
-                    Placement::Subprogram => 7,
-                },
             },
             placement,
             verified: checked.then_some(if number % (2 * CHECKED) < CHECKED {
@@ -489,7 +485,7 @@ mod tests {
             )
         };
         assert!(code.iter().any(arsh), "{found}");
-        assert!(code.len() <= 6, "{found}");
+        assert!(code.len() <= 5, "{found}");
     }
 
     #[test]

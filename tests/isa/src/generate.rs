@@ -103,7 +103,6 @@ mod tests {
         linux: false,
         checked: false,
         helpers: true,
-        frames: 8,
     };
 
     fn tastes() -> [Taste; 3] {
@@ -192,7 +191,7 @@ mod tests {
             _ => false,
         };
         let [whole, linux, checked] = tastes().map(|taste| {
-            (0..300)
+            (0..1000)
                 .flat_map(|i| instructions(&generate(5, i, taste)).collect::<Vec<_>>())
                 .filter(odd)
                 .count()

@@ -78,7 +78,7 @@ impl ImageEngine {
 
     /// Executes the programs of a module that embeds `cases`.
     pub(crate) fn execute(&self, verified: &VerifiedModule, cases: &[Case]) -> Result<Vec<Outcome>, String> {
-        let lowered = lower(verified, provider::platform(), &self.options).map_err(|e| e.to_string())?;
+        let lowered = lower(verified, provider::platform(self.placement), &self.options).map_err(|e| e.to_string())?;
         let image = link(&lowered.object).map_err(|e| e.to_string())?;
         let request = RunRequest {
             image: image.bytes().to_vec(),

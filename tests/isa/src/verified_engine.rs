@@ -83,7 +83,7 @@ impl VerifiedEngine {
             time_limit: TIME_LIMIT,
             ..Options::default()
         };
-        verify(module, provider::platform(), &options)
+        verify(module, provider::platform(self.image.placement()), &options)
     }
 }
 

@@ -82,8 +82,6 @@ pub struct Taste {
     pub checked: bool,
     /// Calls of helpers.
     pub helpers: bool,
-    /// Most functions that are active at once, 4 to 8.
-    pub frames: usize,
 }
 
 /// A drawn program.
@@ -103,9 +101,12 @@ pub(super) struct Plan {
     pub(super) memory: i32,
 }
 
+/// Functions that are active at once in the longest chains of calls: native module contract §6.2.
+const MAX_FRAMES: usize = 8;
+
 impl Plan {
     pub(super) fn draw(random: &mut Random, taste: Taste) -> Plan {
-        let functions = random.weighted(&[(1, 10), (2, 4), (3, 3), (4, 2), (taste.frames, 1)]);
+        let functions = random.weighted(&[(1, 10), (2, 4), (3, 3), (4, 2), (MAX_FRAMES, 1)]);
         let memory = 8 * random.between(1, 8);
         let signature = |random: &mut Random| -> Vec<Argument> {
             (0..random.below(6))
