@@ -6,6 +6,7 @@
 mod coff;
 mod command_line;
 mod conformance;
+mod differential;
 mod dll;
 mod emit;
 mod examples;
@@ -31,6 +32,7 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        differential::trials(),
         dll::trials(),
         emit::trials(),
         examples::trials(),

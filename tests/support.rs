@@ -17,6 +17,8 @@ pub enum Need {
     Corpus(&'static str),
     /// The emulator that runs ARM64 images.
     Emulator,
+    /// The system call `bpf(2)` and permission to use it. Its absence skips, and never fails.
+    Bpf,
 }
 
 impl Need {
@@ -26,6 +28,7 @@ impl Need {
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no `{path}`")),
             Need::Corpus(folder) => corpus(folder).is_none().then(|| format!("no corpus folder `{folder}`")),
             Need::Emulator => emulator(),
+            Need::Bpf => bpf2sys_isa_tests::differential::Judged::Kernel.missing(),
         }
     }
 

@@ -26,6 +26,11 @@ pub trait Engine {
     /// Name, for messages.
     fn name(&self) -> &str;
 
+    /// Whether this error only means that the engine does not take the program: then it is no judge of it.
+    fn refused(&self, _error: &str) -> bool {
+        false
+    }
+
     /// Executes each case, and gives one outcome for each, in order; an error says what went wrong, e.g. an access
     /// outside of the program's memory. Many cases in one call are faster than one at a time.
     fn run(&mut self, cases: &[Case]) -> Vec<Result<Outcome, String>>;

@@ -46,6 +46,10 @@ impl ImageEngine {
         ImageEngine { time_limit_ms, ..self }
     }
 
+    pub(crate) fn placement(&self) -> Placement {
+        self.placement
+    }
+
     fn run_batch(&self, cases: &[Case], outcomes: &mut Vec<Result<Outcome, String>>) {
         match (self.run_image(cases), cases) {
             (_, []) => {}
@@ -69,7 +73,12 @@ impl ImageEngine {
             .ok_or("the provider has no program type")?;
         let module = embed(cases, self.placement);
         let verified = VerifiedModule::assume_verified_for_instruction_tests(module, program_type, attach.attach_type);
-        let lowered = lower(&verified, platform, &self.options).map_err(|e| e.to_string())?;
+        self.execute(&verified, cases)
+    }
+
+    /// Executes the programs of a module that embeds `cases`.
+    pub(crate) fn execute(&self, verified: &VerifiedModule, cases: &[Case]) -> Result<Vec<Outcome>, String> {
+        let lowered = lower(verified, provider::platform(self.placement), &self.options).map_err(|e| e.to_string())?;
         let image = link(&lowered.object).map_err(|e| e.to_string())?;
         let request = RunRequest {
             image: image.bytes().to_vec(),

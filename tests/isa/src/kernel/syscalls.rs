@@ -1,0 +1,153 @@
+//! The system calls of `bpf(2)`, and memory shared with a map: the one place of this crate that needs `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+const MAP_CREATE: i64 = 0;
+const PROG_LOAD: i64 = 5;
+const PROG_TEST_RUN: i64 = 10;
+
+const MAP_TYPE_ARRAY: u32 = 2;
+/// The values of an array map can be mapped into memory.
+const MMAPABLE: u32 = 1 << 10;
+/// Runs on the system call's own processor, right away, and the kernel gives its programs stacks of their own, so that
+/// each function of a chain of calls may use 512 bytes.
+const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+
+/// `union bpf_attr` of `BPF_MAP_CREATE`, as far as used.
+#[repr(C)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+/// `union bpf_attr` of `BPF_PROG_LOAD`, as far as used.
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: *const u8,
+    license: *const u8,
+    log_level: u32,
+    log_size: u32,
+    log_buf: *mut u8,
+    kern_version: u32,
+    prog_flags: u32,
+}
+
+/// `union bpf_attr` of `BPF_PROG_TEST_RUN`, as far as used.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+/// `bpf(2)`.
+fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
+    // SAFETY: the kernel reads, and for some commands writes, `size_of::<T>()` bytes at the address of `attributes`, which
+    // is exclusively borrowed. What its pointers point to is the duty of the callers, all in this file.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn descriptor(number: i64) -> io::Result<OwnedFd> {
+    let number = i32::try_from(number).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The one value of an array map, as memory of this process.
+pub(super) struct SharedValue {
+    pub(super) map: OwnedFd,
+    address: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is as good in one thread as in another.
+unsafe impl Send for SharedValue {}
+
+impl SharedValue {
+    /// `bytes` is a multiple of the page size.
+    pub(super) fn new(bytes: u32) -> io::Result<SharedValue> {
+        let mut attributes = MapCreate {
+            map_type: MAP_TYPE_ARRAY,
+            key_size: 4,
+            value_size: bytes,
+            max_entries: 1,
+            map_flags: MMAPABLE,
+        };
+        let map = descriptor(bpf(MAP_CREATE, &mut attributes)?)?;
+        let bytes = bytes as usize;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
+        let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(SharedValue {
+            map,
+            address: address.cast(),
+            bytes,
+        })
+    }
+
+    /// The value. Programs write it only inside of [`run`], which borrows it exclusively.
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `address` is a readable and writable mapping of `bytes` bytes until the drop; this value is the only one
+        // that knows it, and no program runs while the slice lives.
+        unsafe { std::slice::from_raw_parts_mut(self.address, self.bytes) }
+    }
+}
+
+impl Drop for SharedValue {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this address and size, and no slice of it outlives this value.
+        unsafe { libc::munmap(self.address.cast(), self.bytes) };
+    }
+}
+
+/// Loads a program; the verifier's messages go to `log` unless it is empty.
+pub(super) fn load(code: &[u8], log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut attributes = ProgLoad {
+        prog_type: PROG_TYPE_RAW_TRACEPOINT,
+        insn_cnt: (code.len() / 8) as u32,
+        insns: code.as_ptr(),
+        license: c"GPL".as_ptr().cast(),
+        log_level: u32::from(!log.is_empty()),
+        log_size: log.len() as u32,
+        log_buf: if log.is_empty() {
+            ptr::null_mut()
+        } else {
+            log.as_mut_ptr()
+        },
+        kern_version: 0,
+        prog_flags: 0,
+    };
+    // `code`, the license and `log` are borrowed for the whole call and have the sizes stated.
+    descriptor(bpf(PROG_LOAD, &mut attributes)?)
+}
+
+/// Runs a program that accesses no memory but its stack and `value`.
+pub(super) fn run(program: &OwnedFd, _value: &mut SharedValue) -> io::Result<()> {
+    let mut attributes = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        ..TestRun::default()
+    };
+    bpf(PROG_TEST_RUN, &mut attributes).map(|_| ())
+}
