@@ -3,21 +3,23 @@
 //! Given: a Cranelift function.
 //! Computed: its bytes, its references by name, its unwind data and the size of its frame.
 //! Safe because: the emitted instructions are decoded again and anything that must not be in a driver, or that the unwind
-//! data could not describe, is an error ([`audit_x64`], [`unwind_x64`]); so is any
-//! relocation but a 32-bit distance to a named place.
+//! data could not describe, is an error ([`audit_x64`], [`audit_arm64`], [`unwind_x64`], [`unwind_arm64`]); so is any
+//! relocation but a distance to a named place.
 
 use bpf2sys_bytecode::{FunctionIndex, InsnIndex};
-use bpf2sys_pe_emit::UnwindInfo;
+use bpf2sys_pe_emit::{Machine, RelocationKind, UnwindInfo};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, Function};
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_codegen::{Context, FinalizedRelocTarget};
+use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 
 use crate::error::FunctionProblem;
 use crate::lowered::Origin;
 use crate::lowering::FUNCTION_NAMESPACE;
-use crate::{audit_x64, unwind_x64};
+use crate::{
+    Options, audit_arm64, audit_x64, division_arm64, instruction_arm64, renumber_arm64, unwind_arm64, unwind_x64,
+};
 
 /// A compiled function.
 #[derive(Debug)]
@@ -38,11 +40,13 @@ pub(crate) struct Code {
     pub(crate) ir: Option<String>,
 }
 
-/// A 4-byte field that holds the distance to a place.
+/// A 4-byte field, or an instruction, that holds the distance to a place or a part of it.
 #[derive(Debug)]
 pub(crate) struct Reference {
     /// Offset of the field in the code.
     pub(crate) offset: u32,
+    /// What it holds.
+    pub(crate) kind: RelocationKind,
     /// The place.
     pub(crate) target: Target,
     /// Added to the distance.
@@ -60,8 +64,13 @@ pub(crate) enum Target {
     Constants,
 }
 
-/// Compiles one function. `scratch` keeps its allocations between calls.
-pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Context) -> Result<Code, FunctionProblem> {
+/// Compiles one function for the machine of `isa`, which `options` name. `scratch` keeps its allocations between calls.
+pub(crate) fn compile(
+    function: Function,
+    isa: &dyn TargetIsa,
+    options: &Options,
+    scratch: &mut Context,
+) -> Result<Code, FunctionProblem> {
     scratch.clear();
     scratch.func = function;
     scratch
@@ -70,33 +79,22 @@ pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Con
     let compiled = scratch
         .take_compiled_code()
         .ok_or_else(|| FunctionProblem::Codegen("no code".to_owned()))?;
-    let mut bytes = compiled.code_buffer().to_vec();
     let mut references = Vec::new();
     for relocation in compiled.buffer.relocs() {
-        let target = match (&relocation.kind, &relocation.target) {
-            (Reloc::X86CallPCRel4 | Reloc::X86PCRel4, FinalizedRelocTarget::ExternalName(name)) => {
-                place(name, &scratch.func)
-            }
-            _ => None,
+        let place = match &relocation.target {
+            FinalizedRelocTarget::ExternalName(name) => place(name, &scratch.func),
+            FinalizedRelocTarget::Func(_) => None,
+        };
+        let (Some(kind), Some(target)) = (relocation_kind(relocation.kind, options.machine), place) else {
+            return Err(FunctionProblem::BadCode(format!("relocation {relocation:?}")));
         };
         references.push(Reference {
             offset: relocation.offset,
-            target: target.ok_or_else(|| FunctionProblem::BadCode(format!("relocation {relocation:?}")))?,
+            kind,
+            target,
             addend: relocation.addend,
         });
     }
-    let relocated = references.iter().map(|reference| reference.offset).collect();
-    let decoded = audit_x64::decode(&bytes, &relocated).map_err(FunctionProblem::BadCode)?;
-    audit_x64::check(&decoded.instructions).map_err(FunctionProblem::BadCode)?;
-    let frame = unwind_x64::describe(&decoded.instructions).map_err(FunctionProblem::BadCode)?;
-    let constants = bytes.split_off(decoded.constants);
-    bytes.truncate(decoded.code_size);
-    references.extend(decoded.constant_uses.iter().map(|used| Reference {
-        offset: used.field,
-        target: Target::Constants,
-        addend: used.addend(decoded.constants),
-    }));
-    frame.make_epilogues_legal(&mut bytes);
     let origins = compiled
         .buffer
         .get_srclocs_sorted()
@@ -106,14 +104,71 @@ pub(crate) fn compile(function: Function, isa: &dyn TargetIsa, scratch: &mut Con
             instruction: (!range.loc.is_default()).then(|| InsnIndex(range.loc.bits())),
         })
         .collect();
-    Ok(Code {
+    let code = Code {
+        bytes: compiled.code_buffer().to_vec(),
+        constants: Vec::new(),
+        references,
+        unwind: UnwindInfo::Leaf,
+        frame_bytes: 0,
         origins,
         ir: None,
-        bytes,
-        constants,
-        references,
+    };
+    match options.machine {
+        Machine::X64 => finish_x64(code),
+        Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options),
+    }
+    .map_err(FunctionProblem::BadCode)
+}
+
+/// The kinds that Cranelift uses with the settings of [`isa`](crate::isa).
+fn relocation_kind(kind: Reloc, machine: Machine) -> Option<RelocationKind> {
+    match (machine, kind) {
+        (Machine::X64, Reloc::X86CallPCRel4 | Reloc::X86PCRel4) => Some(RelocationKind::Relative32),
+        (Machine::Arm64, Reloc::Aarch64AdrPrelPgHi21) => Some(RelocationKind::Arm64Page21),
+        (Machine::Arm64, Reloc::Aarch64AddAbsLo12Nc) => Some(RelocationKind::Arm64PageOffset12),
+        (Machine::Arm64, Reloc::Arm64Call) => Some(RelocationKind::Arm64Branch26),
+        _ => None,
+    }
+}
+
+/// Checks the code, describes its frame, and moves its constants out of it.
+fn finish_x64(mut code: Code) -> Result<Code, String> {
+    let relocated = code.references.iter().map(|reference| reference.offset).collect();
+    let decoded = audit_x64::decode(&code.bytes, &relocated)?;
+    audit_x64::check(&decoded.instructions)?;
+    let frame = unwind_x64::describe(&decoded.instructions)?;
+    code.constants = code.bytes.split_off(decoded.constants);
+    code.bytes.truncate(decoded.code_size);
+    code.references
+        .extend(decoded.constant_uses.iter().map(|used| Reference {
+            offset: used.field,
+            kind: RelocationKind::Relative32,
+            target: Target::Constants,
+            addend: used.addend(decoded.constants),
+        }));
+    frame.make_epilogues_legal(&mut code.bytes);
+    Ok(Code {
         frame_bytes: frame.bytes,
         unwind: frame.unwind,
+        ..code
+    })
+}
+
+/// Checks the code and describes its frame. Cranelift has no constants in memory for integers on ARM64.
+fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options) -> Result<Code, String> {
+    let relocated = code.references.iter().map(|r| (r.offset, r.kind)).collect();
+    let mut decoded = instruction_arm64::decode(&code.bytes)?;
+    division_arm64::remove_checks(&mut decoded, traps);
+    renumber_arm64::renumber(&mut decoded)?;
+    audit_arm64::check(&decoded, &relocated, options)?;
+    let frame = unwind_arm64::describe(&decoded)?;
+    code.bytes = decoded.iter().flat_map(|insn| insn.word).collect();
+    code.origins
+        .retain(|origin| (origin.offset as usize) < code.bytes.len());
+    Ok(Code {
+        frame_bytes: frame.bytes,
+        unwind: frame.unwind,
+        ..code
     })
 }
 

@@ -11,9 +11,9 @@ use std::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::LowerError;
 use crate::compile::{Code, Target, compile};
 use crate::object::{CodeSections, ObjectWriter, Spot};
+use crate::{LowerError, Options};
 
 /// The functions of the driver.
 const SKELETON: &str = include_str!("../../templates/driver.clif");
@@ -108,18 +108,24 @@ pub(crate) fn add_code(
     object: &mut ObjectWriter,
     sections: CodeSections,
     isa: &dyn TargetIsa,
+    options: &Options,
     scratch: &mut Context,
 ) -> Result<(), LowerError> {
     for (module, function) in IMPORTS {
         object.import(module, function);
     }
-    for (name, code) in compile_text(SKELETON, isa, scratch)? {
+    for (name, code) in compile_text(SKELETON, isa, options, scratch)? {
         object.code(sections, Target::Named(name.clone()), &name, code);
     }
     Ok(())
 }
 
-fn compile_text(text: &str, isa: &dyn TargetIsa, scratch: &mut Context) -> Result<Vec<(String, Code)>, LowerError> {
+fn compile_text(
+    text: &str,
+    isa: &dyn TargetIsa,
+    options: &Options,
+    scratch: &mut Context,
+) -> Result<Vec<(String, Code)>, LowerError> {
     let functions =
         cranelift_reader::parse_functions(text).map_err(|e| LowerError::Internal(format!("driver.clif: {e}")))?;
     functions
@@ -131,7 +137,7 @@ fn compile_text(text: &str, isa: &dyn TargetIsa, scratch: &mut Context) -> Resul
                 ));
             };
             let name = String::from_utf8_lossy(name.raw()).into_owned();
-            let code = compile(function, isa, scratch)
+            let code = compile(function, isa, options, scratch)
                 .map_err(|problem| LowerError::Internal(format!("driver.clif, {name}: {problem}")))?;
             Ok((name, code))
         })

@@ -1,14 +1,16 @@
 //! Why a verified module cannot become a native object.
 
 use bpf2sys_bytecode::{Instruction, SourceLine};
-use bpf2sys_pe_emit::Machine;
 
 /// Lowering failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
-    /// Code for this machine is not generated.
-    #[error("no code is generated for {0:?}")]
-    Machine(Machine),
+    /// An option that only ARM64 has, with another machine.
+    #[error("the option `{option}` is for ARM64 only")]
+    Arm64Only {
+        /// The field of [`Options`](crate::Options).
+        option: &'static str,
+    },
     /// An instruction cannot be lowered.
     #[error("{place}: {problem}")]
     Instruction {

@@ -9,7 +9,7 @@ use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
-use crate::LowerError;
+use crate::{LowerError, Options};
 
 /// How hard Cranelift tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +32,46 @@ const SETTINGS: &[(&str, &str)] = &[
     ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
 ];
 
-/// The instruction set of `machine`, baseline only: no extension that needs saved state or a CPU check.
-pub(crate) fn target(machine: Machine, optimization: Optimization) -> Result<OwnedTargetIsa, LowerError> {
-    let triple = match machine {
-        Machine::X64 => "x86_64-pc-windows-msvc",
-        Machine::Arm64 => return Err(LowerError::Machine(machine)),
-    };
+/// Windows on ARM64 walks stacks by the chain of `{fp, lr}` pairs where it has no time for unwind data (ARM64 ABI
+/// conventions, "Stack"), so every function has one.
+const ARM64_SETTINGS: &[(&str, &str)] = &[("preserve_frame_pointers", "true")];
+
+/// The instruction set that `options` name: the baseline of the machine, and the extensions that were asked for.
+///
+/// # Errors
+/// [`LowerError::Arm64Only`] for an ARM64 extension with another machine.
+pub(crate) fn target(options: &Options, optimization: Optimization) -> Result<OwnedTargetIsa, LowerError> {
     let internal = |e: &dyn std::fmt::Display| LowerError::Internal(format!("Cranelift: {e}"));
+    let (triple, settings) = match options.machine {
+        Machine::X64 => ("x86_64-pc-windows-msvc", [].as_slice()),
+        Machine::Arm64 => ("aarch64-pc-windows-msvc", ARM64_SETTINGS),
+    };
     let mut flags = settings::builder();
     let level = match optimization {
         Optimization::Speed => "speed",
         Optimization::InPlace => "none",
     };
-    for (name, value) in SETTINGS.iter().chain(&[("opt_level", level)]) {
+    for (name, value) in SETTINGS.iter().chain(settings).chain(&[("opt_level", level)]) {
         flags.set(name, value).map_err(|e| internal(&e))?;
     }
-    isa::lookup_by_name(triple)
-        .map_err(|e| internal(&e))?
-        .finish(settings::Flags::new(flags))
-        .map_err(|e| internal(&e))
+    let mut isa = isa::lookup_by_name(triple).map_err(|e| internal(&e))?;
+    // Key B, because key A belongs to user mode on Windows. Without "has_pauth" the instructions are hints, which do
+    // nothing on processors that do not know them.
+    let extensions: [(&'static str, bool, &[&str]); 2] = [
+        ("lse", options.lse, &["has_lse"]),
+        (
+            "sign_return_address",
+            options.sign_return_address,
+            &["sign_return_address", "sign_return_address_with_bkey"],
+        ),
+    ];
+    for (option, wanted, flags) in extensions {
+        if wanted && options.machine != Machine::Arm64 {
+            return Err(LowerError::Arm64Only { option });
+        }
+        for flag in flags.iter().filter(|_| wanted) {
+            isa.enable(flag).map_err(|e| internal(&e))?;
+        }
+    }
+    isa.finish(settings::Flags::new(flags)).map_err(|e| internal(&e))
 }

@@ -11,25 +11,35 @@
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
 //! | `isa`, `compile` | Cranelift IR as machine code |
-//! | `audit_x64`, `unwind_x64` | what the machine code may contain; how to unwind from it |
+//! | `audit_x64`, `audit_arm64` | what the machine code may contain |
+//! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
+//! | `instruction_arm64` | ARM64 code taken apart |
+//! | `division_arm64`, `renumber_arm64` | what is changed in it: no division checks, pairs of saved registers |
 //! | `driver` | the skeleton of `templates/driver.clif` and its data |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
 
+mod audit_arm64;
 mod audit_x64;
 mod call_graph;
 mod compile;
+mod division_arm64;
 mod driver;
 mod error;
+mod instruction_arm64;
 mod isa;
 mod lowered;
 mod lowering;
 mod metadata;
 mod object;
 mod options;
+mod renumber_arm64;
 mod runtime_context;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests_arm64;
+mod unwind_arm64;
 mod unwind_x64;
 
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
@@ -71,7 +81,7 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Lowered, LowerError> {
-    let isa = isa::target(options.machine, Optimization::Speed)?;
+    let isa = isa::target(options, Optimization::Speed)?;
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
@@ -117,7 +127,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         section: text,
         constants,
     };
-    driver::add_code(&mut object, driver_sections, &*isa, &mut scratch)?;
+    driver::add_code(&mut object, driver_sections, &*isa, options, &mut scratch)?;
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()
         .iter()
@@ -171,11 +181,11 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
         };
         let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
         let ir = lower_function(unit, index, flow, &mut builder)?;
-        let mut code = compile(ir, unit.isa, scratch).map_err(failed)?;
+        let mut code = compile(ir, unit.isa, unit.options, scratch).map_err(failed)?;
         if code.frame_bytes > limit {
-            let in_place = isa::target(unit.options.machine, Optimization::InPlace)?;
+            let in_place = isa::target(unit.options, Optimization::InPlace)?;
             let ir = lower_function(unit, index, flow, &mut builder)?;
-            code = compile(ir, &*in_place, scratch).map_err(failed)?;
+            code = compile(ir, &*in_place, unit.options, scratch).map_err(failed)?;
         }
         if code.frame_bytes > limit {
             let bytes = code.frame_bytes;
@@ -192,7 +202,7 @@ fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>
 #[cfg(test)]
 mod tests {
     use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Operand, Width, WordSize};
-    use bpf2sys_pe_emit::{Machine, RelocationKind, SectionKind, SymbolPlace, UnwindInfo, UnwindOpX64};
+    use bpf2sys_pe_emit::{RelocationKind, SectionKind, SymbolPlace, UnwindInfo, UnwindOpX64};
 
     use crate::testing::{
         EXIT, View, alu, call, load, lower, map, module, mov, mov_reg, one, program, r, subprogram, trusted,
@@ -358,13 +368,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_machine_without_code_generation() {
-        let options = Options {
-            machine: Machine::Arm64,
+    fn refuses_arm64_options_for_another_machine() {
+        let [lse, signing] = [(true, false), (false, true)].map(|(lse, sign_return_address)| Options {
+            lse,
+            sign_return_address,
             ..Options::default()
-        };
+        });
         let platform = bpf2sys_platform::Platform::builtin();
-        let error = crate::lower(&trusted(example()), &platform, &options).unwrap_err();
-        assert_eq!(error, LowerError::Machine(Machine::Arm64));
+        for (options, option) in [(lse, "lse"), (signing, "sign_return_address")] {
+            let error = crate::lower(&trusted(example()), &platform, &options).unwrap_err();
+            assert_eq!(error, LowerError::Arm64Only { option });
+        }
     }
 }

@@ -18,8 +18,14 @@ use crate::compile::{Code, Reference, Target};
 
 /// Alignment of functions: Control Flow Guard wants indirect call targets at multiples of 16.
 const FUNCTION_ALIGN: usize = 16;
-/// `int3`, so that running into padding stops at once.
-const CODE_PADDING: u8 = 0xCC;
+
+/// What lies between functions: running into it stops at once.
+const fn code_padding(machine: Machine) -> u8 {
+    match machine {
+        Machine::X64 => 0xCC, // int3
+        Machine::Arm64 => 0,  // udf #0
+    }
+}
 
 /// A byte of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +186,7 @@ impl ObjectWriter {
     pub(crate) fn code(&mut self, sections: CodeSections, target: Target, name: &str, code: Code) -> usize {
         let CodeSections { section, constants } = sections;
         let data = &mut self.sections[section.0 as usize].data;
-        data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), CODE_PADDING);
+        data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), code_padding(self.machine));
         let offset = data.len() as u32;
         data.extend_from_slice(&code.bytes);
         let symbol = self.symbol(name, Spot { section, offset });
@@ -211,7 +217,7 @@ impl ObjectWriter {
     fn distance(&mut self, section: SectionIndex, reference: &Reference, address: Address) {
         self.sections[section.0 as usize].relocations.push(Relocation {
             offset: reference.offset,
-            kind: RelocationKind::Relative32,
+            kind: reference.kind,
             symbol: address.symbol,
             addend: address.addend + reference.addend,
         });

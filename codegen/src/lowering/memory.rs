@@ -11,6 +11,7 @@
 //! them; other accesses and calls still count as touching them.
 
 use bpf2sys_bytecode::{AtomicOp, Operand, Reg, Width, WordSize};
+use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, types};
 
 use super::function::{Lowering, STACK_BYTES};
@@ -65,7 +66,9 @@ impl Lowering<'_, '_> {
         };
     }
 
-    /// Atomic operations are full barriers, in Cranelift's analysis too, so they need no fence of their own.
+    /// Atomic operations are full barriers (native module contract §6.5). So they are in Cranelift's analysis, on x64 and as
+    /// one ARM64 instruction with acquire and release. A loop of load-acquire-exclusive and store-release-exclusive lets
+    /// later accesses pass the store; a fence stops them.
     pub(super) fn atomic(
         &mut self,
         size: WordSize,
@@ -79,21 +82,26 @@ impl Lowering<'_, '_> {
         let operand = self.read_word(size, src);
         let flags = MemFlagsData::new();
         let (op, result) = match op {
-            AtomicOp::Add { fetch } => (AtomicRmwOp::Add, fetch.then_some(src)),
-            AtomicOp::Or { fetch } => (AtomicRmwOp::Or, fetch.then_some(src)),
-            AtomicOp::And { fetch } => (AtomicRmwOp::And, fetch.then_some(src)),
-            AtomicOp::Xor { fetch } => (AtomicRmwOp::Xor, fetch.then_some(src)),
-            AtomicOp::Xchg => (AtomicRmwOp::Xchg, Some(src)),
-            AtomicOp::Cmpxchg => {
+            AtomicOp::Add { fetch } => (Some(AtomicRmwOp::Add), fetch.then_some(src)),
+            AtomicOp::Or { fetch } => (Some(AtomicRmwOp::Or), fetch.then_some(src)),
+            AtomicOp::And { fetch } => (Some(AtomicRmwOp::And), fetch.then_some(src)),
+            AtomicOp::Xor { fetch } => (Some(AtomicRmwOp::Xor), fetch.then_some(src)),
+            AtomicOp::Xchg => (Some(AtomicRmwOp::Xchg), Some(src)),
+            AtomicOp::Cmpxchg => (None, Some(Reg::R0)),
+        };
+        let old = match op {
+            Some(op) => {
+                let word = word_type(size);
+                self.builder.ins().atomic_rmw(word, flags, op, address, operand)
+            }
+            None => {
                 let expected = self.read_word(size, Reg::R0);
-                let old = self.builder.ins().atomic_cas(flags, address, expected, operand);
-                return self.write_word(Reg::R0, old);
+                self.builder.ins().atomic_cas(flags, address, expected, operand)
             }
         };
-        let old = self
-            .builder
-            .ins()
-            .atomic_rmw(word_type(size), flags, op, address, operand);
+        if self.unit.options.machine == Machine::Arm64 && !self.unit.options.lse {
+            self.builder.ins().fence();
+        }
         match result {
             Some(register) => self.write_word(register, old),
             None => Ok(()),

@@ -145,7 +145,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
 
 fn lower_code(error: &LowerError) -> &'static str {
     match error {
-        LowerError::Machine(_) => "BPF3001",
+        LowerError::Arm64Only { .. } => "BPF3001",
         LowerError::Instruction { .. } => "BPF3002",
         LowerError::Function { .. } => "BPF3003",
         LowerError::Module(_) => "BPF3004",
