@@ -172,12 +172,17 @@ fn measure(shape: &str, target: &str, size: &str) -> Result<Point, String> {
     })
 }
 
-/// Time that this process spent on a processor. (Linux; elsewhere wall time.)
+/// Time that this process spent on a processor; elsewhere than on Unix, wall time.
+#[cfg(unix)]
+fn processor_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(not(unix))]
 fn processor_ns() -> u64 {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let scheduler = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let on_processor = scheduler.split_whitespace().next().and_then(|ns| ns.parse().ok());
-    on_processor.unwrap_or_else(|| START.elapsed().as_nanos() as u64)
+    START.elapsed().as_nanos() as u64
 }
 
 /// Most memory that this process ever held, in KiB. (Linux; elsewhere 0.)

@@ -23,6 +23,7 @@ use super::layout::{
 };
 use super::map_references::referenced_maps;
 use crate::compile::Target;
+use crate::lowering::Native;
 use crate::error::{LowerError, ModuleProblem};
 use crate::object::{Address, ObjectWriter, Spot};
 
@@ -151,7 +152,7 @@ impl Tables<'_> {
             padding2: [0; 6],
         };
         let spot = object.structure(section, &entry);
-        let code = object.address_of(&Target::Function(program.function))?;
+        let code = object.address_of(&Target::Function(Native::whole(program.function)))?;
         object.point(spot.field(offset_of!(ProgramEntry, function)), code);
         for (field, text) in [
             (

@@ -1,0 +1,89 @@
+//! Which registers an instruction's successors may still read.
+//!
+//! Given: a function, its flow, and what the functions that it calls take over from it.
+//! Computed: for each instruction the registers whose value before it can reach a read.
+//! Safe because: every edge of the flow is followed, and what the lowering of an instruction reads counts as read, needed or
+//! not: calls read all argument registers.
+
+use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction};
+
+use super::flow::{Flow, Next};
+use super::inherited::{RegisterSet, reads, writes};
+
+/// For each instruction the registers that are live before it; `of_callee` says what subprograms take over.
+pub(crate) fn live_before(
+    function: &Function,
+    flow: &Flow,
+    of_callee: impl Fn(FunctionIndex) -> RegisterSet,
+) -> Vec<RegisterSet> {
+    let instructions = &function.instructions;
+    let before = Predecessors::of(instructions.len(), flow);
+    let mut live = vec![RegisterSet::default(); instructions.len()];
+    // A register that becomes live at an instruction makes its predecessors wait again: at most ten times each.
+    let mut waiting = vec![true; instructions.len()];
+    let mut work: Vec<InsnIndex> = (0..instructions.len() as u32).map(InsnIndex).collect();
+    while let Some(index) = work.pop() {
+        waiting[index.index()] = false;
+        let Some(next) = flow.next(index) else { continue };
+        let after = match next {
+            Next::Return => RegisterSet::default(),
+            Next::One(to) => live[to.index()],
+            Next::Two { taken, otherwise } => live[taken.index()].union(live[otherwise.index()]),
+        };
+        let op = instructions[index.index()].op;
+        let mut read = reads(op, &of_callee);
+        if matches!(op, Instruction::Call(_)) {
+            read = read.union(RegisterSet::ARGUMENTS);
+        }
+        let now = after.without(writes(op)).union(read);
+        if now != live[index.index()] {
+            live[index.index()] = now;
+            for &predecessor in before.of_instruction(index) {
+                if !std::mem::replace(&mut waiting[predecessor.index()], true) {
+                    work.push(predecessor);
+                }
+            }
+        }
+    }
+    live
+}
+
+/// The edges of a flow, backwards.
+struct Predecessors {
+    /// By instruction: where its predecessors start in `all`; one more entry for the end.
+    starts: Vec<u32>,
+    all: Vec<InsnIndex>,
+}
+
+impl Predecessors {
+    fn of(count: usize, flow: &Flow) -> Predecessors {
+        let edges = || {
+            (0..count as u32).map(InsnIndex).flat_map(|from| {
+                let (first, second) = match flow.next(from) {
+                    None | Some(Next::Return) => (None, None),
+                    Some(Next::One(to)) => (Some(to), None),
+                    Some(Next::Two { taken, otherwise }) => (Some(taken), Some(otherwise)),
+                };
+                [first, second].into_iter().flatten().map(move |to| (from, to))
+            })
+        };
+        let mut starts = vec![0_u32; count + 1];
+        for (_, to) in edges() {
+            starts[to.index() + 1] += 1;
+        }
+        for index in 0..count {
+            starts[index + 1] += starts[index];
+        }
+        let mut free = starts.clone();
+        let mut all = vec![InsnIndex(0); starts[count] as usize];
+        for (from, to) in edges() {
+            all[free[to.index()] as usize] = from;
+            free[to.index()] += 1;
+        }
+        Predecessors { starts, all }
+    }
+
+    fn of_instruction(&self, index: InsnIndex) -> &[InsnIndex] {
+        &self.all[self.starts[index.index()] as usize..self.starts[index.index() + 1] as usize]
+    }
+}
