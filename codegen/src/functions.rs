@@ -13,16 +13,12 @@ use crate::LowerError;
 use crate::compile::{Code, compile_pinned};
 use crate::error::FunctionProblem;
 use crate::isa::{Isas, Optimization};
-use crate::lowering::{MOST_INSTRUCTIONS, Native, Part, Parts, Unit, lower_part};
+use crate::lowering::{DEEP_LOOPS, MOST_WORK, Native, Part, Parts, Unit, lower_part};
 
 /// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
 /// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
 /// that none steps over the guard page below the stack.
 const MAX_LOCAL_BYTES: u32 = 2047;
-
-/// Loops nested deeper than this are compiled without optimization: moving computations out of loops takes time that
-/// grows with the cube of the depth. People nest loops three or four deep.
-const MAX_OPTIMIZED_LOOP_DEPTH: u32 = 16;
 
 /// By function of the module: its native functions, in the order that they take in the image. None if no program can
 /// reach it.
@@ -43,7 +39,7 @@ pub(crate) fn functions(
                 natives.push((native, code));
                 Ok::<(), LowerError>(())
             };
-            match Parts::of(unit, index, flow, MOST_INSTRUCTIONS) {
+            match Parts::of(unit, index, flow, MOST_WORK) {
                 None => add(None, &Part::Whole)?,
                 Some(parts) => {
                     add(None, &Part::Dispatcher(&parts))?;
@@ -79,7 +75,7 @@ fn native_function(
     let limit = stack_bytes + MAX_LOCAL_BYTES;
     let mut compile = |optimization: Option<Optimization>| {
         let ir = lower_part(unit, native.function, flow, part, builder)?;
-        let optimization = optimization.unwrap_or(if ir.loop_depth > MAX_OPTIMIZED_LOOP_DEPTH {
+        let optimization = optimization.unwrap_or(if ir.loop_depth > DEEP_LOOPS {
             Optimization::InPlace
         } else {
             Optimization::Speed
@@ -104,7 +100,9 @@ fn native_function(
 /// Bytes of stack that a call of a function takes, its callees in the module not counted.
 pub(crate) fn frame_bytes(natives: &[(Native, Code)]) -> u32 {
     let of = |piece: bool| {
-        let frames = natives.iter().filter(move |(native, _)| native.piece.is_some() == piece);
+        let frames = natives
+            .iter()
+            .filter(move |(native, _)| native.piece.is_some() == piece);
         frames.map(|(_, code)| code.frame_bytes).max().unwrap_or(0)
     };
     of(false) + of(true)

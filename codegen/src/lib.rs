@@ -99,10 +99,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     };
     let mut scratch = Context::new();
     let codes = functions(&unit, &isas, &mut scratch)?;
-    let frames: Vec<u32> = codes
-        .iter()
-        .map(|natives| functions::frame_bytes(natives))
-        .collect();
+    let frames: Vec<u32> = codes.iter().map(|natives| functions::frame_bytes(natives)).collect();
     calls.check_stack(module, &frames, MAX_STACK_BYTES)?;
 
     let program_sections = metadata::program_sections(verified);

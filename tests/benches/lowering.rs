@@ -52,7 +52,9 @@ fn table(filters: &[String]) {
     );
     for shape in USUAL.iter().chain(&HOSTILE) {
         for (target, _) in TARGETS {
-            let chosen = filters.iter().all(|f| f == shape.name || f == target || SIZES.iter().any(|s| *f == s.to_string()));
+            let chosen = filters
+                .iter()
+                .all(|f| f == shape.name || f == target || SIZES.iter().any(|s| *f == s.to_string()));
             if !chosen {
                 continue;
             }

@@ -516,9 +516,7 @@ fn small(numbers: &mut Numbers, count: usize, number: usize) -> Function {
 fn functions(count: usize) -> Module {
     let mut numbers = Numbers(4);
     let total = (count / 100).max(2);
-    let mut functions: Vec<Function> = (0..total)
-        .map(|number| small(&mut numbers, 100, number))
-        .collect();
+    let mut functions: Vec<Function> = (0..total).map(|number| small(&mut numbers, 100, number)).collect();
     for group in 0..total.div_ceil(11) {
         let first = group * 11;
         let mut code = Code::default();
@@ -720,7 +718,11 @@ fn atomics(count: usize) -> Module {
         let (a, b) = (numbers.data(), numbers.data());
         let fetch = numbers.below(2) == 0;
         code.put(Instruction::Atomic {
-            size: if numbers.below(2) == 0 { WordSize::W32 } else { WordSize::W64 },
+            size: if numbers.below(2) == 0 {
+                WordSize::W32
+            } else {
+                WordSize::W64
+            },
             op: match numbers.below(4) {
                 0 => bpf2sys_bytecode::AtomicOp::Add { fetch },
                 1 => bpf2sys_bytecode::AtomicOp::Xor { fetch },

@@ -3,8 +3,7 @@
 use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, InsnIndex, Instruction, MapIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, Value,
-    types,
+    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 

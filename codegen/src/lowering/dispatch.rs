@@ -4,15 +4,15 @@
 //! |---|---|---|
 //! | signature | that of the eBPF function | `u64 p(at, r10, context, runtime, registers)` |
 //! | takes registers from | its parameters | `registers`, 8 bytes for each of `r0` to `r9` |
-//! | result | `r0` | the instruction to go on with, or [`EXITED`], or [`ENDED`] |
+//! | result | `r0` | the place of the instruction to go on with, or [`EXITED`], or [`ENDED`] |
 //!
 //! Only registers that are live where control goes are passed on.
 
 use bpf2sys_bytecode::{InsnIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlotData,
-    SigRef, StackSlotKind, Value, types,
+    AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature,
+    StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 
@@ -155,7 +155,10 @@ impl Lowering<'_, '_> {
         let Some(piece) = &self.piece else { return };
         let registers = piece.registers;
         for (to, block) in std::mem::take(&mut self.exits) {
-            let live = self.piece.as_ref().map_or_else(RegisterSet::default, |p| p.live[to.index()]);
+            let live = self
+                .piece
+                .as_ref()
+                .map_or_else(RegisterSet::default, |p| p.live[to.index()]);
             self.builder.switch_to_block(block);
             for register in stored(live) {
                 let value = self.read(register);
@@ -163,7 +166,7 @@ impl Lowering<'_, '_> {
                     .ins()
                     .store(register_flags(), value, registers, offset(register));
             }
-            self.leave_piece(i64::from(to.0));
+            self.leave_piece(i64::from(self.order.place(to)));
         }
     }
 

@@ -40,7 +40,7 @@ use super::dispatch::piece_signature;
 use super::flow::{Flow, Next};
 use super::inherited::RegisterSet;
 use super::liveness::live_before;
-use super::pieces::{self, Piece};
+use super::pieces::{self, Order, Piece};
 use super::pins::Pins;
 use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
@@ -76,7 +76,9 @@ impl Native {
 
     /// The user name that [`Native::of_name`] gives back.
     pub(super) fn external_name(self) -> UserExternalName {
-        let namespace = self.piece.map_or(FUNCTION_NAMESPACE, |number| FUNCTION_NAMESPACE + 1 + number);
+        let namespace = self
+            .piece
+            .map_or(FUNCTION_NAMESPACE, |number| FUNCTION_NAMESPACE + 1 + number);
         UserExternalName::new(namespace, self.function.0)
     }
 }
@@ -142,18 +144,19 @@ pub(crate) enum Part<'a> {
 
 /// A function that is too long for one native function.
 pub(crate) struct Parts {
+    order: Order,
     pieces: Vec<Piece>,
     /// By instruction: the registers that are live before it.
     live: Vec<RegisterSet>,
 }
 
 impl Parts {
-    /// Cuts a function into pieces of at most `most` instructions; `None` if it is no longer than that.
+    /// Cuts a function into pieces of at most `most` work (see [`pieces`]); `None` if it is no more than that.
     pub(crate) fn of(unit: &Unit<'_>, index: FunctionIndex, flow: &Flow, most: u32) -> Option<Parts> {
         let function = unit.verified.module().function(index);
-        let pieces = pieces::cut(function, flow, most)?;
+        let (order, pieces) = pieces::cut(function, flow, most)?;
         let live = live_before(function, flow, |callee| unit.calls.inherited[callee.index()]);
-        Some(Parts { pieces, live })
+        Some(Parts { order, pieces, live })
     }
 
     /// Number of pieces.
@@ -181,19 +184,23 @@ pub(crate) fn lower_part(
     scratch: &mut FunctionBuilderContext,
 ) -> Result<Ir, LowerError> {
     let count = unit.verified.module().function(index).instructions.len() as u32;
-    let (piece, signature, range) = match part {
-        Part::Whole => (None, unit.signature(index), 0..count),
-        Part::Dispatcher(_) => (None, unit.signature(index), 0..0),
+    let bytecode;
+    let (piece, signature, order, range) = match part {
+        Part::Whole => {
+            bytecode = Order::of_bytecode(flow, count);
+            (None, unit.signature(index), &bytecode, 0..bytecode.count())
+        }
+        Part::Dispatcher(parts) => (None, unit.signature(index), &parts.order, 0..0),
         Part::Piece(parts, number) => {
-            let piece = &parts.pieces[*number as usize];
-            (Some(*number), piece_signature(), piece.range.clone())
+            let range = parts.pieces[*number as usize].range.clone();
+            (Some(*number), piece_signature(), &parts.order, range)
         }
     };
     let name = UserFuncName::User(Native { function: index, piece }.external_name());
     let mut function = ir::Function::with_name_signature(name, signature);
     let builder = FunctionBuilder::new(&mut function, scratch);
-    let loop_depth = pieces::loop_depth(range.clone(), flow);
-    let mut lowering = Lowering::new(unit, index, flow, range, builder);
+    let loop_depth = pieces::loop_depth(order, range.clone(), flow);
+    let mut lowering = Lowering::new(unit, index, flow, order, range, builder);
     let pins = match part {
         Part::Whole => {
             lowering.begin();
@@ -232,9 +239,10 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) runtime: Value,
     /// Of the Cranelift function.
     parameters: Vec<Value>,
-    /// The instructions to translate.
+    pub(super) order: &'a Order,
+    /// The instructions to translate, as places in the order.
     range: Range<u32>,
-    /// By position in the range: the block of an instruction, if a jump goes there.
+    /// By place in the range: the block of an instruction, if a jump goes there.
     blocks: Vec<Option<Block>>,
     /// If this is a piece: what it is given.
     pub(super) piece: Option<InPiece<'a>>,
@@ -280,6 +288,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         unit: &'a Unit<'a>,
         index: FunctionIndex,
         flow: &'a Flow,
+        order: &'a Order,
         range: Range<u32>,
         mut builder: FunctionBuilder<'f>,
     ) -> Self {
@@ -288,9 +297,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
         let registers = std::array::from_fn(|_| builder.declare_var(types::I64));
-        let blocks = range
-            .clone()
-            .map(|i| flow.starts_block(InsnIndex(i)).then(|| builder.create_block()))
+        let instructions = order.instructions(range.clone()).iter();
+        let blocks = instructions
+            .map(|index| flow.starts_block(*index).then(|| builder.create_block()))
             .collect();
         let parameters = builder.block_params(entry).to_vec();
         let unknown = parameters[0]; // until the function begins
@@ -307,6 +316,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             context: unknown,
             runtime: unknown,
             parameters,
+            order,
             range,
             blocks,
             piece: None,
@@ -353,10 +363,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         if let FramePointer::Own { slot, bytes } = frame_pointer
             && bytes > PROBE_ABOVE
         {
-            let middle = self
-                .builder
-                .ins()
-                .stack_addr(types::I64, slot, bytes - PROBE_ABOVE);
+            let middle = self.builder.ins().stack_addr(types::I64, slot, bytes - PROBE_ABOVE);
             self.builder.ins().istore8(MemFlagsData::new(), zero, middle, 0);
             self.builder.ins().sequence_point(); // keeps the store, as `memory` explains
         }
@@ -380,8 +387,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.take_registers(needed, registers);
         let mut places = Vec::with_capacity(piece.entries.len());
         for entry in &piece.entries {
-            let block = &mut self.blocks[(entry.0 - self.range.start) as usize];
-            places.push((entry.0, *block.get_or_insert_with(|| self.builder.create_block())));
+            let place = self.order.place(*entry);
+            let block = &mut self.blocks[(place - self.range.start) as usize];
+            places.push((place, *block.get_or_insert_with(|| self.builder.create_block())));
         }
         self.search(at, &places);
     }
@@ -390,9 +398,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
     fn body(mut self) -> Result<Vec<Inst>, LowerError> {
         // Whether the current block still wants instructions. A piece starts with a jump to one of its entries.
         let mut open = self.piece.is_none();
-        for (position, index) in self.range.clone().map(InsnIndex).enumerate() {
+        let mut following = InsnIndex(0);
+        let order = self.order;
+        for (place, &index) in order.instructions(self.range.clone()).iter().enumerate() {
             let Some(next) = self.flow.next(index) else { continue };
-            if let Some(block) = self.blocks[position] {
+            following = InsnIndex(index.0 + 1);
+            if let Some(block) = self.blocks[place] {
                 if open {
                     self.builder.ins().jump(block, &[]);
                 }
@@ -415,7 +426,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
         self.builder.set_srcloc(SourceLoc::default());
         if open {
-            let onward = self.block(InsnIndex(self.range.end));
+            let onward = self.block(following);
             self.builder.ins().jump(onward, &[]);
         }
         Ok(self.finish())
@@ -551,8 +562,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// The block of an instruction that a jump goes to, or the one that leaves the piece for it.
     fn block(&mut self, index: InsnIndex) -> Block {
-        if self.range.contains(&index.0) {
-            self.blocks[(index.0 - self.range.start) as usize].expect("every jump target of the flow starts a block")
+        let place = self.order.place(index);
+        if self.range.contains(&place) {
+            self.blocks[(place - self.range.start) as usize].expect("every jump target of the flow starts a block")
         } else {
             self.exit(index)
         }

@@ -7,7 +7,7 @@
 
 use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction};
 
-use super::flow::{Flow, Next};
+use super::flow::Flow;
 use super::inherited::{RegisterSet, reads, writes};
 
 /// For each instruction the registers that are live before it; `of_callee` says what subprograms take over.
@@ -24,12 +24,12 @@ pub(crate) fn live_before(
     let mut work: Vec<InsnIndex> = (0..instructions.len() as u32).map(InsnIndex).collect();
     while let Some(index) = work.pop() {
         waiting[index.index()] = false;
-        let Some(next) = flow.next(index) else { continue };
-        let after = match next {
-            Next::Return => RegisterSet::default(),
-            Next::One(to) => live[to.index()],
-            Next::Two { taken, otherwise } => live[taken.index()].union(live[otherwise.index()]),
-        };
+        if flow.next(index).is_none() {
+            continue;
+        }
+        let after = flow
+            .successors(index)
+            .fold(RegisterSet::default(), |all, to| all.union(live[to.index()]));
         let op = instructions[index.index()].op;
         let mut read = reads(op, &of_callee);
         if matches!(op, Instruction::Call(_)) {
@@ -58,14 +58,9 @@ struct Predecessors {
 impl Predecessors {
     fn of(count: usize, flow: &Flow) -> Predecessors {
         let edges = || {
-            (0..count as u32).map(InsnIndex).flat_map(|from| {
-                let (first, second) = match flow.next(from) {
-                    None | Some(Next::Return) => (None, None),
-                    Some(Next::One(to)) => (Some(to), None),
-                    Some(Next::Two { taken, otherwise }) => (Some(taken), Some(otherwise)),
-                };
-                [first, second].into_iter().flatten().map(move |to| (from, to))
-            })
+            (0..count as u32)
+                .map(InsnIndex)
+                .flat_map(|from| flow.successors(from).map(move |to| (from, to)))
         };
         let mut starts = vec![0_u32; count + 1];
         for (_, to) in edges() {

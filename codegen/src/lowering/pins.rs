@@ -137,10 +137,7 @@ impl Pins {
                     self.registers[register] = Inputs::default();
                 }
             }
-            Instruction::Neg { .. }
-            | Instruction::ByteSwap { .. }
-            | Instruction::Jump { .. }
-            | Instruction::Exit => {}
+            Instruction::Neg { .. } | Instruction::ByteSwap { .. } | Instruction::Jump { .. } | Instruction::Exit => {}
         }
         false
     }

@@ -23,8 +23,8 @@ use super::layout::{
 };
 use super::map_references::referenced_maps;
 use crate::compile::Target;
-use crate::lowering::Native;
 use crate::error::{LowerError, ModuleProblem};
+use crate::lowering::Native;
 use crate::object::{Address, ObjectWriter, Spot};
 
 /// The version that the module states: `map_data` elements are 40 bytes and carry `array_data` (contract §1.3).
