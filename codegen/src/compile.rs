@@ -59,7 +59,7 @@ pub(crate) struct Reference {
 pub(crate) enum Target {
     /// A function of the module, or a piece of one.
     Function(Native),
-    /// A name of the driver skeleton.
+    /// A name of the skeleton.
     Named(String),
     /// The function's own constants.
     Constants,

@@ -1,27 +1,17 @@
-//! The driver around the programs: what Windows calls, and the data that it uses.
+//! The data of the driver around the programs, and what it imports.
 //!
-//! The code is `templates/driver.clif`; here are the structures that it names (native module contract §2.2), and the
-//! compilation of the text.
+//! Its code is `templates/driver.clif`; here are the structures that it names (native module contract §2.2).
 
 use bpf2sys_pe_emit::SectionIndex;
-use cranelift_codegen::Context;
-use cranelift_codegen::ir::UserFuncName;
-use cranelift_codegen::isa::TargetIsa;
 use std::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::compile::{Code, Target, compile};
-use crate::object::{CodeSections, ObjectWriter, Spot};
-use crate::{LowerError, Options};
+use crate::LowerError;
+use crate::compile::Target;
+use crate::object::{ObjectWriter, Spot};
 
-/// The functions of the driver.
-const SKELETON: &str = include_str!("../../templates/driver.clif");
-
-/// The image's entry point.
-pub(crate) const ENTRY: &str = "DriverEntry";
-
-/// What the skeleton imports (contract §2.1).
+/// What the driver imports (contract §2.1).
 const IMPORTS: [(&str, &str); 5] = [
     ("ntoskrnl.exe", "RtlQueryRegistryValues"),
     ("NETIO.SYS", "NmrRegisterClient"),
@@ -103,48 +93,14 @@ const RTL_QUERY_REGISTRY_SUBKEY: u32 = 1;
 const RTL_QUERY_REGISTRY_REQUIRED: u32 = 4;
 const MIT_GUID: u32 = 1;
 
-/// Compiles the skeleton's functions and declares what they import.
-pub(crate) fn add_code(
-    object: &mut ObjectWriter,
-    sections: CodeSections,
-    isa: &dyn TargetIsa,
-    options: &Options,
-    scratch: &mut Context,
-) -> Result<(), LowerError> {
+/// Declares what the driver's code imports.
+pub(crate) fn add_imports(object: &mut ObjectWriter) {
     for (module, function) in IMPORTS {
         object.import(module, function);
     }
-    for (name, code) in compile_text(SKELETON, isa, options, scratch)? {
-        object.code(sections, Target::Named(name.clone()), &name, code);
-    }
-    Ok(())
 }
 
-fn compile_text(
-    text: &str,
-    isa: &dyn TargetIsa,
-    options: &Options,
-    scratch: &mut Context,
-) -> Result<Vec<(String, Code)>, LowerError> {
-    let functions =
-        cranelift_reader::parse_functions(text).map_err(|e| LowerError::Internal(format!("driver.clif: {e}")))?;
-    functions
-        .into_iter()
-        .map(|function| {
-            let UserFuncName::Testcase(name) = &function.name else {
-                return Err(LowerError::Internal(
-                    "driver.clif: a function without a name".to_owned(),
-                ));
-            };
-            let name = String::from_utf8_lossy(name.raw()).into_owned();
-            let code = compile(function, isa, options, scratch)
-                .map_err(|problem| LowerError::Internal(format!("driver.clif, {name}: {problem}")))?;
-            Ok((name, code))
-        })
-        .collect()
-}
-
-/// Adds the skeleton's data: constants to `constants`, variables to `variables`. Its code must be there already.
+/// Adds the driver's data: constants to `constants`, variables to `variables`. Its code must be there already.
 pub(crate) fn add_data(
     object: &mut ObjectWriter,
     constants: SectionIndex,
@@ -255,6 +211,8 @@ fn wide(text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use bpf2sys_pe_emit::Purpose;
+
     use crate::testing::{EXIT, View, lower, mov, one};
 
     #[test]
@@ -318,7 +276,10 @@ mod tests {
     #[test]
     fn the_entry_point_is_driver_entry_and_imports_are_those_of_the_contract() {
         let object = lower(one(&[mov(0, 0), EXIT])).unwrap();
-        assert_eq!(object.symbols[object.entry.0 as usize].name, "DriverEntry");
+        let Purpose::Driver { entry } = object.purpose else {
+            panic!("{:?}", object.purpose)
+        };
+        assert_eq!(object.symbols[entry.0 as usize].name, "DriverEntry");
         let imports: Vec<String> = object
             .imports
             .iter()
@@ -339,7 +300,7 @@ mod tests {
         let mut module = one(&[mov(0, 0), EXIT]);
         module.functions[0].name = "DriverEntry".to_owned();
         let object = lower(module).unwrap();
-        let entry = object.symbols[object.entry.0 as usize].place;
+        let entry = object.symbols[object.purpose.entry().unwrap().0 as usize].place;
         let view = View(&object);
         let function = view.pointer(("programs", 32)).unwrap();
         assert_eq!(function.0, "bind");

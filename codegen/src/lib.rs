@@ -1,8 +1,8 @@
 //! Lowers verified eBPF programs to native code and builds the native module around it.
 //!
 //! Given: a [`VerifiedModule`] and its [`Platform`].
-//! Computed: a [`Lowered`] module: a `NativeObject` with a driver that attaches to the eBPF for Windows runtime, the tables that the runtime
-//! reads, and one function per program.
+//! Computed: a [`Lowered`] module: a `NativeObject` with a driver that attaches to the eBPF for Windows runtime, or another [`Skeleton`],
+//! the tables that the runtime reads, and one function per program.
 //! Safe because: only verified instructions are lowered; the emitted code is decoded again and held to the rules of kernel
 //! code; the layout rules of the native module contract are kept here, section by section.
 //!
@@ -16,9 +16,11 @@
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
 //! | `instruction_arm64` | ARM64 code taken apart |
 //! | `division_arm64`, `renumber_arm64` | what is changed in it: no division checks, pairs of saved registers |
-//! | `driver` | the skeleton of `templates/driver.clif` and its data |
+//! | `skeleton` | what is put around the programs: the code in `templates/` |
+//! | `driver` | the data and imports of the driver |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
+//! | [`listing`] | all of it as text, for people |
 
 mod audit_arm64;
 mod audit_x64;
@@ -30,6 +32,7 @@ mod error;
 mod functions;
 mod instruction_arm64;
 mod isa;
+pub mod listing;
 mod lowered;
 mod lowering;
 mod metadata;
@@ -37,6 +40,7 @@ mod object;
 mod options;
 mod renumber_arm64;
 mod runtime_context;
+mod skeleton;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -46,7 +50,7 @@ mod unwind_x64;
 
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use lowered::{Lowered, LoweredFunction, Origin};
-pub use options::Options;
+pub use options::{Options, Skeleton};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,9 +74,9 @@ const MAX_STACK_BYTES: u32 = 8192;
 
 /// Lowers a module.
 ///
-/// The object's sections are, in this order (native module contract §5): `.text` with the driver and the subprograms, one
-/// code section for each PE section name of a program, `.rdata`, `maps`, `programs`, `.data`, `hash`. The same module and
-/// options give the same object.
+/// The object's sections are, in this order (native module contract §5): `.text` with the skeleton and the subprograms, one
+/// code section for each PE section name of a program, `.rdata`, `maps`, `programs`, `.data`, `hash`; those that
+/// would be empty are left out. The same module and options give the same object.
 ///
 /// # Errors
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
@@ -115,14 +119,20 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let mut table = |name, wanted: bool| wanted.then(|| object.section(name, SectionKind::ReadOnlyData));
     let maps = table("maps", !module.maps.is_empty());
     let programs = table("programs", !verified.programs().is_empty());
-    let variables = object.section(".data", SectionKind::Data);
+    let with_driver = options.skeleton == Skeleton::Driver;
+    let variables = (with_driver || programs.is_some()).then(|| object.section(".data", SectionKind::Data));
     let hash = object.section("hash", SectionKind::ReadOnlyData);
 
-    let driver_sections = CodeSections {
+    let skeleton_sections = CodeSections {
         section: text,
         constants,
     };
-    driver::add_code(&mut object, driver_sections, isa, options, &mut scratch)?;
+    if with_driver {
+        driver::add_imports(&mut object);
+    }
+    options
+        .skeleton
+        .add_code(&mut object, skeleton_sections, isa, options, &mut scratch)?;
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()
         .iter()
@@ -132,7 +142,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let mut functions = Vec::new();
     for (native, mut code) in codes.into_iter().flatten() {
         let index = native.function;
-        // Subprograms belong to no program and lie with the driver.
+        // Subprograms belong to no program and lie with the skeleton.
         let section = section_of.get(&index).copied().unwrap_or(text);
         let sections = CodeSections { section, constants };
         let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
@@ -145,7 +155,9 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
             ir,
         });
     }
-    driver::add_data(&mut object, constants, variables)?;
+    if let Some(variables) = variables.filter(|_| with_driver) {
+        driver::add_data(&mut object, constants, variables)?;
+    }
     let tables = Tables {
         verified,
         platform,
@@ -158,7 +170,8 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         hash,
     };
     metadata::build(&tables, &mut object)?;
-    let object = object.finish(&Target::Named(driver::ENTRY.to_owned()))?;
+    let purpose = options.skeleton.purpose(&object, &module.name)?;
+    let object = object.finish(purpose)?;
     Ok(Lowered { object, functions })
 }
 

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use bpf2sys_pe_emit::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace,
 };
 use zerocopy::{Immutable, IntoBytes};
 
@@ -152,15 +152,19 @@ impl ObjectWriter {
 
     /// The address of something placed under a name or function index.
     pub(crate) fn address_of(&self, target: &Target) -> Result<Address, LowerError> {
-        let symbol = self
-            .places
-            .get(target)
-            .copied()
-            .ok_or_else(|| LowerError::Internal(format!("nothing defines {target:?}")))?;
+        let symbol = self.symbol_of(target)?;
         Ok(Address { symbol, addend: 0 })
     }
 
-    /// Gives a spot the name under which the driver skeleton refers to it.
+    /// The symbol of something placed under a name or function index.
+    pub(crate) fn symbol_of(&self, target: &Target) -> Result<SymbolIndex, LowerError> {
+        self.places
+            .get(target)
+            .copied()
+            .ok_or_else(|| LowerError::Internal(format!("nothing defines {target:?}")))
+    }
+
+    /// Gives a spot the name under which the skeleton refers to it.
     pub(crate) fn define(&mut self, name: &str, spot: Spot) {
         let symbol = self.symbol(name, spot);
         self.places.insert(Target::Named(name.to_owned()), symbol);
@@ -224,8 +228,7 @@ impl ObjectWriter {
     }
 
     /// The finished object.
-    pub(crate) fn finish(mut self, entry: &Target) -> Result<NativeObject, LowerError> {
-        let entry = self.address_of(entry)?.symbol;
+    pub(crate) fn finish(mut self, purpose: Purpose) -> Result<NativeObject, LowerError> {
         for (section, reference) in std::mem::take(&mut self.pending) {
             let address = self.address_of(&reference.target)?;
             self.distance(section, &reference, address);
@@ -242,7 +245,7 @@ impl ObjectWriter {
             symbols: self.symbols,
             functions: self.functions,
             imports: self.imports,
-            entry,
+            purpose,
         })
     }
 

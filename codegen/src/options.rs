@@ -2,11 +2,26 @@
 
 use bpf2sys_pe_emit::Machine;
 
+/// What is put around the programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Skeleton {
+    /// A driver that attaches to the runtime (native module contract §2).
+    #[default]
+    Driver,
+    /// A DLL that exports `get_metadata_table` (native module contract §3).
+    Dll,
+    /// Nothing but the function `get_metadata_table`, for another linker and a driver or DLL of somebody else.
+    Object,
+}
+
 /// Choices of the caller. `Default` is what the tool uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub struct Options {
     /// Target machine.
     pub machine: Machine,
+    /// What is put around the programs.
+    pub skeleton: Skeleton,
     /// Replace calls of `bpf_map_lookup_elem` on one proven ARRAY map by a compare and an address
     /// (native module contract §6.7).
     pub inline_array_lookup: bool,
@@ -24,6 +39,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             machine: Machine::X64,
+            skeleton: Skeleton::default(),
             inline_array_lookup: true,
             lse: false,
             sign_return_address: false,

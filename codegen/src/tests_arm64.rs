@@ -12,6 +12,7 @@ use crate::{LowerError, Options};
 
 const ARM64: Options = Options {
     machine: Machine::Arm64,
+    skeleton: crate::Skeleton::Driver,
     inline_array_lookup: true,
     lse: false,
     sign_return_address: false,

@@ -1,9 +1,5 @@
 //! The two address spaces of an image, as types, and the arithmetic that is safe in them.
 
-/// The preferred load address: what Microsoft's linker takes by default for 64-bit images. Every virtual address in
-/// the file is this plus an RVA; drivers are always loaded elsewhere.
-pub(crate) const IMAGE_BASE: u64 = 0x1_4000_0000;
-
 /// Sections start on pages: memory integrity protects whole pages.
 pub(crate) const SECTION_ALIGNMENT: u32 = 0x1000;
 
@@ -22,11 +18,6 @@ impl Rva {
     /// The place `bytes` further on. Both are parts of one laid out image, so the sum is below [`IMAGE_LIMIT`].
     pub(crate) fn plus(self, bytes: u32) -> Self {
         Self(self.0.saturating_add(bytes))
-    }
-
-    /// The virtual address at the preferred base.
-    pub(crate) fn virtual_address(self) -> u64 {
-        IMAGE_BASE + u64::from(self.0)
     }
 }
 

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::native_object::Machine;
 
-/// Why [`link`](crate::link) refused an object.
+/// Why [`link`](crate::link) or [`coff`](crate::coff()) refused an object.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LinkError {
     /// A section is unusable.
@@ -15,18 +15,18 @@ pub enum LinkError {
         /// What is wrong with it.
         problem: SectionProblem,
     },
-    /// The image would have more sections than Windows loads.
-    #[error("{count} sections, of which {generated} are the linker's own; Windows loads at most {limit}")]
+    /// More sections than Windows loads, or than an object file can have.
+    #[error("{count} sections, of which {generated} are the linker's own; at most {limit} are possible")]
     TooManySections {
-        /// How many the image would have.
+        /// How many there would be.
         count: usize,
         /// How many of them hold the linker's tables.
         generated: usize,
-        /// The limit of the Windows loader.
+        /// The limit of the Windows loader, or of object files.
         limit: usize,
     },
-    /// The image would be larger than 2 GiB, in the file or in memory.
-    #[error("the image would be larger than 2 GiB")]
+    /// The image or object file would be larger than 2 GiB, in the file or in memory.
+    #[error("the file would be larger than 2 GiB")]
     ImageTooLarge,
     /// A symbol names no place.
     #[error("symbol `{}`: {problem}", name.escape_debug())]
@@ -41,6 +41,29 @@ pub enum LinkError {
     Entry {
         /// What is wrong with it.
         problem: EntryProblem,
+    },
+    /// The object is for another linker; see [`Purpose::Object`](crate::Purpose::Object).
+    #[error("an object that is to be linked by another linker is no image")]
+    NotAnImage,
+    /// The name of the DLL is empty, or has a character that is not printable ASCII.
+    #[error("`{}` is not the name of a DLL", name.escape_debug())]
+    DllName {
+        /// The name.
+        name: String,
+    },
+    /// A symbol cannot be exported.
+    #[error("export {index}: {problem}")]
+    Export {
+        /// Position among the exports of the [`Purpose`](crate::Purpose).
+        index: usize,
+        /// What is wrong with it.
+        problem: ExportProblem,
+    },
+    /// More exports than an export directory has ordinals for.
+    #[error("{count} exports; at most 65,535 are possible")]
+    TooManyExports {
+        /// How many there are.
+        count: usize,
     },
     /// An import cannot be named in an import table.
     #[error("import {index}: {problem}")]
@@ -127,6 +150,9 @@ pub enum SymbolProblem {
         /// The section's size in bytes.
         size: usize,
     },
+    /// The name is empty or contains a NUL byte, which the symbol table of an object file cannot hold.
+    #[error("an object file cannot name it so")]
+    Name,
     /// No such import.
     #[error("there is no import {index}")]
     UnknownImport {
@@ -153,6 +179,35 @@ pub enum EntryProblem {
     /// ARM64 instructions are words.
     #[error("`{}` is not on an instruction boundary", name.escape_debug())]
     Unaligned {
+        /// The symbol's name.
+        name: String,
+    },
+}
+
+/// What is wrong with an export.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExportProblem {
+    /// No such symbol.
+    #[error("there is no symbol {symbol}")]
+    UnknownSymbol {
+        /// The symbol named.
+        symbol: u32,
+    },
+    /// The symbol is the end of a section, or belongs to another module.
+    #[error("`{}` is nothing in this object", name.escape_debug())]
+    Nothing {
+        /// The symbol's name.
+        name: String,
+    },
+    /// The name is empty, or has a character that is not printable ASCII.
+    #[error("`{}` is not a name to export", name.escape_debug())]
+    Name {
+        /// The symbol's name.
+        name: String,
+    },
+    /// Others find exports by name.
+    #[error("`{}` is exported twice", name.escape_debug())]
+    Duplicate {
         /// The symbol's name.
         name: String,
     },
@@ -217,6 +272,9 @@ pub enum RelocationProblem {
     /// An absolute address that points at nothing.
     #[error("the symbol plus the addend is not inside the image")]
     OutsideImage,
+    /// Another linker places each section on its own, so only the symbol's section has a place relative to the symbol.
+    #[error("the symbol plus the addend is not inside the symbol's section")]
+    OutsideSection,
 }
 
 /// What is wrong with a function.

@@ -28,12 +28,15 @@ pub(crate) struct FunctionTable {
     records: Vec<u8>,
 }
 
-struct Entry {
-    section: SectionIndex,
-    offset: u32,
-    size: u32,
-    /// Where its record starts in `records`.
-    record: u32,
+/// A function, or a part of one, in the table.
+pub(crate) struct Entry {
+    pub section: SectionIndex,
+    /// First byte, as an offset in the section.
+    pub offset: u32,
+    /// In bytes.
+    pub size: u32,
+    /// Where its record starts in the records.
+    pub record: u32,
 }
 
 impl FunctionTable {
@@ -86,6 +89,11 @@ impl FunctionTable {
                 Machine::X64 => size_of::<ImageRuntimeFunctionEntry>(),
                 Machine::Arm64 => size_of::<ImageArm64RuntimeFunctionEntry>(),
             }
+    }
+
+    /// The entries, in the order of the table.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// The unwind records, which hold no address.

@@ -8,15 +8,15 @@ use std::mem::size_of;
 use object::endian::{U16, U32, U64};
 use object::pe::{
     IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA,
-    IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_DOS_SIGNATURE, IMAGE_FILE_EXECUTABLE_IMAGE,
-    IMAGE_FILE_LARGE_ADDRESS_AWARE, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_NT_OPTIONAL_HDR64_MAGIC,
-    IMAGE_NT_SIGNATURE, IMAGE_NUMBEROF_DIRECTORY_ENTRIES, IMAGE_SCN_CNT_CODE, IMAGE_SUBSYSTEM_NATIVE,
+    IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_DOS_SIGNATURE, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64,
+    IMAGE_NT_OPTIONAL_HDR64_MAGIC, IMAGE_NT_SIGNATURE, IMAGE_NUMBEROF_DIRECTORY_ENTRIES, IMAGE_SCN_CNT_CODE,
     ImageDataDirectory, ImageDosHeader, ImageFileHeader, ImageNtHeaders64, ImageOptionalHeader64, ImageSectionHeader,
     SectionFlags,
 };
 use object::pod::bytes_of;
 
-use crate::address::{FILE_ALIGNMENT, IMAGE_BASE, Rva, SECTION_ALIGNMENT};
+use crate::address::{FILE_ALIGNMENT, Rva, SECTION_ALIGNMENT};
+use crate::image_kind::ImageKind;
 use crate::layout::{Layout, PlacedSection};
 use crate::native_object::Machine;
 
@@ -28,11 +28,10 @@ use crate::native_object::Machine;
 const DOS_CODE: [u8; 14] = [
     0x0E, 0x1F, 0xBA, 0x0E, 0x00, 0xB4, 0x09, 0xCD, 0x21, 0xB8, 0x01, 0x4C, 0xCD, 0x21,
 ];
-const DOS_MESSAGE: [u8; 34] = *b"This is a driver of 64-bit Windows";
-const DOS_MESSAGE_END: [u8; 8] = *b".\r\n$\0\0\0\0";
+const DOS_MESSAGE_SIZE: usize = ImageKind::Driver.dos_message().len();
 
 const DOS_HEADER_SIZE: usize = size_of::<ImageDosHeader>();
-const NT_HEADERS_OFFSET: usize = DOS_HEADER_SIZE + DOS_CODE.len() + DOS_MESSAGE.len() + DOS_MESSAGE_END.len();
+const NT_HEADERS_OFFSET: usize = DOS_HEADER_SIZE + DOS_CODE.len() + DOS_MESSAGE_SIZE;
 
 /// `SizeOfOptionalHeader`. Readers of native eBPF modules assume this number and do not read the field (native module
 /// contract §5.1).
@@ -61,6 +60,7 @@ impl Directories {
 
 /// The bytes of all headers, `layout.headers_size` of them.
 pub(crate) fn write(
+    kind: ImageKind,
     machine: Machine,
     layout: &Layout,
     directories: &Directories,
@@ -70,12 +70,11 @@ pub(crate) fn write(
     let mut out = Vec::with_capacity(layout.headers_size as usize);
     out.extend_from_slice(bytes_of(&dos_header()));
     out.extend_from_slice(&DOS_CODE);
-    out.extend_from_slice(&DOS_MESSAGE);
-    out.extend_from_slice(&DOS_MESSAGE_END);
+    out.extend_from_slice(kind.dos_message());
     out.extend_from_slice(bytes_of(&ImageNtHeaders64 {
         signature: IMAGE_NT_SIGNATURE.into(),
-        file_header: file_header(machine, layout.sections.len()),
-        optional_header: optional_header(layout, entry, check_sum),
+        file_header: file_header(kind, machine, layout.sections.len()),
+        optional_header: optional_header(kind, layout, entry, check_sum),
     }));
     for (rva, size) in directories.0 {
         let directory = ImageDataDirectory {
@@ -119,7 +118,7 @@ fn dos_header() -> ImageDosHeader {
     }
 }
 
-fn file_header(machine: Machine, sections: usize) -> ImageFileHeader {
+fn file_header(kind: ImageKind, machine: Machine, sections: usize) -> ImageFileHeader {
     ImageFileHeader {
         machine: match machine {
             Machine::X64 => IMAGE_FILE_MACHINE_AMD64,
@@ -134,12 +133,11 @@ fn file_header(machine: Machine, sections: usize) -> ImageFileHeader {
         pointer_to_symbol_table: 0.into(),
         number_of_symbols: 0.into(),
         size_of_optional_header: (OPTIONAL_HEADER_SIZE as u16).into(),
-        // Not RELOCS_STRIPPED, even if there is nothing to relocate: drivers never load at their preferred base.
-        characteristics: (IMAGE_FILE_EXECUTABLE_IMAGE | IMAGE_FILE_LARGE_ADDRESS_AWARE).into(),
+        characteristics: kind.characteristics().into(),
     }
 }
 
-fn optional_header(layout: &Layout, entry: Rva, check_sum: u32) -> ImageOptionalHeader64 {
+fn optional_header(kind: ImageKind, layout: &Layout, entry: Rva, check_sum: u32) -> ImageOptionalHeader64 {
     let is_code = |section: &&PlacedSection| section.flags & IMAGE_SCN_CNT_CODE != SectionFlags(0);
     let code: u32 = layout
         .sections
@@ -149,7 +147,7 @@ fn optional_header(layout: &Layout, entry: Rva, check_sum: u32) -> ImageOptional
         .sum();
     let all: u32 = layout.sections.iter().map(|section| section.raw_size).sum();
     let base_of_code = layout.sections.iter().find(is_code).map_or(0, |section| section.rva.0);
-    let version = (U16::from(10), U16::from(0));
+    let (system_version, image_version) = kind.versions();
     ImageOptionalHeader64 {
         magic: IMAGE_NT_OPTIONAL_HDR64_MAGIC.into(),
         // The generation of Microsoft's linker whose format this is; lld says the same. Nothing at load depends on it.
@@ -160,25 +158,25 @@ fn optional_header(layout: &Layout, entry: Rva, check_sum: u32) -> ImageOptional
         size_of_uninitialized_data: 0.into(),
         address_of_entry_point: entry.0.into(),
         base_of_code: base_of_code.into(),
-        image_base: IMAGE_BASE.into(),
+        image_base: kind.base().into(),
         section_alignment: SECTION_ALIGNMENT.into(),
         file_alignment: FILE_ALIGNMENT.into(),
-        major_operating_system_version: version.0,
-        minor_operating_system_version: version.1,
-        major_image_version: version.0,
-        minor_image_version: version.1,
-        major_subsystem_version: version.0,
-        minor_subsystem_version: version.1,
+        major_operating_system_version: system_version.into(),
+        minor_operating_system_version: 0.into(),
+        major_image_version: image_version.into(),
+        minor_image_version: 0.into(),
+        major_subsystem_version: system_version.into(),
+        minor_subsystem_version: 0.into(),
         win32_version_value: 0.into(),
         size_of_image: layout.image_size.into(),
         size_of_headers: layout.headers_size.into(),
         check_sum: U32::from(check_sum),
-        subsystem: IMAGE_SUBSYSTEM_NATIVE.into(),
+        subsystem: kind.subsystem().into(),
         dll_characteristics: (IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA
             | IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE
             | IMAGE_DLLCHARACTERISTICS_NX_COMPAT)
             .into(),
-        // A driver runs on the stacks of others and has no heap; these are the defaults of Microsoft's linker.
+        // Drivers and libraries run on the stacks of others, and their heaps are those of others; these are the defaults of Microsoft's linker.
         size_of_stack_reserve: U64::from(0x10_0000),
         size_of_stack_commit: U64::from(0x1000),
         size_of_heap_reserve: U64::from(0x10_0000),

@@ -176,7 +176,8 @@ impl<'a> ImportTables<'a> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether import and export tables can hold it: printable ASCII.
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

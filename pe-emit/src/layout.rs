@@ -19,6 +19,8 @@ pub(crate) enum Part {
     Contents(SectionIndex),
     /// Import address table, lookup tables, descriptors and names.
     Imports,
+    /// Export directory, its tables and names.
+    Exports,
     /// The unwind records that the function table points to: `.xdata` in other linkers.
     UnwindRecords,
     /// The function table of the exception directory.

@@ -1,18 +1,21 @@
-//! Writes Windows PE images.
+//! Writes Windows PE images and COFF object files.
 //!
 //! Given: a [`NativeObject`], which is sections, symbols, relocations, function ranges with their unwind data, and
 //! imports: what a linker takes.
-//! Computed: the bytes of an image that Windows loads.
+//! Computed: the bytes of an image that Windows loads, or of an object file that another linker takes.
 //! This crate knows the PE format and nothing of eBPF; the order of sections, their names and exact sizes are the
 //! caller's, and are kept.
 
 mod address;
 mod base_relocations;
 mod checksum;
+mod coff;
 mod error;
+mod exports;
 mod functions;
 mod headers;
 mod image;
+mod image_kind;
 mod imports;
 mod layout;
 mod link;
@@ -25,12 +28,14 @@ mod test_objects;
 mod unwind_arm64;
 mod unwind_x64;
 
+pub use coff::coff;
 pub use error::{
-    EntryProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem, SymbolProblem,
+    EntryProblem, ExportProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem,
+    SymbolProblem,
 };
 pub use image::Image;
 pub use link::link;
 pub use native_object::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };

@@ -5,16 +5,18 @@
 //! once written. The same object gives the same bytes.
 
 use object::pe::{
-    IMAGE_DIRECTORY_ENTRY_BASERELOC, IMAGE_DIRECTORY_ENTRY_EXCEPTION, IMAGE_DIRECTORY_ENTRY_IAT,
-    IMAGE_DIRECTORY_ENTRY_IMPORT,
+    IMAGE_DIRECTORY_ENTRY_BASERELOC, IMAGE_DIRECTORY_ENTRY_EXCEPTION, IMAGE_DIRECTORY_ENTRY_EXPORT,
+    IMAGE_DIRECTORY_ENTRY_IAT, IMAGE_DIRECTORY_ENTRY_IMPORT,
 };
 
 use crate::base_relocations::BaseRelocations;
 use crate::checksum::checksum;
 use crate::error::{EntryProblem, LinkError};
+use crate::exports::ExportTable;
 use crate::functions::FunctionTable;
 use crate::headers::{self, Directories};
 use crate::image::Image;
+use crate::image_kind::ImageKind;
 use crate::imports::ImportTables;
 use crate::layout::{Layout, Part};
 use crate::native_object::NativeObject;
@@ -22,15 +24,16 @@ use crate::relocate;
 use crate::sections::{self, Tables};
 use crate::symbols::{self, Addresses};
 
-/// Lays out and writes a driver image.
+/// Lays out and writes the image of a driver or DLL.
 ///
-/// The object's sections come first, in their order, each with its exact size; `.rdata` alone grows, by import tables
-/// and unwind records. `.pdata` and `.reloc` follow where needed, and an `.rdata` if the object has none.
+/// The object's sections come first, in their order, each with its exact size; `.rdata` alone grows, by import and export
+/// tables and unwind records. `.pdata` and `.reloc` follow where needed, and an `.rdata` if the object has none.
 ///
 /// # Errors
 ///
 /// Every inconsistency of the object is an error that names its place; see [`LinkError`]. No object makes this panic.
 pub fn link(object: &NativeObject) -> Result<Image, LinkError> {
+    let kind = ImageKind::of(&object.purpose)?;
     sections::check(&object.sections)?;
     symbols::check(object)?;
     for section in &object.sections {
@@ -38,16 +41,18 @@ pub fn link(object: &NativeObject) -> Result<Image, LinkError> {
     }
     let tables = Tables {
         imports: ImportTables::new(&object.imports)?,
+        exports: ExportTable::new(object)?,
         functions: FunctionTable::new(object)?,
         base_relocations: BaseRelocations::new(&object.sections),
     };
-    let layout = Layout::new(sections::plan(&object.sections, &tables)?)?;
-    write(object, &tables, &layout).map(Image::new)
+    let layout = Layout::new(sections::plan(kind, &object.sections, &tables)?)?;
+    write(object, kind, &tables, &layout).map(Image::new)
 }
 
-fn write(object: &NativeObject, tables: &Tables<'_>, layout: &Layout) -> Result<Vec<u8>, LinkError> {
+fn write(object: &NativeObject, kind: ImageKind, tables: &Tables<'_>, layout: &Layout) -> Result<Vec<u8>, LinkError> {
     let Tables {
         imports,
+        exports,
         functions,
         base_relocations,
     } = tables;
@@ -57,13 +62,16 @@ fn write(object: &NativeObject, tables: &Tables<'_>, layout: &Layout) -> Result<
         directories.set(IMAGE_DIRECTORY_ENTRY_IMPORT, imports.import_directory(start));
         directories.set(IMAGE_DIRECTORY_ENTRY_IAT, imports.address_table_directory(start));
     }
-    if let Some(part) = layout.find(Part::FunctionTable) {
-        directories.set(IMAGE_DIRECTORY_ENTRY_EXCEPTION, (part.rva, part.size));
+    for (entry, part) in [
+        (IMAGE_DIRECTORY_ENTRY_EXPORT, Part::Exports),
+        (IMAGE_DIRECTORY_ENTRY_EXCEPTION, Part::FunctionTable),
+        (IMAGE_DIRECTORY_ENTRY_BASERELOC, Part::BaseRelocations),
+    ] {
+        if let Some(part) = layout.find(part) {
+            directories.set(entry, (part.rva, part.size));
+        }
     }
-    if let Some(part) = layout.find(Part::BaseRelocations) {
-        directories.set(IMAGE_DIRECTORY_ENTRY_BASERELOC, (part.rva, part.size));
-    }
-    let addresses = Addresses::new(object, layout, imports);
+    let addresses = Addresses::new(object, kind, layout, imports);
 
     let mut body = Vec::with_capacity(layout.file_size as usize);
     for section in &layout.sections {
@@ -76,6 +84,7 @@ fn write(object: &NativeObject, tables: &Tables<'_>, layout: &Layout) -> Result<
                     body.append(&mut relocate::contents(section, part.rva, &addresses)?);
                 }
                 Part::Imports => body.append(&mut imports.write(part.rva)),
+                Part::Exports => body.append(&mut exports.write(part.rva, &addresses)),
                 Part::UnwindRecords => body.extend_from_slice(functions.records()),
                 Part::FunctionTable => body.append(&mut functions.write(layout)),
                 Part::BaseRelocations => body.append(&mut base_relocations.write(layout)),
@@ -84,16 +93,17 @@ fn write(object: &NativeObject, tables: &Tables<'_>, layout: &Layout) -> Result<
         body.resize(start + section.raw_size as usize, 0);
     }
 
-    let unknown = EntryProblem::UnknownSymbol { symbol: object.entry.0 };
-    let entry = addresses
-        .symbol(object.entry)
-        .ok_or(LinkError::Entry { problem: unknown })?;
-    let headers = |check_sum| headers::write(object.machine, layout, &directories, entry, check_sum);
+    let entry = object.purpose.entry().ok_or(LinkError::NotAnImage)?;
+    let unknown = EntryProblem::UnknownSymbol { symbol: entry.0 };
+    let entry = addresses.symbol(entry).ok_or(LinkError::Entry { problem: unknown })?;
+    let headers = |check_sum| headers::write(kind, object.machine, layout, &directories, entry, check_sum);
     let mut out = headers(checksum(&[&headers(0), &body]));
     out.append(&mut body);
     Ok(out)
 }
 
+#[cfg(test)]
+mod dll_tests;
 #[cfg(test)]
 mod random_tests;
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The input of the linker, as a plain value.
 
-/// Everything that ends up in one image.
+use std::fmt;
+
+use crate::unwind_arm64;
+
+/// Everything that ends up in one image or object file.
 #[derive(Clone, Debug)]
 pub struct NativeObject {
     /// Target machine.
@@ -14,8 +18,50 @@ pub struct NativeObject {
     pub functions: Vec<FunctionRange>,
     /// Imported functions. Their import address table slots are places that symbols can name.
     pub imports: Vec<Import>,
-    /// The image's entry point: a symbol in a code section.
-    pub entry: SymbolIndex,
+    /// What it is to become.
+    pub purpose: Purpose,
+}
+
+/// What an object is to become, with what Windows or another linker must find in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A kernel driver. Exports nothing.
+    Driver {
+        /// `DriverEntry`: a symbol in a code section.
+        entry: SymbolIndex,
+    },
+    /// A dynamic-link library of user mode.
+    Dll {
+        /// The name that the export directory states, e.g. `filter.dll`. Windows goes by the name of the file instead.
+        name: String,
+        /// `DllMain`: a symbol in a code section.
+        entry: SymbolIndex,
+        /// What it exports, under the names of the symbols.
+        exports: Vec<SymbolIndex>,
+    },
+    /// A part of an image that another linker makes. [`link`](crate::link) refuses it.
+    Object {
+        /// What the other parts can refer to, by the names of the symbols.
+        exports: Vec<SymbolIndex>,
+    },
+}
+
+impl Purpose {
+    /// What Windows calls when it loads the image.
+    pub fn entry(&self) -> Option<SymbolIndex> {
+        match self {
+            Purpose::Driver { entry } | Purpose::Dll { entry, .. } => Some(*entry),
+            Purpose::Object { .. } => None,
+        }
+    }
+
+    /// The symbols that others find by name.
+    pub fn exports(&self) -> &[SymbolIndex] {
+        match self {
+            Purpose::Driver { .. } => &[],
+            Purpose::Dll { exports, .. } | Purpose::Object { exports } => exports,
+        }
+    }
 }
 
 /// Target machine.
@@ -25,6 +71,16 @@ pub enum Machine {
     X64,
     /// ARM64, `IMAGE_FILE_MACHINE_ARM64`.
     Arm64,
+}
+
+impl fmt::Display for Machine {
+    /// The name that people use: `x64`, `arm64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Machine::X64 => "x64",
+            Machine::Arm64 => "arm64",
+        })
+    }
 }
 
 /// A position in [`NativeObject::sections`].
@@ -153,6 +209,17 @@ pub enum UnwindInfo {
         /// byte), ascending. Each has an instruction for each of its codes, `end` (the `ret`) included.
         epilogs: Vec<(u32, u16)>,
     },
+}
+
+impl UnwindInfo {
+    /// Length of the prologue in bytes, as far as the unwind data describes it.
+    pub fn prologue_size(&self) -> u32 {
+        match self {
+            UnwindInfo::Leaf => 0,
+            UnwindInfo::X64 { prologue_size, .. } => u32::from(*prologue_size),
+            UnwindInfo::Arm64 { codes, .. } => unwind_arm64::prologue_size(codes),
+        }
+    }
 }
 
 /// One unwind operation.

@@ -75,6 +75,16 @@ fn instruction(kind: RelocationKind) -> Option<(u32, u32)> {
     }
 }
 
+/// The bits of an instruction word that a relocation fills in: `immhi` and `immlo`; `imm12`; `imm26`.
+fn immediate(kind: RelocationKind) -> u32 {
+    match kind {
+        RelocationKind::Absolute64 | RelocationKind::Relative32 => 0,
+        RelocationKind::Arm64Page21 => 0x60FF_FFE0,
+        RelocationKind::Arm64PageOffset12 => 0x003F_FC00,
+        RelocationKind::Arm64Branch26 => 0x03FF_FFFF,
+    }
+}
+
 fn check_field(machine: Machine, section: &Section, field: &Relocation) -> Result<(), RelocationProblem> {
     let Relocation { offset, kind, .. } = *field;
     let bytes = section
@@ -126,7 +136,7 @@ fn fill(
             // The end of the image is a place that a pointer may name, as the end of any array is.
             let target = u32::try_from(target).ok().filter(|target| *target <= image.size);
             let target = target.ok_or(RelocationProblem::OutsideImage)?;
-            *field(bytes)? = Rva(target).virtual_address().to_le_bytes();
+            *field(bytes)? = image.virtual_address(Rva(target)).to_le_bytes();
             Ok(())
         }
         RelocationKind::Relative32 => {
@@ -137,16 +147,21 @@ fn fill(
             let pages = signed((target >> 12) - (place >> 12), 21)
                 .map_err(|_| RelocationProblem::OutOfRange { value: distance })?;
             // Bits 0 and 1 go to bits 29 and 30, the 19 above to bits 5 to 23.
-            patch(bytes, 0x60FF_FFE0, (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5)
+            patch(bytes, immediate(kind), (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5)
         }
-        RelocationKind::Arm64PageOffset12 => patch(bytes, 0x003F_FC00, ((target & 0xFFF) as u32) << 10),
+        RelocationKind::Arm64PageOffset12 => patch(bytes, immediate(kind), ((target & 0xFFF) as u32) << 10),
         RelocationKind::Arm64Branch26 => {
             if distance & 3 != 0 {
                 return Err(RelocationProblem::OutOfRange { value: distance });
             }
-            patch(bytes, 0x03FF_FFFF, signed(distance, 28)? >> 2)
+            patch(bytes, immediate(kind), signed(distance, 28)? >> 2)
         }
     }
+}
+
+/// Makes what a relocation patches in an instruction 0.
+pub(crate) fn clear_immediate(bytes: &mut [u8], kind: RelocationKind) -> Result<(), RelocationProblem> {
+    patch(bytes, immediate(kind), 0)
 }
 
 /// Replaces the bits of `mask` in an instruction word.
@@ -156,12 +171,13 @@ fn patch(bytes: &mut [u8], mask: u32, bits: u32) -> Result<(), RelocationProblem
     Ok(())
 }
 
-fn field<const N: usize>(bytes: &mut [u8]) -> Result<&mut [u8; N], RelocationProblem> {
+/// The bytes of a field at the start of `bytes`.
+pub(crate) fn field<const N: usize>(bytes: &mut [u8]) -> Result<&mut [u8; N], RelocationProblem> {
     bytes.first_chunk_mut().ok_or(RelocationProblem::OutOfSection)
 }
 
 /// The value as two's complement, if `bits` bits hold it.
-fn signed(value: i128, bits: u32) -> Result<u32, RelocationProblem> {
+pub(crate) fn signed(value: i128, bits: u32) -> Result<u32, RelocationProblem> {
     let limit = 1i128 << (bits - 1);
     if (-limit..limit).contains(&value) {
         Ok(value as u32)

@@ -9,13 +9,15 @@ use std::collections::BTreeSet;
 
 use object::pe::{
     IMAGE_SCN_CNT_CODE, IMAGE_SCN_CNT_INITIALIZED_DATA, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_EXECUTE,
-    IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_READ, IMAGE_SCN_MEM_WRITE, SectionFlags,
+    IMAGE_SCN_MEM_READ, IMAGE_SCN_MEM_WRITE, SectionFlags,
 };
 
 use crate::address::SECTION_ALIGNMENT;
 use crate::base_relocations::{self, BaseRelocations};
 use crate::error::{LinkError, SectionProblem};
+use crate::exports::{self, ExportTable};
 use crate::functions::{self, FunctionTable};
+use crate::image_kind::ImageKind;
 use crate::imports::{self, ImportTables};
 use crate::layout::{Part, PartPlan, SectionPlan};
 use crate::native_object::{Section, SectionIndex, SectionKind};
@@ -24,7 +26,7 @@ use crate::native_object::{Section, SectionIndex, SectionKind};
 const SECTIONS_MAX: usize = 96;
 
 const READ_ONLY_TABLES: &str = ".rdata";
-const FUNCTION_TABLE: &str = ".pdata";
+pub(crate) const FUNCTION_TABLE: &str = ".pdata";
 const BASE_RELOCATIONS: &str = ".reloc";
 
 /// Names that the PE format gives to tables that only a linker can write ("Special Sections").
@@ -86,7 +88,7 @@ fn check_section<'a>(section: &'a Section, names: &mut BTreeSet<&'a str>) -> Res
 }
 
 /// The name as the section header has it, padded with NULs.
-fn header_name(name: &str) -> Option<[u8; 8]> {
+pub(crate) fn header_name(name: &str) -> Option<[u8; 8]> {
     let mut field = [0; 8];
     let bytes = name.as_bytes();
     field
@@ -99,17 +101,19 @@ fn header_name(name: &str) -> Option<[u8; 8]> {
 /// The linker's own tables. An empty one takes no place.
 pub(crate) struct Tables<'a> {
     pub imports: ImportTables<'a>,
+    pub exports: ExportTable<'a>,
     pub functions: FunctionTable,
     pub base_relocations: BaseRelocations,
 }
 
 /// The sections of the image in order. The caller's have passed [`check`].
-pub(crate) fn plan(sections: &[Section], tables: &Tables<'_>) -> Result<Vec<SectionPlan>, LinkError> {
+pub(crate) fn plan(kind: ImageKind, sections: &[Section], tables: &Tables<'_>) -> Result<Vec<SectionPlan>, LinkError> {
     let data = IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ;
-    let read_only = data | IMAGE_SCN_MEM_NOT_PAGED;
-    let code = IMAGE_SCN_CNT_CODE | IMAGE_SCN_MEM_NOT_PAGED | IMAGE_SCN_MEM_EXECUTE | IMAGE_SCN_MEM_READ;
+    let read_only = data | kind.section_flags();
+    let code = IMAGE_SCN_CNT_CODE | kind.section_flags() | IMAGE_SCN_MEM_EXECUTE | IMAGE_SCN_MEM_READ;
     let Tables {
         imports,
+        exports,
         functions,
         base_relocations,
     } = tables;
@@ -138,6 +142,11 @@ pub(crate) fn plan(sections: &[Section], tables: &Tables<'_>) -> Result<Vec<Sect
             part: Part::Imports,
             align: imports::ALIGN,
             size: imports.size(),
+        },
+        PartPlan {
+            part: Part::Exports,
+            align: exports::ALIGN,
+            size: exports.size(),
         },
         PartPlan {
             part: Part::UnwindRecords,

@@ -1,8 +1,11 @@
 //! Where every symbol of the object is in the laid out image.
 
+use std::collections::BTreeSet;
+
 use crate::address::Rva;
-use crate::error::{EntryProblem, LinkError, SymbolProblem};
-use crate::imports::ImportTables;
+use crate::error::{EntryProblem, ExportProblem, LinkError, SymbolProblem};
+use crate::image_kind::ImageKind;
+use crate::imports::{ImportTables, is_name};
 use crate::layout::{Layout, Part};
 use crate::native_object::{Machine, NativeObject, SectionIndex, SectionKind, Symbol, SymbolIndex, SymbolPlace};
 use crate::unwind_arm64;
@@ -11,13 +14,15 @@ use crate::unwind_arm64;
 pub(crate) struct Addresses {
     /// For each symbol of the object.
     symbols: Vec<Rva>,
+    /// The image's preferred base.
+    base: u64,
     /// Size of the image in memory.
     pub size: u32,
 }
 
 impl Addresses {
     /// Finds all symbols. The object has passed [`check`].
-    pub(crate) fn new(object: &NativeObject, layout: &Layout, imports: &ImportTables<'_>) -> Self {
+    pub(crate) fn new(object: &NativeObject, kind: ImageKind, layout: &Layout, imports: &ImportTables<'_>) -> Self {
         let imports_start = layout.find(Part::Imports).map_or(Rva(0), |part| part.rva);
         let find = |symbol: &Symbol| match symbol.place {
             SymbolPlace::Section { section, offset } => layout.section(section).plus(offset),
@@ -25,8 +30,14 @@ impl Addresses {
         };
         Self {
             symbols: object.symbols.iter().map(find).collect(),
+            base: kind.base(),
             size: layout.image_size,
         }
+    }
+
+    /// The virtual address of a place at the preferred base.
+    pub(crate) fn virtual_address(&self, place: Rva) -> u64 {
+        self.base + u64::from(place.0)
     }
 
     /// Where a symbol is; `None` if there is no such symbol.
@@ -35,7 +46,8 @@ impl Addresses {
     }
 }
 
-/// Checks that every symbol names a place of the object, and that the entry point is an instruction: Windows calls it.
+/// Checks that every symbol names a place of the object, that the entry point is an instruction, because Windows calls it,
+/// and that what is exported is there and has a name of its own.
 pub(crate) fn check(object: &NativeObject) -> Result<(), LinkError> {
     for symbol in &object.symbols {
         check_place(object, symbol.place).map_err(|problem| LinkError::Symbol {
@@ -43,7 +55,41 @@ pub(crate) fn check(object: &NativeObject) -> Result<(), LinkError> {
             problem,
         })?;
     }
-    check_entry(object).map_err(|problem| LinkError::Entry { problem })
+    if let Some(entry) = object.purpose.entry() {
+        check_entry(object, entry).map_err(|problem| LinkError::Entry { problem })?;
+    }
+    let mut names = BTreeSet::new();
+    for (index, export) in object.purpose.exports().iter().enumerate() {
+        check_export(object, *export, &mut names).map_err(|problem| LinkError::Export { index, problem })?;
+    }
+    Ok(())
+}
+
+fn check_export<'a>(
+    object: &'a NativeObject,
+    export: SymbolIndex,
+    names: &mut BTreeSet<&'a str>,
+) -> Result<(), ExportProblem> {
+    let symbol = object.symbols.get(export.0 as usize);
+    let symbol = symbol.ok_or(ExportProblem::UnknownSymbol { symbol: export.0 })?;
+    let name = || symbol.name.clone();
+    let exists = match symbol.place {
+        SymbolPlace::Section { section, offset } => object
+            .sections
+            .get(section.0 as usize)
+            .is_some_and(|section| (offset as usize) < section.data.len()),
+        SymbolPlace::ImportSlot { .. } => false,
+    };
+    if !exists {
+        return Err(ExportProblem::Nothing { name: name() });
+    }
+    if !is_name(&symbol.name) {
+        return Err(ExportProblem::Name { name: name() });
+    }
+    if !names.insert(&symbol.name) {
+        return Err(ExportProblem::Duplicate { name: name() });
+    }
+    Ok(())
 }
 
 fn check_place(object: &NativeObject, place: SymbolPlace) -> Result<(), SymbolProblem> {
@@ -73,9 +119,9 @@ fn check_place(object: &NativeObject, place: SymbolPlace) -> Result<(), SymbolPr
     }
 }
 
-fn check_entry(object: &NativeObject) -> Result<(), EntryProblem> {
-    let symbol = object.symbols.get(object.entry.0 as usize);
-    let symbol = symbol.ok_or(EntryProblem::UnknownSymbol { symbol: object.entry.0 })?;
+fn check_entry(object: &NativeObject, entry: SymbolIndex) -> Result<(), EntryProblem> {
+    let symbol = object.symbols.get(entry.0 as usize);
+    let symbol = symbol.ok_or(EntryProblem::UnknownSymbol { symbol: entry.0 })?;
     let not_code = || EntryProblem::NotCode {
         name: symbol.name.clone(),
     };

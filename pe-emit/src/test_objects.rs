@@ -1,8 +1,8 @@
 //! Objects that tests link.
 
 use crate::native_object::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
 
 pub(crate) fn section(name: &str, kind: SectionKind, data: &[u8], relocations: Vec<Relocation>) -> Section {
@@ -132,7 +132,7 @@ pub(crate) fn driver() -> NativeObject {
             import("netio.sys", "NmrDeregisterClient"),
             import("ntoskrnl.exe", "memset"),
         ],
-        entry: SymbolIndex(0),
+        purpose: Purpose::Driver { entry: SymbolIndex(0) },
     }
 }
 
@@ -176,6 +176,6 @@ pub(crate) fn arm64() -> NativeObject {
             },
         }],
         imports: vec![],
-        entry: SymbolIndex(0),
+        purpose: Purpose::Driver { entry: SymbolIndex(0) },
     }
 }

@@ -150,6 +150,13 @@ fn record(codes: &[u8], epilogues: &[Epilogue], begin: u32, end: u32) -> Result<
     Ok(out)
 }
 
+/// Length in bytes of the prologue that these codes describe: those before the first `end`, each of one instruction.
+pub(crate) fn prologue_size(codes: &[u8]) -> u32 {
+    let starts = code_starts(codes).unwrap_or_default();
+    let operations = starts.iter().take_while(|start| codes[**start] != END);
+    operations.count() as u32 * INSTRUCTION
+}
+
 /// The position of the first byte of each code, if all are codes and the last is `end`.
 fn code_starts(codes: &[u8]) -> Result<Vec<usize>, FunctionProblem> {
     let mut starts = Vec::new();

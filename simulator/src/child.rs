@@ -1,7 +1,7 @@
 //! The process that runs an image, seen from both sides.
 //!
-//! The parent starts its own executable again, with [`ARGUMENT`] as first argument. The child reads the request and the
-//! image from its standard input, and writes the outcome to its standard output, as JSON. Whatever native code does, it
+//! The parent starts its own executable again, with [`ARGUMENT`] as first argument. The child reads the request, the
+//! image and the object from its standard input, and writes the outcome to its standard output, as JSON. Whatever native code does, it
 //! does to the child.
 
 use std::io::{Read, Write};
@@ -58,8 +58,7 @@ pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
     let json = serde_json::to_vec(&request).map_err(|e| process("the request cannot be written", &e))?;
     let outcome = converse(
         &mut child,
-        &json,
-        &request.image,
+        input(&json, &request),
         Duration::from_millis(request.time_limit_ms) + GRACE,
     );
     if outcome.is_err() {
@@ -83,24 +82,36 @@ pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
     })
 }
 
+/// What the child reads: the request as JSON, the image, and the object if there is one, each after its length.
+fn input(json: &[u8], request: &RunRequest) -> Vec<u8> {
+    let object = request.interpret.as_ref().map_or(&[][..], |object| &object.bytes);
+    let parts = [json, &request.image, object];
+    let mut input = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        input.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        input.extend_from_slice(part);
+    }
+    input
+}
+
+/// Takes the next part of the child's input.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn next_part<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, rest) = input.split_first_chunk()?;
+    let (part, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    *input = rest;
+    Some(part)
+}
+
 enum Late {
     TimeOut,
     Io(std::io::Error),
 }
 
 /// Writes the request, reads the outcome, and waits for the end, each on its own thread so that nobody blocks another.
-fn converse(
-    child: &mut Child,
-    json: &[u8],
-    image: &[u8],
-    limit: Duration,
-) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), Late> {
+fn converse(child: &mut Child, input: Vec<u8>, limit: Duration) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), Late> {
     let started = Instant::now();
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let mut input = Vec::with_capacity(json.len() + image.len() + 8);
-    input.extend_from_slice(&(json.len() as u64).to_le_bytes());
-    input.extend_from_slice(json);
-    input.extend_from_slice(image);
     std::thread::spawn(move || {
         if let Some(mut stdin) = stdin {
             // A child that ends early tells why by its outcome or status.
@@ -145,14 +156,15 @@ fn serve() -> Result<RunReport, SimulatorError> {
     let mut input = Vec::new();
     let read = std::io::stdin().lock().read_to_end(&mut input);
     read.map_err(|e| SimulatorError::Process(format!("the request cannot be read: {e}")))?;
-    let cut = || SimulatorError::Process("the request is cut short".into());
-    let (length, rest) = input.split_at_checked(8).ok_or_else(cut)?;
-    let length = <[u8; 8]>::try_from(length).map_err(|_| cut())?;
-    let length = usize::try_from(u64::from_le_bytes(length)).map_err(|_| cut())?;
-    let (json, image) = rest.split_at_checked(length).ok_or_else(cut)?;
+    let mut rest = input.as_slice();
+    let mut part = || next_part(&mut rest).ok_or_else(|| SimulatorError::Process("the request is cut short".into()));
+    let (json, image, object) = (part()?, part()?, part()?);
     let mut request: RunRequest =
         serde_json::from_slice(json).map_err(|e| SimulatorError::Process(format!("the request: {e}")))?;
     request.image = image.to_vec();
+    if let Some(interpreted) = &mut request.interpret {
+        interpreted.bytes = object.to_vec();
+    }
     limit_process(request.time_limit_ms);
     // SAFETY: this is a process that `run` started for this one image, before it had any other thread.
     unsafe { crate::native::execute(request) }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::address_space::{AddressSpace, FileSpace};
-use crate::directories::{base_relocations, imports};
+use crate::directories::{base_relocations, exports, imports};
 use crate::image::{DirectoryKind, Image, ImageError};
 use crate::kernel_tables::{Array, read_helpers};
 use crate::loader_rules;
@@ -13,6 +13,8 @@ use crate::usermode::{self, UserModeView};
 /// An image and the module in it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ImageDescription {
+    /// Driver or DLL.
+    pub kind: ImageKind,
     /// `x64`, `arm64`, or the machine number.
     pub machine: String,
     /// Bytes of the file.
@@ -39,6 +41,8 @@ pub struct ImageDescription {
     pub sections: Vec<SectionDescription>,
     /// Imported functions as `module!function`.
     pub imports: Vec<String>,
+    /// Names of exported functions.
+    pub exports: Vec<String>,
     /// Number of base relocations.
     pub relocations: usize,
     /// Number of function table entries.
@@ -51,6 +55,16 @@ pub struct ImageDescription {
     pub uses: Vec<ProgramUses>,
     /// Everything that user mode or the loader would not accept.
     pub problems: Vec<String>,
+}
+
+/// What kind of image it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageKind {
+    /// A driver.
+    Driver,
+    /// A DLL.
+    Dll,
 }
 
 /// A section.
@@ -114,6 +128,11 @@ pub fn describe(bytes: &[u8]) -> Result<ImageDescription, ImageError> {
     }
     let stride = if image.machine == Image::ARM64 { 8 } else { 12 };
     Ok(ImageDescription {
+        kind: if image.is_dll() {
+            ImageKind::Dll
+        } else {
+            ImageKind::Driver
+        },
         machine: image.machine_name(),
         file_size: bytes.len() as u64,
         image_size: image.image_size,
@@ -141,6 +160,11 @@ pub fn describe(bytes: &[u8]) -> Result<ImageDescription, ImageError> {
             .unwrap_or_default()
             .into_iter()
             .map(|i| format!("{}!{}", i.module, i.function))
+            .collect(),
+        exports: exports(&image)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|export| export.name)
             .collect(),
         relocations: base_relocations(&image).map_or(0, |list| list.len()),
         unwind_entries: image

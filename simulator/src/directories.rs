@@ -1,4 +1,4 @@
-//! Base relocations and imports of an image, read the way Windows walks them.
+//! Base relocations, imports and exports of an image, read the way Windows walks them.
 
 use crate::image::{DirectoryKind, Image, Rva, read_u16, read_u32, read_u64};
 use crate::rule::{Rule, Violation};
@@ -139,6 +139,70 @@ pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
             .checked_add(20)
             .ok_or_else(|| bad("the descriptors overflow".into()))?);
     }
+}
+
+/// An exported function or variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Name.
+    pub name: String,
+    /// Where it is.
+    pub rva: Rva,
+}
+
+/// Everything that is exported by name, in table order. What is exported by ordinal alone nobody looks for.
+pub fn exports(image: &Image<'_>) -> Result<Vec<Export>, Violation> {
+    let bad = |detail: String| Violation::new(Rule::ExportTable, detail);
+    let Some(directory) = image.directory(DirectoryKind::Export) else {
+        return Ok(Vec::new());
+    };
+    let header = image
+        .file_bytes(directory.rva, 40)
+        .ok_or_else(|| bad(format!("the directory at {} is not in raw data", directory.rva)))?;
+    let word = |at: usize| read_u32(header, at).unwrap_or(0);
+    // Ordinals of names have 16 bits, so there can be no more names or addresses.
+    let table = |what: &str, count: u32, rva: u32, width: usize| {
+        let length = (count <= 1 << 16).then_some(count as usize * width);
+        length
+            .and_then(|length| image.file_bytes(Rva(rva), length))
+            .ok_or_else(|| bad(format!("the {count} {what} at {rva:#x} are not in raw data")))
+    };
+    let (functions, names) = (word(20), word(24));
+    if names == 0 {
+        return Ok(Vec::new());
+    }
+    let addresses = table("addresses", functions, word(28), 4)?;
+    let name_pointers = table("names", names, word(32), 4)?;
+    let ordinals = table("ordinals", names, word(36), 2)?;
+    let mut found: Vec<Export> = Vec::new();
+    for index in 0..names as usize {
+        let name = read_u32(name_pointers, 4 * index)
+            .and_then(|rva| image.c_string(Rva(rva), 256))
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| bad(format!("name {index} is not readable")))?;
+        if found
+            .last()
+            .is_some_and(|before| before.name.as_bytes() >= name.as_bytes())
+        {
+            return Err(bad(format!("`{name}` is not sorted, so it may not be found")));
+        }
+        let rva = read_u16(ordinals, 2 * index)
+            .and_then(|ordinal| read_u32(addresses, 4 * usize::from(ordinal)))
+            .map(Rva)
+            .ok_or_else(|| bad(format!("`{name}` has no address")))?;
+        if image.section_at(rva).is_none() {
+            return Err(bad(format!("`{name}` is at {rva}, outside every section")));
+        }
+        if rva >= directory.rva && u64::from(rva.0) < u64::from(directory.rva.0) + u64::from(directory.size) {
+            return Err(bad(format!("`{name}` is forwarded to another module")));
+        }
+        found.push(Export {
+            name: name.to_owned(),
+            rva,
+        });
+    }
+    Ok(found)
 }
 
 /// What Windows offers a native module (native module contract §2.1; the C library's memory functions are exports of

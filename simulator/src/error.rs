@@ -33,6 +33,9 @@ pub enum SimulatorError {
     /// Native code faulted.
     #[error("{0}")]
     Fault(Box<Fault>),
+    /// An interpreted program did what it may not.
+    #[error("{0}")]
+    Interpreted(Box<InterpretedFault>),
     /// Native code did not end in time.
     #[error("{0}")]
     TimeOut(Box<TimeOut>),
@@ -82,6 +85,50 @@ pub struct Fault {
     pub location: CodeLocation,
     /// What the address that was accessed belongs to, if the fault has one.
     pub accessed: Option<String>,
+}
+
+/// An instruction at which an interpreted program could not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterpretedFault {
+    /// What was going on, e.g. `program count running`.
+    pub during: String,
+    /// The function, which may be a subprogram.
+    pub function: String,
+    /// Number of 8-byte slots before the instruction in it, which is how disassemblers count.
+    pub slot: u32,
+    /// The eBPF instruction.
+    pub text: String,
+    /// The source line that it came from, if the object says.
+    pub line: Option<InterpretedLine>,
+    /// What was wrong with it.
+    pub problem: String,
+}
+
+/// A source line of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterpretedLine {
+    /// File name as the compiler was given it.
+    pub file: String,
+    /// Line, from 1; 0 if unknown.
+    pub line: u32,
+    /// Column, from 1; 0 if unknown.
+    pub column: u32,
+    /// Text of the line; may be empty.
+    pub text: String,
+}
+
+impl fmt::Display for InterpretedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: function {}, instruction {}: `{}`",
+            self.during, self.function, self.slot, self.text
+        )?;
+        if let Some(line) = &self.line {
+            write!(f, " ({}:{})", line.file, line.line)?;
+        }
+        write!(f, ": {}", self.problem)
+    }
 }
 
 /// A place in the image's code.

@@ -23,6 +23,12 @@ pub enum ImageError {
     /// The headers cannot be read.
     #[error("not a PE image: {0}")]
     NotPe(String),
+    /// It is a COFF object file, which a linker can make an image of.
+    #[error("a COFF object file for {machine}, not an image: link it with a driver or DLL of your own")]
+    ObjectFile {
+        /// `x64` or `arm64`.
+        machine: String,
+    },
     /// It is a 32-bit image or a ROM image.
     #[error("not a PE32+ image (optional header magic {0:#x})")]
     NotPe32Plus(u16),
@@ -186,12 +192,18 @@ impl<'a> Image<'a> {
     pub const X64: u16 = 0x8664;
     /// `IMAGE_FILE_MACHINE_ARM64`.
     pub const ARM64: u16 = 0xAA64;
+    /// `IMAGE_FILE_DLL`, of the characteristics.
+    const DLL: u16 = 0x2000;
 
     /// Reads headers and section table.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         use goblin::pe::header::Header;
         use goblin::pe::optional_header::MAGIC_64;
 
+        if is_object_file(bytes) {
+            let machine = machine_name(read_u16(bytes, 0).unwrap_or(0));
+            return Err(ImageError::ObjectFile { machine });
+        }
         // goblin reads the optional header by its magic; a 32-bit one is told apart first.
         let optional_offset = read_u32(bytes, 0x3C)
             .and_then(|pe| usize::try_from(pe).ok()?.checked_add(24))
@@ -272,6 +284,11 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// Whether it is a DLL. What is not is taken for a driver.
+    pub fn is_dll(&self) -> bool {
+        self.characteristics & Self::DLL != 0
+    }
+
     /// A data directory, `None` if it is absent.
     pub fn directory(&self, kind: DirectoryKind) -> Option<Directory> {
         self.directories
@@ -339,12 +356,25 @@ impl<'a> Image<'a> {
 
     /// `x64`, `arm64`, or the machine number.
     pub fn machine_name(&self) -> String {
-        match self.machine {
-            Self::X64 => "x64".into(),
-            Self::ARM64 => "arm64".into(),
-            other => format!("{other:#06x}"),
-        }
+        machine_name(self.machine)
     }
+}
+
+fn machine_name(machine: u16) -> String {
+    match machine {
+        Image::X64 => "x64".into(),
+        Image::ARM64 => "arm64".into(),
+        other => format!("{other:#06x}"),
+    }
+}
+
+/// Whether a file starts as COFF object files of these machines do: machine, sections, and no optional header. (PE format,
+/// "COFF File Header".)
+pub fn is_object_file(bytes: &[u8]) -> bool {
+    let word = |at| read_u16(bytes, at);
+    matches!(word(0), Some(Image::X64 | Image::ARM64))
+        && word(2).is_some_and(|sections| sections != 0)
+        && word(16) == Some(0)
 }
 
 /// Two little-endian bytes at `offset`.

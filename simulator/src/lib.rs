@@ -14,6 +14,7 @@ pub mod directories;
 mod error;
 mod hex_bytes;
 pub mod image;
+pub mod interpreter;
 pub mod kernel_tables;
 pub mod loader_rules;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -25,11 +26,11 @@ pub mod usermode;
 
 pub use address_space::{AddressSpace, FileSpace};
 pub use child::{child_main_if_requested, run};
-pub use error::{CodeLocation, Fault, SimulatorError, TimeOut};
+pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, Pin, PresetValue, RingRecord,
-    RunReport, RunRequest, Sabotage, SimulatedMachine,
+    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin, PresetValue,
+    RingRecord, RunReport, RunRequest, Sabotage, SimulatedMachine,
 };
 pub use rule::{Rule, Violation};
 

@@ -1,8 +1,9 @@
-//! What the kernel's loader, and memory integrity (HVCI) behind it, demand of a driver's file.
+//! What Windows demands of an image's file: of a driver the kernel's loader, and memory integrity (HVCI) behind it; of a
+//! DLL the loader of user mode, and whoever looks for its metadata table.
 //!
 //! Given an image's headers; computed: every rule it breaks. An empty list means that Windows would map it.
 
-use crate::directories::{BaseRelocation, base_relocations, imports, is_known_import};
+use crate::directories::{BaseRelocation, base_relocations, exports, imports, is_known_import};
 use crate::image::{DirectoryKind, Image, Rva, Section, read_u32};
 use crate::rule::{Rule, Violation};
 
@@ -11,8 +12,11 @@ const PAGE: u32 = 0x1000;
 const EXECUTABLE: u16 = 0x2;
 /// `IMAGE_FILE_RELOCS_STRIPPED`.
 const RELOCS_STRIPPED: u16 = 0x1;
-/// `IMAGE_FILE_DLL`.
-const DLL: u16 = 0x2000;
+/// `IMAGE_SUBSYSTEM_NATIVE`, `IMAGE_SUBSYSTEM_WINDOWS_GUI` and `IMAGE_SUBSYSTEM_WINDOWS_CUI`.
+const NATIVE: u16 = 1;
+const WINDOWS: [u16; 2] = [2, 3];
+/// The function that a DLL is asked for its metadata table.
+const METADATA_FUNCTION: &str = "get_metadata_table";
 /// `IMAGE_DLLCHARACTERISTICS_NX_COMPAT`.
 const NX_COMPAT: u16 = 0x100;
 /// `IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE`.
@@ -27,7 +31,30 @@ pub fn check(image: &Image<'_>) -> Vec<Violation> {
     relocations(image, &mut found);
     import_tables(image, &mut found);
     function_table(image, &mut found);
+    let exported = match image.is_dll() {
+        true => metadata_function(image).map(drop),
+        false => exports(image).map(drop),
+    };
+    found.extend(exported.err());
     found
+}
+
+/// Where a DLL has the function that gives its metadata table (native module contract §3).
+pub(crate) fn metadata_function(image: &Image<'_>) -> Result<Rva, Violation> {
+    let fail = |detail: String| Err(Violation::new(Rule::MetadataExport, detail));
+    let Some(export) = exports(image)?
+        .into_iter()
+        .find(|export| export.name == METADATA_FUNCTION)
+    else {
+        return fail("it is not exported".into());
+    };
+    if !image
+        .section_at(export.rva)
+        .is_some_and(|section| section.has(Section::EXECUTE))
+    {
+        return fail(format!("it is at {}, which is not code", export.rva));
+    }
+    Ok(export.rva)
 }
 
 fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
@@ -44,13 +71,17 @@ fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
             ),
         );
     }
-    if image.characteristics & (EXECUTABLE | RELOCS_STRIPPED | DLL) != EXECUTABLE {
+    if image.characteristics & (EXECUTABLE | RELOCS_STRIPPED) != EXECUTABLE {
         fail(
             Rule::Characteristics,
             format!("characteristics are {:#06x}", image.characteristics),
         );
     }
-    if image.subsystem != 1 {
+    let subsystem_fits = match image.is_dll() {
+        true => WINDOWS.contains(&image.subsystem),
+        false => image.subsystem == NATIVE,
+    };
+    if !subsystem_fits {
         fail(Rule::Subsystem, format!("the subsystem is {}", image.subsystem));
     }
     if !image.image_base.is_multiple_of(0x1_0000) {
@@ -87,7 +118,8 @@ fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
         );
     }
     let checksum = image.computed_checksum();
-    if image.checksum != checksum {
+    // User mode does not look at it.
+    if image.checksum != checksum && !image.is_dll() {
         fail(
             Rule::Checksum,
             format!(
@@ -103,7 +135,8 @@ fn headers(image: &Image<'_>, found: &mut Vec<Violation>) {
         );
     }
     let entry = image.section_at(image.entry);
-    if image.entry.0 == 0 || !entry.is_some_and(|s| s.has(Section::EXECUTE)) {
+    let without = image.is_dll() && image.entry.0 == 0;
+    if !without && !entry.is_some_and(|s| s.has(Section::EXECUTE)) {
         fail(
             Rule::EntryPoint,
             format!("the entry point {} is not in an executable section", image.entry),
@@ -163,6 +196,9 @@ fn sections(image: &Image<'_>, found: &mut Vec<Violation>) {
         }
         if section.has(Section::SHARED) {
             fail(Rule::SectionLayout, format!("{name} is marked shared"));
+        }
+        if image.is_dll() {
+            continue;
         }
         if section.name.starts_with(b"PAGE") {
             fail(Rule::PageableSection, format!("the name of {name} makes it pageable"));
@@ -268,7 +304,7 @@ fn import_tables(image: &Image<'_>, found: &mut Vec<Violation>) {
     let table = image.directory(DirectoryKind::ImportAddressTable);
     for import in &list {
         let name = format!("{}!{}", import.module, import.function);
-        if !is_known_import(&import.module, &import.function) {
+        if !image.is_dll() && !is_known_import(&import.module, &import.function) {
             found.push(Violation::new(Rule::UnknownImport, format!("{name} is imported")));
         }
         if image.section_at(import.slot).is_none_or(|s| s.has(Section::EXECUTE)) {

@@ -11,6 +11,9 @@ pub struct RunRequest {
     /// The image's bytes. They travel beside the request, not in it.
     #[serde(skip)]
     pub image: Vec<u8>,
+    /// The object that the image was built from, if its programs are to be executed by the interpreter instead of by the
+    /// image's code. Maps, helpers and contexts are those of the image all the same.
+    pub interpret: Option<ObjectFile>,
     /// Provider descriptions (file name, TOML text) besides those that are built in.
     pub platform_files: Vec<(String, String)>,
     /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
@@ -23,6 +26,19 @@ pub struct RunRequest {
     pub time_limit_ms: u64,
     /// Something that goes wrong on purpose while the driver loads.
     pub sabotage: Sabotage,
+    /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
+    /// calls, which want a helper without rules of its own.
+    pub echo_helpers: Vec<u32>,
+}
+
+/// An eBPF object file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ObjectFile {
+    /// The file's name, as it was given to the reader when the image was built.
+    pub name: String,
+    /// Its bytes. They travel beside the request, not in it.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
 }
 
 /// One invocation, or several of the same.
@@ -167,9 +183,11 @@ pub struct RunReport {
     pub printed: Vec<String>,
     /// Pin paths with the maps they name.
     pub pins: Vec<Pin>,
-    /// How often each helper was called, by ascending id, per program in table order.
+    /// How often each helper was called, by ascending id, per program in table order. A lookup in an array that compiled
+    /// code does itself (native module contract §6.7) is no call; to the interpreter it is one.
     pub helper_calls: Vec<HelperCalls>,
-    /// Deepest use of the stack by a program, in bytes. What helpers need comes on top.
+    /// Deepest use of the stack by a program, in bytes. What helpers need comes on top. For interpreted programs, the bytes
+    /// of all frames that were in use at once.
     pub max_stack_bytes: u32,
 }
 

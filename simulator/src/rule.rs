@@ -40,14 +40,14 @@ macro_rules! rules {
 }
 
 rules! {
-    // ---- the loader of the kernel
+    // ---- the loader
     /// the machine must be x86-64 or ARM64
     Machine = "machine", "PE format, \"Machine Types\"";
     /// the optional header must be PE32+ of 240 bytes with 16 data directories
     OptionalHeader = "optional-header", "PE format, \"Optional Header\"; native module contract §5.1";
-    /// the file header must say executable image, not DLL, and must not say that relocations were stripped
+    /// the file header must say executable image and must not say that relocations were stripped
     Characteristics = "characteristics", "PE format, \"Characteristics\"";
-    /// the subsystem of a driver is NATIVE
+    /// the subsystem of a driver is NATIVE, that of a DLL Windows GUI or CUI
     Subsystem = "subsystem", "PE format, \"Windows Subsystem\"";
     /// image base, section alignment and file alignment must be those that the kernel maps
     Alignment = "alignment", "PE format, \"Optional Header Windows-Specific Fields\"";
@@ -61,7 +61,7 @@ rules! {
     ImageSize = "image-size", "PE format, \"Optional Header Windows-Specific Fields\"";
     /// no section may be both writable and executable
     WritableCode = "writable-code", "HVCI, memory integrity; native module contract §2.4";
-    /// the entry point must lie in code
+    /// the entry point must lie in code; only a DLL can be without
     EntryPoint = "entry-point", "PE format, \"Optional Header Standard Fields\"";
     /// the checksum of a driver must be right
     Checksum = "checksum", "PE format, \"Optional Header Windows-Specific Fields\"";
@@ -83,6 +83,10 @@ rules! {
     PageableSection = "pageable-section", "native module contract §2.4";
     /// the function table must be sorted and describe code
     FunctionTable = "function-table", "PE format, \"The .pdata Section\"";
+    /// the export tables must be well formed, and names sorted
+    ExportTable = "export-table", "PE format, \"The .edata Section\"";
+    /// a DLL must export its function get_metadata_table by name
+    MetadataExport = "metadata-export", "native module contract §3";
 
     // ---- user mode
     /// the file must be one that pe-parse reads
@@ -115,6 +119,8 @@ rules! {
     DriverEntry = "driver-entry", "native module contract §2.3";
     /// DriverUnload must deregister the client and wait until that is complete
     DriverUnload = "driver-unload", "native module contract §2.3";
+    /// DllMain must return TRUE
+    DllMain = "dll-main", "native module contract §3";
     /// the metadata table must be offered and reach to its last function
     MetadataTable = "metadata-table", "native module contract §4.1";
     /// the stated bpf2c version must be at least 0.21.0

@@ -1,7 +1,7 @@
 // A native module made by hand for the simulator's tests: it follows the native module contract (§1 and §2) and was
 // compiled by clang, so nothing of this project's own code generator or linker is in it.
 //
-// Built by testdata/build.sh into testdata/module.image.
+// Built by testdata/build.sh into testdata/module.image, a driver, and with MODULE_DLL into testdata/module.dll.image.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -256,6 +256,12 @@ static void get_initial(const initial_values **p, u64 *n) { *p = initial; *n = 2
 static void get_globals(const global_section **p, u64 *n) { *p = globals; *n = 1; }
 static const struct { u64 size; void *f[6]; } metadata = {56, {get_programs, get_maps, get_hash, get_version, get_initial, get_globals}};
 
+#ifdef MODULE_DLL
+// ---------------------------------------------------------------- DLL
+__declspec(dllexport) const void *get_metadata_table(void) { return &metadata; }
+__declspec(dllexport) int another_function(void) { return 42; }
+int DllMain(void *module, u32 reason, void *reserved) { return module && reason <= 1 && !reserved; }
+#else
 // ---------------------------------------------------------------- driver
 typedef int NTSTATUS;
 typedef struct { u16 length, maximum; u16 *buffer; } unicode_string;
@@ -304,3 +310,4 @@ NTSTATUS DriverEntry(u8 *driver, unicode_string *path) {
     *(void **)(driver + 0x68) = unload;
     return s;
 }
+#endif

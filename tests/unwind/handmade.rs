@@ -1,8 +1,8 @@
 //! An object with functions of the shapes that a compiler emits, and their unwind data.
 
 use bpf2sys_pe_emit::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
 
 /// Frame pointer, two registers saved by stores, a branch around a call, the address of a local.
@@ -227,6 +227,6 @@ pub fn object() -> NativeObject {
             module: "ntoskrnl.exe".into(),
             function: "RtlQueryRegistryValues".into(),
         }],
-        entry: SymbolIndex(0),
+        purpose: Purpose::Driver { entry: SymbolIndex(0) },
     }
 }

@@ -159,7 +159,7 @@ pub(crate) struct MetadataTable {
     pub(crate) global_variable_sections: Pointer,
 }
 
-/// What a getter hands out. Our own structure, read by `templates/driver.clif`.
+/// What a getter hands out. Our own structure, read by `templates/metadata.clif`.
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub(crate) struct List {

@@ -53,8 +53,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) maps: Option<SectionIndex>,
     /// `programs`; `None` without programs
     pub(crate) programs: Option<SectionIndex>,
-    /// `.data`
-    pub(crate) variables: SectionIndex,
+    /// `.data`, where GUIDs must be; `None` without programs and without variables of a driver
+    pub(crate) variables: Option<SectionIndex>,
     /// `hash`
     pub(crate) hash: SectionIndex,
 }
@@ -80,6 +80,19 @@ pub(crate) fn build(tables: &Tables<'_>, object: &mut ObjectWriter) -> Result<()
 /// The first element of an array, and how many there are; `None` when empty.
 type Array = Option<(Spot, usize)>;
 
+/// The GUIDs that program entries point to, each once.
+struct Guids {
+    section: SectionIndex,
+    spots: BTreeMap<Guid, Spot>,
+}
+
+impl Guids {
+    fn spot(&mut self, object: &mut ObjectWriter, guid: Guid) -> Spot {
+        let place = || object.bytes(self.section, 8, &guid.0);
+        *self.spots.entry(guid).or_insert_with(place)
+    }
+}
+
 impl Tables<'_> {
     fn maps(&self, object: &mut ObjectWriter) -> Array {
         let section = self.maps?;
@@ -97,7 +110,9 @@ impl Tables<'_> {
     }
 
     fn programs(&self, object: &mut ObjectWriter) -> Result<Array, LowerError> {
-        let Some(section) = self.programs else { return Ok(None) };
+        let (Some(section), Some(variables)) = (self.programs, self.variables) else {
+            return Ok(None);
+        };
         let module = self.verified.module();
         let mut order: Vec<usize> = (0..self.verified.programs().len()).collect();
         let name = |position: &usize| {
@@ -105,7 +120,10 @@ impl Tables<'_> {
             module.function(function).name.as_bytes()
         };
         order.sort_by(|a, b| name(a).cmp(name(b)));
-        let mut guids = BTreeMap::new();
+        let mut guids = Guids {
+            section: variables,
+            spots: BTreeMap::new(),
+        };
         let mut spots = Vec::with_capacity(order.len());
         for position in order {
             spots.push(self.program(object, section, position, &mut guids)?);
@@ -118,7 +136,7 @@ impl Tables<'_> {
         object: &mut ObjectWriter,
         section: SectionIndex,
         position: usize,
-        guids: &mut BTreeMap<Guid, Spot>,
+        guids: &mut Guids,
     ) -> Result<Spot, LowerError> {
         let program = &self.verified.programs()[position];
         let function = self.verified.module().function(program.function);
@@ -179,9 +197,7 @@ impl Tables<'_> {
             (offset_of!(ProgramEntry, program_type), program.program_type.guid),
             (offset_of!(ProgramEntry, expected_attach_type), program.attach_type),
         ] {
-            let place = *guids
-                .entry(guid)
-                .or_insert_with(|| object.bytes(self.variables, 8, &guid.0));
+            let place = guids.spot(object, guid);
             object.point(spot.field(field), object.address(place));
         }
         let hash = self.program_info_hash(program, helpers)?;

@@ -3,12 +3,16 @@
 //! `BPF1…` the object can't be read, `BPF2…` it is not proven safe, `BPF3…` it can't be lowered, `BPF4…` it can't be laid
 //! out as an image, `BPF5…` an image was refused or misbehaved, `BPF9…` files and the command line.
 
-use bpf2sys_bytecode::{Problem, ReadError};
+use bpf2sys_bytecode::{Problem, ReadError, SourceLine};
 use bpf2sys_codegen::LowerError;
-use bpf2sys_simulator::SimulatorError;
+use bpf2sys_pe_emit::Machine;
+use bpf2sys_simulator::{InterpretedFault, SimulatorError};
 use bpf2sys_verifier::{Rejection, RejectionReason, VerifyError};
 
 use crate::{Diagnostic, ErrorKind, SourcePlace};
+
+/// A note where a source line would be shown.
+const NO_SOURCE_LINES: &str = "the object has no source lines; compile with `-g` to see them here";
 
 /// What to tell about a failure.
 pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
@@ -17,8 +21,12 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Read(error) => vec![read(error)],
         ErrorKind::Verify(VerifyError::Rejected(rejections)) => rejections.iter().map(rejection).collect(),
         ErrorKind::Verify(error) => vec![verify(error)],
-        ErrorKind::Lower(error) => vec![Diagnostic::new(lower_code(error), error.to_string())],
-        ErrorKind::Link(_) => simple("BPF4001"),
+        ErrorKind::Lower { machine, source } => vec![lower(source, *machine)],
+        ErrorKind::Link { machine, .. } => vec![Diagnostic {
+            notes: vec![for_machine(*machine)],
+            ..Diagnostic::new("BPF4001", kind.to_string())
+        }],
+        ErrorKind::Simulate(SimulatorError::Interpreted(fault)) => vec![interpreted(fault)],
         ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
         ErrorKind::ReadFile { .. } => simple("BPF9001"),
         ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
@@ -122,18 +130,9 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
             format!(" of function `{}`", found.function)
         };
         notes.insert(0, format!("at instruction {}{function}: {}", found.slot, found.text));
-        place = found
-            .line
-            .as_ref()
-            .filter(|line| line.line > 0)
-            .map(|line| SourcePlace {
-                file: line.file.clone(),
-                line: line.line,
-                column: line.column,
-                text: line.text.clone(),
-            });
+        place = found.line.as_ref().and_then(source_place);
         if found.line.is_none() {
-            notes.push("the object has no source lines; compile with `-g` to see them here".to_owned());
+            notes.push(NO_SOURCE_LINES.to_owned());
         }
     }
     Diagnostic {
@@ -143,14 +142,58 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
     }
 }
 
-fn lower_code(error: &LowerError) -> &'static str {
+/// Where a line is, if the compiler had a number for it.
+fn source_place(line: &SourceLine) -> Option<SourcePlace> {
+    (line.line > 0).then(|| SourcePlace {
+        file: line.file.clone(),
+        line: line.line,
+        column: line.column,
+        text: line.text.clone(),
+    })
+}
+
+fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
+    let diagnostic = |code| Diagnostic::new(code, error.to_string());
+    // What depends on the machine says which one it was.
+    let for_one_machine = |code| Diagnostic {
+        notes: vec![for_machine(machine)],
+        ..diagnostic(code)
+    };
     match error {
-        LowerError::Arm64Only { .. } => "BPF3001",
-        LowerError::Instruction { .. } => "BPF3002",
-        LowerError::Function { .. } => "BPF3003",
-        LowerError::Module(_) => "BPF3004",
-        LowerError::Internal(_) => "BPF3999",
+        LowerError::Arm64Only { .. } => diagnostic("BPF3001"),
+        LowerError::Instruction { place, .. } => Diagnostic {
+            place: place.line.as_ref().and_then(source_place),
+            ..diagnostic("BPF3002")
+        },
+        LowerError::Function { .. } => for_one_machine("BPF3003"),
+        LowerError::Module(_) => diagnostic("BPF3004"),
+        LowerError::Internal(_) => for_one_machine("BPF3999"),
     }
+}
+
+fn interpreted(fault: &InterpretedFault) -> Diagnostic {
+    let mut notes = vec![format!(
+        "at instruction {} of function `{}`: {}",
+        fault.slot, fault.function, fault.text
+    )];
+    if fault.line.is_none() {
+        notes.push(NO_SOURCE_LINES.to_owned());
+    }
+    let line = fault.line.as_ref().map(|line| SourceLine {
+        file: line.file.clone(),
+        line: line.line,
+        column: line.column,
+        text: line.text.clone(),
+    });
+    Diagnostic {
+        place: line.as_ref().and_then(source_place),
+        notes,
+        ..Diagnostic::new("BPF5012", format!("{}: {}", fault.during, fault.problem))
+    }
+}
+
+fn for_machine(machine: Machine) -> String {
+    format!("in code for {machine}")
 }
 
 fn simulate_code(error: &SimulatorError) -> &'static str {
@@ -166,5 +209,6 @@ fn simulate_code(error: &SimulatorError) -> &'static str {
         SimulatorError::NotSimulated(_) => "BPF5009",
         SimulatorError::Crashed { .. } => "BPF5010",
         SimulatorError::Process(_) => "BPF5011",
+        SimulatorError::Interpreted(_) => "BPF5012",
     }
 }

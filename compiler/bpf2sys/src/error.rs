@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bpf2sys_bytecode::ReadError;
 use bpf2sys_codegen::LowerError;
-use bpf2sys_pe_emit::LinkError;
+use bpf2sys_pe_emit::{LinkError, Machine};
 use bpf2sys_simulator::SimulatorError;
 use bpf2sys_verifier::VerifyError;
 
@@ -60,11 +60,21 @@ pub enum ErrorKind {
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The module can't be lowered to native code.
-    #[error(transparent)]
-    Lower(#[from] LowerError),
-    /// The native code can't be laid out as an image.
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    #[error("{source}")]
+    Lower {
+        /// For which machine.
+        machine: Machine,
+        /// Why.
+        source: LowerError,
+    },
+    /// The native code can't be laid out as an image or object file.
+    #[error("{source}")]
+    Link {
+        /// For which machine.
+        machine: Machine,
+        /// Why.
+        source: LinkError,
+    },
     /// The image was refused, or its program misbehaved.
     #[error(transparent)]
     Simulate(#[from] SimulatorError),
@@ -95,7 +105,7 @@ impl Error {
             | ErrorKind::Internal(_) => 1,
             ErrorKind::UnknownFormat { .. } | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) => 4,
-            ErrorKind::Lower(_) | ErrorKind::Link(_) => 5,
+            ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
             ErrorKind::Simulate(_) => 6,
         }
     }

@@ -37,24 +37,70 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Writes `bytes` to `path`: completely, or not at all, in which case what was there before is still there.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_inner(path, bytes).map_err(|source| {
-        ErrorKind::WriteFile {
+/// Writes files: all of them completely, or none. Until all are ready, what was there before is there; should putting one
+/// in place fail after that, files that were not there before are removed again.
+pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), Error> {
+    let failed = |path: &Path, source| {
+        Error::from(ErrorKind::WriteFile {
             path: path.to_owned(),
             source,
+        })
+    };
+    let mut ready = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
+        ready.push(prepare(path, bytes).map_err(|source| failed(path, source))?);
+    }
+    let mut new = Vec::new();
+    for (prepared, (path, bytes)) in ready.into_iter().zip(files) {
+        match prepared.finish(bytes) {
+            Ok(created) => new.extend(created),
+            Err(source) => {
+                for path in new {
+                    // The first failure is what matters.
+                    let _ = fs::remove_file(path);
+                }
+                return Err(failed(path, source));
+            }
         }
-        .into()
-    })
+    }
+    Ok(())
 }
 
-fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// An output that only has to be put in its place.
+enum Prepared {
+    /// A complete file beside its place.
+    File {
+        file: tempfile::NamedTempFile,
+        target: PathBuf,
+    },
+    /// A device or a pipe.
+    Device(PathBuf),
+}
+
+impl Prepared {
+    /// Puts it in place. Gives the path if nothing was there before.
+    fn finish(self, bytes: &[u8]) -> io::Result<Option<PathBuf>> {
+        match self {
+            Prepared::File { file, target } => {
+                let new = !target.exists();
+                file.persist(&target).map_err(|e| e.error)?;
+                Ok(new.then_some(target))
+            }
+            Prepared::Device(target) => {
+                File::options().write(true).open(&target)?.write_all(bytes)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn prepare(path: &Path, bytes: &[u8]) -> io::Result<Prepared> {
     // What is written to is the file behind a symbolic link; a rename would replace the link itself.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&target) {
         Ok(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
         // A device or a pipe (`/dev/null`, `/dev/stdout`) takes the bytes itself: there is nothing to lose.
-        Ok(found) if !found.is_file() => return File::options().write(true).open(&target)?.write_all(bytes),
+        Ok(found) if !found.is_file() => return Ok(Prepared::Device(target)),
         _ => {}
     }
     let folder = match target.parent() {
@@ -77,13 +123,38 @@ fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     // A full disk may show only here.
     file.as_file().sync_all()?;
-    file.persist(&target).map_err(|e| e.error)?;
-    Ok(())
+    Ok(Prepared::File { file, target })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        write_all(&[(path, bytes)])
+    }
+
+    #[test]
+    fn if_one_of_several_cannot_be_written_none_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&old, b"before").unwrap();
+        let missing = folder.path().join("no").join("file");
+        let files: [(&Path, &[u8]); 3] = [(&new, b"one"), (&old, b"two"), (&missing, b"three")];
+        assert!(write_all(&files).is_err());
+        assert_eq!(fs::read(&old).unwrap(), b"before");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_failure_at_the_last_step_leaves_no_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("new");
+        let files: [(&Path, &[u8]); 2] = [(&new, b"one"), (Path::new("/dev/full"), b"two")];
+        assert!(write_all(&files).is_err());
+        assert!(!new.exists());
+    }
 
     #[test]
     fn replaces_a_file_and_leaves_no_temporary_file() {

@@ -3,7 +3,9 @@
 //! ```no_run
 //! let object = std::fs::read("udp_filter.o")?;
 //! let built = bpf2sys::build(&object, "udp_filter.o", &bpf2sys::BuildOptions::default())?;
-//! std::fs::write("udp_filter.sys", built.image.bytes())?;
+//! for output in &built.outputs {
+//!     std::fs::write("udp_filter.sys", &output.bytes)?; // by default there is one
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -14,6 +16,7 @@ mod error;
 mod files;
 mod pipeline;
 
+pub use bpf2sys_pe_emit::Machine;
 pub use diagnostic::{Diagnostic, SourcePlace};
 pub use error::{Error, ErrorKind};
-pub use pipeline::{BuildOptions, Built, build, verify};
+pub use pipeline::{BuildOptions, Built, Form, Output, build, verify};

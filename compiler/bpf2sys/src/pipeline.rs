@@ -4,41 +4,137 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bpf2sys_codegen as codegen;
-use bpf2sys_pe_emit as pe_emit;
+use bpf2sys_pe_emit::{self as pe_emit, Machine};
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier as verifier;
+use bpf2sys_verifier::{self as verifier, VerifiedModule};
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// What a build may be told. The default is what `bpf2sys build INPUT` does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BuildOptions {
     /// Verify every program as this section name says (`--type`), whatever section it is in.
     pub program_type: Option<String>,
     /// How long verification of the module may take; `None` is the verifier's default of 60 s.
     pub time_limit: Option<Duration>,
+    /// Machines to compile for (`--arch`). What is named twice is made once.
+    pub machines: Vec<Machine>,
+    /// What to make for each machine (`--emit`). What is named twice is made once.
+    pub forms: Vec<Form>,
+    /// ARM64: use the atomic instructions of the Large System Extensions (`--lse`).
+    pub lse: bool,
+    /// ARM64: sign return addresses (`--sign-return-address`).
+    pub sign_return_address: bool,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        BuildOptions {
+            program_type: None,
+            time_limit: None,
+            machines: vec![Machine::X64],
+            forms: vec![Form::Sys],
+            lse: false,
+            sign_return_address: false,
+        }
+    }
+}
+
+impl BuildOptions {
+    /// What is to be made, in the order of [`Built::outputs`]: machine by machine, and for each the forms.
+    pub fn products(&self) -> Vec<(Machine, Form)> {
+        let mut products = Vec::new();
+        for &machine in &self.machines {
+            for &form in &self.forms {
+                if !products.contains(&(machine, form)) {
+                    products.push((machine, form));
+                }
+            }
+        }
+        products
+    }
+}
+
+/// What a build can make of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A driver that attaches to the runtime.
+    Sys,
+    /// A DLL that exports `get_metadata_table`, which the runtime's user mode library and its tests load.
+    Dll,
+    /// A COFF object file that defines `get_metadata_table`, for another linker.
+    Obj,
+    /// The optimized Cranelift IR of the programs, as text.
+    Clif,
+    /// A listing of source lines, eBPF instructions and native instructions side by side. The code is that of the driver.
+    Asm,
+}
+
+impl Form {
+    /// The usual extension of such a file, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Form::Sys => "sys",
+            Form::Dll => "dll",
+            Form::Obj => "obj",
+            Form::Clif => "clif",
+            Form::Asm => "asm",
+        }
+    }
+
+    /// What is put around the programs.
+    fn skeleton(self) -> codegen::Skeleton {
+        match self {
+            Form::Sys | Form::Clif | Form::Asm => codegen::Skeleton::Driver,
+            Form::Dll => codegen::Skeleton::Dll,
+            Form::Obj => codegen::Skeleton::Object,
+        }
+    }
 }
 
 /// What a build makes.
 #[derive(Debug)]
 pub struct Built {
     /// The verified module.
-    pub verified: verifier::VerifiedModule,
-    /// The driver.
-    pub image: pe_emit::Image,
+    pub verified: VerifiedModule,
+    /// Everything that [`BuildOptions::products`] names, in that order.
+    pub outputs: Vec<Output>,
 }
 
-/// Turns the bytes of an object file into a driver. `name` is the file's name, with or without folders; its
-/// first letters are part of the names of maps behind global variables.
+/// One file of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The machine it is for.
+    pub machine: Machine,
+    /// What it is.
+    pub form: Form,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+/// Builds an object file: by default, a driver for x64. The object is read and verified once, whatever is made of it.
+/// `name` is the file's name, with or without folders; its first letters are part of the names of maps behind
+/// global variables.
+///
+/// # Errors
+/// See [`ErrorKind`]. If one output fails, there is none.
 pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built, Error> {
     let verified = verify(object, name, options)?;
-    let lowered = codegen::lower(&verified, platform(), &codegen::Options::default())?;
-    let image = pe_emit::link(&lowered.object)?;
-    Ok(Built { verified, image })
+    let mut lowerings = Lowerings {
+        verified: &verified,
+        options,
+        done: Vec::new(),
+    };
+    let outputs = options
+        .products()
+        .into_iter()
+        .map(|(machine, form)| lowerings.output(machine, form))
+        .collect::<Result<_, _>>()?;
+    Ok(Built { verified, outputs })
 }
 
 /// Reads and verifies an object file, and makes nothing.
-pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<verifier::VerifiedModule, Error> {
+pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<VerifiedModule, Error> {
     let module = bpf2sys_bytecode::read(object, name)?;
     let mut verifier_options = verifier::Options {
         program_type: options.program_type.clone(),
@@ -48,6 +144,51 @@ pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<verif
         verifier_options.time_limit = limit;
     }
     Ok(verifier::verify(module, platform(), &verifier_options)?)
+}
+
+/// The native code that outputs are made of. Each is made once, when it is first needed.
+struct Lowerings<'a> {
+    verified: &'a VerifiedModule,
+    options: &'a BuildOptions,
+    /// Those of the machine that was last worked on.
+    done: Vec<(codegen::Options, codegen::Lowered)>,
+}
+
+impl Lowerings<'_> {
+    fn output(&mut self, machine: Machine, form: Form) -> Result<Output, Error> {
+        let verified = self.verified;
+        let lowered = self.lowered(machine, form)?;
+        let link_failed = |source| ErrorKind::Link { machine, source };
+        let bytes = match form {
+            Form::Sys | Form::Dll => pe_emit::link(&lowered.object).map_err(link_failed)?.into_bytes(),
+            Form::Obj => pe_emit::coff(&lowered.object).map_err(link_failed)?,
+            Form::Clif => codegen::listing::clif(verified, platform(), lowered).into_bytes(),
+            Form::Asm => codegen::listing::assembly(verified, platform(), lowered).into_bytes(),
+        };
+        Ok(Output { machine, form, bytes })
+    }
+
+    fn lowered(&mut self, machine: Machine, form: Form) -> Result<&codegen::Lowered, Error> {
+        let options = codegen::Options {
+            machine,
+            skeleton: form.skeleton(),
+            lse: self.options.lse,
+            sign_return_address: self.options.sign_return_address,
+            keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),
+            ..codegen::Options::default()
+        };
+        self.done.retain(|(of, _)| of.machine == machine);
+        let position = match self.done.iter().position(|(of, _)| *of == options) {
+            Some(position) => position,
+            None => {
+                let lowered = codegen::lower(self.verified, platform(), &options)
+                    .map_err(|source| ErrorKind::Lower { machine, source })?;
+                self.done.push((options, lowered));
+                self.done.len() - 1
+            }
+        };
+        Ok(&self.done[position].1)
+    }
 }
 
 /// The platform of the built-in providers, read once per process.

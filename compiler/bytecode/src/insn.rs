@@ -17,8 +17,8 @@ impl Reg {
     pub const COUNT: usize = 11;
 
     /// The register with this number, or `None` above 10.
-    pub fn new(number: u8) -> Option<Reg> {
-        (number <= 10).then_some(Reg(number))
+    pub const fn new(number: u8) -> Option<Reg> {
+        if number <= 10 { Some(Reg(number)) } else { None }
     }
 
     /// The register's number, 0 to 10.

@@ -1,11 +1,13 @@
-//! Any value of [`NativeObject`] links or is refused; none panics, and what links can be read back.
+//! Any value of [`NativeObject`] links or is refused, and is written as an object file or refused; none panics, and what is
+//! written can be read back.
 
-use goblin::pe::PE;
+use goblin::pe::{Coff, PE};
 
 use super::link;
+use crate::coff;
 use crate::native_object::{
-    FunctionRange, Import, Machine, NativeObject, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
 use crate::test_objects::{arm64, driver};
 
@@ -159,6 +161,20 @@ impl Numbers {
         }
     }
 
+    fn purpose(&mut self) -> Purpose {
+        let entry = SymbolIndex(self.index());
+        let exports = self.list(4, |n| SymbolIndex(n.index()));
+        match self.below(8) {
+            0 => Purpose::Object { exports },
+            1..4 => Purpose::Driver { entry },
+            _ => Purpose::Dll {
+                name: self.name(),
+                entry,
+                exports,
+            },
+        }
+    }
+
     /// An object of which nothing need fit.
     fn object(&mut self) -> NativeObject {
         NativeObject {
@@ -167,7 +183,7 @@ impl Numbers {
             symbols: self.list(6, Self::symbol),
             functions: self.list(5, Self::function),
             imports: self.list(5, Self::import),
-            entry: SymbolIndex(self.index()),
+            purpose: self.purpose(),
         }
     }
 
@@ -188,7 +204,7 @@ impl Numbers {
             8 => object.functions.push(self.function()),
             9 => object.functions[0].unwind = self.unwind(),
             10 => object.imports.push(self.import()),
-            _ => object.entry = SymbolIndex(self.index()),
+            _ => object.purpose = self.purpose(),
         }
         object
     }
@@ -196,6 +212,11 @@ impl Numbers {
 
 /// Links, and reads back what links. Tells whether it did.
 fn links(object: &NativeObject) -> bool {
+    if let Ok(bytes) = coff(object) {
+        let read = Coff::parse(&bytes).unwrap_or_else(|error| panic!("{error}: {object:?}"));
+        let names = read.sections.iter().map(|section| section.name().unwrap());
+        assert!(names.zip(&object.sections).all(|(name, section)| name == section.name));
+    }
     let Ok(image) = link(object) else {
         return false;
     };
@@ -211,6 +232,7 @@ fn links(object: &NativeObject) -> bool {
         assert!(out.virtual_size as usize == section.data.len() || section.name == ".rdata");
     }
     assert_eq!(pe.imports.len(), object.imports.len());
+    assert_eq!(pe.exports.len(), object.purpose.exports().len());
     true
 }
 

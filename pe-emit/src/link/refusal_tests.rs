@@ -7,8 +7,8 @@ use crate::error::{
     EntryProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem, SymbolProblem,
 };
 use crate::native_object::{
-    FunctionRange, Machine, NativeObject, RelocationKind, SectionIndex, SectionKind, Symbol, SymbolIndex, SymbolPlace,
-    UnwindInfo,
+    FunctionRange, Machine, NativeObject, Purpose, RelocationKind, SectionIndex, SectionKind, Symbol, SymbolIndex,
+    SymbolPlace, UnwindInfo,
 };
 use crate::test_objects::{arm64, driver, import, place, relocation, section};
 
@@ -146,7 +146,7 @@ fn rejects_symbols_without_place() {
 
 #[test]
 fn rejects_entry_points_that_are_not_code() {
-    let error = refused(|object| object.entry = SymbolIndex(6));
+    let error = refused(|object| object.purpose = Purpose::Driver { entry: SymbolIndex(6) });
     assert_eq!(
         error,
         LinkError::Entry {
@@ -154,7 +154,11 @@ fn rejects_entry_points_that_are_not_code() {
         }
     );
     for (symbol, name) in [(3, "name"), (4, "__imp_NmrRegisterClient")] {
-        let error = refused(|object| object.entry = SymbolIndex(symbol));
+        let error = refused(|object| {
+            object.purpose = Purpose::Driver {
+                entry: SymbolIndex(symbol),
+            }
+        });
         assert_eq!(
             error,
             LinkError::Entry {

@@ -4,7 +4,7 @@ use goblin::pe::PE;
 use goblin::pe::relocation::IMAGE_REL_BASED_DIR64;
 
 use super::link;
-use crate::address::IMAGE_BASE;
+use crate::image_kind::ImageKind;
 use crate::native_object::{NativeObject, SectionIndex, SymbolPlace, UnwindInfo};
 use crate::test_objects::{arm64, driver, place};
 
@@ -235,8 +235,14 @@ fn absolute_fields_hold_addresses_at_the_preferred_base_and_are_relocated() {
         pe.sections[3].virtual_address,
         pe.sections[4].virtual_address,
     );
-    assert_eq!(u64_at(&bytes, &pe, maps + 72), IMAGE_BASE + u64::from(rdata) + 6);
-    assert_eq!(u64_at(&bytes, &pe, maps + 48), IMAGE_BASE + u64::from(xdp));
+    assert_eq!(
+        u64_at(&bytes, &pe, maps + 72),
+        ImageKind::Driver.base() + u64::from(rdata) + 6
+    );
+    assert_eq!(
+        u64_at(&bytes, &pe, maps + 48),
+        ImageKind::Driver.base() + u64::from(xdp)
+    );
     let mut fields = Vec::new();
     let mut covered = 0;
     for block in pe.relocation_data.as_ref().unwrap().blocks() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::kernel::{Activity, Kernel};
 use super::memory::Use;
+use super::module::LoadedProgram;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::hex_bytes::HexBytes;
@@ -176,12 +177,7 @@ impl Kernel {
         let mut tail_calls = Vec::new();
         let result = loop {
             self.state.pending = None;
-            let (function, runtime_context) = (
-                self.module.programs[current].function,
-                self.module.programs[current].runtime_context,
-            );
-            let value = self.call(function, &[frame.context, runtime_context], Activity::Program(current))?;
-            self.state.max_stack = self.deepest_stack(self.state.max_stack);
+            let value = self.execute(current, frame.context)?;
             let Some(next) = self.state.pending else {
                 break value as u32;
             };
@@ -217,6 +213,21 @@ impl Kernel {
             meta: input.meta.as_ref().map(|_| HexBytes(meta_after)),
             redirect_context: self.state.redirect_context.take(),
         })
+    }
+
+    /// Executes a program on a context and gives its result.
+    fn execute(&mut self, program: usize, context: u64) -> Result<u64, SimulatorError> {
+        if let Some(interpreted) = self.interpreted.clone() {
+            return self.interpret(&interpreted, program, context);
+        }
+        let LoadedProgram {
+            function,
+            runtime_context,
+            ..
+        } = self.module.programs[program];
+        let value = self.call(function, &[context, runtime_context], Activity::Program(program))?;
+        self.state.max_stack = self.deepest_stack(self.state.max_stack);
+        Ok(value)
     }
 
     /// What belongs to the runtime must be as it was.

@@ -1,11 +1,13 @@
 //! The simulated kernel: its state, and how it calls functions of the image.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bpf2sys_platform::Platform;
 
 use super::cpu::{Cpu, DIRECTION_FLAG, Event, MXCSR, Registers};
 use super::driver::Driver;
+use super::interpret::Interpreted;
 use super::mapping::MappedImage;
 use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
@@ -30,6 +32,10 @@ pub enum Activity {
     Detach,
     /// `DriverUnload`.
     Unload,
+    /// `DllMain`.
+    DllMain,
+    /// The exported function of a DLL.
+    MetadataTable,
     /// A function of the metadata table.
     Metadata(&'static str),
     /// A program, by index.
@@ -82,6 +88,8 @@ pub struct Kernel {
     pub maps: Maps,
     /// What programs do, for the report.
     pub state: super::invoke::RunState,
+    /// What is executed instead of the image's code, if anything.
+    pub interpreted: Option<Rc<Interpreted>>,
     /// Names of programs by the address of their function.
     pub functions: BTreeMap<u64, String>,
 }
@@ -96,6 +104,8 @@ impl Kernel {
             Some(Activity::Attach) => "in the attach callback".into(),
             Some(Activity::Detach) => "in the detach callback".into(),
             Some(Activity::Unload) => "in DriverUnload".into(),
+            Some(Activity::DllMain) => "in DllMain".into(),
+            Some(Activity::MetadataTable) => "in get_metadata_table".into(),
             Some(Activity::Metadata(name)) => format!("in the metadata function {name}"),
             Some(Activity::Program(index)) => format!("program {} running", self.program_name(*index)),
         }

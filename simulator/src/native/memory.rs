@@ -4,7 +4,7 @@
 //! faults at the first byte. All reads and writes of that memory by the simulator go through [`Memory`], which knows
 //! each block's bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address_space::AddressSpace;
 
@@ -59,11 +59,15 @@ pub struct Memory {
     guarded_values: usize,
     /// What is left of the block that values are packed into: start and bytes.
     slab: (u64, u64),
-    packed: std::collections::BTreeSet<u64>,
+    packed: BTreeSet<u64>,
+    /// Where the poisoned parts around blocks start that are not sealed.
+    slack: BTreeSet<u64>,
 }
 
 /// What the bytes around a block are filled with.
 const SLACK: u8 = 0xC7;
+/// A page of it, to compare many bytes at once.
+const CLEAN: [u8; PAGE] = [SLACK; PAGE];
 
 /// How many map values get guard pages of their own.
 const GUARDED_VALUES: usize = 4096;
@@ -90,6 +94,7 @@ impl Memory {
         });
         if start > body {
             self.poison(body, start - body);
+            self.slack.insert(body);
             self.add(Region {
                 start: body,
                 length: start - body,
@@ -109,6 +114,7 @@ impl Memory {
         let guard = body + used as u64;
         if guard > end {
             self.poison(end, guard - end);
+            self.slack.insert(end);
             self.add(Region {
                 start: end,
                 length: guard - end,
@@ -167,14 +173,14 @@ impl Memory {
         unsafe { std::ptr::write_bytes(start as *mut u8, SLACK, length as usize) };
     }
 
-    /// The label of a part around a block that something has written to.
+    /// The label of a part around a block that something has written to. Sealed blocks need no look: writing there faults.
     pub fn damaged_slack(&self) -> Option<&str> {
-        self.regions
-            .values()
-            .filter(|r| r.label.starts_with("the bytes before") || r.label.starts_with("the padding after"))
+        self.slack
+            .iter()
+            .filter_map(|start| self.regions.get(start))
             .find(|r| {
                 self.read(r.start, r.length as usize)
-                    .is_some_and(|b| b.iter().any(|&b| b != SLACK))
+                    .is_some_and(|b| b.chunks(PAGE).any(|part| part != &CLEAN[..part.len()]))
             })
             .map(|r| r.label.as_str())
     }
@@ -187,8 +193,9 @@ impl Memory {
         let page = start & !(PAGE as u64 - 1);
         self.protect(page, (start + length - page) as usize, libc::PROT_READ)?;
         let end = (start + length).next_multiple_of(PAGE as u64);
-        for (_, region) in self.regions.range_mut(page..end) {
+        for (place, region) in self.regions.range_mut(page..end) {
             region.allowed = Use::KernelRead;
+            self.slack.remove(place);
         }
         Ok(())
     }
@@ -355,6 +362,7 @@ impl Memory {
         let starts: Vec<u64> = self.regions.range(base..end).map(|(&s, _)| s).collect();
         for start in starts {
             self.regions.remove(&start);
+            self.slack.remove(&start);
         }
         self.mapped -= end - base;
         self.mappings.remove(&base);
@@ -392,6 +400,19 @@ impl AddressSpace for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_around_a_block_are_watched_until_it_is_sealed_or_freed() {
+        let mut memory = Memory::default();
+        let sealed = memory.allocate(10, 1, "sealed", Use::ReadWrite).unwrap();
+        memory.seal(sealed).unwrap();
+        let open = memory.allocate(10, 1, "open", Use::ReadWrite).unwrap();
+        assert_eq!((memory.slack.len(), memory.damaged_slack()), (1, None));
+        assert!(memory.write(open - 1, &[0]));
+        assert_eq!(memory.damaged_slack(), Some("the bytes before open"));
+        memory.free(open);
+        assert_eq!((memory.slack.len(), memory.damaged_slack()), (0, None));
+    }
 
     #[test]
     fn a_block_ends_at_its_guard_page_and_is_bounded() {

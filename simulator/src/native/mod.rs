@@ -1,10 +1,15 @@
 //! Running an x86-64 image on an x86-64 host, in a process made for it.
+//!
+//! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
+//! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod cpu;
+mod dll;
 mod driver;
 mod fault;
 mod helpers;
 mod imports;
+mod interpret;
 mod invoke;
 mod kernel;
 mod mapping;
@@ -28,7 +33,7 @@ use crate::error::SimulatorError;
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{MapPreset, PresetValue, RunReport, RunRequest};
+use crate::request::{MapPreset, PresetValue, RunReport, RunRequest, Sabotage};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use kernel::Kernel;
@@ -47,10 +52,20 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             image.machine_name()
         )));
     }
+    let object = request.interpret.as_ref().map(interpret::read).transpose()?;
     let view = usermode::read(&image).map_err(SimulatorError::UserMode)?;
     let violations = loader_rules::check(&image);
     if !violations.is_empty() {
         return Err(SimulatorError::Loader(violations));
+    }
+    let metadata_function = match image.is_dll() {
+        true => Some(loader_rules::metadata_function(&image).map_err(|v| SimulatorError::Loader(vec![v]))?),
+        false => None,
+    };
+    if metadata_function.is_some() && request.sabotage != Sabotage::None {
+        return Err(SimulatorError::Request(
+            "a DLL registers nowhere, so nothing around it can fail".into(),
+        ));
     }
     let extra = request
         .platform_files
@@ -93,10 +108,17 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
             time: machine.boot_time,
             ..invoke::RunState::default()
         },
+        interpreted: None,
         functions: BTreeMap::new(),
         request,
     };
-    let status = kernel.start_driver()?;
+    let dll = metadata_function.map(|rva| dll::Dll {
+        metadata_function: kernel.image.base + u64::from(rva.0),
+    });
+    let status = match dll {
+        Some(dll) => kernel.start_dll(dll).map(|()| 0)?,
+        None => kernel.start_driver()?,
+    };
     if status != 0 {
         return Ok(RunReport {
             driver_entry_status: status,
@@ -110,12 +132,18 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.load_module()?;
     compare_views(&kernel, &view, &tables)?;
+    if let Some(object) = object {
+        kernel.interpret_instead(object)?;
+    }
     let presets = kernel.request.presets.clone();
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
     let mut report = kernel.report(results);
     report.stated_version = format!("{major}.{minor}.{revision}");
-    kernel.stop_driver()?;
+    match dll {
+        Some(dll) => kernel.stop_dll(dll)?,
+        None => kernel.stop_driver()?,
+    }
     Ok(report)
 }
 

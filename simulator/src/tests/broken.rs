@@ -23,7 +23,11 @@ fn each_rule_of_the_loader_catches_its_own() {
         (Rule::OptionalHeader, |p| {
             p.put(p.optional() + 108, &15u32.to_le_bytes());
         }),
-        (Rule::Characteristics, |p| {
+        // Marked as a DLL, it lacks what a DLL has.
+        (Rule::Subsystem, |p| {
+            _ = p.put(p.optional() - 2, &0x2022u16.to_le_bytes())
+        }),
+        (Rule::MetadataExport, |p| {
             p.put(p.optional() - 2, &0x2022u16.to_le_bytes());
         }),
         (Rule::Characteristics, |p| {

@@ -1,6 +1,7 @@
 //! Tests over a real image: `testdata/module.c`, compiled by clang and linked by lld.
 
 mod broken;
+mod dll;
 mod patch;
 
 // What runs native code, where that is possible.
@@ -31,6 +32,9 @@ static CHILD: extern "C" fn() = {
 
 /// The image.
 pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
+
+/// The same module in a DLL.
+pub const DLL: &[u8] = include_bytes!("../../testdata/module.dll.image");
 
 pub fn request(inputs: Vec<Input>) -> RunRequest {
     RunRequest {

@@ -14,7 +14,11 @@ pub struct Patched {
 
 impl Patched {
     pub fn new() -> Self {
-        Patched { bytes: IMAGE.to_vec() }
+        Self::of(IMAGE)
+    }
+
+    pub fn of(image: &[u8]) -> Self {
+        Patched { bytes: image.to_vec() }
     }
 
     pub fn image(&self) -> Image<'_> {

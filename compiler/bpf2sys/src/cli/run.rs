@@ -1,30 +1,44 @@
-//! `bpf2sys run`: load a driver as Windows would, and run a program of it.
+//! `bpf2sys run`: load a driver as Windows would, and run a program of it, by its code or by the interpreter.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use bpf2sys_simulator::{HexBytes, Input, MapContents, MapPreset, PresetValue, RunReport, RunRequest};
+use bpf2sys_simulator::{HexBytes, Input, MapContents, MapPreset, ObjectFile, PresetValue, RunReport, RunRequest};
 
 use super::{Outcome, output};
-use crate::{Error, ErrorKind, files};
+use crate::{BuildOptions, Error, ErrorKind, files};
 
 /// Load a driver as Windows would, run a program of it on given input, and unload it.
 ///
 /// The image is checked as the Windows loader, the eBPF runtime and its user-mode library check it. Its code runs
 /// natively in a process of its own, with simulated maps and helpers; a fault in it is reported. Nothing of this machine
 /// shows through: clocks, random numbers and process ids are simulated, and equal runs give equal reports.
+///
+/// With `--interpret` the input is an object file. It is verified and built in memory, and the driver is loaded, but its
+/// programs are executed instruction by instruction, as RFC 9669 defines them. Every access to memory is checked, and what
+/// goes wrong is reported with the eBPF instruction and the source line. What differs from a run of the driver is a
+/// mistake of this tool.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bpf2sys run udp_filter.sys --program udp_filter --packet dns.bin
   bpf2sys run udp_filter.sys --packet dns.bin --set-map blocked_ports:0035=01
   bpf2sys run flow_log.sys --context established.bin --repeat 3 --json
   bpf2sys run udp_filter.sys                       only load, check and unload
+  bpf2sys run --interpret udp_filter.o --packet dns.bin
 
 Map keys and values are bytes in hexadecimal, in the order in which they are in memory.")]
 pub(super) struct Arguments {
-    /// The driver
+    /// The driver; with `--interpret`, the object file
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
+
+    /// Execute the programs of an object file by the interpreter
+    #[arg(long)]
+    interpret: bool,
+
+    /// With `--interpret`: verify every program as `build --type` does
+    #[arg(long = "type", value_name = "SECTION", requires = "interpret")]
+    program_type: Option<String>,
 
     /// The program to run; not needed where there is only one
     #[arg(short, long, value_name = "NAME")]
@@ -61,7 +75,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let request = request(arguments)?;
+    let input = files::read(&arguments.image)?;
+    let (image, interpret) = match image(arguments, input) {
+        Ok(both) => both,
+        Err(error) => return Ok(output::fail(&error, &arguments.image)),
+    };
+    let request = request(arguments, image, interpret)?;
     match bpf2sys_simulator::run(&request) {
         Ok(report) if arguments.json => output::print_json(&report).map(|()| 0),
         Ok(report) => output::print(&text(&report)).map(|()| 0),
@@ -69,8 +88,33 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-fn request(arguments: &Arguments) -> Result<RunRequest, Error> {
-    let image = files::read(&arguments.image)?;
+/// The driver, and the object whose programs are interpreted instead of its own.
+fn image(arguments: &Arguments, input: Vec<u8>) -> Result<(Vec<u8>, Option<ObjectFile>), Error> {
+    let path = arguments.image.display();
+    let usage = |message: String| Error::from(ErrorKind::Usage(message));
+    if !arguments.interpret {
+        if input.starts_with(b"\x7fELF") {
+            return Err(usage(format!(
+                "`{path}` is an object file: build a driver from it with `bpf2sys build`, or add `--interpret`"
+            )));
+        }
+        return Ok((input, None));
+    }
+    if input.starts_with(b"MZ") {
+        return Err(usage(format!(
+            "`{path}` is a driver, which holds no eBPF instructions: `--interpret` takes the object it was built from"
+        )));
+    }
+    let name = arguments.image.to_string_lossy().into_owned();
+    let options = BuildOptions {
+        program_type: arguments.program_type.clone(),
+        ..BuildOptions::default()
+    };
+    let driver = crate::build(&input, &name, &options)?.outputs.swap_remove(0); // the default makes one
+    Ok((driver.bytes, Some(ObjectFile { name, bytes: input })))
+}
+
+fn request(arguments: &Arguments, image: Vec<u8>, interpret: Option<ObjectFile>) -> Result<RunRequest, Error> {
     let presets = arguments
         .set_map
         .iter()
@@ -97,6 +141,7 @@ fn request(arguments: &Arguments) -> Result<RunRequest, Error> {
     }
     let mut request = RunRequest {
         image,
+        interpret,
         inputs,
         presets,
         time_limit_ms: arguments.time_limit * 1000,

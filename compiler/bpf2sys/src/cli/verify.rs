@@ -43,6 +43,7 @@ impl Options {
         BuildOptions {
             program_type: self.program_type.clone(),
             time_limit: Some(Duration::from_secs(self.time_limit)),
+            ..BuildOptions::default()
         }
     }
 }

@@ -1,0 +1,181 @@
+//! `bpf2sys build`.
+
+mod targets;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use self::targets::Target;
+use super::{Outcome, output};
+use crate::{BuildOptions, Error, ErrorKind, Form, Machine, Output, files};
+
+/// Verify eBPF object files and compile each to a Windows driver.
+///
+/// Every program of an object is verified before anything is compiled; if one is rejected, no file is written. An object
+/// gives all its outputs or none. The same object gives the same bytes on every machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bpf2sys build udp_filter.o                           writes udp_filter.sys
+  bpf2sys build udp_filter.o -o drivers/filter.sys
+  bpf2sys build --out-dir drivers *.o
+  bpf2sys build --arch x64 --arch arm64 udp_filter.o   writes udp_filter.{x64,arm64}.sys
+  bpf2sys build --emit sys --emit asm udp_filter.o     writes udp_filter.{sys,asm}
+  bpf2sys build --emit asm -o - udp_filter.o           shows what became of each line
+  bpf2sys build --type xdp filter.o                    programs in sections of other names")]
+pub(super) struct Arguments {
+    /// Object files, as `clang -target bpf` writes them
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+
+    /// Write the one output to this file; `-` is standard output [default: the input's name with what is emitted as
+    /// extension, in this folder]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
+    output: Option<PathBuf>,
+
+    /// Write the outputs to this folder, which is made if needed
+    #[arg(long, value_name = "DIR")]
+    out_dir: Option<PathBuf>,
+
+    /// Compile for this architecture; several give one output each, with the architecture in its name
+    #[arg(long = "arch", value_name = "ARCH", value_delimiter = ',', default_value = "x64")]
+    architectures: Vec<Architecture>,
+
+    /// Make this; several make one output each
+    #[arg(long, value_name = "FORM", value_delimiter = ',', default_value = "sys")]
+    emit: Vec<Emit>,
+
+    /// arm64: use atomic instructions of the Large System Extensions; the driver then needs an ARMv8.1 processor
+    #[arg(long)]
+    lse: bool,
+
+    /// arm64: sign return addresses, which protects them on processors with pointer authentication
+    #[arg(long)]
+    sign_return_address: bool,
+
+    /// Print nothing when all is well
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    verification: super::verify::Options,
+}
+
+/// `--arch`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Architecture {
+    X64,
+    Arm64,
+}
+
+impl From<Architecture> for Machine {
+    fn from(architecture: Architecture) -> Machine {
+        match architecture {
+            Architecture::X64 => Machine::X64,
+            Architecture::Arm64 => Machine::Arm64,
+        }
+    }
+}
+
+/// `--emit`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Emit {
+    /// Driver
+    Sys,
+    /// DLL with the function `get_metadata_table`
+    Dll,
+    /// COFF object file with the function `get_metadata_table`, for a linker
+    Obj,
+    /// Optimized Cranelift IR, as text
+    Clif,
+    /// Listing: source lines, eBPF instructions and native instructions side by side
+    Asm,
+}
+
+impl From<Emit> for Form {
+    fn from(emit: Emit) -> Form {
+        match emit {
+            Emit::Sys => Form::Sys,
+            Emit::Dll => Form::Dll,
+            Emit::Obj => Form::Obj,
+            Emit::Clif => Form::Clif,
+            Emit::Asm => Form::Asm,
+        }
+    }
+}
+
+impl Arguments {
+    fn build_options(&self) -> Result<BuildOptions, Error> {
+        let options = BuildOptions {
+            machines: self.architectures.iter().copied().map(Machine::from).collect(),
+            forms: self.emit.iter().copied().map(Form::from).collect(),
+            lse: self.lse,
+            sign_return_address: self.sign_return_address,
+            ..self.verification.build_options()
+        };
+        let switches = [("--lse", self.lse), ("--sign-return-address", self.sign_return_address)];
+        match switches.into_iter().find(|(_, given)| *given) {
+            Some((switch, _)) if !options.machines.contains(&Machine::Arm64) => Err(ErrorKind::Usage(format!(
+                "`{switch}` is about arm64 code, and none is made; add `--arch arm64`"
+            ))
+            .into()),
+            _ => Ok(options),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let options = arguments.build_options()?;
+    let targets = targets::of(arguments, &options.products())?;
+    if let Some(folder) = &arguments.out_dir {
+        std::fs::create_dir_all(folder).map_err(|source| ErrorKind::WriteFile {
+            path: folder.clone(),
+            source,
+        })?;
+    }
+    output::for_each_input(&arguments.inputs, "building", |index, input| {
+        build_one(input, &targets[index], &options, arguments.quiet)
+    })
+}
+
+/// Builds an object. `targets` are where its outputs go, in the order of [`BuildOptions::products`].
+fn build_one(input: &Path, targets: &[Target], options: &BuildOptions, quiet: bool) -> Result<String, Error> {
+    let object = files::read(input)?;
+    let built = crate::build(&object, &input.to_string_lossy(), options)?;
+    let mut written = Vec::with_capacity(built.outputs.len());
+    for (target, output) in targets.iter().zip(&built.outputs) {
+        match target {
+            Target::StandardOutput => output::print_bytes(&output.bytes)?,
+            Target::File(path) => written.push((path.as_path(), output)),
+        }
+    }
+    let contents: Vec<(&Path, &[u8])> = written.iter().map(|(path, output)| (*path, &*output.bytes)).collect();
+    files::write_all(&contents)?;
+    if quiet { Ok(String::new()) } else { summary(&written) }
+}
+
+/// What to tell of the files: everything that is in the one image, or a line for each.
+fn summary(written: &[(&Path, &Output)]) -> Result<String, Error> {
+    if let [(path, output)] = written
+        && matches!(output.form, Form::Sys | Form::Dll)
+    {
+        return super::inspect::summary(path, &output.bytes);
+    }
+    let mut text = String::new();
+    for (path, output) in written {
+        let what = match output.form {
+            Form::Sys => "driver",
+            Form::Dll => "DLL",
+            Form::Obj => "object file for a linker",
+            Form::Clif => "Cranelift IR",
+            Form::Asm => "listing",
+        };
+        let size = match output.form {
+            Form::Sys | Form::Dll | Form::Obj => format!("{} bytes", output.bytes.len()),
+            Form::Clif | Form::Asm => format!("{} lines", output.bytes.split(|byte| *byte == b'\n').count() - 1),
+        };
+        let _ = writeln!(text, "{}: {} {what}, {size}", path.display(), output.machine);
+    }
+    Ok(text)
+}

@@ -1,0 +1,42 @@
+//! What a program runs in.
+
+use bpf2sys_bytecode::{GlobalIndex, MapIndex};
+
+/// What a program runs in: memory, helpers, maps and global variables. Addresses are whatever the world says they are.
+pub trait World {
+    /// Why a helper could not be run. It ends the execution.
+    type Error: std::error::Error;
+
+    /// Fills `bytes` with the memory at `address`. Nothing that the program may not read is given.
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Denied>;
+
+    /// Writes `bytes` at `address`, all or nothing.
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Denied>;
+
+    /// Calls the helper `id` with `r1` to `r5`. Registers without a value are given as 0: which of them a helper looks at,
+    /// the world knows.
+    fn helper(&mut self, id: i32, arguments: [u64; 5]) -> Result<HelperResult, Self::Error>;
+
+    /// The address that stands for a map; `None` if the program has no such map.
+    fn map_address(&mut self, map: MapIndex) -> Option<u64>;
+
+    /// The address of the first byte of a global variable section.
+    fn global_address(&mut self, section: GlobalIndex) -> Option<u64>;
+}
+
+/// What a helper gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelperResult {
+    /// `r0`.
+    Returned(u64),
+    /// The whole program ends here, whatever function it is in, and the runtime gets this value: a tail call that
+    /// succeeded.
+    Ends(u64),
+}
+
+/// The program may not access these bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What is there or near: `the packet+0x40`, `read-only memory "table"`.
+    pub near: String,
+}
