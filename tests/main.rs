@@ -5,6 +5,7 @@
 
 mod command_line;
 mod examples;
+mod interpret;
 mod packets;
 mod pe_image;
 mod reading;
@@ -20,6 +21,7 @@ fn main() {
     let modules = [
         command_line::trials(),
         examples::trials(),
+        interpret::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),

@@ -5,6 +5,8 @@
 //! really loading and running it ([`run`]), with every check of the runtime performed. What Windows would crash on is
 //! an error here.
 //!
+//! [`interpreter`] says what eBPF instructions mean, one by one. A run can use it instead of the image's code.
+//!
 //! Running is safe for the caller because it happens in a child process that exists for one run.
 
 mod address_space;

@@ -32,20 +32,28 @@ pub fn trials() -> Vec<Trial> {
             Ok(())
         }),
         test_with("rejected::objects_come_from_their_sources", &clang, || {
-            let built = tempfile::tempdir()?;
-            let fixtures = root().join("tests/fixtures/rejected");
-            succeed(
-                Command::new(fixtures.join("build.sh"))
-                    .arg(built.path())
-                    .env_remove("CLANG"),
-            )?;
-            for object in std::fs::read_dir(built.path())? {
-                let object = object?;
-                same_object(&fixtures.join(object.file_name()), &object.path())?;
-            }
-            Ok(())
+            same_fixtures("rejected")
+        }),
+        test_with("interpret::objects_come_from_their_sources", &clang, || {
+            same_fixtures("interpret")
         }),
     ]
+}
+
+/// Builds the objects of a folder of fixtures, and compares.
+fn same_fixtures(folder: &str) -> Result<(), Failed> {
+    let built = tempfile::tempdir()?;
+    let fixtures = root().join("tests/fixtures").join(folder);
+    succeed(
+        Command::new(fixtures.join("build.sh"))
+            .arg(built.path())
+            .env_remove("CLANG"),
+    )?;
+    for object in std::fs::read_dir(built.path())? {
+        let object = object?;
+        same_object(&fixtures.join(object.file_name()), &object.path())?;
+    }
+    Ok(())
 }
 
 /// Fails unless two objects are the same: byte by byte when the same compiler made them; but for debugging information,

@@ -212,3 +212,41 @@ fn simulate_code(error: &SimulatorError) -> &'static str {
         SimulatorError::Interpreted(_) => "BPF5012",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_simulator::{InterpretedFault, InterpretedLine, SimulatorError};
+
+    use crate::Error;
+
+    #[test]
+    fn an_interpreted_fault_shows_the_source_line_and_the_instruction() {
+        let fault = |line| {
+            Error::from(SimulatorError::Interpreted(Box::new(InterpretedFault {
+                during: "program f running".into(),
+                function: "g".into(),
+                slot: 3,
+                text: "r0 = *(u8 *)(r1 + 0x0)".into(),
+                line,
+                problem: "it reads 1 bytes at NULL".into(),
+            })))
+        };
+        let known = fault(Some(InterpretedLine {
+            file: "f.c".into(),
+            line: 12,
+            column: 5,
+            text: "    return *p;".into(),
+        }));
+        let expected = "error[BPF5012]: program f running: it reads 1 bytes at NULL
+  --> f.c:12:5
+   |
+12 |     return *p;
+   |     ^
+   = note: at instruction 3 of function `g`: r0 = *(u8 *)(r1 + 0x0)
+";
+        assert_eq!(known.diagnostics()[0].to_string(), expected);
+        assert_eq!(known.exit_status(), 6);
+        let unknown = fault(None).diagnostics()[0].to_string();
+        assert!(unknown.contains("compile with `-g`"), "{unknown}");
+    }
+}

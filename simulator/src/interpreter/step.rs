@@ -213,7 +213,7 @@ impl<W: World> Machine<'_, W> {
             // §4.3
             Instruction::Exit => return Ok(Flow::Return),
 
-            // Not in RFC 9669: what compilers of older versions made of calls through pointers.
+            // §4.3 defines `CALL` with `K` only. clang has a form with `X`, which calls what a register says.
             Instruction::CallX(_) => return Err(Problem::Group("callx")),
             // §5.5
             Instruction::LegacyPacket { .. } => return Err(Problem::Group("packet")),

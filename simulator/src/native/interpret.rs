@@ -23,8 +23,9 @@ use crate::request::ObjectFile;
 use crate::rule::Rule;
 use crate::tables::{AddressData, MapData, RuntimeContext};
 
-/// Most instructions of one invocation. The time limit of the run ends most programs that do not end earlier.
-const MAX_STEPS: u64 = 200_000_000;
+/// Most instructions of one invocation, for each millisecond of the run's time limit: what an optimized interpreter could
+/// just do in it. Where it is slower, the time limit itself comes first; but this error says which instruction it was.
+const STEPS_PER_MS: u64 = 20_000;
 
 /// What is interpreted.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Kernel {
         let options = Options {
             // As the verifier, which has accepted the program, understands calls.
             undefined: Undefined::AsCompiled,
-            max_steps: MAX_STEPS,
+            max_steps: self.request.time_limit_ms.saturating_mul(STEPS_PER_MS),
         };
         let mut world = RunningProgram { kernel: self, program };
         let outcome = interpreter::interpret(&interpreted.module, &entry, &mut world, options)
