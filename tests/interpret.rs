@@ -223,7 +223,7 @@ fn a_deep_tail_call() -> Result<(), Failed> {
     let object = fixture("interpret", "instructions")?;
     let image = bpf2sys::build(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     let mut request = RunRequest {
-        image: image.image.bytes().to_vec(),
+        image: image.outputs[0].bytes.clone(),
         ..RunRequest::default()
     };
     // The first byte chooses: 0 is an empty slot, 1 the program `after`.
@@ -361,7 +361,7 @@ fn fault(object: ObjectFile, time_limit_ms: u64) -> Result<SimulatorError, Faile
     let good = object_file("udp_filter")?;
     let built = bpf2sys::build(&good.bytes, &good.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     let request = RunRequest {
-        image: built.image.bytes().to_vec(),
+        image: built.outputs[0].bytes.clone(),
         interpret: Some(object),
         inputs: vec![Input {
             program: "udp_filter".into(),

@@ -5,6 +5,7 @@
 
 mod command_line;
 mod examples;
+mod huge;
 mod interpret;
 mod packets;
 mod pe_image;
@@ -21,6 +22,7 @@ fn main() {
     let modules = [
         command_line::trials(),
         examples::trials(),
+        huge::trials(),
         interpret::trials(),
         packets::trials(),
         pe_image::trials(),
