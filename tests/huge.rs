@@ -19,16 +19,18 @@ const INSTRUCTIONS: usize = 20_000;
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for shape in USUAL.iter().chain(&HOSTILE) {
-        for (name, machine) in [("x64", Machine::X64), ("arm64", Machine::Arm64)] {
-            trials.push(test(&format!("huge::{}_for_{name}", shape.name), move || {
-                links(shape, machine)
-            }));
-        }
+        trials.push(test(&format!("huge::{}_for_arm64", shape.name), move || {
+            links(shape, Machine::Arm64)
+        }));
         if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            for (place, placement) in [("program", Placement::Program), ("subprogram", Placement::Subprogram)] {
-                let name = format!("huge::{}_in_a_{place}_gives_what_the_interpreter_gives", shape.name);
-                trials.push(test(&name, move || same_result(shape, placement)));
-            }
+            let name = format!("huge::{}_for_x64_gives_what_the_interpreter_gives", shape.name);
+            trials.push(test(&name, move || same_result(shape, Placement::Program)));
+        }
+    }
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        for shape in USUAL.iter().filter(|shape| ["branches", "calls"].contains(&shape.name)) {
+            let name = format!("huge::{}_in_a_subprogram_gives_what_the_interpreter_gives", shape.name);
+            trials.push(test(&name, move || same_result(shape, Placement::Subprogram)));
         }
     }
     trials
@@ -57,12 +59,13 @@ fn same_result(shape: &Shape, placement: Placement) -> Result<(), Failed> {
     let found = image.run(&cases);
     let expected = InterpreterEngine::default().run(&cases);
     if found != expected {
-        return Err(format!("found {found:x?}, expected {expected:x?}").into());
+        return Err(format!("{}: found {found:x?}, expected {expected:x?}", shape.what).into());
     }
-    if found.iter().any(Result::is_err) {
-        return Err(format!("{found:?}").into());
+    // A program that ended early, or lost everything on the way, would show little.
+    match &found[..] {
+        [Ok(outcome)] if outcome.r0 > 0xFFFF || shape.name == "one-target" => Ok(()),
+        _ => Err(format!("found {found:x?}").into()),
     }
-    Ok(())
 }
 
 /// The engines know one helper, which returns its first argument and ends the program if that is 0.

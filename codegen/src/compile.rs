@@ -14,6 +14,7 @@ use cranelift_codegen::ir::{ExternalName, Function, Inst};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 
+use crate::LowerError;
 use crate::error::FunctionProblem;
 use crate::isa::{Isas, Optimization};
 use crate::lowered::Origin;
@@ -65,26 +66,28 @@ pub(crate) enum Target {
     Constants,
 }
 
-/// Compiles one function of a module as `isas` says. `scratch` keeps its allocations between calls.
+/// Compiles one function of a module as `isas` says; `failed` places what is wrong with it. `scratch` keeps its
+/// allocations between calls.
 pub(crate) fn compile_pinned(
     ir: Ir,
     isas: &Isas,
     optimization: Optimization,
     options: &Options,
     scratch: &mut Context,
-) -> Result<Code, FunctionProblem> {
+    failed: impl Fn(FunctionProblem) -> LowerError,
+) -> Result<Code, LowerError> {
     scratch.clear();
     scratch.func = ir.function;
-    if ir.pins.is_empty() || optimization == Optimization::InPlace {
+    let mut isa = isas.of(optimization)?;
+    if !ir.pins.is_empty() {
+        // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
+        scratch
+            .optimize(isa, &mut ControlPlane::default())
+            .map_err(|e| failed(FunctionProblem::Codegen(e.to_string())))?;
         delete(ir.pins, scratch);
-        return generate(isas.of(optimization), options, scratch);
+        isa = isas.of(Optimization::InPlace)?;
     }
-    // Without pins optimization would undo what they did; the second time it does nothing.
-    scratch
-        .optimize(isas.of(optimization), &mut ControlPlane::default())
-        .map_err(|e| FunctionProblem::Codegen(e.to_string()))?;
-    delete(ir.pins, scratch);
-    generate(isas.of(Optimization::InPlace), options, scratch)
+    generate(isa, options, scratch).map_err(failed)
 }
 
 fn delete(pins: Vec<Inst>, scratch: &mut Context) {

@@ -80,7 +80,7 @@ fn native_function(
         } else {
             Optimization::Speed
         });
-        let mut code = compile_pinned(ir, isas, optimization, unit.options, scratch).map_err(failed)?;
+        let mut code = compile_pinned(ir, isas, optimization, unit.options, scratch, failed)?;
         if unit.options.keep_ir {
             code.ir = Some(scratch.func.display().to_string());
         }

@@ -5,6 +5,8 @@
 //! checked again afterwards ([`compile`](mod@crate::compile)), so a setting that loses its meaning is an error and not a bad
 //! driver.
 
+use std::cell::OnceCell;
+
 use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
@@ -23,25 +25,37 @@ pub(crate) enum Optimization {
 
 /// The instruction set of a module, with each kind of optimization.
 pub(crate) struct Isas {
+    options: Options,
     speed: OwnedTargetIsa,
-    in_place: OwnedTargetIsa,
+    /// Made when it is needed, which is seldom.
+    in_place: OnceCell<OwnedTargetIsa>,
 }
 
 impl Isas {
     /// Those that `options` name.
     pub(crate) fn of_options(options: &Options) -> Result<Isas, LowerError> {
         Ok(Isas {
+            options: options.clone(),
             speed: target(options, Optimization::Speed)?,
-            in_place: target(options, Optimization::InPlace)?,
+            in_place: OnceCell::new(),
         })
     }
 
+    /// The one that gives the best code.
+    pub(crate) fn speed(&self) -> &dyn TargetIsa {
+        &*self.speed
+    }
+
     /// The one for a kind of optimization.
-    pub(crate) fn of(&self, optimization: Optimization) -> &dyn TargetIsa {
-        match optimization {
-            Optimization::Speed => &*self.speed,
-            Optimization::InPlace => &*self.in_place,
+    pub(crate) fn of(&self, optimization: Optimization) -> Result<&dyn TargetIsa, LowerError> {
+        if optimization == Optimization::Speed {
+            return Ok(self.speed());
         }
+        if let Some(isa) = self.in_place.get() {
+            return Ok(&**isa);
+        }
+        let isa = target(&self.options, optimization)?;
+        Ok(&**self.in_place.get_or_init(|| isa))
     }
 }
 

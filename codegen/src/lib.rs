@@ -63,7 +63,7 @@ use cranelift_codegen::Context;
 use call_graph::CallGraph;
 use compile::Target;
 use functions::functions;
-use isa::{Isas, Optimization};
+use isa::Isas;
 use lowering::{STACK_BYTES, Unit};
 use metadata::{CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
@@ -83,7 +83,7 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Lowered, LowerError> {
     let isas = Isas::of_options(options)?;
-    let isa = isas.of(Optimization::Speed);
+    let isa = isas.speed();
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;

@@ -254,14 +254,17 @@ impl Code {
         });
     }
 
-    /// Sets every register and the whole stack to something, `r9` to an alias of the frame pointer.
+    /// Sets the whole stack to something and every register to what no compiler knows, `r9` to an alias of the frame
+    /// pointer.
     fn begin(&mut self) {
-        for register in 0..9 {
-            self.mov(register, 0x1234 * (i32::from(register) + 1));
-        }
         self.copy(9, 10);
+        self.lddw(0, 0x9E37_79B9_7F4A_7C15);
         for slot in 1..=64 {
-            self.store(Width::Dw, 10, -8 * slot, Operand::Imm(i32::from(slot) * 77));
+            self.alu(AluOp::Mul, 0, Operand::Imm(i32::from(slot) * 2 + 1));
+            self.store(Width::Dw, 10, -8 * slot, r(0));
+        }
+        for register in 0..9 {
+            self.load(Width::Dw, register, 9, -8 * (1 + i16::from(register)));
         }
     }
 
@@ -327,7 +330,8 @@ fn one(code: Code) -> Module {
     module(vec![code.function("program".to_owned(), FunctionKind::Program)])
 }
 
-const MIXED: [AluOp; 6] = [AluOp::Add, AluOp::Sub, AluOp::Xor, AluOp::Or, AluOp::And, AluOp::Mul];
+/// Without AND and OR, which would soon leave nothing but zeros and ones.
+const MIXED: [AluOp; 4] = [AluOp::Add, AluOp::Sub, AluOp::Xor, AluOp::Mul];
 const SHIFTS: [AluOp; 3] = [AluOp::Lsh, AluOp::Rsh, AluOp::Arsh];
 const WIDTHS: [Width; 4] = [Width::B, Width::H, Width::W, Width::Dw];
 
@@ -336,7 +340,7 @@ fn mixed(code: &mut Code, numbers: &mut Numbers) {
     let (a, b) = (numbers.data(), numbers.data());
     let width = WIDTHS[numbers.below(4) as usize];
     let offset = -8 * (1 + numbers.below(64) as i16);
-    let op = MIXED[numbers.below(6) as usize];
+    let op = MIXED[numbers.below(4) as usize];
     match numbers.below(20) {
         0..=3 => code.alu(op, a, r(b)),
         4..=5 => code.alu(op, a, Operand::Imm(numbers.imm())),
@@ -505,7 +509,7 @@ fn small(numbers: &mut Numbers, count: usize, number: usize) -> Function {
         match numbers.below(4) {
             0 => code.load(Width::W, a, 9, -8 * (1 + numbers.below(8) as i16)),
             1 => code.store(Width::Dw, 10, -8 * (1 + numbers.below(8) as i16), r(a)),
-            _ => code.alu(MIXED[numbers.below(6) as usize], a, r(numbers.data())),
+            _ => code.alu(MIXED[numbers.below(4) as usize], a, r(numbers.data())),
         }
     }
     code.end();
@@ -541,7 +545,7 @@ fn constants(count: usize) -> Module {
     while code.len() + 8 < count {
         let (a, b) = (numbers.data(), numbers.data());
         code.lddw(a, numbers.next() << 40 | numbers.next());
-        code.alu(MIXED[numbers.below(6) as usize], if b == a { 0 } else { b }, r(a));
+        code.alu(MIXED[numbers.below(4) as usize], if b == a { 0 } else { b }, r(a));
     }
     code.end();
     one(code)

@@ -16,7 +16,7 @@ use super::flow::{Flow, Next};
 pub(crate) struct RegisterSet(u16);
 
 impl RegisterSet {
-    fn of(registers: impl IntoIterator<Item = Reg>) -> RegisterSet {
+    pub(super) fn of(registers: impl IntoIterator<Item = Reg>) -> RegisterSet {
         RegisterSet(registers.into_iter().fold(0, |set, r| set | 1 << r.number()))
     }
 

@@ -82,3 +82,59 @@ impl Predecessors {
         &self.all[self.starts[index.index()] as usize..self.starts[index.index() + 1] as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
+    use bpf2sys_verifier::FunctionFacts;
+
+    use super::live_before;
+    use crate::lowering::RegisterSet;
+    use crate::lowering::flow::Flow;
+    use crate::testing::{EXIT, alu, call, helper, load, mov, mov_reg, program, r, store};
+
+    fn jump_if(dst: u8, offset: i16) -> Instruction {
+        Instruction::JumpIf {
+            size: WordSize::W64,
+            condition: Condition::Eq,
+            dst: r(dst),
+            src: Operand::Imm(0),
+            offset,
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_later_is_live() {
+        let add = |dst, src| alu(AluOp::Add, dst, Operand::Reg(r(src)));
+        let cases: [(&[Instruction], &[u8]); 9] = [
+            (&[EXIT], &[0]),
+            (&[mov(0, 1), EXIT], &[]),
+            (&[mov_reg(0, 6), EXIT], &[6]),
+            (&[add(0, 6), EXIT], &[0, 6]),
+            (&[load(Width::W, 0, 7, 0), EXIT], &[7]),
+            (&[store(Width::W, 10, -4, Operand::Reg(r(8))), EXIT], &[0, 8, 10]),
+            // every argument register is passed
+            (&[helper(5), EXIT], &[1, 2, 3, 4, 5]),
+            // one way sets r7, the other reads it
+            (&[mov(0, 0), jump_if(1, 1), mov(7, 1), add(0, 7), EXIT], &[1, 7]),
+            // read in the next round of the loop
+            (&[mov(0, 0), add(0, 9), mov(9, 2), jump_if(8, -3), EXIT], &[8, 9]),
+        ];
+        for (code, expected) in cases {
+            let function = program("program", "bind", code);
+            let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+            let live = live_before(&function, &flow, |_| RegisterSet::default());
+            let live: Vec<u8> = live[0].iter().map(Reg::number).collect();
+            assert_eq!(live, expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_callee_takes_over_is_live_at_its_call() {
+        let function = program("program", "bind", &[call(1), EXIT]);
+        let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+        let taken = live_before(&function, &flow, |_| RegisterSet::of([r(7)]));
+        let live: Vec<u8> = taken[0].iter().map(Reg::number).collect();
+        assert_eq!(live, [1, 2, 3, 4, 5, 7]);
+    }
+}

@@ -266,3 +266,137 @@ pub(crate) fn loop_depth(order: &Order, range: Range<u32>, flow: &Flow) -> u32 {
     }
     deepest
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{AluOp, Condition, Function, InsnIndex, Instruction, Operand, WordSize};
+    use bpf2sys_verifier::FunctionFacts;
+
+    use super::{Order, cut, edges, loop_depth, work};
+    use crate::lowering::flow::Flow;
+    use crate::testing::{EXIT, alu, mov, program, r};
+
+    fn jump(offset: i32) -> Instruction {
+        let size = WordSize::W32;
+        Instruction::Jump { size, offset }
+    }
+
+    fn jump_if(offset: i16) -> Instruction {
+        Instruction::JumpIf {
+            size: WordSize::W64,
+            condition: Condition::Eq,
+            dst: r(1),
+            src: Operand::Imm(7),
+            offset,
+        }
+    }
+
+    fn add() -> Instruction {
+        alu(AluOp::Add, 0, Operand::Imm(1))
+    }
+
+    fn function(parts: &[&[Instruction]]) -> (Function, Flow) {
+        let function = program("program", "bind", &parts.concat());
+        let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+        (function, flow)
+    }
+
+    /// A loop whose body has this many additions.
+    fn counted_loop(body: usize) -> Vec<Instruction> {
+        let mut code = vec![add(); body];
+        code.push(jump_if(-(body as i16) - 1));
+        code
+    }
+
+    #[test]
+    fn a_short_function_is_not_cut() {
+        let (function, flow) = function(&[&[add(); 99], &[EXIT]]);
+        assert!(cut(&function, &flow, 100).is_none());
+        assert!(cut(&function, &flow, 99).is_some());
+    }
+
+    #[test]
+    fn pieces_hold_every_instruction_once_and_every_edge_between_them_ends_at_an_entry() {
+        let body = counted_loop(30);
+        let skip = [jump_if(2), add(), jump(1), add()];
+        let begin = [jump_if(300)];
+        let mut parts: Vec<&[Instruction]> = vec![&begin];
+        for _ in 0..20 {
+            parts.extend([body.as_slice(), &skip, &skip]);
+        }
+        let end = [add(), EXIT];
+        parts.push(&end);
+        let (function, flow) = function(&parts);
+        let count = function.instructions.len() as u32;
+        for most in [40, 64, 200] {
+            let (order, pieces) = cut(&function, &flow, most).unwrap();
+            let mut piece_of = vec![None; count as usize];
+            for (number, piece) in pieces.iter().enumerate() {
+                let instructions = order.instructions(piece.range.clone());
+                for index in instructions {
+                    assert_eq!(piece_of[index.index()].replace(number), None);
+                }
+                let done: u64 = instructions
+                    .iter()
+                    .map(|i| work(function.instructions[i.index()].op))
+                    .sum();
+                assert!(done <= u64::from(most), "{done} of {most}");
+            }
+            assert_eq!(pieces[0].entries[0], InsnIndex(0));
+            for (from, to) in edges(&flow, 0..count) {
+                let (source, target) = (piece_of[from.index()].unwrap(), piece_of[to.index()].unwrap());
+                assert!(
+                    source == target || pieces[target].entries.contains(&to),
+                    "{from:?} to {to:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_loop_stays_in_one_piece_if_it_can() {
+        let body = counted_loop(40);
+        let (function, flow) = function(&[&[add(); 70], &body, &[add(); 100], &[EXIT]]);
+        let (_, pieces) = cut(&function, &flow, 100).unwrap();
+        let cuts: Vec<u32> = pieces.iter().map(|piece| piece.range.start).collect();
+        assert!(cuts.iter().all(|cut| !(71..111).contains(cut)), "{cuts:?}");
+    }
+
+    #[test]
+    fn unlikely_code_at_the_end_follows_the_jump_to_it() {
+        // 0: if … goto 5; 1..4: add; 4: exit; 5: add; 6: if … goto 9; 7: goto 1; 8: (dead); 9: goto 1
+        let code = [
+            jump_if(4),
+            add(),
+            add(),
+            add(),
+            EXIT,
+            add(),
+            jump_if(2),
+            jump(-7),
+            EXIT,
+            jump(-9),
+        ];
+        let (_, flow) = function(&[&code]);
+        let order = Order::for_cutting(&flow, code.len() as u32);
+        let places: Vec<u32> = order.instructions.iter().map(|index| index.0).collect();
+        assert_eq!(places, [0, 5, 6, 7, 9, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn loops_nest_as_deep_as_they_overlap() {
+        let depth = |parts: &[&[Instruction]]| {
+            let (function, flow) = function(parts);
+            let order = Order::of_bytecode(&flow, function.instructions.len() as u32);
+            loop_depth(&order, 0..order.count(), &flow)
+        };
+        assert_eq!(depth(&[&[add(), EXIT]]), 0);
+        assert_eq!(depth(&[&counted_loop(3), &counted_loop(3), &[EXIT]]), 1);
+        // two jumps back to the same instruction
+        assert_eq!(depth(&[&[add(), jump_if(-2), jump_if(-3), mov(0, 0), EXIT]]), 1);
+        assert_eq!(
+            depth(&[&[add(), add(), add(), jump_if(-2), jump_if(-4), jump_if(-6), EXIT]]),
+            3
+        );
+    }
+}
