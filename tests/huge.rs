@@ -13,8 +13,11 @@ use shapes::{HOSTILE, Shape, USUAL, trusted};
 
 use crate::support::test;
 
-/// Long enough for several pieces.
-const INSTRUCTIONS: usize = 20_000;
+/// Long enough for several pieces; `BPF2SYS_HUGE` names another length.
+fn instructions() -> usize {
+    let given = std::env::var("BPF2SYS_HUGE").ok();
+    given.and_then(|number| number.parse().ok()).unwrap_or(20_000)
+}
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -42,14 +45,14 @@ fn links(shape: &Shape, machine: Machine) -> Result<(), Failed> {
         machine,
         ..Options::default()
     };
-    let verified = trusted((shape.make)(INSTRUCTIONS));
+    let verified = trusted((shape.make)(instructions()));
     let lowered = bpf2sys_codegen::lower(&verified, &Platform::builtin(), &options)?;
     bpf2sys_pe_emit::link(&lowered.object)?;
     Ok(())
 }
 
 fn same_result(shape: &Shape, placement: Placement) -> Result<(), Failed> {
-    let mut module = (shape.make)(INSTRUCTIONS);
+    let mut module = (shape.make)(instructions());
     use_the_helper_of_the_engines(&mut module);
     let cases = [Case {
         module,

@@ -86,7 +86,7 @@ pub const HOSTILE: [Shape; 11] = [
     },
     Shape {
         name: "helpers",
-        what: "nothing but helper calls",
+        what: "helper calls without anything between",
         make: helpers,
     },
     Shape {
@@ -477,6 +477,7 @@ fn calls(count: usize) -> Module {
             }
             code.call(1 + numbers.below(4) as usize);
         } else {
+            code.mov(1, numbers.imm() | 1); // where 0 would end the program
             code.helper();
             code.mov(0, numbers.imm()); // its result depends on the machine
         }
@@ -641,7 +642,8 @@ fn lddw_only(count: usize) -> Module {
 fn helpers(count: usize) -> Module {
     let mut code = Code::default();
     code.begin();
-    while code.len() + 3 < count {
+    while code.len() + 4 < count {
+        code.mov(1, 1); // where 0 would end the program
         code.helper();
     }
     code.copy(0, 7);
