@@ -7,6 +7,9 @@
 //! Each point is a process of its own (this executable again), so that peak memory is its own too. Absolute figures hold for
 //! the machine they were taken on; the growth columns are ratios within one run.
 
+// Figures for people, of a few digits.
+#![allow(clippy::cast_precision_loss)]
+
 mod shapes;
 
 use std::process::{Command, ExitCode};
