@@ -11,6 +11,7 @@ mod dll;
 mod emit;
 mod examples;
 mod forms;
+mod huge;
 mod interpret;
 mod lowering;
 mod packets;
@@ -36,6 +37,7 @@ fn main() {
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        huge::trials(),
         interpret::trials(),
         lowering::trials(),
         packets::trials(),

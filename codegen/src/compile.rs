@@ -6,17 +6,19 @@
 //! data could not describe, is an error ([`audit_x64`], [`audit_arm64`], [`unwind_x64`], [`unwind_arm64`]); so is any
 //! relocation but a distance to a named place.
 
-use bpf2sys_bytecode::{FunctionIndex, InsnIndex};
+use bpf2sys_bytecode::InsnIndex;
 use bpf2sys_pe_emit::{Machine, RelocationKind, UnwindInfo};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{ExternalName, Function};
+use cranelift_codegen::ir::{ExternalName, Function, Inst};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 
+use crate::LowerError;
 use crate::error::FunctionProblem;
+use crate::isa::{Isas, Optimization};
 use crate::lowered::Origin;
-use crate::lowering::FUNCTION_NAMESPACE;
+use crate::lowering::{Ir, Native};
 use crate::{
     Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64, unwind_arm64,
     unwind_x64,
@@ -57,12 +59,44 @@ pub(crate) struct Reference {
 /// What a reference names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// A function of the module.
-    Function(FunctionIndex),
+    /// A function of the module, or a piece of one.
+    Function(Native),
     /// A name of the skeleton.
     Named(String),
     /// The function's own constants.
     Constants,
+}
+
+/// Compiles one function of a module as `isas` says; `failed` places what is wrong with it. `scratch` keeps its
+/// allocations between calls.
+pub(crate) fn compile_pinned(
+    ir: Ir,
+    isas: &Isas,
+    optimization: Optimization,
+    options: &Options,
+    scratch: &mut Context,
+    failed: impl Fn(FunctionProblem) -> LowerError,
+) -> Result<Code, LowerError> {
+    scratch.clear();
+    scratch.func = ir.function;
+    let mut isa = isas.of(optimization)?;
+    if !ir.pins.is_empty() {
+        // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
+        scratch
+            .optimize(isa, &mut ControlPlane::default())
+            .map_err(|e| failed(FunctionProblem::Codegen(e.to_string())))?;
+        delete(ir.pins, scratch);
+        isa = isas.of(Optimization::InPlace)?;
+    }
+    generate(isa, options, scratch).map_err(failed)
+}
+
+fn delete(pins: Vec<Inst>, scratch: &mut Context) {
+    for pin in pins {
+        if scratch.func.layout.inst_block(pin).is_some() {
+            scratch.func.layout.remove_inst(pin);
+        }
+    }
 }
 
 /// Compiles one function for the machine of `isa`, which `options` name. `scratch` keeps its allocations between calls.
@@ -74,6 +108,11 @@ pub(crate) fn compile(
 ) -> Result<Code, FunctionProblem> {
     scratch.clear();
     scratch.func = function;
+    generate(isa, options, scratch)
+}
+
+/// Compiles the function in `scratch`.
+fn generate(isa: &dyn TargetIsa, options: &Options, scratch: &mut Context) -> Result<Code, FunctionProblem> {
     scratch
         .compile(isa, &mut ControlPlane::default())
         .map_err(|e| FunctionProblem::Codegen(e.inner.to_string()))?;
@@ -178,7 +217,7 @@ fn place(name: &ExternalName, function: &Function) -> Option<Target> {
     match name {
         ExternalName::User(reference) => {
             let name = function.params.user_named_funcs().get(*reference)?;
-            (name.namespace == FUNCTION_NAMESPACE).then_some(Target::Function(FunctionIndex(name.index)))
+            Some(Target::Function(Native::of_name(name.namespace, name.index)))
         }
         ExternalName::TestCase(name) => {
             let name = String::from_utf8(name.raw().to_vec()).ok()?;

@@ -5,8 +5,10 @@
 //! checked again afterwards ([`compile`](mod@crate::compile)), so a setting that loses its meaning is an error and not a bad
 //! driver.
 
+use std::cell::OnceCell;
+
 use bpf2sys_pe_emit::Machine;
-use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
 use crate::{LowerError, Options};
@@ -19,6 +21,42 @@ pub(crate) enum Optimization {
     /// Computes everything where it is written. With [`Optimization::Speed`] Cranelift computes a pure value where it is
     /// first used; a function that reads much and uses it late then holds everything it has read at once, on the stack.
     InPlace,
+}
+
+/// The instruction set of a module, with each kind of optimization.
+pub(crate) struct Isas {
+    options: Options,
+    speed: OwnedTargetIsa,
+    /// Made when it is needed, which is seldom.
+    in_place: OnceCell<OwnedTargetIsa>,
+}
+
+impl Isas {
+    /// Those that `options` name.
+    pub(crate) fn of_options(options: &Options) -> Result<Isas, LowerError> {
+        Ok(Isas {
+            options: options.clone(),
+            speed: target(options, Optimization::Speed)?,
+            in_place: OnceCell::new(),
+        })
+    }
+
+    /// The one that gives the best code.
+    pub(crate) fn speed(&self) -> &dyn TargetIsa {
+        &*self.speed
+    }
+
+    /// The one for a kind of optimization.
+    pub(crate) fn of(&self, optimization: Optimization) -> Result<&dyn TargetIsa, LowerError> {
+        if optimization == Optimization::Speed {
+            return Ok(self.speed());
+        }
+        if let Some(isa) = self.in_place.get() {
+            return Ok(&**isa);
+        }
+        let isa = target(&self.options, optimization)?;
+        Ok(&**self.in_place.get_or_init(|| isa))
+    }
 }
 
 /// Settings with values other than Cranelift's own.
@@ -36,11 +74,11 @@ const SETTINGS: &[(&str, &str)] = &[
 /// conventions, "Stack"), so every function has one.
 const ARM64_SETTINGS: &[(&str, &str)] = &[("preserve_frame_pointers", "true")];
 
-/// The instruction set that `options` name: the baseline of the machine, and the extensions that were asked for.
+/// The instruction set that `options` name, with one kind of optimization: the baseline of the machine, and the extensions that were asked for.
 ///
 /// # Errors
 /// [`LowerError::Arm64Only`] for an ARM64 extension with another machine.
-pub(crate) fn target(options: &Options, optimization: Optimization) -> Result<OwnedTargetIsa, LowerError> {
+fn target(options: &Options, optimization: Optimization) -> Result<OwnedTargetIsa, LowerError> {
     let internal = |e: &dyn std::fmt::Display| LowerError::Internal(format!("Cranelift: {e}"));
     let (triple, settings) = match options.machine {
         Machine::X64 => ("x86_64-pc-windows-msvc", [].as_slice()),

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
+//! | `functions` | the native functions that an eBPF function becomes |
 //! | `isa`, `compile` | Cranelift IR as machine code |
 //! | `audit_x64`, `audit_arm64` | what the machine code may contain |
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
@@ -29,6 +30,7 @@ mod division_arm64;
 mod driver;
 mod error;
 mod exchange_arm64;
+mod functions;
 mod instruction_arm64;
 mod isa;
 pub mod listing;
@@ -58,19 +60,14 @@ use bpf2sys_pe_emit::{SectionIndex, SectionKind};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 use cranelift_codegen::Context;
-use cranelift_frontend::FunctionBuilderContext;
 
 use call_graph::CallGraph;
-use compile::{Code, Target, compile};
-use isa::Optimization;
-use lowering::{STACK_BYTES, Unit, lower_function};
+use compile::Target;
+use functions::functions;
+use isa::Isas;
+use lowering::{STACK_BYTES, Unit};
 use metadata::{CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
-
-/// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
-/// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
-/// that none steps over the guard page below the stack.
-const MAX_LOCAL_BYTES: u32 = 2047;
 
 /// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
 /// above and the helpers below need their part; eight nested functions of ordinary size take 5 to 6 KiB.
@@ -86,7 +83,8 @@ const MAX_STACK_BYTES: u32 = 8192;
 /// See [`LowerError`]: a module that the runtime would refuse, a function whose frame or calls need too much stack, a
 /// machine that is not supported.
 pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Lowered, LowerError> {
-    let isa = isa::target(options, Optimization::Speed)?;
+    let isas = Isas::of_options(options)?;
+    let isa = isas.speed();
     metadata::check_module(verified, platform)?;
     let module = verified.module();
     let helpers = HelperTables::of(verified, platform)?;
@@ -102,14 +100,11 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         helpers: &helpers,
         calls: &calls,
         templates: &templates,
-        isa: &*isa,
+        isa,
     };
     let mut scratch = Context::new();
-    let codes = functions(&unit, &mut scratch)?;
-    let frames: Vec<u32> = codes
-        .iter()
-        .map(|code| code.as_ref().map_or(0, |code| code.frame_bytes))
-        .collect();
+    let codes = functions(&unit, &isas, &mut scratch)?;
+    let frames: Vec<u32> = codes.iter().map(|natives| functions::frame_bytes(natives)).collect();
     calls.check_stack(module, &frames, MAX_STACK_BYTES)?;
 
     let program_sections = metadata::program_sections(verified);
@@ -138,7 +133,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     }
     options
         .skeleton
-        .add_code(&mut object, skeleton_sections, &*isa, options, &mut scratch)?;
+        .add_code(&mut object, skeleton_sections, isa, options, &mut scratch)?;
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()
         .iter()
@@ -146,20 +141,20 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         .filter_map(|(program, name)| Some((program.function, *code_sections.get(name.as_str())?)))
         .collect();
     let mut functions = Vec::new();
-    for (index, code) in (0_u32..).map(FunctionIndex).zip(codes) {
-        if let Some(mut code) = code {
-            // Subprograms belong to no program and lie with the skeleton.
-            let section = section_of.get(&index).copied().unwrap_or(text);
-            let sections = CodeSections { section, constants };
-            let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
-            let range = object.code(sections, Target::Function(index), &module.function(index).name, code);
-            functions.push(LoweredFunction {
-                function: index,
-                range,
-                origins,
-                ir,
-            });
-        }
+    for (native, mut code) in codes.into_iter().flatten() {
+        let index = native.function;
+        // Subprograms belong to no program and lie with the skeleton.
+        let section = section_of.get(&index).copied().unwrap_or(text);
+        let sections = CodeSections { section, constants };
+        let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
+        let name = functions::symbol(&module.function(index).name, native);
+        let range = object.code(sections, Target::Function(native), &name, code);
+        functions.push(LoweredFunction {
+            function: index,
+            range,
+            origins,
+            ir,
+        });
     }
     if let Some(variables) = variables.filter(|_| with_driver) {
         driver::add_data(&mut object, constants, variables)?;
@@ -179,38 +174,6 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let purpose = options.skeleton.purpose(&object, &module.name)?;
     let object = object.finish(purpose)?;
     Ok(Lowered { object, functions })
-}
-
-/// The machine code of every function that a program can reach, by function.
-fn functions(unit: &Unit<'_>, scratch: &mut Context) -> Result<Vec<Option<Code>>, LowerError> {
-    let module = unit.verified.module();
-    let mut builder = FunctionBuilderContext::new();
-    let mut codes: Vec<Option<Code>> = unit.calls.flows.iter().map(|_| None).collect();
-    for (position, flow) in unit.calls.flows.iter().enumerate() {
-        let Some(flow) = flow else { continue };
-        let index = FunctionIndex(position as u32);
-        let failed = |problem| LowerError::Function {
-            function: module.function(index).name.clone(),
-            problem,
-        };
-        let limit = unit.stack_bytes(index) + MAX_LOCAL_BYTES;
-        let ir = lower_function(unit, index, flow, &mut builder)?;
-        let mut code = compile(ir, unit.isa, unit.options, scratch).map_err(failed)?;
-        if code.frame_bytes > limit {
-            let in_place = isa::target(unit.options, Optimization::InPlace)?;
-            let ir = lower_function(unit, index, flow, &mut builder)?;
-            code = compile(ir, &*in_place, unit.options, scratch).map_err(failed)?;
-        }
-        if code.frame_bytes > limit {
-            let bytes = code.frame_bytes;
-            return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
-        }
-        if unit.options.keep_ir {
-            code.ir = Some(scratch.func.display().to_string());
-        }
-        codes[position] = Some(code);
-    }
-    Ok(codes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use bpf2sys_pe_emit::NativeObject;
 pub struct Lowered {
     /// Sections, symbols and relocations.
     pub object: NativeObject,
-    /// The programs and subprograms that were emitted, in the order of the module's functions.
+    /// The programs and subprograms that were emitted, in the order of the module's functions. A very long function is
+    /// several native functions, which follow each other here: first the one with its name, made of no instruction, then
+    /// its pieces.
     pub functions: Vec<LoweredFunction>,
 }
 

@@ -3,12 +3,11 @@
 use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, InsnIndex, Instruction, MapIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, UserExternalName, Value,
-    types,
+    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 
-use super::function::{FUNCTION_NAMESPACE, Lowering, STACK_BYTES, table_flags};
+use super::function::{Lowering, Native, STACK_BYTES, table_flags};
 use crate::error::InstructionProblem;
 use crate::metadata::map_types::ARRAY;
 use crate::runtime_context;
@@ -98,7 +97,7 @@ impl Lowering<'_, '_> {
         let name = self
             .builder
             .func
-            .declare_imported_user_function(UserExternalName::new(FUNCTION_NAMESPACE, callee.0));
+            .declare_imported_user_function(Native::whole(callee).external_name());
         let target = self.builder.import_function(ExtFuncData {
             name: ExternalName::user(name),
             signature,

@@ -86,6 +86,16 @@ impl Flow {
         self.next.get(index.index()).copied().flatten()
     }
 
+    /// Where control may go from `index`, each place once.
+    pub(crate) fn successors(&self, index: InsnIndex) -> impl Iterator<Item = InsnIndex> + use<> {
+        let (first, second) = match self.next(index) {
+            None | Some(Next::Return) => (None, None),
+            Some(Next::One(to)) => (Some(to), None),
+            Some(Next::Two { taken, otherwise }) => (Some(taken), (otherwise != taken).then_some(otherwise)),
+        };
+        first.into_iter().chain(second)
+    }
+
     /// Whether a jump goes to `index`.
     pub(crate) fn starts_block(&self, index: InsnIndex) -> bool {
         self.block_start.get(index.index()).copied().unwrap_or(false)

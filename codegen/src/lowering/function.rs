@@ -17,8 +17,11 @@
 //! **Tail calls.** When helper 5 returns 0 the runtime has the next program waiting and the whole program must return 0 at
 //! once (contract §6.3), also from inside a subprogram. A subprogram from which a tail call can be reached therefore has a
 //! second result, in `rdx` or `x1`: not 0 means "the program ends here", and its caller passes it on.
+//!
+//! A long function is more than one Cranelift function: see [`pieces`](super::pieces) and [`dispatch`](super::dispatch).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bpf2sys_bytecode::{
     Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand, Reg,
@@ -27,20 +30,58 @@ use bpf2sys_bytecode::{
 use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot, StackSlotData,
-    StackSlotKind, UserFuncName, Value, types,
+    self, AbiParam, Block, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot, StackSlotData,
+    StackSlotKind, UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
+use super::dispatch::piece_signature;
 use super::flow::{Flow, Next};
+use super::inherited::RegisterSet;
+use super::liveness::live_before;
+use super::pieces::{self, Order, Piece};
+use super::pins::Pins;
 use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
 use crate::metadata::HelperTables;
 use crate::{Options, runtime_context};
 
-/// Namespace of Cranelift's user names whose index is a [`FunctionIndex`].
-pub(crate) const FUNCTION_NAMESPACE: u32 = 0;
+/// Namespace of Cranelift's user names of whole functions and dispatchers; piece N has N + 1. The index is a
+/// [`FunctionIndex`].
+const FUNCTION_NAMESPACE: u32 = 0;
+
+/// A native function that an eBPF function became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Native {
+    /// The eBPF function.
+    pub(crate) function: FunctionIndex,
+    /// `None` for the one with its signature, else the number of the piece.
+    pub(crate) piece: Option<u32>,
+}
+
+impl Native {
+    /// What a user name stands for.
+    pub(crate) fn of_name(namespace: u32, index: u32) -> Native {
+        Native {
+            function: FunctionIndex(index),
+            piece: namespace.checked_sub(FUNCTION_NAMESPACE + 1),
+        }
+    }
+
+    /// The one with the function's signature.
+    pub(crate) fn whole(function: FunctionIndex) -> Native {
+        Native { function, piece: None }
+    }
+
+    /// The user name that [`Native::of_name`] gives back.
+    pub(super) fn external_name(self) -> UserExternalName {
+        let namespace = self
+            .piece
+            .map_or(FUNCTION_NAMESPACE, |number| FUNCTION_NAMESPACE + 1 + number);
+        UserExternalName::new(namespace, self.function.0)
+    }
+}
 
 /// Bytes of stack that each function has below `r10`.
 pub(crate) const STACK_BYTES: i32 = 512;
@@ -91,18 +132,95 @@ impl Unit<'_> {
     }
 }
 
-/// Translates the function `index`, whose flow is `flow`.
-pub(crate) fn lower_function(
+/// What of an eBPF function one native function is made of.
+pub(crate) enum Part<'a> {
+    /// All of it.
+    Whole,
+    /// Its signature, its stack and its registers.
+    Dispatcher(&'a Parts),
+    /// One piece.
+    Piece(&'a Parts, u32),
+}
+
+/// A function that is too long for one native function.
+pub(crate) struct Parts {
+    order: Order,
+    pieces: Vec<Piece>,
+    /// By instruction: the registers that are live before it.
+    live: Vec<RegisterSet>,
+}
+
+impl Parts {
+    /// Cuts a function into pieces of at most `most` work (see [`pieces`]); `None` if it is no more than that.
+    pub(crate) fn of(unit: &Unit<'_>, index: FunctionIndex, flow: &Flow, most: u32) -> Option<Parts> {
+        let function = unit.verified.module().function(index);
+        let (order, pieces) = pieces::cut(function, flow, most)?;
+        let live = live_before(function, flow, |callee| unit.calls.inherited[callee.index()]);
+        Some(Parts { order, pieces, live })
+    }
+
+    /// Number of pieces.
+    pub(crate) fn count(&self) -> u32 {
+        self.pieces.len() as u32
+    }
+}
+
+/// A Cranelift function.
+pub(crate) struct Ir {
+    /// It.
+    pub(crate) function: ir::Function,
+    /// Instructions to delete after optimization (see [`pins`](super::pins)).
+    pub(crate) pins: Vec<Inst>,
+    /// How deep its loops nest, at most.
+    pub(crate) loop_depth: u32,
+}
+
+/// Translates a part of the function `index`, whose flow is `flow`.
+pub(crate) fn lower_part(
     unit: &Unit<'_>,
     index: FunctionIndex,
     flow: &Flow,
+    part: &Part<'_>,
     scratch: &mut FunctionBuilderContext,
-) -> Result<ir::Function, LowerError> {
-    let name = UserFuncName::user(FUNCTION_NAMESPACE, index.0);
-    let mut output = ir::Function::with_name_signature(name, unit.signature(index));
-    let builder = FunctionBuilder::new(&mut output, scratch);
-    Lowering::begin(unit, index, flow, builder).body()?;
-    Ok(output)
+) -> Result<Ir, LowerError> {
+    let count = unit.verified.module().function(index).instructions.len() as u32;
+    let bytecode;
+    let (piece, signature, order, range) = match part {
+        Part::Whole => {
+            bytecode = Order::of_bytecode(flow, count);
+            (None, unit.signature(index), &bytecode, 0..bytecode.count())
+        }
+        Part::Dispatcher(parts) => (None, unit.signature(index), &parts.order, 0..0),
+        Part::Piece(parts, number) => {
+            let range = parts.pieces[*number as usize].range.clone();
+            (Some(*number), piece_signature(), &parts.order, range)
+        }
+    };
+    let name = UserFuncName::User(Native { function: index, piece }.external_name());
+    let mut function = ir::Function::with_name_signature(name, signature);
+    let builder = FunctionBuilder::new(&mut function, scratch);
+    let loop_depth = pieces::loop_depth(order, range.clone(), flow);
+    let mut lowering = Lowering::new(unit, index, flow, order, range, builder);
+    let pins = match part {
+        Part::Whole => {
+            lowering.begin();
+            lowering.body()?
+        }
+        Part::Dispatcher(parts) => {
+            lowering.begin();
+            lowering.dispatch(&parts.pieces, parts.live[0]);
+            lowering.finish()
+        }
+        Part::Piece(parts, number) => {
+            lowering.begin_piece(&parts.pieces[*number as usize], &parts.live);
+            lowering.body()?
+        }
+    };
+    Ok(Ir {
+        function,
+        pins,
+        loop_depth,
+    })
 }
 
 /// The translation of one function, in progress.
@@ -119,12 +237,30 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) frame_pointer: FramePointer,
     pub(super) context: Value,
     pub(super) runtime: Value,
-    /// By instruction: its block, if a jump goes there.
+    /// Of the Cranelift function.
+    parameters: Vec<Value>,
+    pub(super) order: &'a Order,
+    /// The instructions to translate, as places in the order.
+    range: Range<u32>,
+    /// By place in the range: the block of an instruction, if a jump goes there.
     blocks: Vec<Option<Block>>,
+    /// If this is a piece: what it is given.
+    pub(super) piece: Option<InPiece<'a>>,
+    /// Instructions outside the piece that it goes to, with the blocks that leave for them.
+    pub(super) exits: BTreeMap<InsnIndex, Block>,
+    pins: Pins,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
     /// The signature of helpers, once one was called.
     pub(super) helper_signature: Option<SigRef>,
+}
+
+/// What a piece is given.
+pub(super) struct InPiece<'a> {
+    /// Address of the registers.
+    pub(super) registers: Value,
+    /// By instruction of the function: the registers that are live before it.
+    pub(super) live: &'a [RegisterSet],
 }
 
 /// What `r10` is.
@@ -148,14 +284,53 @@ pub(super) fn table_flags() -> MemFlagsData {
 }
 
 impl<'a, 'f> Lowering<'a, 'f> {
-    fn begin(unit: &'a Unit<'a>, index: FunctionIndex, flow: &'a Flow, mut builder: FunctionBuilder<'f>) -> Self {
+    fn new(
+        unit: &'a Unit<'a>,
+        index: FunctionIndex,
+        flow: &'a Flow,
+        order: &'a Order,
+        range: Range<u32>,
+        mut builder: FunctionBuilder<'f>,
+    ) -> Self {
         let module = unit.verified.module();
-        let function = module.function(index);
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
+        let registers = std::array::from_fn(|_| builder.declare_var(types::I64));
+        let instructions = order.instructions(range.clone()).iter();
+        let blocks = instructions
+            .map(|index| flow.starts_block(*index).then(|| builder.create_block()))
+            .collect();
         let parameters = builder.block_params(entry).to_vec();
-        let (arguments, inherited, frame_pointer, context, runtime) = match parameters.as_slice() {
+        let unknown = parameters[0]; // until the function begins
+        Lowering {
+            unit,
+            module,
+            index,
+            function: module.function(index),
+            facts: unit.verified.facts(index),
+            flow,
+            builder,
+            registers,
+            frame_pointer: FramePointer::Passed(unknown),
+            context: unknown,
+            runtime: unknown,
+            parameters,
+            order,
+            range,
+            blocks,
+            piece: None,
+            exits: BTreeMap::new(),
+            pins: Pins::new(),
+            ending: None,
+            helper_signature: None,
+        }
+    }
+
+    /// The start of a function that is not a piece.
+    fn begin(&mut self) {
+        let (unit, index) = (self.unit, self.index);
+        let (arguments, inherited, frame_pointer, context, runtime) = match self.parameters.as_slice() {
             [r1, r2, r3, r4, r5, r10, context, runtime, inherited @ ..] => (
                 vec![*r1, *r2, *r3, *r4, *r5],
                 inherited,
@@ -165,7 +340,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             ),
             [context, runtime] => {
                 let bytes = unit.stack_bytes(index);
-                let slot = builder.create_sized_stack_slot(StackSlotData::new(
+                let slot = self.builder.create_sized_stack_slot(StackSlotData::new(
                     StackSlotKind::ExplicitSlot,
                     bytes,
                     4, // 2^4 = 16-byte aligned
@@ -176,51 +351,59 @@ impl<'a, 'f> Lowering<'a, 'f> {
             }
             _ => unreachable!("`Unit::signature` makes no other signature"),
         };
-        let zero = builder.ins().iconst(types::I64, 0);
+        let zero = self.builder.ins().iconst(types::I64, 0);
         let mut values = [zero; Reg::COUNT - 1];
         values[1..=arguments.len()].copy_from_slice(&arguments);
         for (register, value) in unit.calls.inherited[index.index()].iter().zip(inherited) {
             values[register.index()] = *value;
         }
-        let registers = values.map(|value| {
-            let register = builder.declare_var(types::I64);
-            builder.def_var(register, value);
-            register
-        });
+        for (register, value) in self.registers.into_iter().zip(values) {
+            self.builder.def_var(register, value);
+        }
         if let FramePointer::Own { slot, bytes } = frame_pointer
             && bytes > PROBE_ABOVE
         {
-            let middle = builder.ins().stack_addr(types::I64, slot, bytes - PROBE_ABOVE);
-            builder.ins().istore8(MemFlagsData::new(), zero, middle, 0);
-            builder.ins().sequence_point(); // keeps the store, as `memory` explains
+            let middle = self.builder.ins().stack_addr(types::I64, slot, bytes - PROBE_ABOVE);
+            self.builder.ins().istore8(MemFlagsData::new(), zero, middle, 0);
+            self.builder.ins().sequence_point(); // keeps the store, as `memory` explains
         }
-        let blocks = (0..function.instructions.len() as u32)
-            .map(|i| flow.starts_block(InsnIndex(i)).then(|| builder.create_block()))
-            .collect();
-        Lowering {
-            unit,
-            module,
-            index,
-            function,
-            facts: unit.verified.facts(index),
-            flow,
-            builder,
-            registers,
-            frame_pointer,
-            context,
-            runtime,
-            blocks,
-            ending: None,
-            helper_signature: None,
-        }
+        (self.frame_pointer, self.context, self.runtime) = (frame_pointer, context, runtime);
     }
 
-    fn body(mut self) -> Result<(), LowerError> {
-        let mut open = true; // whether the current block still wants instructions
-        for position in 0..self.function.instructions.len() {
-            let index = InsnIndex(position as u32);
+    /// The start of a piece.
+    fn begin_piece(&mut self, piece: &Piece, live: &'a [RegisterSet]) {
+        let [at, r10, context, runtime, registers] = self.parameters[..] else {
+            unreachable!("`piece_signature` is the only signature of a piece")
+        };
+        (self.context, self.runtime) = (context, runtime);
+        self.frame_pointer = FramePointer::Passed(r10);
+        self.piece = Some(InPiece { registers, live });
+        let zero = self.builder.ins().iconst(types::I64, 0);
+        for register in self.registers {
+            self.builder.def_var(register, zero);
+        }
+        let entries = piece.entries.iter();
+        let needed = entries.fold(RegisterSet::default(), |all, entry| all.union(live[entry.index()]));
+        self.take_registers(needed, registers);
+        let mut places = Vec::with_capacity(piece.entries.len());
+        for entry in &piece.entries {
+            let place = self.order.place(*entry);
+            let block = &mut self.blocks[(place - self.range.start) as usize];
+            places.push((place, *block.get_or_insert_with(|| self.builder.create_block())));
+        }
+        self.search(at, &places);
+    }
+
+    /// Translates the instructions of the range. Gives the pins.
+    fn body(mut self) -> Result<Vec<Inst>, LowerError> {
+        // Whether the current block still wants instructions. A piece starts with a jump to one of its entries.
+        let mut open = self.piece.is_none();
+        let mut following = InsnIndex(0);
+        let order = self.order;
+        for (place, &index) in order.instructions(self.range.clone()).iter().enumerate() {
             let Some(next) = self.flow.next(index) else { continue };
-            if let Some(block) = self.blocks[position] {
+            following = InsnIndex(index.0 + 1);
+            if let Some(block) = self.blocks[place] {
                 if open {
                     self.builder.ins().jump(block, &[]);
                 }
@@ -229,16 +412,33 @@ impl<'a, 'f> Lowering<'a, 'f> {
             self.builder.set_srcloc(SourceLoc::new(index.0));
             self.instruction(index, next)
                 .map_err(|problem| self.error(index, problem))?;
+            let op = self.function.instructions[index.index()].op;
+            if self.pins.step(op)
+                && let Instruction::Alu { dst, .. } = op
+            {
+                let value = self.read(dst);
+                self.pins.pin(&mut self.builder, value);
+            }
             open = !matches!(
-                self.function.instructions[position].op,
+                op,
                 Instruction::Jump { .. } | Instruction::JumpIf { .. } | Instruction::Exit
             );
         }
         self.builder.set_srcloc(SourceLoc::default());
+        if open {
+            let onward = self.block(following);
+            self.builder.ins().jump(onward, &[]);
+        }
+        Ok(self.finish())
+    }
+
+    /// Ends the translation. Gives the pins.
+    fn finish(mut self) -> Vec<Inst> {
         self.finish_ending();
+        self.finish_exits();
         self.builder.seal_all_blocks();
         self.builder.finalize(self.unit.isa.frontend_config());
-        Ok(())
+        self.pins.stores
     }
 
     /// The list of RFC 9669.
@@ -350,6 +550,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// Returns from the Cranelift function: `value` is `r0`, `ended` whether a tail call is pending.
     pub(super) fn return_from_function(&mut self, value: Value, ended: bool) {
+        if let Some(piece) = &self.piece {
+            return self.exit_from_piece(piece.registers, value, ended);
+        }
         let mut results = vec![value];
         if self.builder.func.signature.returns.len() == 2 {
             results.push(self.builder.ins().iconst(types::I64, i64::from(ended)));
@@ -357,9 +560,14 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.builder.ins().return_(&results);
     }
 
-    /// The block of an instruction that a jump goes to.
-    fn block(&self, index: InsnIndex) -> Block {
-        self.blocks[index.index()].expect("every jump target of the flow starts a block")
+    /// The block of an instruction that a jump goes to, or the one that leaves the piece for it.
+    fn block(&mut self, index: InsnIndex) -> Block {
+        let place = self.order.place(index);
+        if self.range.contains(&place) {
+            self.blocks[(place - self.range.start) as usize].expect("every jump target of the flow starts a block")
+        } else {
+            self.exit(index)
+        }
     }
 
     fn error(&self, index: InsnIndex, problem: InstructionProblem) -> LowerError {

@@ -16,8 +16,19 @@ use super::flow::{Flow, Next};
 pub(crate) struct RegisterSet(u16);
 
 impl RegisterSet {
-    fn of(registers: impl IntoIterator<Item = Reg>) -> RegisterSet {
+    pub(super) fn of(registers: impl IntoIterator<Item = Reg>) -> RegisterSet {
         RegisterSet(registers.into_iter().fold(0, |set, r| set | 1 << r.number()))
+    }
+
+    /// `r1` to `r5`.
+    pub(super) const ARGUMENTS: RegisterSet = RegisterSet(0b11_1110);
+
+    pub(super) fn union(self, other: RegisterSet) -> RegisterSet {
+        RegisterSet(self.0 | other.0)
+    }
+
+    pub(super) fn without(self, other: RegisterSet) -> RegisterSet {
+        RegisterSet(self.0 & !other.0)
     }
 
     /// The registers, ascending.
@@ -61,7 +72,7 @@ pub(crate) fn inherited(
 }
 
 /// The registers whose values `op` depends on; the arguments of calls are always passed and not counted.
-fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> RegisterSet {
+pub(super) fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> RegisterSet {
     let operand = |operand: Operand| match operand {
         Operand::Reg(register) => Some(register),
         Operand::Imm(_) => None,
@@ -92,7 +103,8 @@ fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> R
     }
 }
 
-fn writes(op: Instruction) -> RegisterSet {
+/// The registers whose value `op` replaces.
+pub(super) fn writes(op: Instruction) -> RegisterSet {
     match op {
         Instruction::Alu { dst, .. }
         | Instruction::Movsx { dst, .. }

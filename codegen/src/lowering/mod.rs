@@ -1,21 +1,26 @@
 //! eBPF functions as Cranelift IR.
 //!
 //! Given: a verified module and, per function, the slots of the helpers it calls.
-//! Computed: one Cranelift function per program and per subprogram that a program can reach.
+//! Computed: one Cranelift function per program and per subprogram that a program can reach, several for a long one.
 //! Safe because: the instructions are the values that were verified; every instruction has one translation, which follows
 //! RFC 9669 and the native module contract §6; memory that others can see is accessed as written (see [`memory`]).
 
 mod alu;
 mod call;
+mod dispatch;
 mod flow;
 mod function;
 mod inherited;
+mod liveness;
 mod memory;
+mod pieces;
+mod pins;
 mod registers;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use call::TAIL_CALL;
 pub(crate) use flow::Flow;
-pub(crate) use function::{FUNCTION_NAMESPACE, STACK_BYTES, Unit, instruction_error, lower_function};
+pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part};
 pub(crate) use inherited::{RegisterSet, inherited};
+pub(crate) use pieces::{DEEP_LOOPS, MOST_WORK};

@@ -24,6 +24,7 @@ use super::layout::{
 use super::map_references::referenced_maps;
 use crate::compile::Target;
 use crate::error::{LowerError, ModuleProblem};
+use crate::lowering::Native;
 use crate::object::{Address, ObjectWriter, Spot};
 
 /// The version that the module states: `map_data` elements are 40 bytes and carry `array_data` (contract §1.3).
@@ -169,7 +170,7 @@ impl Tables<'_> {
             padding2: [0; 6],
         };
         let spot = object.structure(section, &entry);
-        let code = object.address_of(&Target::Function(program.function))?;
+        let code = object.address_of(&Target::Function(Native::whole(program.function)))?;
         object.point(spot.field(offset_of!(ProgramEntry, function)), code);
         for (field, text) in [
             (

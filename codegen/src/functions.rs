@@ -1,0 +1,117 @@
+//! The native functions that an eBPF function becomes.
+//!
+//! Given: a module, its calls, and its instruction set with each kind of optimization.
+//! Computed: the machine code of every function that a program can reach.
+//! Safe because: no frame is so large that a function could step over the guard page below a kernel stack; where
+//! optimization makes one too large, the function is compiled without, and what is too large even then is an error.
+
+use bpf2sys_bytecode::FunctionIndex;
+use cranelift_codegen::Context;
+use cranelift_frontend::FunctionBuilderContext;
+
+use crate::LowerError;
+use crate::compile::{Code, compile_pinned};
+use crate::error::FunctionProblem;
+use crate::isa::{Isas, Optimization};
+use crate::lowering::{DEEP_LOOPS, MOST_WORK, Native, Part, Parts, Unit, lower_part};
+
+/// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
+/// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
+/// that none steps over the guard page below the stack.
+const MAX_LOCAL_BYTES: u32 = 2047;
+
+/// By function of the module: its native functions, in the order that they take in the image. None if no program can
+/// reach it.
+pub(crate) fn functions(
+    unit: &Unit<'_>,
+    isas: &Isas,
+    scratch: &mut Context,
+) -> Result<Vec<Vec<(Native, Code)>>, LowerError> {
+    let mut builder = FunctionBuilderContext::new();
+    let mut all = Vec::with_capacity(unit.calls.flows.len());
+    for (position, flow) in unit.calls.flows.iter().enumerate() {
+        let mut natives = Vec::new();
+        if let Some(flow) = flow {
+            let index = FunctionIndex(position as u32);
+            let mut add = |piece, part: &Part<'_>| {
+                let native = Native { function: index, piece };
+                let code = native_function(unit, isas, native, flow, part, &mut builder, scratch)?;
+                natives.push((native, code));
+                Ok::<(), LowerError>(())
+            };
+            match Parts::of(unit, index, flow, MOST_WORK) {
+                None => add(None, &Part::Whole)?,
+                Some(parts) => {
+                    add(None, &Part::Dispatcher(&parts))?;
+                    for number in 0..parts.count() {
+                        add(Some(number), &Part::Piece(&parts, number))?;
+                    }
+                }
+            }
+        }
+        all.push(natives);
+    }
+    Ok(all)
+}
+
+fn native_function(
+    unit: &Unit<'_>,
+    isas: &Isas,
+    native: Native,
+    flow: &crate::lowering::Flow,
+    part: &Part<'_>,
+    builder: &mut FunctionBuilderContext,
+    scratch: &mut Context,
+) -> Result<Code, LowerError> {
+    let failed = |problem| LowerError::Function {
+        function: unit.verified.module().function(native.function).name.clone(),
+        problem,
+    };
+    let stack_bytes = if native.piece.is_none() {
+        unit.stack_bytes(native.function)
+    } else {
+        0 // that of the dispatcher
+    };
+    let limit = stack_bytes + MAX_LOCAL_BYTES;
+    let mut compile = |optimization: Option<Optimization>| {
+        let ir = lower_part(unit, native.function, flow, part, builder)?;
+        let optimization = optimization.unwrap_or(if ir.loop_depth > DEEP_LOOPS {
+            Optimization::InPlace
+        } else {
+            Optimization::Speed
+        });
+        let mut code = compile_pinned(ir, isas, optimization, unit.options, scratch, failed)?;
+        if unit.options.keep_ir {
+            code.ir = Some(scratch.func.display().to_string());
+        }
+        Ok::<_, LowerError>(code)
+    };
+    let mut code = compile(None)?;
+    if code.frame_bytes > limit {
+        code = compile(Some(Optimization::InPlace))?;
+    }
+    if code.frame_bytes > limit {
+        let bytes = code.frame_bytes;
+        return Err(failed(FunctionProblem::FrameTooLarge { bytes, limit }));
+    }
+    Ok(code)
+}
+
+/// Bytes of stack that a call of a function takes, its callees in the module not counted.
+pub(crate) fn frame_bytes(natives: &[(Native, Code)]) -> u32 {
+    let of = |piece: bool| {
+        let frames = natives
+            .iter()
+            .filter(move |(native, _)| native.piece.is_some() == piece);
+        frames.map(|(_, code)| code.frame_bytes).max().unwrap_or(0)
+    };
+    of(false) + of(true)
+}
+
+/// The symbol of a native function of the eBPF function called `name`.
+pub(crate) fn symbol(name: &str, native: Native) -> String {
+    match native.piece {
+        None => name.to_owned(),
+        Some(number) => format!("{name}.part{number}"),
+    }
+}

@@ -1,0 +1,140 @@
+//! Which registers an instruction's successors may still read.
+//!
+//! Given: a function, its flow, and what the functions that it calls take over from it.
+//! Computed: for each instruction the registers whose value before it can reach a read.
+//! Safe because: every edge of the flow is followed, and what the lowering of an instruction reads counts as read, needed or
+//! not: calls read all argument registers.
+
+use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction};
+
+use super::flow::Flow;
+use super::inherited::{RegisterSet, reads, writes};
+
+/// For each instruction the registers that are live before it; `of_callee` says what subprograms take over.
+pub(crate) fn live_before(
+    function: &Function,
+    flow: &Flow,
+    of_callee: impl Fn(FunctionIndex) -> RegisterSet,
+) -> Vec<RegisterSet> {
+    let instructions = &function.instructions;
+    let before = Predecessors::of(instructions.len(), flow);
+    let mut live = vec![RegisterSet::default(); instructions.len()];
+    // A register that becomes live at an instruction makes its predecessors wait again: at most ten times each.
+    let mut waiting = vec![true; instructions.len()];
+    let mut work: Vec<InsnIndex> = (0..instructions.len() as u32).map(InsnIndex).collect();
+    while let Some(index) = work.pop() {
+        waiting[index.index()] = false;
+        if flow.next(index).is_none() {
+            continue;
+        }
+        let after = flow
+            .successors(index)
+            .fold(RegisterSet::default(), |all, to| all.union(live[to.index()]));
+        let op = instructions[index.index()].op;
+        let mut read = reads(op, &of_callee);
+        if matches!(op, Instruction::Call(_)) {
+            read = read.union(RegisterSet::ARGUMENTS);
+        }
+        let now = after.without(writes(op)).union(read);
+        if now != live[index.index()] {
+            live[index.index()] = now;
+            for &predecessor in before.of_instruction(index) {
+                if !std::mem::replace(&mut waiting[predecessor.index()], true) {
+                    work.push(predecessor);
+                }
+            }
+        }
+    }
+    live
+}
+
+/// The edges of a flow, backwards.
+struct Predecessors {
+    /// By instruction: where its predecessors start in `all`; one more entry for the end.
+    starts: Vec<u32>,
+    all: Vec<InsnIndex>,
+}
+
+impl Predecessors {
+    fn of(count: usize, flow: &Flow) -> Predecessors {
+        let edges = || {
+            (0..count as u32)
+                .map(InsnIndex)
+                .flat_map(|from| flow.successors(from).map(move |to| (from, to)))
+        };
+        let mut starts = vec![0_u32; count + 1];
+        for (_, to) in edges() {
+            starts[to.index() + 1] += 1;
+        }
+        for index in 0..count {
+            starts[index + 1] += starts[index];
+        }
+        let mut free = starts.clone();
+        let mut all = vec![InsnIndex(0); starts[count] as usize];
+        for (from, to) in edges() {
+            all[free[to.index()] as usize] = from;
+            free[to.index()] += 1;
+        }
+        Predecessors { starts, all }
+    }
+
+    fn of_instruction(&self, index: InsnIndex) -> &[InsnIndex] {
+        &self.all[self.starts[index.index()] as usize..self.starts[index.index() + 1] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
+    use bpf2sys_verifier::FunctionFacts;
+
+    use super::live_before;
+    use crate::lowering::RegisterSet;
+    use crate::lowering::flow::Flow;
+    use crate::testing::{EXIT, alu, call, helper, load, mov, mov_reg, program, r, store};
+
+    fn jump_if(dst: u8, offset: i16) -> Instruction {
+        Instruction::JumpIf {
+            size: WordSize::W64,
+            condition: Condition::Eq,
+            dst: r(dst),
+            src: Operand::Imm(0),
+            offset,
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_later_is_live() {
+        let add = |dst, src| alu(AluOp::Add, dst, Operand::Reg(r(src)));
+        let cases: [(&[Instruction], &[u8]); 9] = [
+            (&[EXIT], &[0]),
+            (&[mov(0, 1), EXIT], &[]),
+            (&[mov_reg(0, 6), EXIT], &[6]),
+            (&[add(0, 6), EXIT], &[0, 6]),
+            (&[load(Width::W, 0, 7, 0), EXIT], &[7]),
+            (&[store(Width::W, 10, -4, Operand::Reg(r(8))), EXIT], &[0, 8, 10]),
+            // every argument register is passed
+            (&[helper(5), EXIT], &[1, 2, 3, 4, 5]),
+            // one way sets r7, the other reads it
+            (&[mov(0, 0), jump_if(1, 1), mov(7, 1), add(0, 7), EXIT], &[1, 7]),
+            // read in the next round of the loop
+            (&[mov(0, 0), add(0, 9), mov(9, 2), jump_if(8, -3), EXIT], &[8, 9]),
+        ];
+        for (code, expected) in cases {
+            let function = program("program", "bind", code);
+            let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+            let live = live_before(&function, &flow, |_| RegisterSet::default());
+            let live: Vec<u8> = live[0].iter().map(Reg::number).collect();
+            assert_eq!(live, expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_callee_takes_over_is_live_at_its_call() {
+        let function = program("program", "bind", &[call(1), EXIT]);
+        let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+        let taken = live_before(&function, &flow, |_| RegisterSet::of([r(7)]));
+        let live: Vec<u8> = taken[0].iter().map(Reg::number).collect();
+        assert_eq!(live, [1, 2, 3, 4, 5, 7]);
+    }
+}

@@ -1,0 +1,402 @@
+//! Where a long function is cut into native functions of bounded length.
+//!
+//! Given: a function and its flow.
+//! Computed: pieces, each a list of instructions, and where control enters each from another.
+//! Safe because: every instruction that is emitted lies in exactly one piece, and every edge between pieces ends at an entry.
+//!
+//! Optimizer and register allocator take more than linear time and memory for one function, and some shapes (deep trees
+//! of branches, thousands of constants) are quadratic. So no native function is made of more than [`MOST_WORK`]. A
+//! longer eBPF function becomes a *dispatcher*, which has the signature, the stack and the registers, and pieces, which it
+//! calls in turn: a piece takes the live registers from memory, runs until control leaves it, puts the live registers back
+//! and returns the instruction to go on with.
+//!
+//! Compilers put unlikely code at the end of a function. It is moved to the jump that goes there before the function is
+//! cut, so that it ends up in the same piece.
+
+use std::ops::Range;
+
+use bpf2sys_bytecode::{AluOp, Function, InsnIndex, Instruction, Operand};
+
+use super::flow::Flow;
+
+/// Most work of a native function, in simple instructions. Below this a function is one native function. The figure is a
+/// compromise: time per instruction grows slowly up to here, and what crosses from piece to piece costs some tens of cycles.
+pub(crate) const MOST_WORK: u32 = 8192;
+
+/// Most work of a piece of a function whose loops nest deeper than [`DEEP_LOOPS`].
+const MOST_WORK_IN_DEEP_LOOPS: u32 = 512;
+
+/// Loops nested deeper than this make optimizer and register allocator take time that grows with the square or the cube of
+/// the depth. People nest loops three or four deep.
+pub(crate) const DEEP_LOOPS: u32 = 16;
+
+/// What a jump back over a cut counts, in jumps forward: loops should stay in one piece.
+const BACK_EDGE: i64 = 64;
+
+/// The instructions that are emitted, in the order in which they are cut.
+pub(crate) struct Order {
+    /// Instructions by place in the order.
+    instructions: Vec<InsnIndex>,
+    /// Places by instruction; meaningless for one that is not emitted.
+    places: Vec<u32>,
+}
+
+/// A part of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Places of its instructions in the order.
+    pub(crate) range: Range<u32>,
+    /// The instructions where control enters, by ascending place. At least one.
+    pub(crate) entries: Vec<InsnIndex>,
+}
+
+impl Order {
+    /// As in the bytecode.
+    pub(crate) fn of_bytecode(flow: &Flow, count: u32) -> Order {
+        let live = (0..count).map(InsnIndex).filter(|index| flow.next(*index).is_some());
+        Order::new(live.collect(), count)
+    }
+
+    fn new(instructions: Vec<InsnIndex>, count: u32) -> Order {
+        let mut places = vec![u32::MAX; count as usize];
+        for (place, index) in (0..).zip(&instructions) {
+            places[index.index()] = place;
+        }
+        Order { instructions, places }
+    }
+
+    /// Unlikely code where it is jumped to: a run of instructions that only one jump leads to follows that jump.
+    fn for_cutting(flow: &Flow, count: u32) -> Order {
+        let mut jumps_into: Vec<(u32, InsnIndex)> = vec![(0, InsnIndex(0)); count as usize];
+        let mut falls_into = vec![false; count as usize];
+        for (from, to) in edges(flow, 0..count) {
+            if to.0 == from.0 + 1 {
+                falls_into[to.index()] = true;
+            } else {
+                let (jumps, last) = &mut jumps_into[to.index()];
+                (*jumps, *last) = (*jumps + 1, from);
+            }
+        }
+        // Runs start where control does not fall into; by instruction, the first of its run.
+        let mut run = vec![0_u32; count as usize];
+        let mut jumps_to_run = vec![(0_u32, InsnIndex(0)); count as usize];
+        for index in 0..count as usize {
+            run[index] = if falls_into[index] {
+                run[index - 1]
+            } else {
+                index as u32
+            };
+            let (jumps, last) = jumps_into[index];
+            let all = &mut jumps_to_run[run[index] as usize];
+            if jumps > 0 {
+                *all = (all.0 + jumps, last);
+            }
+        }
+        // By run: the jump in a run that is not moved behind which it goes.
+        let mut anchor: Vec<Option<InsnIndex>> = vec![None; count as usize];
+        for first in 1..count {
+            if run[first as usize] != first || flow.next(InsnIndex(first)).is_none() {
+                continue;
+            }
+            // Up to a run that stays or is done. Control gets here from the start of the function, so this ends.
+            let (mut chain, mut at) = (Vec::new(), first);
+            while at != 0
+                && anchor[at as usize].is_none()
+                && let (1, from) = jumps_to_run[at as usize]
+                && chain.len() < count as usize
+            {
+                chain.push((at, from));
+                at = run[from.index()];
+            }
+            let mut behind = anchor[at as usize];
+            for (moved, from) in chain.into_iter().rev() {
+                behind = behind.or(Some(from));
+                anchor[moved as usize] = behind;
+            }
+        }
+        let mut instructions = Order::of_bytecode(flow, count).instructions;
+        instructions.sort_by_key(|index| match anchor[run[index.index()] as usize] {
+            None => (index.0, 0),
+            Some(jump) => (jump.0, 1 + index.0),
+        });
+        Order::new(instructions, count)
+    }
+
+    /// The instructions in a range of places.
+    pub(crate) fn instructions(&self, range: Range<u32>) -> &[InsnIndex] {
+        &self.instructions[range.start as usize..range.end as usize]
+    }
+
+    /// Number of instructions.
+    pub(crate) fn count(&self) -> u32 {
+        self.instructions.len() as u32
+    }
+
+    /// The place of an instruction that is emitted.
+    pub(crate) fn place(&self, index: InsnIndex) -> u32 {
+        self.places[index.index()]
+    }
+}
+
+/// Cuts a function into pieces of at most `most` work, or somewhat less if its loops nest deep; `None` if it is no more
+/// than that.
+pub(crate) fn cut(function: &Function, flow: &Flow, most: u32) -> Option<(Order, Vec<Piece>)> {
+    let count = function.instructions.len() as u32;
+    let bytecode = Order::of_bytecode(flow, count);
+    let deep = loop_depth(&bytecode, 0..bytecode.count(), flow) > DEEP_LOOPS;
+    let most = if deep { most.min(MOST_WORK_IN_DEEP_LOOPS) } else { most };
+    let all: u64 = bytecode
+        .instructions
+        .iter()
+        .map(|i| work(function.instructions[i.index()].op))
+        .sum();
+    if all <= u64::from(most) {
+        return None;
+    }
+    let order = Order::for_cutting(flow, count);
+    let crossing = crossings(&order, flow);
+    let mut starts = vec![0_u32];
+    let mut candidates: Option<Range<u32>> = None;
+    let mut done = 0;
+    let mut place = 0;
+    while place < order.count() {
+        done += work(function.instructions[order.instructions[place as usize].index()].op);
+        if done > u64::from(most) {
+            // The cheapest place in the second half of what is possible, the last of equal ones.
+            let candidates = candidates.take().unwrap_or(place..place + 1);
+            let start = candidates
+                .rev()
+                .min_by_key(|at| crossing[*at as usize])
+                .unwrap_or(place);
+            starts.push(start.max(starts[starts.len() - 1] + 1));
+            (place, done) = (starts[starts.len() - 1], 0);
+            continue;
+        }
+        if done > u64::from(most) / 2 {
+            candidates = Some(candidates.map_or(place, |c| c.start)..place + 1);
+        }
+        place += 1;
+    }
+    let mut pieces: Vec<Piece> = (0..starts.len())
+        .map(|i| Piece {
+            range: starts[i]..starts.get(i + 1).copied().unwrap_or(order.count()),
+            entries: Vec::new(),
+        })
+        .collect();
+    let piece_of = |index| starts.partition_point(|start| *start <= order.place(index)) - 1;
+    pieces[0].entries.push(InsnIndex(0));
+    for (from, to) in edges(flow, 0..count) {
+        let piece = piece_of(to);
+        if piece_of(from) != piece {
+            pieces[piece].entries.push(to);
+        }
+    }
+    for piece in &mut pieces {
+        piece.entries.sort_unstable_by_key(|entry| order.place(*entry));
+        piece.entries.dedup();
+    }
+    Some((order, pieces))
+}
+
+/// How much native code an instruction becomes, roughly, in simple instructions.
+fn work(op: Instruction) -> u64 {
+    match op {
+        Instruction::Alu {
+            op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod,
+            src: Operand::Reg(_),
+            ..
+        }
+        | Instruction::Call(_)
+        | Instruction::Atomic { .. } => 8,
+        Instruction::JumpIf { .. } => 3,
+        _ => 1,
+    }
+}
+
+/// By place: what it costs to cut before it.
+fn crossings(order: &Order, flow: &Flow) -> Vec<i64> {
+    // Changes from each place to the next first, then their sums.
+    let mut crossing = vec![0_i64; order.count() as usize + 1];
+    for (from, to) in edges(flow, 0..order.places.len() as u32) {
+        let (from, to) = (order.place(from), order.place(to));
+        let (low, high, cost) = if to > from {
+            (from + 1, to + 1, 1)
+        } else {
+            (to + 1, from + 1, BACK_EDGE)
+        };
+        crossing[low as usize] += cost;
+        if let Some(end) = crossing.get_mut(high as usize) {
+            *end -= cost;
+        }
+    }
+    let mut sum = 0;
+    for cost in &mut crossing {
+        sum += *cost;
+        *cost = sum;
+    }
+    crossing
+}
+
+fn edges(flow: &Flow, from: Range<u32>) -> impl Iterator<Item = (InsnIndex, InsnIndex)> + '_ {
+    from.map(InsnIndex)
+        .flat_map(|from| flow.successors(from).map(move |to| (from, to)))
+}
+
+/// How deep loops nest in a range of places, at most: jumps back to the same instruction are one loop.
+pub(crate) fn loop_depth(order: &Order, range: Range<u32>, flow: &Flow) -> u32 {
+    let mut ends = vec![None; range.len()];
+    for place in range.clone() {
+        for to in flow.successors(order.instructions[place as usize]) {
+            let to = order.place(to);
+            if to <= place && range.contains(&to) {
+                ends[(to - range.start) as usize] = Some(place);
+            }
+        }
+    }
+    // Loops that are open at a place: those that start at or before it and end at or behind it.
+    let mut closing = vec![0_u32; range.len()];
+    let (mut open, mut deepest) = (0_u32, 0);
+    for (place, end) in ends.iter().enumerate() {
+        if let Some(end) = end {
+            open += 1;
+            closing[(end - range.start) as usize] += 1;
+        }
+        deepest = deepest.max(open);
+        open -= closing[place];
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{AluOp, Condition, Function, InsnIndex, Instruction, Operand, WordSize};
+    use bpf2sys_verifier::FunctionFacts;
+
+    use super::{Order, cut, edges, loop_depth, work};
+    use crate::lowering::flow::Flow;
+    use crate::testing::{EXIT, alu, mov, program, r};
+
+    fn jump(offset: i32) -> Instruction {
+        let size = WordSize::W32;
+        Instruction::Jump { size, offset }
+    }
+
+    fn jump_if(offset: i16) -> Instruction {
+        Instruction::JumpIf {
+            size: WordSize::W64,
+            condition: Condition::Eq,
+            dst: r(1),
+            src: Operand::Imm(7),
+            offset,
+        }
+    }
+
+    fn add() -> Instruction {
+        alu(AluOp::Add, 0, Operand::Imm(1))
+    }
+
+    fn function(parts: &[&[Instruction]]) -> (Function, Flow) {
+        let function = program("program", "bind", &parts.concat());
+        let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+        (function, flow)
+    }
+
+    /// A loop whose body has this many additions.
+    fn counted_loop(body: usize) -> Vec<Instruction> {
+        let mut code = vec![add(); body];
+        code.push(jump_if(-(body as i16) - 1));
+        code
+    }
+
+    #[test]
+    fn a_short_function_is_not_cut() {
+        let (function, flow) = function(&[&[add(); 99], &[EXIT]]);
+        assert!(cut(&function, &flow, 100).is_none());
+        assert!(cut(&function, &flow, 99).is_some());
+    }
+
+    #[test]
+    fn pieces_hold_every_instruction_once_and_every_edge_between_them_ends_at_an_entry() {
+        let body = counted_loop(30);
+        let skip = [jump_if(2), add(), jump(1), add()];
+        let begin = [jump_if(300)];
+        let mut parts: Vec<&[Instruction]> = vec![&begin];
+        for _ in 0..20 {
+            parts.extend([body.as_slice(), &skip, &skip]);
+        }
+        let end = [add(), EXIT];
+        parts.push(&end);
+        let (function, flow) = function(&parts);
+        let count = function.instructions.len() as u32;
+        for most in [40, 64, 200] {
+            let (order, pieces) = cut(&function, &flow, most).unwrap();
+            let mut piece_of = vec![None; count as usize];
+            for (number, piece) in pieces.iter().enumerate() {
+                let instructions = order.instructions(piece.range.clone());
+                for index in instructions {
+                    assert_eq!(piece_of[index.index()].replace(number), None);
+                }
+                let done: u64 = instructions
+                    .iter()
+                    .map(|i| work(function.instructions[i.index()].op))
+                    .sum();
+                assert!(done <= u64::from(most), "{done} of {most}");
+            }
+            assert_eq!(pieces[0].entries[0], InsnIndex(0));
+            for (from, to) in edges(&flow, 0..count) {
+                let (source, target) = (piece_of[from.index()].unwrap(), piece_of[to.index()].unwrap());
+                assert!(
+                    source == target || pieces[target].entries.contains(&to),
+                    "{from:?} to {to:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_loop_stays_in_one_piece_if_it_can() {
+        let body = counted_loop(40);
+        let (function, flow) = function(&[&[add(); 70], &body, &[add(); 100], &[EXIT]]);
+        let (_, pieces) = cut(&function, &flow, 100).unwrap();
+        let cuts: Vec<u32> = pieces.iter().map(|piece| piece.range.start).collect();
+        assert!(cuts.iter().all(|cut| !(71..111).contains(cut)), "{cuts:?}");
+    }
+
+    #[test]
+    fn unlikely_code_at_the_end_follows_the_jump_to_it() {
+        // 0: if … goto 5; 1..4: add; 4: exit; 5: add; 6: if … goto 9; 7: goto 1; 8: (dead); 9: goto 1
+        let code = [
+            jump_if(4),
+            add(),
+            add(),
+            add(),
+            EXIT,
+            add(),
+            jump_if(2),
+            jump(-7),
+            EXIT,
+            jump(-9),
+        ];
+        let (_, flow) = function(&[&code]);
+        let order = Order::for_cutting(&flow, code.len() as u32);
+        let places: Vec<u32> = order.instructions.iter().map(|index| index.0).collect();
+        assert_eq!(places, [0, 5, 6, 7, 9, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn loops_nest_as_deep_as_they_overlap() {
+        let depth = |parts: &[&[Instruction]]| {
+            let (function, flow) = function(parts);
+            let order = Order::of_bytecode(&flow, function.instructions.len() as u32);
+            loop_depth(&order, 0..order.count(), &flow)
+        };
+        assert_eq!(depth(&[&[add(), EXIT]]), 0);
+        assert_eq!(depth(&[&counted_loop(3), &counted_loop(3), &[EXIT]]), 1);
+        // two jumps back to the same instruction
+        assert_eq!(depth(&[&[add(), jump_if(-2), jump_if(-3), mov(0, 0), EXIT]]), 1);
+        assert_eq!(
+            depth(&[&[add(), add(), add(), jump_if(-2), jump_if(-4), jump_if(-6), EXIT]]),
+            3
+        );
+    }
+}

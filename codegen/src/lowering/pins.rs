@@ -1,0 +1,209 @@
+//! Keeps the optimizer from computing everything as late as it could.
+//!
+//! Cranelift computes a pure value where it is first needed. A long computation whose result is needed late, such as a
+//! checksum, would so move behind all the loads that it takes values from, and all of them would have to be kept until
+//! then: in registers while there are some, on the stack afterwards. The bytecode does not have that problem: its compiler
+//! made it fit ten registers. So where a register's pending computation takes more than [`MOST_INPUTS`] values, it
+//! is *pinned*: a store, that nothing can remove, makes Cranelift compute the value where the bytecode does. After
+//! optimization, before code is generated, the stores are deleted ([`compile`](mod@crate::compile)); the values stay where
+//! they are.
+//!
+//! Safe because: a pin adds a use of a value and takes it away again. Whether or where there are pins changes nothing but
+//! the place of pure computations.
+
+use bpf2sys_bytecode::{AluOp, AtomicOp, Instruction, Operand, Reg};
+use cranelift_codegen::ir::{AliasRegion, AliasRegionData, Inst, InstBuilder, MemFlagsData, Value, types};
+use cranelift_frontend::FunctionBuilder;
+
+/// Most values that a pending computation may take. Ordinary expressions have fewer, and all registers together
+/// cannot keep more than some tens of values waiting.
+const MOST_INPUTS: usize = 8;
+
+/// Something that cannot be computed later: the result of a load, of a call, or of a pinned computation.
+type Input = u32;
+
+/// The inputs of the pending computation of a register, ascending.
+#[derive(Clone, Copy, Default)]
+struct Inputs {
+    count: u8,
+    all: [Input; MOST_INPUTS],
+}
+
+impl Inputs {
+    fn one(input: Input) -> Inputs {
+        let mut inputs = Inputs {
+            count: 1,
+            ..Inputs::default()
+        };
+        inputs.all[0] = input;
+        inputs
+    }
+
+    fn as_slice(&self) -> &[Input] {
+        &self.all[..usize::from(self.count)]
+    }
+
+    /// Both together; `None` if they are too many.
+    fn union(&self, other: &Inputs) -> Option<Inputs> {
+        let (mut a, mut b) = (self.as_slice(), other.as_slice());
+        let mut both = Inputs::default();
+        loop {
+            let next = match (a.first(), b.first()) {
+                (None, None) => return Some(both),
+                (Some(x), Some(y)) => *x.min(y),
+                (Some(x), None) | (None, Some(x)) => *x,
+            };
+            a = a.strip_prefix(&[next]).unwrap_or(a);
+            b = b.strip_prefix(&[next]).unwrap_or(b);
+            *both.all.get_mut(usize::from(both.count))? = next;
+            both.count += 1;
+        }
+    }
+}
+
+/// The pins of a function, and what its registers wait for.
+pub(super) struct Pins {
+    registers: [Inputs; Reg::COUNT],
+    next: Input,
+    region: Option<AliasRegion>,
+    /// The stores, to be deleted.
+    pub(super) stores: Vec<Inst>,
+}
+
+impl Pins {
+    pub(super) fn new() -> Pins {
+        Pins {
+            registers: [Inputs::default(); Reg::COUNT],
+            next: 0,
+            region: None,
+            stores: Vec::new(),
+        }
+    }
+
+    fn fresh(&mut self) -> Inputs {
+        self.next += 1;
+        Inputs::one(self.next)
+    }
+
+    /// Follows what `op` does. True if its result is to be pinned.
+    pub(super) fn step(&mut self, op: Instruction) -> bool {
+        let mut computed = |dst: Reg, src: Operand| {
+            let a = self.registers[dst.index()];
+            let b = match src {
+                Operand::Reg(src) => self.registers[src.index()],
+                Operand::Imm(_) => Inputs::default(),
+            };
+            let union = a.union(&b);
+            self.registers[dst.index()] = union.unwrap_or_else(|| self.fresh());
+            union.is_none()
+        };
+        match op {
+            Instruction::Alu {
+                op: AluOp::Mov,
+                dst,
+                src,
+                ..
+            } => {
+                self.registers[dst.index()] = match src {
+                    Operand::Reg(src) => self.registers[src.index()],
+                    Operand::Imm(_) => Inputs::default(),
+                };
+            }
+            Instruction::Alu { dst, src, .. } => return computed(dst, src),
+            Instruction::Movsx { dst, src, .. } => self.registers[dst.index()] = self.registers[src.index()],
+            Instruction::LoadImm64 { dst, .. } => self.registers[dst.index()] = Inputs::default(),
+            Instruction::Load { dst, base, .. } => {
+                self.used(base);
+                self.registers[dst.index()] = self.fresh();
+            }
+            Instruction::Store { base, src, .. } => {
+                self.used(base);
+                self.used_operand(src);
+            }
+            Instruction::Atomic { op, base, src, .. } => {
+                self.used(base);
+                self.registers[src.index()] = self.fresh();
+                if op == AtomicOp::Cmpxchg {
+                    self.registers[0] = self.fresh();
+                }
+            }
+            Instruction::JumpIf { dst, src, .. } => {
+                self.used(dst);
+                self.used_operand(src);
+            }
+            Instruction::Call(_) | Instruction::CallX(_) | Instruction::LegacyPacket { .. } => {
+                self.registers[0] = self.fresh();
+                for register in 1..=5 {
+                    self.registers[register] = Inputs::default();
+                }
+            }
+            Instruction::Neg { .. } | Instruction::ByteSwap { .. } | Instruction::Jump { .. } | Instruction::Exit => {}
+        }
+        false
+    }
+
+    /// The register's value is needed here, so it waits no longer.
+    fn used(&mut self, register: Reg) {
+        if self.registers[register.index()].count > 1 {
+            self.registers[register.index()] = self.fresh();
+        }
+    }
+
+    fn used_operand(&mut self, operand: Operand) {
+        if let Operand::Reg(register) = operand {
+            self.used(register);
+        }
+    }
+
+    /// Makes `value` needed here. The stores go to a region of memory of their own, so that they do not come between other
+    /// accesses, and each to another address, so that none makes another superfluous.
+    pub(super) fn pin(&mut self, builder: &mut FunctionBuilder<'_>, value: Value) {
+        let region = *self.region.get_or_insert_with(|| {
+            builder.func.dfg.alias_regions.insert(AliasRegionData {
+                user_id: 0,
+                description: "pins".into(),
+            })
+        });
+        let flags = MemFlagsData::trusted().with_alias_region(Some(region));
+        let nowhere = builder.ins().iconst(types::I64, 0);
+        let offset = 8 * self.stores.len() as i32;
+        self.stores.push(builder.ins().store(flags, value, nowhere, offset));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::{AluOp, Operand, Width};
+
+    use super::{MOST_INPUTS, Pins};
+    use crate::testing::{alu, load, mov_reg, r, store};
+
+    #[test]
+    fn a_sum_is_pinned_when_it_waits_for_too_many_loads() {
+        let mut pins = Pins::new();
+        let mut pinned = Vec::new();
+        for term in 0..4 * MOST_INPUTS {
+            pins.step(load(Width::W, 1, 9, 0));
+            if pins.step(alu(AluOp::Add, 0, Operand::Reg(r(1)))) {
+                pinned.push(term);
+            }
+        }
+        // A pinned sum is an input itself.
+        assert_eq!(pinned, [8, 16, 24]);
+    }
+
+    #[test]
+    fn what_is_needed_anyway_or_comes_from_few_loads_is_not_pinned() {
+        let mut pins = Pins::new();
+        pins.step(load(Width::W, 1, 9, 0));
+        for _ in 0..100 {
+            assert!(!pins.step(alu(AluOp::Add, 0, Operand::Reg(r(1)))));
+            assert!(!pins.step(mov_reg(2, 0)));
+        }
+        for _ in 0..100 {
+            pins.step(load(Width::W, 1, 9, 0));
+            assert!(!pins.step(alu(AluOp::Add, 0, Operand::Reg(r(1)))));
+            pins.step(store(Width::Dw, 10, -8, Operand::Reg(r(0))));
+        }
+    }
+}
