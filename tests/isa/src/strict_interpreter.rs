@@ -58,7 +58,7 @@ impl Default for StrictInterpreter {
 }
 
 impl Engine for StrictInterpreter {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "interpreter"
     }
 
