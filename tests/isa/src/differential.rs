@@ -251,12 +251,16 @@ impl Display for Disagreement {
     }
 }
 
+/// Hexadecimal, in groups of eight bytes.
 fn hex(bytes: &[u8]) -> String {
-    let words: Vec<String> = bytes
-        .chunks(8)
-        .map(|word| word.iter().map(|byte| format!("{byte:02x}")).collect())
-        .collect();
-    words.join(" ")
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    let group = |word: &[u8]| {
+        word.iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)])
+            .collect()
+    };
+    let groups: Vec<String> = bytes.chunks(8).map(group).collect();
+    groups.join(" ")
 }
 
 /// Runs the programs; `progress` is told now and then how many are done.

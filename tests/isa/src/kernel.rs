@@ -39,14 +39,9 @@ impl Kernel {
     /// When `bpf(2)` is missing or not allowed.
     pub fn new() -> io::Result<Kernel> {
         let value = syscalls::SharedValue::new(VALUE_BYTES)?;
-        let mut kernel = Kernel { value, log: Vec::new() };
         // Loading may be refused where creating maps is not.
-        kernel.load(&[0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])?;
-        Ok(kernel)
-    }
-
-    fn load(&mut self, code: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
-        syscalls::load(code, &mut [])
+        syscalls::load(&[0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0], &mut [])?;
+        Ok(Kernel { value, log: Vec::new() })
     }
 
     fn execute(&mut self, case: &Case) -> Result<Outcome, String> {
@@ -59,7 +54,7 @@ impl Kernel {
             return Err(format!("the memory has {memory} bytes, more than {RESULT}"));
         }
         let code = self.program(&case.module, memory as i32);
-        let program = match self.load(&code) {
+        let program = match syscalls::load(&code, &mut []) {
             Ok(program) => program,
             Err(error) => return Err(self.reason(&code, &error)),
         };
@@ -168,7 +163,7 @@ fn encode_all(functions: &[Vec<Instruction>]) -> Vec<u8> {
 }
 
 impl Engine for Kernel {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "kernel"
     }
 

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn programs_of_one_seed_and_seeds_of_one_program_differ() {
         let first = |seed, index| Random::of(seed, index).next();
-        let firsts = std::collections::BTreeSet::from_iter((0..50).flat_map(|i| [first(1, i), first(2, i)]));
+        let firsts: std::collections::BTreeSet<u64> = (0..50).flat_map(|i| [first(1, i), first(2, i)]).collect();
         assert_eq!(firsts.len(), 100);
     }
 }

@@ -58,7 +58,7 @@ impl Default for StrictInterpreter {
 }
 
 impl Engine for StrictInterpreter {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "interpreter"
     }
 
@@ -92,8 +92,18 @@ struct Memory {
 enum HelperError {
     #[error("helper {0} is none of those that generated programs call")]
     Unknown(i32),
+    #[error("a helper is passed {0} as a size")]
+    Size(u64),
     #[error("a helper is passed memory that is not there or was not written ({})", .0.near)]
     Memory(Denied),
+}
+
+/// The size of something that a program passes to a helper; shrunk programs may pass anything.
+fn size(bytes: u64) -> Result<usize, HelperError> {
+    match usize::try_from(bytes) {
+        Ok(size) if bytes <= STACK_BYTES => Ok(size),
+        _ => Err(HelperError::Size(bytes)),
+    }
 }
 
 impl Memory {
@@ -108,7 +118,7 @@ impl Memory {
     }
 
     fn bytes(&mut self, address: u64, length: u64) -> Result<Vec<u8>, HelperError> {
-        let mut bytes = vec![0; length.min(STACK_BYTES) as usize];
+        let mut bytes = vec![0; size(length)?];
         self.read(address, &mut bytes).map_err(HelperError::Memory)?;
         Ok(bytes)
     }
@@ -144,7 +154,7 @@ impl World for Memory {
             }
             helpers::STRNCPY_S => {
                 let from = self.bytes(r3, r4)?;
-                let (written, result) = helpers::strncpy_s(r2 as usize, &from);
+                let (written, result) = helpers::strncpy_s(size(r2)?, &from);
                 self.write(r1, &written).map_err(HelperError::Memory)?;
                 result
             }

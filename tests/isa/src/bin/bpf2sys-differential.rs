@@ -78,8 +78,8 @@ fn main() -> ExitCode {
             && told.elapsed() >= INTERVAL
         {
             *told = Instant::now();
-            let speed = done as f64 / start.elapsed().as_secs_f64();
-            eprintln!("{done} of {} programs, {speed:.0} per second", request.count);
+            let seconds = start.elapsed().as_secs().max(1);
+            eprintln!("{done} of {} programs, {} per second", request.count, done / seconds);
         }
     });
     print(&report);

@@ -3,7 +3,7 @@
 //! Only reductions that the strict interpreter accepts are tried: the small program is as valid as the large one, and what
 //! is left of it is what the disagreement needs.
 
-use bpf2sys_bytecode::{AluOp, Callee, FunctionIndex, Imm64, Instruction, Module, Operand, Reg, WordSize};
+use bpf2sys_bytecode::{AluOp, Callee, FunctionIndex, Imm64, InsnIndex, Instruction, Module, Operand, Reg, WordSize};
 
 use super::Disagreement;
 use crate::generate::module;
@@ -123,11 +123,8 @@ fn reductions(case: &Case) -> Vec<Case> {
 
 fn body(module: &Module, function: usize) -> Body {
     let function = &module.functions[function];
-    let targets = (0..function.instructions.len()).map(|index| {
-        function
-            .jump_target(bpf2sys_bytecode::InsnIndex(index as u32))
-            .map(|target| target.index())
-    });
+    let targets = (0..function.instructions.len())
+        .map(|index| function.jump_target(InsnIndex(index as u32)).map(InsnIndex::index));
     function.instructions.iter().map(|insn| insn.op).zip(targets).collect()
 }
 

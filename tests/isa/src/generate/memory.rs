@@ -47,7 +47,7 @@ impl Writer<'_> {
         } else {
             (area, None)
         };
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..=self.random.below(3) {
             self.access(area);
         }
         if let Some(copy) = copy {

@@ -406,18 +406,17 @@ impl<'p> Writer<'p> {
     pub(super) fn finish(mut self) -> (Vec<Instruction>, Option<Pool>) {
         self.place_all();
         self.dump();
-        let into = match self.sum {
-            Some(sum) => sum,
-            None => {
-                let into = self
-                    .unreserved(&[0])
-                    .or_else(|| self.unreserved(&SAVED))
-                    .unwrap_or_else(|| self.target());
-                if !self.state.numbers.has(into) {
-                    self.set(into, 0);
-                }
-                into
+        let into = if let Some(sum) = self.sum {
+            sum
+        } else {
+            let into = self
+                .unreserved(&[0])
+                .or_else(|| self.unreserved(&SAVED))
+                .unwrap_or_else(|| self.target());
+            if !self.state.numbers.has(into) {
+                self.set(into, 0);
             }
+            into
         };
         for register in self.state.numbers.list() {
             if register != into {
