@@ -170,7 +170,7 @@ fn serve() -> Result<RunReport, SimulatorError> {
     }
     limit_process(request.time_limit_ms);
     // SAFETY: this is a process that `run` started for this one image, before it had any other thread.
-    unsafe { crate::native::execute(request) }
+    unsafe { crate::windows::execute(request) }
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]

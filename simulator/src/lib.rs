@@ -26,13 +26,13 @@ pub mod image;
 pub mod interpreter;
 pub mod kernel_tables;
 pub mod loader_rules;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod native;
 pub mod object_file;
 mod request;
 mod rule;
 pub mod tables;
 pub mod usermode;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod windows;
 
 pub use address_space::{AddressSpace, FileSpace};
 pub use child::{child_main_if_requested, run};

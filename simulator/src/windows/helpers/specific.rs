@@ -3,8 +3,8 @@
 use super::{Call, negative32};
 use crate::error::SimulatorError;
 use crate::hex_bytes::HexBytes;
-use crate::native::kernel::Kernel;
 use crate::rule::Rule;
+use crate::windows::kernel::Kernel;
 
 /// `EINVAL` of the C library.
 const EINVAL: u32 = 22;

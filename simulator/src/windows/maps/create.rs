@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Map, Maps, Ring, Storage, kind, pad8, shape};
-use crate::native::memory::{Memory, OutOfMemory, Use};
 use crate::rule::{Rule, Violation};
 use crate::tables::MapDefinition;
+use crate::windows::memory::{Memory, OutOfMemory, Use};
 
 /// Why there is no map.
 pub enum NotCreated {

@@ -1,7 +1,7 @@
 //! `bpf_trace_printk2` to `5`: which formats are accepted, and the line they make.
 
 use super::{Call, negative32};
-use crate::native::kernel::Kernel;
+use crate::windows::kernel::Kernel;
 
 /// Longest format, the NUL included.
 const LONGEST: u64 = 511;

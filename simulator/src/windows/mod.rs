@@ -1,5 +1,5 @@
-//! Running an image in a process made for it, on an x86-64 host: x86-64 code by the host itself, ARM64 code in an
-//! emulator.
+//! The Windows that an image runs in: loader, kernel, registration, maps and helpers, in a process made for one run on an
+//! x86-64 host. x86-64 code is run by the host itself, ARM64 code in an emulator.
 //!
 //! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.

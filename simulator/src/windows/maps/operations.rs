@@ -3,7 +3,7 @@
 //! Errors are its result codes, which helpers return negated.
 
 use super::{EXIST, HashEntry, Map, Maps, NOEXIST, Storage, code, kind, pad8, prefix};
-use crate::native::memory::{Memory, OutOfMemory};
+use crate::windows::memory::{Memory, OutOfMemory};
 
 impl Maps {
     /// The key as the map stores it, from the bytes that a caller gave.

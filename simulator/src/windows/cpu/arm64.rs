@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use super::{Access, Call, CallSite, Cause, Event, Exception, NoStack, POISON, Processor, STAND_IN_FRAME};
 use crate::emulator_library::number;
-use crate::native::memory::Memory;
-use crate::native::thunks::Thunks;
-use crate::native::unicorn::Engine;
+use crate::windows::memory::Memory;
+use crate::windows::thunks::Thunks;
+use crate::windows::unicorn::Engine;
 
 /// The link register.
 const LR: usize = 30;

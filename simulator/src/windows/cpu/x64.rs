@@ -1,9 +1,9 @@
 //! x86-64 code on the host's processor, with the x64 calling convention of Windows.
 
 use super::{Call, CallSite, Event, NoStack, POISON, Processor, STACK_FILL, STAND_IN_FRAME};
-use crate::native::memory::Memory;
-use crate::native::switch::{DIRECTION_FLAG, MXCSR, Registers, Switch};
-use crate::native::thunks::Thunks;
+use crate::windows::memory::Memory;
+use crate::windows::switch::{DIRECTION_FLAG, MXCSR, Registers, Switch};
+use crate::windows::thunks::Thunks;
 
 /// The host's processor, and the calls that run on it.
 pub struct X64 {

@@ -3,8 +3,8 @@
 use super::{Call, TAIL_CALL, negative32, negative64};
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
-use crate::native::kernel::Kernel;
-use crate::native::maps::{code, kind};
+use crate::windows::kernel::Kernel;
+use crate::windows::maps::{code, kind};
 
 /// `EINVAL` and `ERANGE` of the C library.
 const EINVAL: u32 = 22;
@@ -79,7 +79,7 @@ impl Kernel {
         let value_size = self.maps.list[map].value_size() as u64;
         let [_, a2, a3, a4, _] = call.arguments;
         let memory = &mut self.memory;
-        let bytes = |memory: &crate::native::memory::Memory, address: u64, length: u64| {
+        let bytes = |memory: &crate::windows::memory::Memory, address: u64, length: u64| {
             memory.read(address, length as usize).unwrap_or_default()
         };
         Ok(match call.helper.id {

@@ -1,7 +1,7 @@
 //! Queues, stacks and rings: maps without keys.
 
 use super::{EXIST, Maps, Storage, code, kind};
-use crate::native::memory::Memory;
+use crate::windows::memory::Memory;
 
 impl Maps {
     /// The value that would be taken out of a queue or stack next.
