@@ -79,25 +79,12 @@ pub(crate) fn lddw_map(dst: u8, map: u32) -> Instruction {
 
 /// A program in a section.
 pub(crate) fn program(name: &str, section: &str, code: &[Instruction]) -> Function {
-    let mut slot = 0;
-    let instructions = code
-        .iter()
-        .map(|op| {
-            let insn = Insn {
-                slot,
-                op: *op,
-                line: None,
-            };
-            slot += op.slots();
-            insn
-        })
-        .collect();
     Function {
         name: name.to_owned(),
         section: section.to_owned(),
         section_offset: 0,
         kind: FunctionKind::Program,
-        instructions,
+        instructions: Insn::sequence(code.iter().copied()),
     }
 }
 

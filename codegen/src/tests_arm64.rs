@@ -37,22 +37,7 @@ fn every_form() -> Vec<Instruction> {
         Operand::Imm(0x1234_5678),
     ];
     for size in sizes {
-        for op in [
-            AluOp::Add,
-            AluOp::Sub,
-            AluOp::Mul,
-            AluOp::Div,
-            AluOp::Sdiv,
-            AluOp::Or,
-            AluOp::And,
-            AluOp::Lsh,
-            AluOp::Rsh,
-            AluOp::Mod,
-            AluOp::Smod,
-            AluOp::Xor,
-            AluOp::Mov,
-            AluOp::Arsh,
-        ] {
+        for op in AluOp::ALL {
             for src in operands {
                 forms.push(Instruction::Alu {
                     size,
@@ -77,19 +62,7 @@ fn every_form() -> Vec<Instruction> {
             });
         }
         forms.push(Instruction::Neg { size, dst: r(1) });
-        for condition in [
-            Condition::Eq,
-            Condition::Ne,
-            Condition::Gt,
-            Condition::Ge,
-            Condition::Lt,
-            Condition::Le,
-            Condition::Sgt,
-            Condition::Sge,
-            Condition::Slt,
-            Condition::Sle,
-            Condition::Set,
-        ] {
+        for condition in Condition::ALL {
             for src in operands {
                 forms.push(Instruction::JumpIf {
                     size,

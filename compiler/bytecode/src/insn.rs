@@ -108,6 +108,26 @@ pub enum AluOp {
     Arsh,
 }
 
+impl AluOp {
+    /// All of them.
+    pub const ALL: [AluOp; 14] = [
+        AluOp::Add,
+        AluOp::Sub,
+        AluOp::Mul,
+        AluOp::Div,
+        AluOp::Sdiv,
+        AluOp::Or,
+        AluOp::And,
+        AluOp::Lsh,
+        AluOp::Rsh,
+        AluOp::Mod,
+        AluOp::Smod,
+        AluOp::Xor,
+        AluOp::Mov,
+        AluOp::Arsh,
+    ];
+}
+
 /// How many low bits of the source a sign-extending move takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extension {
@@ -166,6 +186,23 @@ pub enum Condition {
     Slt,
     /// Signed `<=`
     Sle,
+}
+
+impl Condition {
+    /// All of them.
+    pub const ALL: [Condition; 11] = [
+        Condition::Eq,
+        Condition::Gt,
+        Condition::Ge,
+        Condition::Set,
+        Condition::Ne,
+        Condition::Sgt,
+        Condition::Sge,
+        Condition::Lt,
+        Condition::Le,
+        Condition::Slt,
+        Condition::Sle,
+    ];
 }
 
 /// Atomic read-modify-write operations (RFC 9669 §5.3).

@@ -57,6 +57,20 @@ pub struct Insn {
     pub line: Option<LineIndex>,
 }
 
+impl Insn {
+    /// Instructions one behind the other from slot 0 on, without source lines.
+    pub fn sequence(ops: impl IntoIterator<Item = Instruction>) -> Vec<Insn> {
+        let mut slot = 0;
+        ops.into_iter()
+            .map(|op| {
+                let insn = Insn { slot, op, line: None };
+                slot += op.slots();
+                insn
+            })
+            .collect()
+    }
+}
+
 /// A source line of `.BTF.ext`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SourceLine {

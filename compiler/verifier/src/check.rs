@@ -136,31 +136,16 @@ mod tests {
 
     /// A module of these functions, of which the first is the program.
     fn module(functions: &[&[Instruction]]) -> Module {
-        let function = |(i, ops): (usize, &&[Instruction])| {
-            let mut slot = 0;
-            let instructions = ops
-                .iter()
-                .map(|op| {
-                    let insn = Insn {
-                        slot,
-                        op: *op,
-                        line: None,
-                    };
-                    slot += op.slots();
-                    insn
-                })
-                .collect();
-            Function {
-                name: format!("f{i}"),
-                section: "xdp".to_owned(),
-                section_offset: 0,
-                kind: if i == 0 {
-                    FunctionKind::Program
-                } else {
-                    FunctionKind::Subprogram
-                },
-                instructions,
-            }
+        let function = |(i, ops): (usize, &&[Instruction])| Function {
+            name: format!("f{i}"),
+            section: "xdp".to_owned(),
+            section_offset: 0,
+            kind: if i == 0 {
+                FunctionKind::Program
+            } else {
+                FunctionKind::Subprogram
+            },
+            instructions: Insn::sequence(ops.iter().copied()),
         };
         Module {
             name: "m".to_owned(),

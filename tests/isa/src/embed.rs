@@ -153,7 +153,7 @@ impl Embedding {
             section: ".text".to_owned(),
             section_offset: 0,
             kind: FunctionKind::Subprogram,
-            instructions: numbered(ops),
+            instructions: Insn::sequence(ops),
         }
     }
 
@@ -169,7 +169,7 @@ impl Embedding {
             section: SECTION.to_owned(),
             section_offset: 0,
             kind: FunctionKind::Program,
-            instructions: numbered(code),
+            instructions: Insn::sequence(code),
         }
     }
 
@@ -267,15 +267,4 @@ impl Embedding {
                 .collect(),
         }
     }
-}
-
-fn numbered(code: impl IntoIterator<Item = Instruction>) -> Vec<Insn> {
-    let mut slot = 0;
-    code.into_iter()
-        .map(|op| {
-            let insn = Insn { slot, op, line: None };
-            slot += op.slots();
-            insn
-        })
-        .collect()
 }

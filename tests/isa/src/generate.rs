@@ -59,15 +59,6 @@ pub fn generate(seed: u64, index: u64, taste: Taste) -> Case {
 /// A module of bare functions, of which the first is the program.
 pub(crate) fn module(functions: Vec<Vec<Instruction>>) -> Module {
     let function = |(index, code): (usize, Vec<Instruction>)| {
-        let mut next = 0;
-        let instructions = code
-            .into_iter()
-            .map(|op| {
-                let slot = next;
-                next += op.slots();
-                Insn { slot, op, line: None }
-            })
-            .collect();
         let (name, kind) = match index {
             0 => ("program".to_owned(), FunctionKind::Program),
             _ => (format!("function{index}"), FunctionKind::Subprogram),
@@ -77,7 +68,7 @@ pub(crate) fn module(functions: Vec<Vec<Instruction>>) -> Module {
             section: "program".to_owned(),
             section_offset: 0,
             kind,
-            instructions,
+            instructions: Insn::sequence(code),
         }
     };
     Module {

@@ -52,21 +52,11 @@ fn call(function: u32) -> Instruction {
 }
 
 fn function(name: &str, kind: FunctionKind, code: &[Instruction]) -> Function {
-    let mut slot = 0;
-    let instructions = code.iter().map(|op| {
-        let insn = Insn {
-            slot,
-            op: *op,
-            line: None,
-        };
-        slot += op.slots();
-        insn
-    });
     Function {
         name: name.to_owned(),
         section: "bind".to_owned(),
         section_offset: 0,
-        instructions: instructions.collect(),
+        instructions: Insn::sequence(code.iter().copied()),
         kind,
     }
 }

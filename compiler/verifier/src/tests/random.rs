@@ -75,7 +75,7 @@ impl Random {
         match self.below(14) {
             0..3 => Instruction::JumpIf {
                 size,
-                condition: self.one_of(&CONDITIONS),
+                condition: self.one_of(&Condition::ALL),
                 dst,
                 src,
                 offset: self.below(ahead) as i16,
@@ -125,7 +125,7 @@ impl Random {
             },
             _ => Instruction::Alu {
                 size,
-                op: self.one_of(&ALU_OPS),
+                op: self.one_of(&AluOp::ALL),
                 dst,
                 src,
             },
@@ -172,37 +172,6 @@ impl Random {
         code
     }
 }
-
-const ALU_OPS: [AluOp; 14] = [
-    AluOp::Add,
-    AluOp::Sub,
-    AluOp::Mul,
-    AluOp::Div,
-    AluOp::Sdiv,
-    AluOp::Or,
-    AluOp::And,
-    AluOp::Lsh,
-    AluOp::Rsh,
-    AluOp::Mod,
-    AluOp::Smod,
-    AluOp::Xor,
-    AluOp::Mov,
-    AluOp::Arsh,
-];
-
-const CONDITIONS: [Condition; 11] = [
-    Condition::Eq,
-    Condition::Gt,
-    Condition::Ge,
-    Condition::Set,
-    Condition::Ne,
-    Condition::Sgt,
-    Condition::Sge,
-    Condition::Lt,
-    Condition::Le,
-    Condition::Slt,
-    Condition::Sle,
-];
 
 fn alu64(op: AluOp, a: u64, b: u64) -> u64 {
     let (sa, sb) = (a.cast_signed(), b.cast_signed());

@@ -4,20 +4,6 @@ use bpf2sys_bytecode::Condition;
 
 use super::*;
 
-const CONDITIONS: [Condition; 11] = [
-    Condition::Eq,
-    Condition::Gt,
-    Condition::Ge,
-    Condition::Set,
-    Condition::Ne,
-    Condition::Sgt,
-    Condition::Sge,
-    Condition::Lt,
-    Condition::Le,
-    Condition::Slt,
-    Condition::Sle,
-];
-
 /// `dst`, `src`, and the names of the conditions that hold for `JMP` and for `JMP32`.
 const OPERANDS: &[(u64, u64, &str, &str)] = &[
     (5, 5, "Eq Ge Set Sge Le Sle", "Eq Ge Set Sge Le Sle"),
@@ -50,7 +36,7 @@ fn jump_if(size: WordSize, condition: Condition, src: Operand, offset: i16) -> I
 #[test]
 fn conditions() {
     for &(dst, src, wide, narrow) in OPERANDS {
-        for condition in CONDITIONS {
+        for condition in Condition::ALL {
             for (size, holding) in [(WordSize::W64, wide), (WordSize::W32, narrow)] {
                 let expected = holding.split(' ').any(|name| name == format!("{condition:?}"));
                 let jump = |src| jump_if(size, condition, src, 2);

@@ -83,28 +83,16 @@ fn helper(id: i32) -> Instruction {
 
 /// A module of functions `f0`, `f1` and so on; the first is the program.
 fn module(functions: &[&[Instruction]]) -> Module {
-    let function = |(index, code): (usize, &&[Instruction])| {
-        let mut slot = 0;
-        let insn = |op: &Instruction| {
-            let insn = Insn {
-                slot,
-                op: *op,
-                line: None,
-            };
-            slot += op.slots();
-            insn
-        };
-        Function {
-            name: format!("f{index}"),
-            section: "test".into(),
-            section_offset: 0,
-            kind: if index == 0 {
-                FunctionKind::Program
-            } else {
-                FunctionKind::Subprogram
-            },
-            instructions: code.iter().map(insn).collect(),
-        }
+    let function = |(index, code): (usize, &&[Instruction])| Function {
+        name: format!("f{index}"),
+        section: "test".into(),
+        section_offset: 0,
+        kind: if index == 0 {
+            FunctionKind::Program
+        } else {
+            FunctionKind::Subprogram
+        },
+        instructions: Insn::sequence(code.iter().copied()),
     };
     Module {
         name: "test".into(),

@@ -321,19 +321,6 @@ impl<'p> Writer<'p> {
 
     /// A condition and its operands.
     pub(super) fn comparison(&mut self) -> Instruction {
-        const ALL: [Condition; 11] = [
-            Condition::Eq,
-            Condition::Gt,
-            Condition::Ge,
-            Condition::Set,
-            Condition::Ne,
-            Condition::Sgt,
-            Condition::Sge,
-            Condition::Lt,
-            Condition::Le,
-            Condition::Slt,
-            Condition::Sle,
-        ];
         let dst = self.source();
         let src = if self.random.chance(1, 2) {
             Operand::Reg(self.source())
@@ -342,7 +329,7 @@ impl<'p> Writer<'p> {
         };
         Instruction::JumpIf {
             size: self.size(),
-            condition: self.random.one_of(&ALL),
+            condition: self.random.one_of(&Condition::ALL),
             dst,
             src,
             offset: 0,
