@@ -4,6 +4,7 @@
 //! is loaded when an image asks for it. What is declared here are the functions and numbers of its public headers,
 //! `unicorn/unicorn.h` and `unicorn/arm64.h`, which are stable within the major version 2.
 
+use std::error::Error;
 use std::ffi::{CStr, OsString, c_char, c_int, c_uint, c_void};
 
 use libloading::Library;
@@ -145,7 +146,8 @@ impl EmulatorLibrary {
             // Unicorn's name; Unicorn's own do nothing but set variables of theirs.
             match unsafe { Library::new(&candidate) } {
                 Ok(library) => return Self::check(library).map_err(|e| format!("{}: {e}", candidate.display())),
-                Err(error) => problems.push(error.to_string()),
+                // The loader's own words are the cause behind it.
+                Err(error) => problems.push(error.source().map_or_else(|| error.to_string(), ToString::to_string)),
             }
         }
         let install = if cfg!(target_os = "macos") {

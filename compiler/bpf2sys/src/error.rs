@@ -48,7 +48,7 @@ pub enum ErrorKind {
         source: io::Error,
     },
     /// A file is neither an image nor an object.
-    #[error("`{}` is neither a PE image nor an ELF object", path.display())]
+    #[error("`{}` is no PE image, no COFF object and no ELF object", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
