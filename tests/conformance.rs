@@ -148,7 +148,7 @@ fn case(file: &CaseFile) -> Result<Case, Failed> {
 /// Runs cases together and gives one line for each that fails.
 fn failures(files: &[(String, CaseFile)], refused: &[(&str, &str)], engine: &mut dyn Engine) -> Result<String, Failed> {
     let cases: Vec<Case> = files.iter().map(|(_, file)| case(file)).collect::<Result<_, _>>()?;
-    let mut lines = String::new();
+    let mut failures = Vec::new();
     for ((name, file), outcome) in files.iter().zip(engine.run(&cases)) {
         let refusal = refused.iter().find(|(n, _)| n == name).map(|(_, why)| *why);
         let outcome = outcome.map(|outcome| outcome.r0);
@@ -159,9 +159,9 @@ fn failures(files: &[(String, CaseFile)], refused: &[(&str, &str)], engine: &mut
             (None, _) => format!("r0 = {:#x}", file.result.unwrap_or_default()),
         };
         let found = outcome.map_or_else(|message| message, |r0| format!("r0 = {r0:#x}"));
-        lines += &format!("{name}: {found}; expected {expected}\n");
+        failures.push(format!("{name}: {found}; expected {expected}"));
     }
-    Ok(lines)
+    Ok(failures.join("\n"))
 }
 
 fn none(failures: String) -> Result<(), Failed> {

@@ -147,54 +147,56 @@ fn each_rule_of_the_loader_catches_its_own() {
     assert_eq!(violations.iter().map(|v| v.rule).collect::<Vec<_>>(), [Rule::Checksum]);
 }
 
+/// Where an entry of the function table is whose unwind data is elsewhere, and where that data is. The low bits of the
+/// field say what it is; those of a place are 0.
+fn entry_with_record(p: &Patched) -> (usize, usize) {
+    let table = p.raw(".pdata");
+    let entry = (table..)
+        .step_by(8)
+        .find(|&at| read_u32(&p.bytes, at + 4).unwrap().is_multiple_of(4))
+        .unwrap();
+    let rva = read_u32(&p.bytes, entry + 4).unwrap();
+    (entry, p.at(p.image().image_base + u64::from(rva)))
+}
+
 #[test]
 fn the_function_table_of_arm64_is_checked_as_its_own() {
     let unbroken = Image::parse(ARM64_IMAGE).unwrap();
     assert_eq!(loader_rules::check(&unbroken), []);
     assert_eq!(usermode::read(&unbroken).unwrap().programs.len(), 11);
-    // An entry whose unwind data is an RVA, and where that data is.
-    let record = |p: &Patched| {
-        let table = p.raw(".pdata");
-        let entry = (table..)
-            .step_by(8)
-            .find(|&at| read_u32(&p.bytes, at + 4).unwrap() & 3 == 0)
-            .unwrap();
-        let rva = read_u32(&p.bytes, entry + 4).unwrap();
-        (entry, p.at(p.image().image_base + u64::from(rva)))
-    };
-    let cases: &[(&str, &dyn Fn(&mut Patched))] = &[
-        ("not sorted", &|p| {
+    let cases: &[(&str, Break)] = &[
+        ("not sorted", |p| {
             p.put(p.raw(".pdata"), &0x1FFCu32.to_le_bytes());
         }),
-        ("not sorted", &|p| {
+        ("not sorted", |p| {
             p.put(p.raw(".pdata"), &0x1001u32.to_le_bytes());
         }),
-        ("not in code", &|p| {
+        ("not in code", |p| {
             p.put(p.raw(".pdata"), &0x2000u32.to_le_bytes());
         }),
-        ("no multiple of 8", &|p| {
+        ("no multiple of 8", |p| {
             p.put(p.directory(DirectoryKind::Exception) + 4, &[0x74]);
         }),
-        ("reserved kind 3", &|p| {
+        ("reserved kind 3", |p| {
             p.put(p.raw(".pdata") + 4, &[0xFF]);
         }),
-        ("ends at 0x1000", &|p| {
+        ("ends at 0x1000", |p| {
             p.put(p.raw(".pdata") + 4, &1u32.to_le_bytes());
         }),
-        ("is not sorted", &|p| {
+        ("is not sorted", |p| {
             // The first function reaches into the second.
             p.put(p.raw(".pdata") + 4, &(0x7FFu32 << 2 | 1).to_le_bytes());
         }),
-        ("unwind data at 0x90000", &|p| {
-            p.put(record(p).0 + 4, &0x9_0000u32.to_le_bytes());
+        ("unwind data at 0x90000", |p| {
+            p.put(entry_with_record(p).0 + 4, &0x9_0000u32.to_le_bytes());
         }),
-        ("version 1", &|p| {
-            let at = record(p).1;
+        ("version 1", |p| {
+            let at = entry_with_record(p).1;
             p.bytes[at + 2] |= 4;
         }),
-        ("its unwind data", &|p| {
+        ("its unwind data", |p| {
             // The extension of the header says that there are 65535 epilogues.
-            let at = record(p).1;
+            let at = entry_with_record(p).1;
             let length = read_u32(&p.bytes, at).unwrap() & 0x3_FFFF;
             p.put(at, &length.to_le_bytes()).put(at + 4, &[0xFF; 4]);
         }),
