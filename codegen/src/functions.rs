@@ -13,7 +13,7 @@ use crate::LowerError;
 use crate::compile::{Code, compile_pinned};
 use crate::error::FunctionProblem;
 use crate::isa::{Isas, Optimization};
-use crate::lowering::{DEEP_LOOPS, MOST_WORK, Native, Part, Parts, Unit, lower_part};
+use crate::lowering::{DEEP_LOOPS, Native, Part, Parts, Unit, lower_part};
 
 /// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
 /// probe that `lowering` emits it keeps any two places that a function touches first less than a page apart, so
@@ -39,7 +39,7 @@ pub(crate) fn functions(
                 natives.push((native, code));
                 Ok::<(), LowerError>(())
             };
-            match Parts::of(unit, index, flow, MOST_WORK) {
+            match Parts::of(unit, index, flow, unit.options.most_work) {
                 None => add(None, &Part::Whole)?,
                 Some(parts) => {
                     add(None, &Part::Dispatcher(&parts))?;

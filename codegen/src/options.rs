@@ -31,8 +31,18 @@ pub struct Options {
     /// ARM64: sign return addresses with key B, as Windows does. The instructions do nothing on processors without
     /// pointer authentication.
     pub sign_return_address: bool,
+    /// Most work of a native function, in simple instructions; an eBPF function with more becomes several. The command line
+    /// has no switch for it: it changes no result, only how much code is optimized together. It exists so that tests can
+    /// have ordinary functions cut like very long ones. Less than the most expensive instruction counts as that one.
+    pub most_work: u32,
     /// Keep the optimized Cranelift IR of each function as text ([`LoweredFunction::ir`](crate::LoweredFunction::ir)).
     pub keep_ir: bool,
+}
+
+impl Options {
+    /// The usual [`most_work`](Options::most_work). A compromise: time per instruction grows slowly up to here, and what
+    /// crosses from one native function to the next costs some tens of cycles.
+    pub const MOST_WORK: u32 = 8192;
 }
 
 impl Default for Options {
@@ -43,6 +53,7 @@ impl Default for Options {
             inline_array_lookup: true,
             lse: false,
             sign_return_address: false,
+            most_work: Options::MOST_WORK,
             keep_ir: false,
         }
     }

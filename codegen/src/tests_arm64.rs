@@ -16,6 +16,7 @@ const ARM64: Options = Options {
     inline_array_lookup: true,
     lse: false,
     sign_return_address: false,
+    most_work: Options::MOST_WORK,
     keep_ir: false,
 };
 

@@ -23,4 +23,4 @@ pub(crate) use call::TAIL_CALL;
 pub(crate) use flow::Flow;
 pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part};
 pub(crate) use inherited::{RegisterSet, inherited};
-pub(crate) use pieces::{DEEP_LOOPS, MOST_WORK};
+pub(crate) use pieces::DEEP_LOOPS;

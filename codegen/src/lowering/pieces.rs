@@ -5,10 +5,10 @@
 //! Safe because: every instruction that is emitted lies in exactly one piece, and every edge between pieces ends at an entry.
 //!
 //! Optimizer and register allocator take more than linear time and memory for one function, and some shapes (deep trees
-//! of branches, thousands of constants) are quadratic. So no native function is made of more than [`MOST_WORK`]. A
-//! longer eBPF function becomes a *dispatcher*, which has the signature, the stack and the registers, and pieces, which it
-//! calls in turn: a piece takes the live registers from memory, runs until control leaves it, puts the live registers back
-//! and returns the instruction to go on with.
+//! of branches, thousands of constants) are quadratic. So no native function is made of more than
+//! [`Options::most_work`](crate::Options::most_work). A longer eBPF function becomes a *dispatcher*, which has the
+//! signature, the stack and the registers, and pieces, which it calls in turn: a piece takes the live registers from memory,
+//! runs until control leaves it, puts the live registers back and returns the instruction to go on with.
 //!
 //! Compilers put unlikely code at the end of a function. It is moved to the jump that goes there before the function is
 //! cut, so that it ends up in the same piece.
@@ -19,16 +19,15 @@ use bpf2sys_bytecode::{AluOp, Function, InsnIndex, Instruction, Operand};
 
 use super::flow::Flow;
 
-/// Most work of a native function, in simple instructions. Below this a function is one native function. The figure is a
-/// compromise: time per instruction grows slowly up to here, and what crosses from piece to piece costs some tens of cycles.
-pub(crate) const MOST_WORK: u32 = 8192;
-
 /// Most work of a piece of a function whose loops nest deeper than [`DEEP_LOOPS`].
 const MOST_WORK_IN_DEEP_LOOPS: u32 = 512;
 
 /// Loops nested deeper than this make optimizer and register allocator take time that grows with the square or the cube of
 /// the depth. People nest loops three or four deep.
 pub(crate) const DEEP_LOOPS: u32 = 16;
+
+/// The work of the most expensive instruction: no piece can be made of less.
+const EXPENSIVE: u32 = 8;
 
 /// What a jump back over a cut counts, in jumps forward: loops should stay in one piece.
 const BACK_EDGE: i64 = 64;
@@ -145,6 +144,7 @@ pub(crate) fn cut(function: &Function, flow: &Flow, most: u32) -> Option<(Order,
     let bytecode = Order::of_bytecode(flow, count);
     let deep = loop_depth(&bytecode, 0..bytecode.count(), flow) > DEEP_LOOPS;
     let most = if deep { most.min(MOST_WORK_IN_DEEP_LOOPS) } else { most };
+    let most = most.max(EXPENSIVE);
     let all: u64 = bytecode
         .instructions
         .iter()
@@ -207,7 +207,7 @@ fn work(op: Instruction) -> u64 {
             ..
         }
         | Instruction::Call(_)
-        | Instruction::Atomic { .. } => 8,
+        | Instruction::Atomic { .. } => EXPENSIVE.into(),
         Instruction::JumpIf { .. } => 3,
         _ => 1,
     }
