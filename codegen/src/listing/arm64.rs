@@ -2,7 +2,7 @@
 
 use bpf2sys_pe_emit::RelocationKind;
 use yaxpeax_arch::{Decoder, U8Reader};
-use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction, Opcode, Operand};
+use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction, Opcode, Operand, ShiftStyle, SizeCode};
 
 use super::native::{Decoded, Names, OPERANDS, Reference, Text};
 
@@ -20,9 +20,9 @@ pub(super) fn decode(code: &[u8]) -> Vec<Decoded<Word>> {
         .step_by(SIZE as usize)
         .zip(words)
         .map(|(offset, bytes)| {
-            let instruction = decoder
-                .decode(&mut U8Reader::new(bytes))
-                .map_err(|_| u32::from_le_bytes(*bytes));
+            let word = u32::from_le_bytes(*bytes);
+            let instruction = decoder.decode(&mut U8Reader::new(bytes));
+            let instruction = instruction.map(|i| with_extension(i, word)).map_err(|_| word);
             let distance = instruction.as_ref().ok().and_then(branch);
             Decoded {
                 offset,
@@ -32,6 +32,22 @@ pub(super) fn decode(code: &[u8]) -> Vec<Decoded<Word>> {
             }
         })
         .collect()
+}
+
+/// The instruction with `uxtw` as what it is. The decoder takes the extension of a word in an addition or subtraction
+/// (Arm ARM, "ADD (extended register)", option 2) for a left shift, which it is in 32-bit ones with the stack pointer only.
+fn with_extension(mut instruction: Instruction, word: u32) -> Instruction {
+    const EXTENDED: u32 = 0x0B20_0000;
+    const UXTW: u32 = 2 << 13;
+    let [rd, rn] = [word & 31, word >> 5 & 31];
+    let wide = word >> 31 != 0;
+    if word & 0x1FE0_E000 == EXTENDED | UXTW
+        && (wide || rd != 31 && rn != 31)
+        && let Operand::RegShift(style, _, SizeCode::W, _) = &mut instruction.operands[2]
+    {
+        *style = ShiftStyle::UXTW;
+    }
+    instruction
 }
 
 /// How far an instruction branches.
@@ -94,5 +110,34 @@ fn columns(text: &str) -> String {
     match text.split_once(' ') {
         Some((mnemonic, operands)) => format!("{mnemonic:<OPERANDS$}{operands}"),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_registers_say_how_they_are_extended() {
+        // The words are what llvm-mc makes of the texts.
+        let cases = [
+            (0x8B2D_41C0_u32, "add     x0, x14, w13, uxtw"),
+            (0x8B2D_49C0, "add     x0, x14, w13, uxtw #2"),
+            (0xCB2D_C1C0, "sub     x0, x14, w13, sxtw"),
+            (0xEB2D_41DF, "cmp     x14, w13, uxtw"),
+            (0x8B2D_43FF, "add     sp, sp, w13, uxtw"),
+            (0x8B2D_63FF, "add     sp, sp, x13"),
+            (0x0B2D_41C0, "add     w0, w14, w13, uxtw"),
+            (0x0B0D_01C0, "add     w0, w14, w13"),
+            (0x8B0D_09C0, "add     x0, x14, x13, lsl #2"),
+        ];
+        let names = Names::default();
+        for (word, expected) in cases {
+            assert_eq!(
+                text(&decode(&word.to_le_bytes()), &names)[0].text,
+                expected,
+                "{word:#x}"
+            );
+        }
     }
 }

@@ -59,6 +59,7 @@ pub(super) struct Reference {
 }
 
 /// What instructions refer to, while they become text.
+#[derive(Default)]
 pub(super) struct Names {
     /// By offset in the function: the label.
     labels: BTreeMap<u32, String>,
