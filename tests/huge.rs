@@ -11,7 +11,7 @@ use bpf2sys_platform::Platform;
 use libtest_mimic::{Failed, Trial};
 use shapes::{HOSTILE, Shape, USUAL, trusted};
 
-use crate::support::test;
+use crate::support::{Need, test, test_with};
 
 /// Long enough for several pieces; `BPF2SYS_HUGE` names another length.
 fn instructions() -> usize {
@@ -25,15 +25,26 @@ pub fn trials() -> Vec<Trial> {
         trials.push(test(&format!("huge::{}_for_arm64", shape.name), move || {
             links(shape, Machine::Arm64)
         }));
-        if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            let name = format!("huge::{}_for_x64_gives_what_the_interpreter_gives", shape.name);
-            trials.push(test(&name, move || same_result(shape, Placement::Program)));
-        }
     }
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    for (machine, name, needs) in [
+        (Machine::X64, "x64", &[][..]),
+        (Machine::Arm64, "arm64", &[Need::Emulator]),
+    ] {
+        if machine == Machine::X64 && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            continue;
+        }
+        let mut add = |shape: &'static Shape, placement, inside: &str| {
+            let name = format!(
+                "huge::{}{inside}_for_{name}_gives_what_the_interpreter_gives",
+                shape.name
+            );
+            trials.push(test_with(&name, needs, move || same_result(shape, machine, placement)));
+        };
+        for shape in USUAL.iter().chain(&HOSTILE) {
+            add(shape, Placement::Program, "");
+        }
         for shape in USUAL.iter().filter(|shape| ["branches", "calls"].contains(&shape.name)) {
-            let name = format!("huge::{}_in_a_subprogram_gives_what_the_interpreter_gives", shape.name);
-            trials.push(test(&name, move || same_result(shape, Placement::Subprogram)));
+            add(shape, Placement::Subprogram, "_in_a_subprogram");
         }
     }
     trials
@@ -51,14 +62,18 @@ fn links(shape: &Shape, machine: Machine) -> Result<(), Failed> {
     Ok(())
 }
 
-fn same_result(shape: &Shape, placement: Placement) -> Result<(), Failed> {
+fn same_result(shape: &Shape, machine: Machine, placement: Placement) -> Result<(), Failed> {
     let mut module = (shape.make)(instructions());
     use_the_helper_of_the_engines(&mut module);
     let cases = [Case {
         module,
         memory: vec![0; 8],
     }];
-    let mut image = ImageEngine::new("x64", Options::default(), placement).with_time_limit_ms(60_000);
+    let options = Options {
+        machine,
+        ..Options::default()
+    };
+    let mut image = ImageEngine::new("image", options, placement).with_time_limit_ms(60_000);
     let found = image.run(&cases);
     let expected = InterpreterEngine::default().run(&cases);
     if found != expected {

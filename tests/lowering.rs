@@ -110,6 +110,7 @@ impl Directives {
                 ["section", section] => (*section).clone_into(&mut directives.section),
                 ["target", "x64"] => directives.targets = vec![Machine::X64],
                 ["target", "arm64"] => directives.targets = vec![Machine::Arm64],
+                ["most-work", most] => directives.options.most_work = most.parse()?,
                 ["lse"] => directives.options.lse = true,
                 ["sign-return-address"] => directives.options.sign_return_address = true,
                 ["no-inline-array-lookup"] => directives.options.inline_array_lookup = false,
@@ -241,7 +242,7 @@ fn origin(module: &Module, function: &LoweredFunction, index: InsnIndex) -> Stri
 fn ir(module: &Module, lowered: &Lowered) -> String {
     let mut text = String::new();
     for function in &lowered.functions {
-        let _ = writeln!(text, "; {}", module.function(function.function).name);
+        let _ = writeln!(text, "; {}", function.symbol(module));
         let mut last = None;
         for line in function.ir.as_deref().unwrap_or_default().lines() {
             // Cranelift puts the source location before the instruction, and indents all other lines by as much.
@@ -267,7 +268,7 @@ fn ir(module: &Module, lowered: &Lowered) -> String {
 fn native(module: &Module, lowered: &Lowered) -> String {
     let mut text = String::new();
     for function in &lowered.functions {
-        let _ = writeln!(text, "{}:", module.function(function.function).name);
+        let _ = writeln!(text, "{}:", function.symbol(module));
         let Some(range) = lowered.object.functions.get(function.range) else {
             continue;
         };

@@ -109,8 +109,8 @@ pub(crate) fn frame_bytes(natives: &[(Native, Code)]) -> u32 {
 }
 
 /// The symbol of a native function of the eBPF function called `name`.
-pub(crate) fn symbol(name: &str, native: Native) -> String {
-    match native.piece {
+pub(crate) fn symbol(name: &str, piece: Option<u32>) -> String {
+    match piece {
         None => name.to_owned(),
         Some(number) => format!("{name}.part{number}"),
     }

@@ -147,10 +147,11 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         let section = section_of.get(&index).copied().unwrap_or(text);
         let sections = CodeSections { section, constants };
         let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
-        let name = functions::symbol(&module.function(index).name, native);
+        let name = functions::symbol(&module.function(index).name, native.piece);
         let range = object.code(sections, Target::Function(native), &name, code);
         functions.push(LoweredFunction {
             function: index,
+            piece: native.piece,
             range,
             origins,
             ir,

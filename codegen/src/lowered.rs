@@ -1,7 +1,9 @@
 //! What lowering a module gives.
 
-use bpf2sys_bytecode::{FunctionIndex, InsnIndex};
+use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Module};
 use bpf2sys_pe_emit::NativeObject;
+
+use crate::functions;
 
 /// A lowered module: the object to link, and where its code came from.
 #[derive(Clone, Debug)]
@@ -14,11 +16,13 @@ pub struct Lowered {
     pub functions: Vec<LoweredFunction>,
 }
 
-/// Where the code of one eBPF function came from.
+/// Where the code of a native function came from.
 #[derive(Clone, Debug)]
 pub struct LoweredFunction {
-    /// The function.
+    /// The eBPF function.
     pub function: FunctionIndex,
+    /// Which piece of it this is; `None` for all of it, or for what calls the pieces.
+    pub piece: Option<u32>,
     /// Its position in [`NativeObject::functions`].
     pub range: usize,
     /// Which instruction its code was made of, by ascending offset. Each entry holds up to the next one.
@@ -27,7 +31,15 @@ pub struct LoweredFunction {
     pub ir: Option<String>,
 }
 
-/// A piece of native code and the eBPF instruction that it was made of.
+impl LoweredFunction {
+    /// The name of its symbol: that of the eBPF function, with `.part` and the number for a piece.
+    pub fn symbol(&self, module: &Module) -> String {
+        let function = module.functions.get(self.function.index());
+        functions::symbol(function.map_or("", |function| &function.name), self.piece)
+    }
+}
+
+/// A stretch of native code and the eBPF instruction that it was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// First byte, from the start of the function.

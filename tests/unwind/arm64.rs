@@ -3,7 +3,7 @@
 
 pub mod handmade;
 mod image;
-mod modules;
+pub mod modules;
 mod rules;
 mod state;
 mod tracker;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bpf2sys_codegen::{Options, lower};
 use bpf2sys_pe_emit::{NativeObject, UnwindCodeX64, UnwindInfo, UnwindOpX64, link};
+use bpf2sys_platform::Platform;
 use libtest_mimic::{Failed, Trial};
 
+use super::arm64::modules;
 use super::handmade::{self, object};
 use super::{Stats, check_unwind, wine};
 use crate::examples::{EXAMPLES, runner};
@@ -13,6 +16,7 @@ use crate::support::{test, test_with};
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         test("unwind::arrives_at_the_caller_from_every_instruction", arrives),
+        test("unwind::arrives_from_every_piece_of_a_function", arrives_in_every_piece),
         test("unwind::the_check_catches_wrong_unwind_data", catches_wrong_data),
         test(
             "unwind::the_check_catches_code_that_no_unwind_data_describes",
@@ -53,6 +57,21 @@ fn arrives_in_example(example: &'static str) -> Result<(), Failed> {
     } else {
         Err(format!("only {stats:?}").into())
     }
+}
+
+fn arrives_in_every_piece() -> Result<(), Failed> {
+    let options = Options {
+        most_work: modules::SMALL,
+        ..Options::default()
+    };
+    let lowered = lower(&modules::frames(), &Platform::builtin(), &options)?;
+    modules::expect_pieces(&lowered)?;
+    let stats = check_unwind(link(&lowered.object)?.bytes()).map_err(|errors| errors.join("\n"))?;
+    // Ours and the driver's.
+    if stats.framed + stats.leaves < lowered.functions.len() + 5 {
+        return Err(format!("{} functions, {stats:?}", lowered.functions.len()).into());
+    }
+    Ok(())
 }
 
 fn check(object: &NativeObject) -> Result<Result<Stats, Vec<String>>, Failed> {

@@ -1,9 +1,9 @@
 //! The listing: source lines, eBPF instructions and the native instructions they became, side by side.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use bpf2sys_bytecode::{InsnIndex, SourceLine};
+use bpf2sys_bytecode::{FunctionIndex, InsnIndex, SourceLine};
 use bpf2sys_pe_emit::{FunctionRange, Machine, NativeObject};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
@@ -32,23 +32,29 @@ const LEGEND: &str = "\
 pub fn assembly(verified: &VerifiedModule, platform: &Platform, lowered: &Lowered) -> String {
     let object = &lowered.object;
     let mut text = title(verified, lowered) + LEGEND;
+    // By eBPF function, all native functions together: each instruction is listed in one of them.
+    let mut with_code: BTreeMap<FunctionIndex, BTreeSet<InsnIndex>> = BTreeMap::new();
     for function in &lowered.functions {
+        let instructions = function.origins.iter().filter_map(|origin| origin.instruction);
+        with_code.entry(function.function).or_default().extend(instructions);
+    }
+    for (position, function) in lowered.functions.iter().enumerate() {
+        let (Some(with_code), next) = (with_code.get(&function.function), lowered.functions.get(position + 1)) else {
+            continue;
+        };
         let (Some(range), Some(source)) = (
             object.functions.get(function.range),
             Source::new(verified, platform, function.function),
         ) else {
             continue;
         };
-        heading(&mut text, object, range, &source.heading());
+        heading(&mut text, object, range, &source.heading(function, lowered));
         let mut listing = Listing {
             source,
             machine: object.machine,
             function,
-            with_code: function
-                .origins
-                .iter()
-                .filter_map(|origin| origin.instruction)
-                .collect(),
+            with_code,
+            is_last: next.is_none_or(|next| next.function != function.function),
             listed: BTreeSet::new(),
             last_line: None,
             text: &mut text,
@@ -87,8 +93,10 @@ struct Listing<'a> {
     source: Source<'a>,
     machine: Machine,
     function: &'a LoweredFunction,
-    /// Instructions that native code was made of.
-    with_code: BTreeSet<InsnIndex>,
+    /// Instructions that native code was made of, here or in another piece.
+    with_code: &'a BTreeSet<InsnIndex>,
+    /// Whether this is the last native function of its eBPF function.
+    is_last: bool,
     /// Instructions that are in the listing already.
     listed: BTreeSet<InsnIndex>,
     /// The source line that was listed last.
@@ -117,7 +125,9 @@ impl Listing<'_> {
                 self.rows(&left("-", ""), run);
             }
         }
-        self.without_code(self.source.function.instructions.len());
+        if self.is_last {
+            self.without_code(self.source.function.instructions.len());
+        }
     }
 
     /// A run of native code of one eBPF instruction.

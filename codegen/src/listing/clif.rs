@@ -12,7 +12,7 @@ use crate::Lowered;
 const LEGEND: &str = "\
 ;
 ; Comments before IR give the source line and the eBPF instruction, by slot, that it was made of. `u0:N` is function N of
-; the module; `@` numbers count the instructions of a function in hexadecimal.
+; the module, `u1:N` and so on are its pieces; `@` numbers count the instructions of a function in hexadecimal.
 ";
 
 /// The Cranelift IR of every function that was emitted, as [`Options::keep_ir`](crate::Options::keep_ir) kept it, in the
@@ -26,7 +26,7 @@ pub fn clif(verified: &VerifiedModule, platform: &Platform, lowered: &Lowered) -
         let (Some(ir), Some(source)) = (&function.ir, Source::new(verified, platform, function.function)) else {
             continue;
         };
-        let _ = writeln!(text, "\n; {}", source.heading());
+        let _ = writeln!(text, "\n; {}", source.heading(function, lowered));
         let (mut last, mut last_line) = (None, None);
         for line in ir.lines() {
             if let Some(index) = source_location(line)

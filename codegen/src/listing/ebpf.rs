@@ -7,7 +7,7 @@ use bpf2sys_platform::{Platform, ProgramType};
 use bpf2sys_verifier::VerifiedModule;
 
 use super::escape;
-use crate::Lowered;
+use crate::{Lowered, LoweredFunction};
 
 /// A function of the module, for people.
 pub(super) struct Source<'a> {
@@ -35,8 +35,9 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// What it is, for a heading.
-    pub(super) fn heading(&self) -> String {
+    /// What a native function made of it is, for a heading.
+    pub(super) fn heading(&self, native: &LoweredFunction, lowered: &Lowered) -> String {
+        let symbol = escape(&native.symbol(self.verified.module()));
         let Function { name, section, .. } = self.function;
         let kind = match self.function.kind {
             FunctionKind::Program => "program",
@@ -44,7 +45,15 @@ impl<'a> Source<'a> {
         };
         let slots = self.function.slots();
         let (name, section) = (escape(name), escape(section));
-        format!("{name}: {kind} of section `{section}`, {slots} eBPF instructions")
+        if native.piece.is_some() {
+            return format!("{symbol}: piece of the {kind} {name}");
+        }
+        let of_function = lowered.functions.iter().filter(|f| f.function == native.function);
+        let in_pieces = match of_function.count() {
+            0 | 1 => String::new(),
+            count => format!(", in {} pieces", count - 1),
+        };
+        format!("{symbol}: {kind} of section `{section}`, {slots} eBPF instructions{in_pieces}")
     }
 
     /// The slot of an instruction.

@@ -81,6 +81,54 @@ fn shows_each_instruction_beside_its_code() {
 }
 
 #[test]
+fn a_function_in_pieces_is_listed_once_under_the_names_of_its_pieces() {
+    let options = Options {
+        most_work: 8,
+        keep_ir: true,
+        ..Options::default()
+    };
+    // Slots 1, 9 and 19 have no code of their own.
+    let parts: [&[Instruction]; 5] = [
+        &[load(Width::Dw, 0, 1, 8), mov(2, 5)],
+        &[alu(AluOp::Mul, 0, Operand::Reg(r(0))); 7],
+        &[mov(3, 5)],
+        &[alu(AluOp::Mul, 0, Operand::Reg(r(0))); 9],
+        &[mov(4, 5), EXIT],
+    ];
+    let verified = trusted(one(&parts.concat()));
+    let lowered = crate::lower(&verified, &Platform::builtin(), &options).unwrap();
+    let listing = super::assembly(&verified, &Platform::builtin(), &lowered);
+    let pieces = lowered.functions.len() - 1;
+    assert!(pieces >= 3, "{pieces}");
+    assert!(
+        listing.contains(&format!(
+            "\nprogram: program of section `bind`, 21 eBPF instructions, in {pieces} pieces, "
+        )),
+        "{listing}"
+    );
+    let slots = |name: &str| -> Vec<u32> {
+        let columns = rows(&listing, name).into_iter().filter_map(|row| row.get(..6));
+        columns.filter_map(|column| column.trim().parse().ok()).collect()
+    };
+    assert_eq!(slots("program"), []);
+    let mut all = Vec::new();
+    for number in 0..pieces {
+        let name = format!("program.part{number}");
+        assert!(
+            listing.contains(&format!("\n{name}: piece of the program program, ")),
+            "{listing}"
+        );
+        all.extend(slots(&name));
+    }
+    assert_eq!(all, (0..21).collect::<Vec<u32>>(), "{listing}");
+    let clif = super::clif(&verified, &Platform::builtin(), &lowered);
+    assert!(
+        clif.contains("\n; program.part1: piece of the program program\nfunction u2:0("),
+        "{clif}"
+    );
+}
+
+#[test]
 fn names_what_instructions_refer_to() {
     let mut module = module(vec![
         program(

@@ -1,15 +1,30 @@
-//! Modules whose ARM64 code has every shape of frame that the lowering makes.
+//! Modules whose ARM64 code has every shape of frame that the lowering makes; cut small, also those of pieces.
 
 use bpf2sys_bytecode::{
     AluOp, AtomicOp, Callee, Function, FunctionIndex, FunctionKind, Insn, Instruction, Module, Operand, Reg, Width,
     WordSize,
 };
+use bpf2sys_codegen::Lowered;
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 
 const W64: WordSize = WordSize::W64;
 /// Helper id of `bpf_map_lookup_elem`: a call of anything.
 const HELPER: i32 = 1;
+
+/// Cuts most functions of [`frames`] into pieces.
+pub const SMALL: u32 = 8;
+
+/// Fails unless programs and subprograms were cut.
+pub fn expect_pieces(lowered: &Lowered) -> Result<(), String> {
+    let mut symbols = lowered.object.symbols.iter().map(|symbol| symbol.name.as_str());
+    for name in ["atomics4.part1", "spills.part1", "sub6.part1"] {
+        if !symbols.clone().any(|symbol| symbol == name) {
+            return Err(format!("no {name} in {:?}", symbols.by_ref().collect::<Vec<_>>()));
+        }
+    }
+    Ok(())
+}
 
 fn register(number: u8) -> Reg {
     Reg::new(number).expect("registers are 0 to 10")

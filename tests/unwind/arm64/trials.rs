@@ -22,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
             "unwind::arm64::arrives_from_frames_of_every_shape",
             arrives_in_every_frame,
         ),
+        test(
+            "unwind::arm64::arrives_from_every_piece_of_a_function",
+            arrives_in_every_piece,
+        ),
         test("unwind::arm64::the_check_catches_wrong_unwind_data", catches_wrong_data),
         test(
             "unwind::arm64::the_check_catches_code_that_no_unwind_data_describes",
@@ -58,6 +62,24 @@ fn arrives_in_every_frame() -> Result<(), Failed> {
         // The driver's functions, then ours.
         if stats.framed != 11 + 13 {
             return Err(format!("only {stats:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn arrives_in_every_piece() -> Result<(), Failed> {
+    let verified = modules::frames();
+    for options in choices() {
+        let options = Options {
+            most_work: modules::SMALL,
+            ..options
+        };
+        let lowered = lower(&verified, &Platform::builtin(), &options)?;
+        modules::expect_pieces(&lowered)?;
+        let stats = check_unwind(link(&lowered.object)?.bytes()).map_err(|errors| errors.join("\n"))?;
+        // The driver's functions, then ours.
+        if stats.framed != 11 + lowered.functions.len() || stats.leaves != 0 {
+            return Err(format!("{} functions, {stats:?}", lowered.functions.len()).into());
         }
     }
     Ok(())

@@ -75,7 +75,8 @@ const WEIGHTS: [(Step, usize); 16] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taste {
     /// Only what the verifier of Linux takes: no immediate shift by the word size or more and no division by an immediate
-    /// 0; in the stack only aligned accesses, at known places.
+    /// 0; in the stack only aligned accesses, at known places. And what it gets wrong (`compare_and_exchange`) is not
+    /// relied on.
     pub linux: bool,
     /// That the program compares the length of its memory before it accesses it, as the verifier of Windows wants; and
     /// nothing else that it cannot follow.
