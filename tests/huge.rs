@@ -5,7 +5,7 @@ mod shapes;
 
 use bpf2sys_bytecode::{Callee, Instruction, Module};
 use bpf2sys_codegen::Options;
-use bpf2sys_isa_tests::{Case, Engine, ImageEngine, InterpreterEngine, Placement};
+use bpf2sys_isa_tests::{Case, Engine, ImageEngine, InterpreterEngine, Outcome, Placement, assemble_text};
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
 use libtest_mimic::{Failed, Trial};
@@ -46,6 +46,8 @@ pub fn trials() -> Vec<Trial> {
         for shape in USUAL.iter().filter(|shape| ["branches", "calls"].contains(&shape.name)) {
             add(shape, Placement::Subprogram, "_in_a_subprogram");
         }
+        let name = format!("huge::a_piece_of_a_subprogram_ends_the_program_for_{name}");
+        trials.push(test_with(&name, needs, move || ends_the_program(machine)));
     }
     trials
 }
@@ -84,6 +86,34 @@ fn same_result(shape: &Shape, machine: Machine, placement: Placement) -> Result<
         [Ok(outcome)] if outcome.r0 > 0xFFFF || shape.name == "one-target" => Ok(()),
         _ => Err(format!("found {found:x?}").into()),
     }
+}
+
+/// A program that goes on after the tail call shows it in the memory.
+fn ends_the_program(machine: Machine) -> Result<(), Failed> {
+    let text = "mov %r6, %r1\ncall local outer\nstb [%r6], 1\nexit\n\
+        outer:\ncall local inner\nstb [%r6+1], 1\nstb [%r6+2], 1\nexit\n\
+        inner:\nmov %r1, 1\ncall 5\nmov %r1, 0\ncall 5\nstb [%r6+3], 1\nexit\n";
+    let module = assemble_text(text)?.module("program", "bind", Vec::new(), Vec::new())?;
+    let cases = [Case {
+        module,
+        memory: vec![0; 8],
+    }];
+    let options = Options {
+        machine,
+        most_work: 8,
+        ..Options::default()
+    };
+    for placement in [Placement::Program, Placement::Subprogram] {
+        let found = ImageEngine::new("image", options.clone(), placement).run(&cases);
+        let ended = Outcome {
+            r0: 0,
+            memory: vec![0; 8],
+        };
+        if found != [Ok(ended)] {
+            return Err(format!("{placement:?}: {found:x?}").into());
+        }
+    }
+    Ok(())
 }
 
 /// The engines know one helper, which returns its first argument and ends the program if that is 0.

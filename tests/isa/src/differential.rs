@@ -158,9 +158,9 @@ impl Block {
                 sign_return_address: number % 4 >= 2,
                 // Few programs are long enough to be cut into pieces; these are cut although they are not.
                 most_work: match number % 7 {
-                    0 => 64,
-                    2 => 16,
-                    6 => 32,
+                    0 => 16,
+                    2 => 32,
+                    6 => 64,
                     _ => Options::MOST_WORK,
                 },
                 ..Options::default()
