@@ -427,6 +427,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use bpf2sys_bytecode::{AluOp, Instruction, WordSize};
+    use bpf2sys_codegen::Options;
 
     use super::{BLOCK, Block, Disagreement, Judged, shrink};
     use crate::{Case, Engine, Outcome, Placement, StrictInterpreter, generate};
