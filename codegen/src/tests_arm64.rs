@@ -427,7 +427,11 @@ fn branches_reach_over_functions_of_more_than_their_range() {
             .collect()
     };
     for (count, bytes) in [(9_000, 40_000), (110_000, 1 << 20)] {
-        let object = lower_with(one(&far(count)), &ARM64).unwrap();
+        let whole = Options {
+            most_work: u32::MAX,
+            ..ARM64
+        };
+        let object = lower_with(one(&far(count)), &whole).unwrap();
         bpf2sys_pe_emit::link(&object).unwrap();
         let size = object.functions.last().unwrap().size;
         assert!(size > bytes, "{size}");
