@@ -90,10 +90,13 @@ fn same_result(shape: &Shape, machine: Machine, placement: Placement) -> Result<
 
 /// A program that goes on after the tail call shows it in the memory.
 fn ends_the_program(machine: Machine) -> Result<(), Failed> {
-    let text = "mov %r6, %r1\ncall local outer\nstb [%r6], 1\nexit\n\
+    // The last value of `r0` that goes from piece to piece is not 0.
+    let begin = "mov %r6, %r1\nmov %r0, 7\n".to_owned() + &"add %r0, 1\n".repeat(9) + "stxdw [%r10-8], %r0\n";
+    let text = begin
+        + "call local outer\nstb [%r6], 1\nexit\n\
         outer:\ncall local inner\nstb [%r6+1], 1\nstb [%r6+2], 1\nexit\n\
         inner:\nmov %r1, 1\ncall 5\nmov %r1, 0\ncall 5\nstb [%r6+3], 1\nexit\n";
-    let module = assemble_text(text)?.module("program", "bind", Vec::new(), Vec::new())?;
+    let module = assemble_text(&text)?.module("program", "bind", Vec::new(), Vec::new())?;
     let cases = [Case {
         module,
         memory: vec![0; 8],

@@ -623,3 +623,18 @@ fn a_program_cannot_be_called() {
     };
     assert_eq!(problem, InstructionProblem::CallsProgram);
 }
+
+/// Without pins that last until the optimizer is done, all values would be loaded first and wait on the stack.
+#[test]
+fn a_long_sum_is_computed_as_its_values_are_loaded() {
+    let mut code = vec![mov(0, 0)];
+    for offset in 0..60 {
+        code.extend([load(Width::Dw, 2, 1, 8 * offset), alu(AluOp::Add, 0, reg(2))]);
+    }
+    code.push(EXIT);
+    let spilled = native(&code)
+        .iter()
+        .filter(|i| i.mnemonic() == Mnemonic::Mov && i.op0_kind() == OpKind::Memory && i.memory_base() == Register::RSP)
+        .count();
+    assert!(spilled <= 4, "{spilled}");
+}
