@@ -51,7 +51,7 @@ mod unwind_x64;
 
 pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
 pub use lowered::{Lowered, LoweredFunction, Origin};
-pub use options::{Options, Skeleton};
+pub use options::{Options, RuntimeLevel, Skeleton};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,7 +122,10 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let programs = table("programs", !verified.programs().is_empty());
     let with_driver = options.skeleton == Skeleton::Driver;
     let variables = (with_driver || programs.is_some()).then(|| object.section(".data", SectionKind::Data));
-    let hash = object.section("hash", SectionKind::ReadOnlyData);
+    let hash = module
+        .hash
+        .is_some()
+        .then(|| object.section("hash", SectionKind::ReadOnlyData));
 
     let skeleton_sections = CodeSections {
         section: text,

@@ -14,6 +14,18 @@ pub enum Skeleton {
     Object,
 }
 
+/// The oldest runtime that the module must load in. Each level also loads in all later runtimes (native module contract §1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RuntimeLevel {
+    /// 0.21: `map_data` elements without array data, so no array lookup in place; no BTF-resolved functions.
+    V0_21,
+    /// 1.4: `map_data` elements with array data; no BTF-resolved functions.
+    V1_4,
+    /// 1.6, what bpf2c of that version writes: program entries with BTF-resolved functions.
+    #[default]
+    V1_6,
+}
+
 /// Choices of the caller. `Default` is what the tool uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
@@ -22,6 +34,8 @@ pub struct Options {
     pub machine: Machine,
     /// What is put around the programs.
     pub skeleton: Skeleton,
+    /// Which tables the module has, and which version it states.
+    pub runtime: RuntimeLevel,
     /// Replace calls of `bpf_map_lookup_elem` on one proven ARRAY map by a compare and an address
     /// (native module contract §6.7).
     pub inline_array_lookup: bool,
@@ -50,6 +64,7 @@ impl Default for Options {
         Options {
             machine: Machine::X64,
             skeleton: Skeleton::default(),
+            runtime: RuntimeLevel::default(),
             inline_array_lookup: true,
             lse: false,
             sign_return_address: false,

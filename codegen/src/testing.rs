@@ -117,10 +117,11 @@ pub(crate) fn map(name: &str, map_type: u32, key_size: u32, value_size: u32) -> 
 pub(crate) fn module(functions: Vec<Function>) -> Module {
     Module {
         name: "test".to_owned(),
-        sha256: std::array::from_fn(|i| i as u8),
+        hash: Some(bpf2sys_bytecode::HashAlgorithm::Sha256.of(b"the object")),
         functions,
         maps: Vec::new(),
         globals: Vec::new(),
+        btf_functions: Vec::new(),
         lines: Vec::new(),
     }
 }

@@ -13,6 +13,7 @@ use crate::{LowerError, Options};
 const ARM64: Options = Options {
     machine: Machine::Arm64,
     skeleton: crate::Skeleton::Driver,
+    runtime: crate::RuntimeLevel::V1_6,
     inline_array_lookup: true,
     lse: false,
     sign_return_address: false,

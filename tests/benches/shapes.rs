@@ -318,10 +318,11 @@ fn r(number: u8) -> Operand {
 fn module(functions: Vec<Function>) -> Module {
     Module {
         name: "shape".to_owned(),
-        sha256: [0; 32],
+        hash: None,
         functions,
         maps: Vec::new(),
         globals: Vec::new(),
+        btf_functions: Vec::new(),
         lines: Vec::new(),
     }
 }

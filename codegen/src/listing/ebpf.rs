@@ -113,10 +113,13 @@ impl<'a> Source<'a> {
 /// The first line of a listing: which object it is of.
 pub(super) fn title(verified: &VerifiedModule, lowered: &Lowered) -> String {
     let module = verified.module();
-    let hash = super::hex(&module.sha256);
     let machine = lowered.object.machine;
-    format!(
-        "; {}, compiled for {machine} from the eBPF object with SHA-256\n; {hash}\n",
-        escape(&module.name)
-    )
+    let name = escape(&module.name);
+    match &module.hash {
+        Some(hash) => format!(
+            "; {name}, compiled for {machine} from the eBPF object with {}\n; {hash}\n",
+            hash.algorithm
+        ),
+        None => format!("; {name}, compiled for {machine}\n"),
+    }
 }

@@ -2,7 +2,8 @@
 //! tested where code can be run.
 
 use bpf2sys_bytecode::{
-    AluOp, AtomicOp, Callee, Condition, Imm64, InsnIndex, Instruction, Module, Operand, Width, WordSize,
+    AluOp, AtomicOp, BtfFunctionIndex, Callee, Condition, Imm64, InsnIndex, Instruction, Module, Operand, Width,
+    WordSize,
 };
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{Branch, FunctionFacts, InsnFacts};
@@ -413,7 +414,7 @@ fn what_windows_cannot_do_is_an_error_with_its_place() {
             next_imm: 0,
         },
     };
-    let kfunc = Instruction::Call(Callee::Btf(7));
+    let kfunc = Instruction::Call(Callee::Btf(BtfFunctionIndex(0)));
     let cases = [
         (
             Instruction::CallX(r(2)),

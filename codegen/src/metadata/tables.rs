@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-use bpf2sys_bytecode::{InitialValue, Map};
+use bpf2sys_bytecode::{InitialValue, Map, ObjectHash};
 use bpf2sys_pe_emit::SectionIndex;
 use bpf2sys_platform::{Guid, Platform};
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
@@ -34,9 +34,6 @@ const VERSION: Version = Version {
     revision: U32::ZERO,
 };
 
-/// CNG's name of the algorithm of `program_info_hash`.
-const HASH_ALGORITHM: &str = "SHA256";
-
 /// Where the tables go, and what they say.
 pub(crate) struct Tables<'a> {
     /// The module.
@@ -55,8 +52,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) programs: Option<SectionIndex>,
     /// `.data`, where GUIDs must be; `None` without programs and without variables of a driver
     pub(crate) variables: Option<SectionIndex>,
-    /// `hash`
-    pub(crate) hash: SectionIndex,
+    /// `hash`; `None` if the module is to state no hashes
+    pub(crate) hash: Option<SectionIndex>,
 }
 
 /// Adds all tables, and the names by which the skeleton's getters find them.
@@ -65,13 +62,13 @@ pub(crate) fn build(tables: &Tables<'_>, object: &mut ObjectWriter) -> Result<()
     let program_list = tables.programs(object)?;
     let initial_value_list = tables.initial_values(object);
     let global_section_list = tables.globals(object);
-    let sha256 = &tables.verified.module().sha256;
-    let hash = object.bytes(tables.hash, 1, sha256);
+    let hash = tables.verified.module().hash.as_ref().zip(tables.hash);
+    let hash = hash.map(|(hash, section)| (object.bytes(section, 1, &hash.digest), hash.digest.len()));
     tables.list(object, "map_list", map_list);
     tables.list(object, "program_list", program_list);
     tables.list(object, "initial_value_list", initial_value_list);
     tables.list(object, "global_section_list", global_section_list);
-    tables.list(object, "hash_list", Some((hash, sha256.len())));
+    tables.list(object, "hash_list", hash);
     let version = object.structure(tables.constants, &VERSION);
     object.define("module_version", version);
     tables.metadata_table(object)
@@ -146,6 +143,8 @@ impl Tables<'_> {
             .map(|map| Ok(U16::new(narrow("maps of a module", map.index())?)))
             .collect::<Result<_, ModuleProblem>>()?;
         let helpers = self.helpers.of_program(position);
+        let module_hash = &self.verified.module().hash;
+        let hash = self.program_info_hash(program, helpers)?;
         let entry = ProgramEntry {
             marker: U64::ZERO,
             header: ProgramEntry::HEADER,
@@ -163,7 +162,7 @@ impl Tables<'_> {
             program_type: Pointer::default(),
             expected_attach_type: Pointer::default(),
             program_info_hash: Pointer::default(),
-            program_info_hash_length: U64::new(32),
+            program_info_hash_length: U64::new(hash.len() as u64),
             program_info_hash_type: Pointer::default(),
             btf_resolved_functions: Pointer::default(),
             btf_resolved_function_count: U16::ZERO,
@@ -179,7 +178,6 @@ impl Tables<'_> {
             ),
             (offset_of!(ProgramEntry, section_name), &function.section),
             (offset_of!(ProgramEntry, program_name), &function.name),
-            (offset_of!(ProgramEntry, program_info_hash_type), HASH_ALGORITHM),
         ] {
             self.point_to_string(object, spot.field(field), text);
         }
@@ -200,18 +198,28 @@ impl Tables<'_> {
             let place = guids.spot(object, guid);
             object.point(spot.field(field), object.address(place));
         }
-        let hash = self.program_info_hash(program, helpers)?;
-        let hash = object.bytes(self.constants, 8, &hash);
-        object.point(
-            spot.field(offset_of!(ProgramEntry, program_info_hash)),
-            object.address(hash),
-        );
+        if let Some(ObjectHash { algorithm, .. }) = module_hash {
+            let hash = object.bytes(self.constants, 8, &hash);
+            object.point(
+                spot.field(offset_of!(ProgramEntry, program_info_hash)),
+                object.address(hash),
+            );
+            self.point_to_string(
+                object,
+                spot.field(offset_of!(ProgramEntry, program_info_hash_type)),
+                algorithm.cng_name(),
+            );
+        }
         Ok(spot)
     }
 
-    fn program_info_hash(&self, program: &VerifiedProgram, helpers: &[Option<u32>]) -> Result<[u8; 32], LowerError> {
+    /// The hash of what the program calls; empty if the module is to state no hashes.
+    fn program_info_hash(&self, program: &VerifiedProgram, helpers: &[Option<u32>]) -> Result<Vec<u8>, LowerError> {
+        let Some(ObjectHash { algorithm, .. }) = self.verified.module().hash else {
+            return Ok(Vec::new());
+        };
         self.platform
-            .program_info_hash(&program.program_type, helpers.iter().flatten().copied())
+            .program_info_hash(algorithm, &program.program_type, helpers.iter().flatten().copied(), [])
             .map_err(|e| LowerError::Internal(e.to_string()))
     }
 

@@ -16,6 +16,8 @@ mod error;
 mod files;
 mod pipeline;
 
+pub use bpf2sys_bytecode::HashAlgorithm;
+pub use bpf2sys_codegen::RuntimeLevel;
 pub use bpf2sys_pe_emit::Machine;
 pub use diagnostic::{Diagnostic, SourcePlace};
 pub use error::{Error, ErrorKind};

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bpf2sys_codegen as codegen;
+use bpf2sys_bytecode::HashAlgorithm;
+use bpf2sys_codegen::{self as codegen, RuntimeLevel};
 use bpf2sys_pe_emit::{self as pe_emit, Machine};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{self as verifier, VerifiedModule};
@@ -21,6 +22,10 @@ pub struct BuildOptions {
     pub machines: Vec<Machine>,
     /// What to make for each machine (`--emit`). What is named twice is made once.
     pub forms: Vec<Form>,
+    /// The oldest runtime that images must load in (`--runtime`).
+    pub runtime: RuntimeLevel,
+    /// Algorithm of the hashes that images state, of the object and of each program's helpers (`--hash`); `None` for none.
+    pub hash: Option<HashAlgorithm>,
     /// ARM64: use the atomic instructions of the Large System Extensions (`--lse`).
     pub lse: bool,
     /// ARM64: sign return addresses (`--sign-return-address`).
@@ -34,6 +39,8 @@ impl Default for BuildOptions {
             time_limit: None,
             machines: vec![Machine::X64],
             forms: vec![Form::Sys],
+            runtime: RuntimeLevel::default(),
+            hash: Some(HashAlgorithm::default()),
             lse: false,
             sign_return_address: false,
         }
@@ -135,7 +142,7 @@ pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built,
 
 /// Reads and verifies an object file, and makes nothing.
 pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<VerifiedModule, Error> {
-    let module = bpf2sys_bytecode::read(object, name)?;
+    let module = bpf2sys_bytecode::read_with(object, name, options.hash)?;
     let mut verifier_options = verifier::Options {
         program_type: options.program_type.clone(),
         ..verifier::Options::default()
@@ -173,6 +180,7 @@ impl Lowerings<'_> {
         let options = codegen::Options {
             machine,
             skeleton: form.skeleton(),
+            runtime: self.options.runtime,
             lse: arm64 && self.options.lse,
             sign_return_address: arm64 && self.options.sign_return_address,
             keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sha2::{Digest, Sha256};
-
 use crate::decode::{References, decode};
 use crate::error::{Place, Problem, ReadError};
-use crate::{Function, FunctionIndex, FunctionKind, Imm64, MAX_SLOTS, Module, Slot, opcode};
+use crate::{Callee, Function, FunctionIndex, FunctionKind, HashAlgorithm, Imm64, MAX_SLOTS, Module, Slot, opcode};
 
 /// Reads encoded instructions as one program called `name` in a section called `name`, without maps. Wherever a local
 /// call goes, a subprogram begins; subprograms are called `name` with their slot's number behind it.
@@ -63,10 +61,11 @@ pub fn read_instructions(code: &[u8], name: &str) -> Result<Module, ReadError> {
     }
     Ok(Module {
         name: name.to_owned(),
-        sha256: Sha256::digest(code).into(),
+        hash: Some(HashAlgorithm::Sha256.of(code)),
         functions,
         maps: Vec::new(),
         globals: Vec::new(),
+        btf_functions: Vec::new(),
         lines: Vec::new(),
     })
 }
@@ -101,10 +100,10 @@ impl References for Starts<'_> {
         None
     }
 
-    fn local_call(&self, slot: u32, imm: i32) -> Option<FunctionIndex> {
+    fn call(&self, slot: u32, imm: i32) -> Option<Callee> {
         let target = i64::from(self.own) + i64::from(slot) + 1 + i64::from(imm);
         let position = self.starts.binary_search(&u32::try_from(target).ok()?).ok()?;
-        Some(FunctionIndex(position as u32))
+        Some(Callee::Local(FunctionIndex(position as u32)))
     }
 }
 

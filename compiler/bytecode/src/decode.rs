@@ -12,8 +12,7 @@ pub use malformed::{DecodeError, Malformed};
 
 use crate::opcode::{self as op, ALU_OPS, ATOMICS, CONDITIONS, WIDTHS};
 use crate::{
-    AtomicOp, Callee, Extension, FunctionIndex, Imm64, Insn, Instruction, Operand, Reg, Slot, SwapKind, SwapWidth,
-    Width, WordSize,
+    AtomicOp, Callee, Extension, Imm64, Insn, Instruction, Operand, Reg, Slot, SwapKind, SwapWidth, Width, WordSize,
 };
 
 /// What the slots of a function refer to, by slot of that function.
@@ -21,8 +20,9 @@ pub trait References {
     /// What the `lddw` at `slot` loads, if a relocation says so; else it loads what its fields say.
     fn imm64(&self, slot: u32) -> Option<Imm64>;
 
-    /// The function that the local call at `slot` calls, its immediate being `imm`; `None` if no function begins there.
-    fn local_call(&self, slot: u32, imm: i32) -> Option<FunctionIndex>;
+    /// The function, of this module or another one, that the `call` with `src` 1 at `slot` calls, its immediate being `imm`; `None` if no
+    /// function begins there.
+    fn call(&self, slot: u32, imm: i32) -> Option<Callee>;
 }
 
 /// No references: `lddw` loads what its fields say, and local calls are errors.
@@ -34,7 +34,7 @@ impl References for NoReferences {
         None
     }
 
-    fn local_call(&self, _slot: u32, _imm: i32) -> Option<FunctionIndex> {
+    fn call(&self, _slot: u32, _imm: i32) -> Option<Callee> {
         None
     }
 }
@@ -246,10 +246,10 @@ fn jump(at: u32, slot: Slot, size: WordSize, references: &impl References) -> Re
             match slot.src {
                 op::CALL_HELPER => Ok(Instruction::Call(Callee::Helper(slot.imm))),
                 op::CALL_LOCAL => references
-                    .local_call(at, slot.imm)
-                    .map(|f| Instruction::Call(Callee::Local(f)))
+                    .call(at, slot.imm)
+                    .map(Instruction::Call)
                     .ok_or(Malformed::LocalCall),
-                op::CALL_BTF => Ok(Instruction::Call(Callee::Btf(slot.imm))),
+                op::CALL_BTF => Err(Malformed::BtfCall),
                 other => Err(Malformed::CallKind(other)),
             }
         }

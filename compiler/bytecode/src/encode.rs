@@ -2,8 +2,8 @@
 
 use crate::opcode::{self as op, ALU_OPS, ATOMICS, CONDITIONS, WIDTHS};
 use crate::{
-    AluOp, AtomicOp, Callee, Condition, Extension, FunctionIndex, GlobalIndex, Imm64, Instruction, MapIndex, Operand,
-    Reg, Slot, SwapKind, SwapWidth, Width, WordSize,
+    AluOp, AtomicOp, BtfFunctionIndex, Callee, Condition, Extension, FunctionIndex, GlobalIndex, Imm64, Instruction,
+    MapIndex, Operand, Reg, Slot, SwapKind, SwapWidth, Width, WordSize,
 };
 
 /// What an instruction refers to, which its encoding expresses by a number of the loader's choice.
@@ -15,6 +15,8 @@ pub enum Reference {
     Global(GlobalIndex),
     /// A function: the number is the distance in slots from the instruction after the call (`call` with `src` 1).
     Function(FunctionIndex),
+    /// A BTF-resolved function: the number is its BTF type id (`call` with `src` 2).
+    BtfFunction(BtfFunctionIndex),
 }
 
 /// The slots of one instruction.
@@ -176,7 +178,7 @@ pub fn encode(instruction: &Instruction, number: impl FnOnce(Reference) -> i32) 
             let (src, imm) = match callee {
                 Callee::Helper(id) => (op::CALL_HELPER, id),
                 Callee::Local(function) => (op::CALL_LOCAL, number(Reference::Function(function))),
-                Callee::Btf(id) => (op::CALL_BTF, id),
+                Callee::Btf(function) => (op::CALL_BTF, number(Reference::BtfFunction(function))),
             };
             Slot {
                 opcode: op::CALL_IMM,

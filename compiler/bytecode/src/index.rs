@@ -28,6 +28,10 @@ index! {
     MapIndex
 }
 index! {
+    /// A position in [`Module::btf_functions`](crate::Module).
+    BtfFunctionIndex
+}
+index! {
     /// A position in [`Module::globals`](crate::Module): the order of the global variable sections.
     GlobalIndex
 }

@@ -1,6 +1,6 @@
 //! The instructions of RFC 9669 as typed values.
 
-use crate::{FunctionIndex, GlobalIndex, MapIndex};
+use crate::{BtfFunctionIndex, FunctionIndex, GlobalIndex, MapIndex};
 
 /// A register, `r0` to `r10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,8 +267,8 @@ pub enum Callee {
     Helper(i32),
     /// Another function of the module.
     Local(FunctionIndex),
-    /// A function resolved through BTF by `call` with `src` 2 (kfunc), by its BTF id. Not resolved yet by the reader.
-    Btf(i32),
+    /// A function of another Windows module that the runtime finds by name (BTF-resolved function; Linux calls them kfuncs).
+    Btf(BtfFunctionIndex),
 }
 
 /// One instruction of RFC 9669.

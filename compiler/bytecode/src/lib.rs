@@ -13,6 +13,8 @@ mod elf;
 mod encode;
 mod error;
 mod functions;
+mod guid;
+mod hash;
 mod index;
 mod insn;
 mod lines;
@@ -30,14 +32,16 @@ pub use bare::read_instructions;
 pub use decode::{DecodeError, Malformed, NoReferences, References, decode};
 pub use encode::{Encoded, Reference, encode};
 pub use error::{Place, Problem, ReadError};
-pub use index::{FunctionIndex, GlobalIndex, InsnIndex, LineIndex, MapIndex};
+pub use guid::{Guid, GuidError};
+pub use hash::{HashAlgorithm, ObjectHash};
+pub use index::{BtfFunctionIndex, FunctionIndex, GlobalIndex, InsnIndex, LineIndex, MapIndex};
 pub use insn::{
     AluOp, AtomicOp, Callee, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width,
     WordSize,
 };
 pub use module::{
-    Function, FunctionKind, GlobalSection, InitialValue, Insn, Map, MapDefinition, MapOrigin, Module, Pinning,
-    SourceLine,
+    BtfFunction, Function, FunctionKind, GlobalSection, InitialValue, Insn, Map, MapDefinition, MapOrigin, Module,
+    Pinning, SourceLine,
 };
-pub use read::{MAX_SLOTS, read};
+pub use read::{MAX_SLOTS, read, read_with};
 pub use slot::Slot;

@@ -1,6 +1,6 @@
 //! What an object file says, after everything in it has been checked.
 
-use crate::{Callee, FunctionIndex, GlobalIndex, InsnIndex, Instruction, LineIndex, MapIndex};
+use crate::{Callee, FunctionIndex, GlobalIndex, Guid, InsnIndex, Instruction, LineIndex, MapIndex, ObjectHash};
 
 /// An eBPF object file.
 ///
@@ -10,14 +10,17 @@ use crate::{Callee, FunctionIndex, GlobalIndex, InsnIndex, Instruction, LineInde
 pub struct Module {
     /// The object's base name: the file name up to its first `.`.
     pub name: String,
-    /// SHA-256 of the file's bytes.
-    pub sha256: [u8; 32],
+    /// Hash of the file's bytes; `None` if the module is to state no hashes.
+    pub hash: Option<ObjectHash>,
     /// Programs and subprograms, in order of section and of offset in it.
     pub functions: Vec<Function>,
     /// All maps in the module's table order (native module contract §7), those behind global variables included.
     pub maps: Vec<Map>,
     /// Global variable sections, in section order.
     pub globals: Vec<GlobalSection>,
+    /// Functions of other Windows modules that the code calls, each once, sorted by the GUID's bytes and then by name: the order in which
+    /// the runtime hashes them (native module contract §4.8).
+    pub btf_functions: Vec<BtfFunction>,
     /// Source lines that instructions refer to.
     pub lines: Vec<SourceLine>,
 }
@@ -151,6 +154,16 @@ pub enum InitialValue {
     Map(MapIndex),
     /// A program of this module.
     Program(FunctionIndex),
+}
+
+/// A function of another Windows module, which the runtime finds by name: declared `extern` in `.ksyms` with the tag `module_id:{GUID}`
+/// (native module contract §4.7).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BtfFunction {
+    /// Identity of the module that provides it.
+    pub module: Guid,
+    /// Its name.
+    pub name: String,
 }
 
 /// A section of global variables.

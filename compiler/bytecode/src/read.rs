@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use object::elf;
-use sha2::{Digest, Sha256};
 
 use crate::btf::{self, Btf};
 use crate::decode::decode;
@@ -13,10 +12,18 @@ use crate::functions::{CodeSection, Extent, FunctionTable};
 use crate::lines;
 use crate::maps::{self, MapTable};
 use crate::relocate::{FunctionReferences, Resolved};
-use crate::{Callee, Function, FunctionKind, Instruction, Module, Slot};
+use crate::{Callee, Function, FunctionKind, HashAlgorithm, Instruction, Module, Slot};
 
 /// Most slots that an object may have.
 pub const MAX_SLOTS: usize = 1_000_000;
+
+/// Reads an object file, and takes the SHA-256 of it. See [`read_with`].
+///
+/// # Errors
+/// The first thing that is wrong with the object, with its place.
+pub fn read(bytes: &[u8], name: &str) -> Result<Module, ReadError> {
+    read_with(bytes, name, Some(HashAlgorithm::Sha256))
+}
 
 /// Reads an object file.
 ///
@@ -27,9 +34,11 @@ pub const MAX_SLOTS: usize = 1_000_000;
 /// Elsewhere a function is a subprogram when another one calls it and it is either `static` or in `.text`; all others are
 /// programs.
 ///
+/// `hash` says which hash of the file the module gets, and which hash of its program information it is going to state (`--hash`).
+///
 /// # Errors
 /// The first thing that is wrong with the object, with its place.
-pub fn read(bytes: &[u8], name: &str) -> Result<Module, ReadError> {
+pub fn read_with(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Result<Module, ReadError> {
     let name = module_name(name)?;
     let elf = Elf::parse(bytes)?;
     let code = FunctionTable::read(&elf)?;
@@ -55,10 +64,11 @@ pub fn read(bytes: &[u8], name: &str) -> Result<Module, ReadError> {
     };
     Ok(Module {
         name,
-        sha256: Sha256::digest(bytes).into(),
+        hash: hash.map(|algorithm| algorithm.of(bytes)),
         functions,
         maps: maps.maps,
         globals: maps.globals,
+        btf_functions: Vec::new(),
         lines,
     })
 }
@@ -106,13 +116,6 @@ fn function(code: &CodeSection<'_>, extent: &Extent, resolved: &Resolved) -> Res
             reason: e.reason,
         })
     })?;
-    for insn in &instructions {
-        if let Instruction::Call(Callee::Btf(_)) = insn.op {
-            return Err(place(insn.slot).error(Problem::Unsupported(
-                "calls of functions by BTF id (kfunc) are not done yet",
-            )));
-        }
-    }
     Ok(Function {
         name: extent.name.clone(),
         section: code.section.name.to_owned(),

@@ -9,7 +9,7 @@ use crate::elf::{Elf, Home, Relocation, SectionIndex};
 use crate::error::{Problem, ReadError};
 use crate::functions::{CodeSection, FunctionTable};
 use crate::maps::MapTable;
-use crate::{FunctionIndex, Imm64, Slot, opcode};
+use crate::{Callee, FunctionIndex, Imm64, Slot, opcode};
 
 /// What the instructions of a section refer to, by slot of the section.
 #[derive(Default)]
@@ -135,14 +135,15 @@ impl References for FunctionReferences<'_> {
         self.resolved.constants.get(&(self.start + slot)).copied()
     }
 
-    fn local_call(&self, slot: u32, imm: i32) -> Option<FunctionIndex> {
+    fn call(&self, slot: u32, imm: i32) -> Option<Callee> {
         let slot = self.start + slot;
         if let Some(callee) = self.resolved.calls.get(&slot) {
-            return Some(*callee);
+            return Some(Callee::Local(*callee));
         }
         // Calls inside a section need no relocation.
         self.code
             .at_slot(u32::try_from(i64::from(slot) + 1 + i64::from(imm)).ok()?)
+            .map(Callee::Local)
     }
 }
 

@@ -165,7 +165,7 @@ impl Display for Instruction {
             ),
             Instruction::Call(Callee::Helper(id)) => write!(f, "call {id}"),
             Instruction::Call(Callee::Local(function)) => write!(f, "call function {}", function.0),
-            Instruction::Call(Callee::Btf(id)) => write!(f, "call btf {id}"),
+            Instruction::Call(Callee::Btf(function)) => write!(f, "call btf function {}", function.0),
             Instruction::CallX(reg) => write!(f, "callx {reg}"),
             Instruction::LegacyPacket { width, index, offset } => {
                 write!(f, "r0 = *(u{} *)skb[", bits(width))?;

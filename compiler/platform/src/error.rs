@@ -1,4 +1,6 @@
-//! What can be wrong with a provider file.
+//! What can be wrong with a provider file, or with a question to the platform.
+
+use crate::Guid;
 
 /// A provider file is unusable, or two of them contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,12 +37,23 @@ pub enum PlatformError {
     },
 }
 
-/// A program calls a helper that its program type does not have.
+/// A program calls something that the platform does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("program type `{program_type}` has no helper with id {id}")]
-pub struct UnknownHelper {
-    /// Name of the program type.
-    pub program_type: String,
-    /// The id.
-    pub id: u32,
+pub enum UnknownCallee {
+    /// A helper that its program type does not have.
+    #[error("program type `{program_type}` has no helper with id {id}")]
+    Helper {
+        /// Name of the program type.
+        program_type: String,
+        /// The id.
+        id: u32,
+    },
+    /// A BTF-resolved function that no provider offers.
+    #[error("no provider offers the function `{name}` of module {module}")]
+    BtfFunction {
+        /// The module that the program names.
+        module: Guid,
+        /// The function's name.
+        name: String,
+    },
 }

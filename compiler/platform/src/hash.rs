@@ -3,27 +3,27 @@
 //! The runtime computes it over its providers' tables when a module is loaded and refuses a module that states
 //! another, so names and prototypes come from the platform and never from the module.
 
-use sha2::{Digest, Sha256};
-
-use crate::model::{Helper, Platform, ProgramType};
-use crate::{UnknownHelper, model};
+use crate::model::{self, BtfFunction, Helper, Platform, ProgramType};
+use crate::{Guid, HashAlgorithm, UnknownCallee};
 
 impl Platform {
-    /// SHA-256 over the program type and the helpers that a program calls, its subprograms included. `helper_ids` may
-    /// come in any order and repeat.
+    /// The hash of the program type and of what a program calls, its subprograms included. `helper_ids` may come in any
+    /// order and repeat; `btf_functions` count in the order in which they come, and the module's table must have the same.
     ///
     /// # Errors
-    /// An id that the program type does not have.
-    pub fn program_info_hash(
+    /// An id that the program type does not have, or a function that nobody offers.
+    pub fn program_info_hash<'n>(
         &self,
+        algorithm: HashAlgorithm,
         program_type: &ProgramType,
         helper_ids: impl IntoIterator<Item = u32>,
-    ) -> Result<[u8; 32], UnknownHelper> {
+        btf_functions: impl IntoIterator<Item = (Guid, &'n str)>,
+    ) -> Result<Vec<u8>, UnknownCallee> {
         let mut ids: Vec<u32> = helper_ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut hash = Sha256::new();
-        hash.update(&program_type.name);
+        let mut hashed = Vec::with_capacity(512);
+        hashed.extend_from_slice(program_type.name.as_bytes());
         let model::Context {
             size,
             data,
@@ -32,32 +32,54 @@ impl Platform {
             ..
         } = program_type.context;
         for value in [size, data, data_end, data_meta] {
-            hash.update(value.to_le_bytes());
+            hashed.extend_from_slice(&value.to_le_bytes());
         }
-        hash.update(program_type.guid.0);
-        hash.update(program_type.bpf_prog_type.to_le_bytes());
-        hash.update([u8::from(program_type.is_privileged)]);
-        hash.update((ids.len() as u64).to_le_bytes());
+        hashed.extend_from_slice(&program_type.guid.0);
+        hashed.extend_from_slice(&program_type.bpf_prog_type.to_le_bytes());
+        hashed.push(u8::from(program_type.is_privileged));
+        hashed.extend_from_slice(&(ids.len() as u64).to_le_bytes());
         for id in ids {
-            let helper = self.helper(program_type, id).ok_or_else(|| UnknownHelper {
+            let helper = self.helper(program_type, id).ok_or_else(|| UnknownCallee::Helper {
                 program_type: program_type.name.clone(),
                 id,
             })?;
-            add_prototype(&mut hash, helper);
+            add_helper(&mut hashed, helper);
         }
-        Ok(hash.finalize().into())
+        let functions: Vec<&BtfFunction> = btf_functions
+            .into_iter()
+            .map(|(module, name)| {
+                self.btf_function(module, name)
+                    .ok_or_else(|| UnknownCallee::BtfFunction {
+                        module,
+                        name: name.to_owned(),
+                    })
+            })
+            .collect::<Result<_, _>>()?;
+        if !functions.is_empty() {
+            hashed.extend_from_slice(&(functions.len() as u64).to_le_bytes());
+        }
+        for function in functions {
+            hashed.extend_from_slice(&function.module.0);
+            add_prototype(&mut hashed, &function.name, function.return_type, function.arguments);
+            hashed.extend_from_slice(&function.flags.to_le_bytes());
+        }
+        Ok(algorithm.digest(&hashed))
     }
 }
 
-fn add_prototype(hash: &mut Sha256, helper: &Helper) {
-    hash.update(helper.id.to_le_bytes());
-    hash.update(&helper.name);
-    hash.update(helper.return_type.to_le_bytes());
-    for argument in helper.arguments {
-        hash.update(argument.to_le_bytes());
-    }
+fn add_helper(hashed: &mut Vec<u8>, helper: &Helper) {
+    hashed.extend_from_slice(&helper.id.to_le_bytes());
+    add_prototype(hashed, &helper.name, helper.return_type, helper.arguments);
     if helper.reallocate_packet {
-        hash.update([1]);
+        hashed.push(1);
+    }
+}
+
+fn add_prototype(hashed: &mut Vec<u8>, name: &str, return_type: u32, arguments: [u32; 5]) {
+    hashed.extend_from_slice(name.as_bytes());
+    hashed.extend_from_slice(&return_type.to_le_bytes());
+    for argument in arguments {
+        hashed.extend_from_slice(&argument.to_le_bytes());
     }
 }
 
@@ -71,7 +93,8 @@ mod tests {
 
     fn digest(platform: &Platform, program_type: &str, ids: &[u32]) -> String {
         let found = platform.program_types.iter().find(|t| t.name == program_type).unwrap();
-        hex(&platform.program_info_hash(found, ids.iter().copied()).unwrap())
+        let hash = platform.program_info_hash(HashAlgorithm::Sha256, found, ids.iter().copied(), []);
+        hex(&hash.unwrap())
     }
 
     /// Digests computed from the recipe by an independent implementation.
@@ -146,7 +169,9 @@ mod tests {
     fn an_id_of_another_program_type_is_an_error() {
         let platform = Platform::builtin();
         let bind = platform.program_types.iter().find(|t| t.name == "bind").unwrap();
-        let error = platform.program_info_hash(bind, [1, 65536]).unwrap_err();
+        let error = platform
+            .program_info_hash(HashAlgorithm::Sha256, bind, [1, 65536], [])
+            .unwrap_err();
         assert_eq!(error.to_string(), "program type `bind` has no helper with id 65536");
     }
 }

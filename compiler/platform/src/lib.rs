@@ -6,16 +6,15 @@
 //! No program type is named in code.
 
 mod error;
-mod guid;
 mod hash;
 mod load;
 mod lookup;
 mod model;
 mod schema;
 
-pub use error::{PlatformError, UnknownHelper};
-pub use guid::{Guid, GuidError};
+pub use bpf2sys_bytecode::{Guid, GuidError, HashAlgorithm};
+pub use error::{PlatformError, UnknownCallee};
 pub use model::{
-    AttachPoint, Context, ContextField, Helper, Limits, MapType, MapValueKind, Platform, ProgramType, ReturnValue,
-    Variant, VerifierOptions,
+    AttachPoint, BtfFunction, Context, ContextField, Helper, Limits, MapType, MapValueKind, Platform, ProgramType,
+    ReturnValue, Variant, VerifierOptions,
 };

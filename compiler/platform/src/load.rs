@@ -179,6 +179,7 @@ impl<'a> Loader<'a> {
         Ok(Platform {
             program_types,
             helpers,
+            btf_functions: Vec::new(),
             map_types,
             map_argument_types,
             limits: Limits {

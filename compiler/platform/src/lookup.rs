@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{AttachPoint, Helper, MapType, Platform, ProgramType};
+use crate::Guid;
+use crate::model::{AttachPoint, BtfFunction, Helper, MapType, Platform, ProgramType};
 
 impl Platform {
     /// The program type that a section name means: that of the longest prefix of `section`, compared byte by byte. A
@@ -32,6 +33,11 @@ impl Platform {
             &program_type.helpers
         };
         helpers.iter().find(|h| h.id == id)
+    }
+
+    /// The function that a program means by a module's GUID and a name.
+    pub fn btf_function(&self, module: Guid, name: &str) -> Option<&BtfFunction> {
+        self.btf_functions.iter().find(|f| f.module == module && f.name == name)
     }
 
     /// The map type with this number.

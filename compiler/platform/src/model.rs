@@ -13,6 +13,8 @@ pub struct Platform {
     pub program_types: Vec<Arc<ProgramType>>,
     /// General helpers: those that every program type has, unless it overrides them.
     pub helpers: Vec<Helper>,
+    /// Functions of Windows modules that programs can call by name, whatever their type, by ascending module GUID and name.
+    pub btf_functions: Vec<BtfFunction>,
     /// Map types, by ascending number.
     pub map_types: Vec<MapType>,
     /// Argument types of helpers that name a map: `ebpf_argument_type_t` numbers, ascending.
@@ -126,6 +128,23 @@ pub struct Helper {
     pub runtime_map_types: Option<Vec<u32>>,
     /// Whether the runtime implements it without a provider's override.
     pub default_implementation: bool,
+}
+
+/// A function that a Windows module offers to programs by name. Return and argument types are numbers as in [`Helper`].
+#[derive(Clone, Debug)]
+pub struct BtfFunction {
+    /// Identity of the module.
+    pub module: Guid,
+    /// Name; part of the program information hash.
+    pub name: String,
+    /// Return type.
+    pub return_type: u32,
+    /// Argument types of `r1` to `r5`; 0 ends the list.
+    pub arguments: [u32; 5],
+    /// Flags; the verifier of eBPF for Windows refuses a function whose flags are not 0.
+    pub flags: u32,
+    /// Id of the provider that offers it.
+    pub provider: String,
 }
 
 /// A return value with its meaning.

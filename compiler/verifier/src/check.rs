@@ -149,10 +149,11 @@ mod tests {
         };
         Module {
             name: "m".to_owned(),
-            sha256: [0; 32],
+            hash: None,
             functions: functions.iter().enumerate().map(function).collect(),
             maps: Vec::new(),
             globals: Vec::new(),
+            btf_functions: Vec::new(),
             lines: Vec::new(),
         }
     }
@@ -195,7 +196,7 @@ mod tests {
                 "this form of `lddw` is not supported",
             ),
             (
-                Instruction::Call(Callee::Btf(7)),
+                Instruction::Call(Callee::Btf(bpf2sys_bytecode::BtfFunctionIndex(0))),
                 "a call of a function by its BTF id is not supported",
             ),
             (

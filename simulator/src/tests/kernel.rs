@@ -321,7 +321,9 @@ pub fn the_right_program_info_hash_is_accepted() {
     let platform = bpf2sys_platform::Platform::builtin();
     let xdp = platform.program_types.iter().find(|t| t.name == "xdp").unwrap();
     let ids = (1..=25).chain(27..=34).chain([65536]);
-    let hash = platform.program_info_hash(xdp, ids).unwrap();
+    let hash = platform
+        .program_info_hash(bpf2sys_platform::HashAlgorithm::Sha256, xdp, ids, [])
+        .unwrap();
     let mut patched = Patched::new();
     let at = patched.raw("hash");
     patched.put(at, &hash);

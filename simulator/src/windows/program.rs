@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bpf2sys_platform::{Guid, Helper, ProgramType};
+use bpf2sys_platform::{Guid, HashAlgorithm, Helper, ProgramType};
 use zerocopy::little_endian::U16;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -321,17 +321,16 @@ impl Kernel {
         if length == 0 {
             return Ok(());
         }
-        if !matches!(hash_type, "" | "SHA256") {
-            return Err(SimulatorError::NotSimulated(format!(
-                "the hash algorithm {hash_type} of program {name}"
-            )));
-        }
         let bad = |detail: String| self.broken(Rule::ProgramInfoHash, format!("program {name}: {detail}"));
-        if length != 32 {
-            return Err(bad(format!("it has {length} bytes, SHA256 has 32")));
+        let hash_type = if hash_type.is_empty() { "SHA256" } else { hash_type };
+        let algorithm = HashAlgorithm::from_cng_name(hash_type)
+            .ok_or_else(|| SimulatorError::NotSimulated(format!("the hash algorithm {hash_type} of program {name}")))?;
+        let size = algorithm.digest(&[]).len();
+        if length != size as u64 {
+            return Err(bad(format!("it has {length} bytes, {algorithm} has {size}")));
         }
         let address = program.entry.hash.get();
-        let stated = self.memory.read(address, 32).ok_or_else(|| {
+        let stated = self.memory.read(address, size).ok_or_else(|| {
             self.broken(
                 Rule::WildPointer,
                 format!("the hash of program {name} is {}", self.memory.place(address)),
@@ -340,7 +339,7 @@ impl Kernel {
         let ids = program.helpers.iter().map(|h| h.id.get()).filter(|&id| id != 0);
         let computed = self
             .platform
-            .program_info_hash(program_type, ids)
+            .program_info_hash(algorithm, program_type, ids, [])
             .map_err(|e| bad(e.to_string()))?;
         if stated != computed {
             let (stated, computed) = (crate::usermode::hex(&stated), crate::usermode::hex(&computed));

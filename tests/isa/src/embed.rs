@@ -45,8 +45,9 @@ pub(crate) fn program_name(position: usize) -> String {
 pub(crate) fn embed(cases: &[Case], placement: Placement) -> Module {
     let mut module = Module {
         name: "cases".to_owned(),
-        sha256: [0; 32],
+        hash: None,
         functions: Vec::new(),
+        btf_functions: Vec::new(),
         maps: vec![Map {
             name: RESULTS.to_owned(),
             definition: MapDefinition {

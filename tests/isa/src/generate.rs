@@ -73,10 +73,11 @@ pub(crate) fn module(functions: Vec<Vec<Instruction>>) -> Module {
     };
     Module {
         name: "program".to_owned(),
-        sha256: [0; 32],
+        hash: None,
         functions: functions.into_iter().enumerate().map(function).collect(),
         maps: Vec::new(),
         globals: Vec::new(),
+        btf_functions: Vec::new(),
         lines: Vec::new(),
     }
 }

@@ -155,7 +155,7 @@ fn encode_all(functions: &[Vec<Instruction>]) -> Vec<u8> {
         let behind = (code.len() / Slot::SIZE) as i32 + 1;
         let encoded = encode(instruction, |reference| match reference {
             Reference::Function(function) => starts.get(function.index()).map_or(0, |start| start - behind),
-            Reference::Map(_) | Reference::Global(_) => 0,
+            Reference::Map(_) | Reference::Global(_) | Reference::BtfFunction(_) => 0,
         });
         code.extend(encoded.into_iter().flat_map(Slot::to_bytes));
     }

@@ -159,10 +159,11 @@ pub fn frames() -> VerifiedModule {
     functions.push(function("last", FunctionKind::Subprogram, &last));
     let module = Module {
         name: "frames".to_owned(),
-        sha256: [0; 32],
+        hash: None,
         functions,
         maps: Vec::new(),
         globals: Vec::new(),
+        btf_functions: Vec::new(),
         lines: Vec::new(),
     };
     let platform = Platform::builtin();

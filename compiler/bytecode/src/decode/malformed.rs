@@ -49,6 +49,9 @@ pub enum Malformed {
     /// The `src` field of `call` selects no kind of call.
     #[error("there is no kind {0} of call")]
     CallKind(u8),
+    /// A function by its number in the BTF of some kernel, which says nothing of Windows.
+    #[error("a call by BTF id; only functions that the object declares by name can be called")]
+    BtfCall,
     /// The `src` field of `lddw` selects no kind of constant.
     #[error("there is no kind {0} of lddw")]
     Imm64Kind(u8),

@@ -115,7 +115,6 @@ const INSTRUCTIONS: &[(&str, &str)] = &[
     ("d5 01 00 00 07 00 00 00", "if r1 s<= 0x7 goto +0x0"),
     ("85 00 00 00 19 00 00 00", "call 25"),
     ("85 10 00 00 07 00 00 00", "call function 7"),
-    ("85 20 00 00 07 00 00 00", "call btf 7"),
     ("8d 03 00 00 00 00 00 00", "callx r3"),
     ("30 00 00 00 17 00 00 00", "r0 = *(u8 *)skb[0x17]"),
     ("48 30 00 00 00 00 00 00", "r0 = *(u16 *)skb[r3]"),
@@ -132,15 +131,15 @@ impl References for CallsByNumber {
         None
     }
 
-    fn local_call(&self, _slot: u32, imm: i32) -> Option<FunctionIndex> {
-        Some(FunctionIndex(imm.cast_unsigned()))
+    fn call(&self, _slot: u32, imm: i32) -> Option<Callee> {
+        Some(Callee::Local(FunctionIndex(imm.cast_unsigned())))
     }
 }
 
 fn number(reference: Reference) -> i32 {
     match reference {
         Reference::Function(function) => function.0.cast_signed(),
-        Reference::Map(_) | Reference::Global(_) => unreachable!("nothing is relocated"),
+        Reference::Map(_) | Reference::Global(_) | Reference::BtfFunction(_) => unreachable!("nothing is relocated"),
     }
 }
 

@@ -96,10 +96,11 @@ fn module(functions: &[&[Instruction]]) -> Module {
     };
     Module {
         name: "test".into(),
-        sha256: [0; 32],
+        hash: None,
         functions: functions.iter().enumerate().map(function).collect(),
         maps: Vec::new(),
         globals: Vec::new(),
+        btf_functions: Vec::new(),
         lines: Vec::new(),
     }
 }

@@ -1,6 +1,8 @@
 //! What is no eBPF of ours, registers without a value, and programs that do not end.
 
-use bpf2sys_bytecode::{AtomicOp, Condition, Extension, InsnIndex, LineIndex, SourceLine, SwapKind, SwapWidth};
+use bpf2sys_bytecode::{
+    AtomicOp, BtfFunctionIndex, Condition, Extension, InsnIndex, LineIndex, SourceLine, SwapKind, SwapWidth,
+};
 
 use super::*;
 
@@ -22,7 +24,7 @@ fn unsupported_groups_are_named() {
             "{failed}"
         );
     }
-    let btf = Instruction::Call(Callee::Btf(1));
+    let btf = Instruction::Call(Callee::Btf(BtfFunctionIndex(0)));
     assert_eq!(result(&[btf, EXIT]).unwrap_err().problem, Problem::NoMeaning);
 }
 

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use self::targets::Target;
 use super::{Outcome, output};
-use crate::{BuildOptions, Error, ErrorKind, Form, Machine, Output, files};
+use crate::{BuildOptions, Error, ErrorKind, Form, HashAlgorithm, Machine, Output, RuntimeLevel, files};
 
 /// Verify eBPF object files and compile each to a Windows driver.
 ///
@@ -46,6 +46,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORM", value_delimiter = ',', default_value = "sys")]
     emit: Vec<Emit>,
 
+    /// The oldest runtime that the output must load in; newer ones take it too
+    #[arg(long, value_name = "LEVEL", default_value = "1.6")]
+    runtime: Runtime,
+
+    /// Algorithm of the hashes that the output states: of the object, and of the helpers that each program was compiled for
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    hash: Hash,
+
     /// arm64: use atomic instructions of the Large System Extensions; the driver then needs an ARMv8.1 processor
     #[arg(long)]
     lse: bool,
@@ -74,6 +82,51 @@ impl From<Architecture> for Machine {
         match architecture {
             Architecture::X64 => Machine::X64,
             Architecture::Arm64 => Machine::Arm64,
+        }
+    }
+}
+
+/// `--runtime`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// As bpf2c 1.6 writes it
+    #[value(name = "1.6")]
+    V1_6,
+    /// Without functions of other modules that are found by name (BTF-resolved functions)
+    #[value(name = "1.4")]
+    V1_4,
+    /// Also without lookups in array maps that need no call
+    #[value(name = "0.21")]
+    V0_21,
+}
+
+impl From<Runtime> for RuntimeLevel {
+    fn from(runtime: Runtime) -> RuntimeLevel {
+        match runtime {
+            Runtime::V1_6 => RuntimeLevel::V1_6,
+            Runtime::V1_4 => RuntimeLevel::V1_4,
+            Runtime::V0_21 => RuntimeLevel::V0_21,
+        }
+    }
+}
+
+/// `--hash`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+    /// State no hashes; the runtime then can't tell that a helper has changed
+    None,
+}
+
+impl From<Hash> for Option<HashAlgorithm> {
+    fn from(hash: Hash) -> Option<HashAlgorithm> {
+        match hash {
+            Hash::Sha256 => Some(HashAlgorithm::Sha256),
+            Hash::Sha384 => Some(HashAlgorithm::Sha384),
+            Hash::Sha512 => Some(HashAlgorithm::Sha512),
+            Hash::None => None,
         }
     }
 }
@@ -110,6 +163,8 @@ impl Arguments {
         let options = BuildOptions {
             machines: self.architectures.iter().copied().map(Machine::from).collect(),
             forms: self.emit.iter().copied().map(Form::from).collect(),
+            runtime: self.runtime.into(),
+            hash: self.hash.into(),
             lse: self.lse,
             sign_return_address: self.sign_return_address,
             ..self.verification.build_options()

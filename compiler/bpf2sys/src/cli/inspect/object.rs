@@ -5,7 +5,6 @@ use std::path::Path;
 
 use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Imm64, Instruction, Module, Pinning};
 use bpf2sys_platform::Platform;
-use bpf2sys_simulator::HexBytes;
 use serde::Serialize;
 
 use super::{MapLine, map_type_name, uses_text};
@@ -13,7 +12,7 @@ use super::{MapLine, map_type_name, uses_text};
 /// An object file, for `--json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Description {
-    sha256: String,
+    sha256: Option<String>,
     programs: Vec<FunctionDescription>,
     subprograms: Vec<FunctionDescription>,
     maps: Vec<MapDescription>,
@@ -66,7 +65,7 @@ impl Description {
                 .collect()
         };
         Description {
-            sha256: HexBytes(module.sha256.to_vec()).to_string(),
+            sha256: module.hash.as_ref().map(ToString::to_string),
             programs: of_kind(FunctionKind::Program),
             subprograms: of_kind(FunctionKind::Subprogram),
             maps: module
@@ -181,7 +180,9 @@ pub(super) fn text(file: &Path, object: &Description) -> String {
             if global.read_only { "read-only" } else { "writable" }
         );
     }
-    let _ = writeln!(text, "object hash: {}", object.sha256);
+    if let Some(hash) = &object.sha256 {
+        let _ = writeln!(text, "object hash: {hash}");
+    }
     text
 }
 
