@@ -219,7 +219,7 @@ fn descriptor(module: &Module, descriptors: &[i32], reference: Reference) -> i32
     match reference {
         Reference::Map(map) => descriptors[map.index()],
         Reference::Global(global) => descriptors[module.globals[global.index()].map.index()],
-        Reference::Function(_) => 0,
+        Reference::Function(_) | Reference::BtfFunction(_) => 0,
     }
 }
 
