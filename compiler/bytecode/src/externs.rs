@@ -101,12 +101,11 @@ impl<'b> Externs<'b> {
             return Err(Problem::TwoModules(module.to_owned(), second.to_owned()));
         }
         match guid(module) {
-            Some(Guid::ZERO) => Err(Problem::NotAModule(module.to_owned())),
+            None | Some(Guid::ZERO) => Err(Problem::NotAModule(module.to_owned())),
             Some(module) => Ok(BtfFunction {
                 module,
                 name: name.to_owned(),
             }),
-            None => Err(Problem::NotAModule(module.to_owned())),
         }
     }
 
