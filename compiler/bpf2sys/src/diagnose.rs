@@ -71,6 +71,10 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
+        Problem::JoinedUnits => (
+            "BPF1018",
+            Some("compile each source with `-g` and link the objects with `bpftool gen object`"),
+        ),
         Problem::NoModule | Problem::TwoModules(..) | Problem::NotAModule(_) => (
             "BPF1017",
             Some(

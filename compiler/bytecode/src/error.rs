@@ -160,6 +160,11 @@ pub enum Problem {
     /// A tag whose text names no module.
     #[error("`module_id:{0}` does not name a module by a GUID in braces other than zero")]
     NotAModule(String),
+    /// An object made of several by a linker that does not know eBPF.
+    #[error(
+        "the object was put together by a linker that does not know eBPF (`ld -r`): what this means cannot be told"
+    )]
+    JoinedUnits,
     /// A BTF type of a kind that does not exist.
     #[error("BTF type {id} has unknown kind {kind}")]
     TypeKind {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use object::elf::{R_BPF_64_32, R_BPF_64_64, R_BPF_NONE};
+use object::elf::{R_BPF_64_32, R_BPF_64_64, R_BPF_NONE, STT_SECTION};
 
 use crate::decode::References;
 use crate::elf::{Elf, Home, Relocation, SectionIndex};
@@ -29,6 +29,7 @@ impl Resolved {
         code: &CodeSection<'_>,
     ) -> Result<Resolved, ReadError> {
         let mut resolved = Resolved::default();
+        let is_joined = elf.is_joined();
         for relocation in elf.relocations(&code.section)? {
             let fail = |problem| {
                 let place = code.section.place().at(relocation.offset);
@@ -39,6 +40,9 @@ impl Resolved {
             }
             if !relocation.offset.is_multiple_of(Slot::SIZE as u64) {
                 return Err(fail(Problem::Malformed("a relocation inside an instruction")));
+            }
+            if is_joined && relocation.symbol.kind == STT_SECTION {
+                return Err(fail(Problem::JoinedUnits));
             }
             // The offset is inside the section, whose length in slots fits.
             let slot = (relocation.offset / Slot::SIZE as u64) as u32;

@@ -82,6 +82,7 @@ pub(crate) fn resolve(
             map.initial_values = vec![None; member.count as usize];
         }
     }
+    let is_joined = elf.is_joined();
     let sections: Vec<SectionIndex> = table.sections.iter().copied().collect();
     for section in sections.iter().filter_map(|s| elf.section(*s)) {
         for relocation in elf.relocations(section)? {
@@ -92,6 +93,9 @@ pub(crate) fn resolve(
                 let place = section.place().at(relocation.offset);
                 place.of_symbol(relocation.symbol.name).error(problem)
             };
+            if is_joined && relocation.symbol.kind == object::elf::STT_SECTION {
+                return Err(fail(Problem::JoinedUnits));
+            }
             let (member, slot) = element(&values, section, &relocation)
                 .ok_or_else(|| fail(Problem::Map("an address that is no element of a map's `values`")))?;
             let value = value(table, code, functions, section, &relocation, member.kind).map_err(fail)?;
