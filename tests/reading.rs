@@ -51,7 +51,12 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Objects that we refuse: what our message says, and what PREVAIL's loader makes of them.
-const REFUSED: [(&str, &str, &str); 7] = [
+const REFUSED: [(&str, &str, &str); 8] = [
+    (
+        "common.o",
+        "a variable without a place in a section",
+        "PREVAIL takes the symbol's section number for that of a map section, and fails",
+    ),
     (
         "ld_r.o",
         "put together by a linker that does not know eBPF",

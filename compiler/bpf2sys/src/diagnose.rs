@@ -57,6 +57,12 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Function(_) => ("BPF1010", None),
         Problem::RelocationType { .. } => ("BPF1011", None),
         Problem::Reference(_) => ("BPF1012", None),
+        Problem::NotData(_) => (
+            "BPF1012",
+            Some(
+                "global variables are in `.rodata`, `.data`, `.bss` and sections with a suffix to such a name, e.g. `SEC(\".data.config\")`",
+            ),
+        ),
         Problem::Unresolved => (
             "BPF1013",
             Some("define it in this object, or link the object that does to this one with `bpftool gen object`"),

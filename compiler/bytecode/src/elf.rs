@@ -53,7 +53,9 @@ impl Section<'_> {
 pub(crate) enum Home {
     /// In another object.
     Undefined,
-    /// In no section (`SHN_ABS`, `SHN_COMMON`).
+    /// In no section yet (`SHN_COMMON`): a linker is to make a place.
+    Common,
+    /// In no section (`SHN_ABS`).
     Special,
     /// In a section of this object.
     Section(SectionIndex),
@@ -353,6 +355,7 @@ fn symbols<'a>(table: &Section<'a>, sections: &[Section<'a>]) -> Result<Vec<Symb
                     .of_symbol(name)
                     .error(Problem::Unsupported("extended section numbers are not read")));
             }
+            elf::SHN_COMMON => Home::Common,
             index if index.is_reserved() => Home::Special,
             index => {
                 let section = sections.get(usize::from(index.0)).ok_or_else(|| {

@@ -145,6 +145,9 @@ pub enum Problem {
     /// A reference that leads to nothing that can be referred to.
     #[error("{0}")]
     Reference(&'static str),
+    /// A reference to a section that is no place for what instructions can refer to.
+    #[error("refers to section `{0}`, which holds neither maps nor global variables")]
+    NotData(String),
     /// A symbol that the object does not define.
     #[error("the symbol is not defined in this object")]
     Unresolved,
