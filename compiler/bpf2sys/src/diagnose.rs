@@ -177,6 +177,13 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
             ..diagnostic("BPF3002")
         },
         LowerError::Function { .. } => for_one_machine("BPF3003"),
+        LowerError::RuntimeLevel { place, needed, .. } => Diagnostic {
+            place: place.line.as_ref().and_then(source_place),
+            help: Some(format!(
+                "build with `--runtime {needed}`; older runtimes then do not load the module"
+            )),
+            ..diagnostic("BPF3005")
+        },
         LowerError::Module(_) => diagnostic("BPF3004"),
         LowerError::Internal(_) => for_one_machine("BPF3999"),
     }
