@@ -16,9 +16,6 @@ const MODULE: &str = "8f6c1f83-ce4c-4b58-8b91-654a29e23b7c";
 
 const EXIT: Instruction = Instruction::Exit;
 const CALL: Instruction = Instruction::Call(Callee::Btf(BtfFunctionIndex(0)));
-const KEY: Reg = Reg::R1;
-const BUFFER: Reg = Reg::R2;
-const SIZE: Reg = Reg::R3;
 
 fn reg(number: u8) -> Reg {
     Reg::new(number).unwrap()
@@ -94,41 +91,18 @@ fn judge_on(platform: &Platform, module: Module) -> Result<VerifiedModule, Rejec
 }
 
 /// The arguments of a good call: a key, 8 bytes of stack, their size.
-const ARGUMENTS: [Instruction; 4] = [
-    Instruction::Alu {
-        size: WordSize::W64,
-        op: AluOp::Mov,
-        dst: KEY,
-        src: Operand::Imm(5),
-    },
-    Instruction::Alu {
-        size: WordSize::W64,
-        op: AluOp::Mov,
-        dst: BUFFER,
-        src: Operand::Reg(Reg::R10),
-    },
-    Instruction::Alu {
-        size: WordSize::W64,
-        op: AluOp::Add,
-        dst: BUFFER,
-        src: Operand::Imm(-8),
-    },
-    Instruction::Alu {
-        size: WordSize::W64,
-        op: AluOp::Mov,
-        dst: SIZE,
-        src: Operand::Imm(8),
-    },
-];
+fn arguments() -> [Instruction; 4] {
+    [set(reg(1), 5), copy(reg(2), Reg::R10), add(reg(2), -8), set(reg(3), 8)]
+}
 
 fn with_arguments(before: &[Instruction], after: &[Instruction]) -> Module {
-    calling("sample_ext", LOOKUP, &[before, &ARGUMENTS, &[CALL], after].concat())
+    calling("sample_ext", LOOKUP, &[before, &arguments(), &[CALL], after].concat())
 }
 
 #[test]
 fn programs_of_every_type_call_functions_of_modules() {
     for prefix in Platform::builtin().section_prefixes() {
-        let ops = [&ARGUMENTS[..], &[CALL, load(Reg::R0, Reg::R10, -8), EXIT]].concat();
+        let ops = [&arguments()[..], &[CALL, load(Reg::R0, Reg::R10, -8), EXIT]].concat();
         let verified = judge(calling(prefix, LOOKUP, &ops)).unwrap_or_else(|e| panic!("{prefix}: {e}"));
         let last = &verified.facts(verified.programs()[0].function).instructions[6];
         assert!(last.reachable, "{prefix}");
@@ -166,41 +140,41 @@ fn arguments_follow_the_prototype() {
         judge(calling(
             "sample_ext",
             LOOKUP,
-            &[&ARGUMENTS[..], change, &[CALL], after].concat(),
+            &[&arguments()[..], change, &[CALL], after].concat(),
         ))
     };
     assert!(changed(&[], &end).is_ok());
-    assert!(changed(&[set(SIZE, 1)], &end).is_ok());
+    assert!(changed(&[set(reg(3), 1)], &end).is_ok());
     let cases: [(&str, &[Instruction], &[Instruction], &str); 7] = [
         (
             "r1 is read after the call",
             &[],
-            &[copy(Reg::R0, KEY), EXIT],
+            &[copy(Reg::R0, Reg::R1), EXIT],
             "never written",
         ),
-        ("the size is zero", &[set(SIZE, 0)], &end, "not proven to be in range"),
-        ("the size is unknown", &[copy(SIZE, reg(9))], &end, "never written"),
+        ("the size is zero", &[set(reg(3), 0)], &end, "not proven to be in range"),
+        ("the size is unknown", &[copy(reg(3), reg(9))], &end, "never written"),
         (
             "the buffer is too small",
-            &[add(BUFFER, 1)],
+            &[add(reg(2), 1)],
             &end,
             "above the stack frame",
         ),
         (
             "the buffer is below the frame",
-            &[add(BUFFER, -512)],
+            &[add(reg(2), -512)],
             &end,
             "below the 512 bytes",
         ),
         (
             "the buffer is a number",
-            &[set(BUFFER, 64)],
+            &[set(reg(2), 64)],
             &end,
             "another kind of value",
         ),
         (
             "the key is a pointer",
-            &[copy(KEY, Reg::R10)],
+            &[copy(Reg::R1, Reg::R10)],
             &end,
             "another kind of value",
         ),
