@@ -17,8 +17,8 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::layout::{
-    BtfFunctionEntry, BtfFunctionList, GlobalSection, HelperEntry, List, MapDefinition, MapEntry, MapInitialValues, MetadataTable, Pointer, ProgramEntry,
-    Version,
+    BtfFunctionEntry, BtfFunctionList, GlobalSection, HelperEntry, List, MapDefinition, MapEntry, MapInitialValues,
+    MetadataTable, Pointer, ProgramEntry, Version,
 };
 use super::map_references::referenced_maps;
 use super::{BtfTables, HelperTables};
@@ -149,7 +149,11 @@ impl Tables<'_> {
         let hash = self.program_info_hash(program, helpers, btf_functions)?;
         let entry = ProgramEntry {
             marker: U64::ZERO,
-            header: if with_btf { ProgramEntry::HEADER_WITH_BTF } else { ProgramEntry::HEADER },
+            header: if with_btf {
+                ProgramEntry::HEADER_WITH_BTF
+            } else {
+                ProgramEntry::HEADER
+            },
             function: Pointer::default(),
             pe_section_name: Pointer::default(),
             section_name: Pointer::default(),
@@ -245,7 +249,10 @@ impl Tables<'_> {
     ) -> Result<(), LowerError> {
         let list = BtfFunctionList {
             first: Pointer::default(),
-            count: U16::new(narrow("functions of other modules that a program calls", functions.len())?),
+            count: U16::new(narrow(
+                "functions of other modules that a program calls",
+                functions.len(),
+            )?),
             padding: [0; 6],
         };
         let list = object.structure(section, &list);
