@@ -28,6 +28,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         }],
         ErrorKind::Simulate(SimulatorError::Interpreted(fault)) => vec![interpreted(fault)],
         ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
+        ErrorKind::NoTables(_) => simple("BPF5013"),
         ErrorKind::ReadFile { .. } => simple("BPF9001"),
         ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
         ErrorKind::WriteFile { .. } => simple("BPF9003"),
