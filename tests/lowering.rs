@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bpf2sys_bytecode::{GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module};
 use bpf2sys_codegen::listing::native_code;
-use bpf2sys_codegen::{Lowered, LoweredFunction, Options, lower};
+use bpf2sys_codegen::{Lowered, LoweredFunction, Options, RuntimeLevel, lower};
 use bpf2sys_isa_tests::assemble;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
@@ -111,6 +111,7 @@ impl Directives {
                 ["target", "x64"] => directives.targets = vec![Machine::X64],
                 ["target", "arm64"] => directives.targets = vec![Machine::Arm64],
                 ["most-work", most] => directives.options.most_work = most.parse()?,
+                ["runtime", level] => directives.options.runtime = runtime(level)?,
                 ["lse"] => directives.options.lse = true,
                 ["sign-return-address"] => directives.options.sign_return_address = true,
                 ["no-inline-array-lookup"] => directives.options.inline_array_lookup = false,
@@ -174,6 +175,12 @@ impl Directives {
             .collect::<Result<_, Failed>>()?;
         Ok(text(verified.module(), &lowered))
     }
+}
+
+fn runtime(level: &str) -> Result<RuntimeLevel, Failed> {
+    let levels = [RuntimeLevel::V0_21, RuntimeLevel::V1_4, RuntimeLevel::V1_6];
+    let found = levels.into_iter().find(|known| known.to_string() == level);
+    found.ok_or_else(|| format!("there is no runtime level `{level}`").into())
 }
 
 fn map(name: &str, map_type: &str, numbers: &[&str]) -> Result<Map, Failed> {

@@ -59,11 +59,25 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Reference(_) => ("BPF1012", None),
         Problem::Unresolved => (
             "BPF1013",
-            Some("define it in this object, or declare it `static __inline`"),
+            Some("define it in this object, or link the object that does to this one with `bpftool gen object`"),
+        ),
+        Problem::UndefinedFunction => (
+            "BPF1013",
+            Some(
+                "define it in this object, or declare it `static __inline`; if another Windows module has it, declare it in section \
+                 `.ksyms` with __attribute__((btf_decl_tag(\"module_id:{GUID}\"))) and compile with `-g`",
+            ),
         ),
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
+        Problem::NoModule | Problem::TwoModules(..) | Problem::NotAModule(_) => (
+            "BPF1017",
+            Some(
+                "tag the function's declaration once with the module that has it: \
+                 __attribute__((btf_decl_tag(\"module_id:{01234567-89ab-cdef-0123-456789abcdef}\")))",
+            ),
+        ),
     };
     Diagnostic {
         help: help.map(str::to_owned),
@@ -177,6 +191,13 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
             ..diagnostic("BPF3002")
         },
         LowerError::Function { .. } => for_one_machine("BPF3003"),
+        LowerError::RuntimeLevel { place, needed, .. } => Diagnostic {
+            place: place.line.as_ref().and_then(source_place),
+            help: Some(format!(
+                "build with `--runtime {needed}`; older runtimes then do not load the module"
+            )),
+            ..diagnostic("BPF3005")
+        },
         LowerError::Module(_) => diagnostic("BPF3004"),
         LowerError::Internal(_) => for_one_machine("BPF3999"),
     }
