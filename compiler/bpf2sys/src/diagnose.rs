@@ -59,11 +59,25 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Reference(_) => ("BPF1012", None),
         Problem::Unresolved => (
             "BPF1013",
-            Some("define it in this object, or declare it `static __inline`"),
+            Some("define it in this object, or link the object that does to this one with `bpftool gen object`"),
+        ),
+        Problem::UndefinedFunction => (
+            "BPF1013",
+            Some(
+                "define it in this object, or declare it `static __inline`; if another Windows module has it, declare it in section \
+                 `.ksyms` with __attribute__((btf_decl_tag(\"module_id:{GUID}\"))) and compile with `-g`",
+            ),
         ),
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
+        Problem::NoModule | Problem::TwoModules(..) | Problem::NotAModule(_) => (
+            "BPF1017",
+            Some(
+                "tag the function's declaration once with the module that has it: \
+                 __attribute__((btf_decl_tag(\"module_id:{01234567-89ab-cdef-0123-456789abcdef}\")))",
+            ),
+        ),
     };
     Diagnostic {
         help: help.map(str::to_owned),
