@@ -20,7 +20,7 @@ const EXCEPTIONS: [Exception; 0] = [];
 
 /// Fails with all differences (each with the form it was found in) but the exceptions, and with exceptions that no
 /// longer are.
-pub fn report(module: &str, differences: Vec<(String, Difference)>) -> Result<(), Failed> {
+pub fn report(module: &str, differences: &[(String, Difference)]) -> Result<(), Failed> {
     let exceptions = || EXCEPTIONS.iter().filter(|e| e.module == module);
     let mut lines: Vec<String> = differences
         .iter()

@@ -136,7 +136,7 @@ fn has_tables(module: &str, machine: Machine) -> Result<(), Failed> {
             .into_iter()
             .map(|difference| ("o".to_owned(), difference)),
     );
-    exceptions::report(module, differences)
+    exceptions::report(module, &differences)
 }
 
 /// The simulator takes both forms, with and without hashes: it computes them from what its providers offer.
