@@ -84,7 +84,7 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{DATA, EXIT, IMM64, OBJECT, Object, PROGBITS};
+    use crate::testing::{DATA, EXIT, IMM64, OBJECT, Object, PROGBITS, Types};
     use crate::{Module, ReadError, read};
 
     /// A program that refers to the first byte of each section added to it.
@@ -158,6 +158,22 @@ mod tests {
         let mut object = Object::with_program(&EXIT);
         object.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
         assert!(read(&object.build(), "test.o").unwrap().maps.is_empty());
+    }
+
+    #[test]
+    fn a_section_without_references_is_a_map_if_btf_names_a_variable_in_it() {
+        // Compilers describe `.rodata` as empty if it holds nothing but constants without a name.
+        let maps = |variables: usize| {
+            let mut types = Types::new();
+            let int = types.int(4);
+            let variables: Vec<u32> = (0..variables).map(|_| types.variable("v", int)).collect();
+            types.data_section(".rodata", 0, &variables);
+            let mut object = Object::with_program(&EXIT);
+            object.section(".rodata", PROGBITS, DATA, &[1; 4]);
+            object.section(".BTF", PROGBITS, 0, &types.build());
+            read(&object.build(), "test.o").unwrap().maps.len()
+        };
+        assert_eq!((maps(0), maps(1)), (0, 1));
     }
 
     #[test]
