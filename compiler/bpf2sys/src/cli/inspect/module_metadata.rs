@@ -27,16 +27,16 @@ pub(super) struct ModuleMetadata {
     elf_hash: Option<String>,
     /// Tables without headers are not read.
     pre_0_21_layout: bool,
-    maps: Vec<Map>,
+    maps: Vec<MapEntry>,
     global_variable_sections: Vec<GlobalSection>,
     map_initial_values: Vec<InitialValues>,
     /// Not in an image.
     subprograms: Option<Vec<String>>,
-    programs: Vec<Program>,
+    programs: Vec<ProgramEntry>,
 }
 
 #[derive(Debug, Serialize)]
-struct Map {
+struct MapEntry {
     index: usize,
     name: String,
     #[serde(rename = "type")]
@@ -68,7 +68,7 @@ struct InitialValues {
 }
 
 #[derive(Debug, Serialize)]
-struct Program {
+struct ProgramEntry {
     index: usize,
     name: String,
     /// Not in an image.
@@ -115,9 +115,10 @@ impl ModuleMetadata {
     /// The image does not have the tables of a module, or they can't be read.
     pub(super) fn new(file: &Path, image: &ImageDescription, platform: &Platform) -> Result<Self, Error> {
         let unreadable = || {
-            let why = match (&image.tables_unknown, &image.problems[..]) {
-                (Some(why), []) => why.clone(),
-                (_, problems) => problems.join("\n"),
+            // A user mode that can't read the file is the cause of what comes after it.
+            let why = match (&image.tables_unknown, &image.module) {
+                (Some(why), Some(_)) => why.clone(),
+                _ => image.problems.join("\n"),
             };
             Error::from(ErrorKind::NoTables(why))
         };
@@ -141,7 +142,7 @@ impl ModuleMetadata {
                 .maps
                 .iter()
                 .enumerate()
-                .map(|(index, map)| Map {
+                .map(|(index, map)| MapEntry {
                     index,
                     name: map.name.clone(),
                     map_type: map.map_type,
@@ -184,13 +185,13 @@ impl ModuleMetadata {
     }
 }
 
-fn program(program: &UserModeProgram, uses: &ProgramUses) -> Result<Program, Error> {
+fn program(program: &UserModeProgram, uses: &ProgramUses) -> Result<ProgramEntry, Error> {
     let helper = |(index, helper): (usize, &HelperUse)| Helper {
         index,
         id: helper.id,
         name: helper.name.clone(),
     };
-    Ok(Program {
+    Ok(ProgramEntry {
         index: program.table_index,
         name: program.name.clone(),
         function: None,
