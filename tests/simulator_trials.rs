@@ -18,6 +18,7 @@ mod shared {
     pub mod maps;
     pub mod patch;
     pub mod programs;
+    pub mod providers;
 }
 
 pub fn trials() -> Vec<Trial> {

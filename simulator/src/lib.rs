@@ -40,8 +40,8 @@ pub use emulator_library::emulator;
 pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin, PresetValue,
-    RingRecord, RunReport, RunRequest, Sabotage, SimulatedMachine,
+    Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
+    PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, Sabotage, SimulatedMachine,
 };
 pub use rule::{Rule, Violation};
 

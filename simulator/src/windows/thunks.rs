@@ -63,6 +63,15 @@ pub enum Target {
         /// Slot in its helper table.
         slot: usize,
     },
+    /// A BTF-resolved function, by program and slot in its table.
+    BtfFunction {
+        /// Index of the program.
+        program: usize,
+        /// Slot in its table.
+        slot: usize,
+    },
+    /// A helper or BTF-resolved function that has another address now.
+    Former,
 }
 
 const STRIDE: usize = 16;
@@ -98,6 +107,13 @@ impl Thunks {
     /// What the thunk with this index stands for.
     pub fn target(&self, index: u32) -> Option<Target> {
         self.targets.get(index as usize).copied()
+    }
+
+    /// Makes the thunk at an address stand for something else.
+    pub fn change(&mut self, address: u64, target: Target) {
+        if let Some(place) = self.index_at(address).and_then(|i| self.targets.get_mut(i as usize)) {
+            *place = target;
+        }
     }
 
     /// The index of the thunk that starts at an address.
