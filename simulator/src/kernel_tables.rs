@@ -62,7 +62,10 @@ pub fn check_metadata(table: &MetadataTable) -> Result<(), Violation> {
         ("global_variable_sections", table.global_sections),
     ] {
         if pointer.get() == 0 {
-            return Err(bad(format!("{name} is NULL or past its size of {}", table.size.get())));
+            return Err(Violation::new(
+                Rule::MetadataFunction,
+                format!("{name} is NULL or past the table's size of {}", table.size.get()),
+            ));
         }
     }
     Ok(())

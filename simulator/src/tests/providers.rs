@@ -312,7 +312,7 @@ pub fn a_custom_map_needs_its_extension() {
         let at = p.find(".data", &[0x4A, 0xEF, 0x88, 0xF7]);
         p.put(at, &bind.0);
     }));
-    assert_eq!(rule, Rule::MapProvider);
+    assert_eq!(rule, Rule::MapAssociation);
     assert!(text.contains("takes only program types of its own"), "{text}");
     // While there are maps of the type, its provider cannot go.
     let detach = ProviderEvent::Detach(Provider::MapType(15));

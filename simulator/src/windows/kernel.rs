@@ -14,6 +14,7 @@ use super::memory::{Memory, OutOfMemory, Use};
 use super::module::LoadedModule;
 use super::nmr::Nmr;
 use super::providers::Providers;
+use super::system::System;
 use super::thunks::{Target, Thunks};
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
@@ -69,6 +70,8 @@ pub struct Kernel {
     pub stack: Stack,
     /// What runs, outermost first.
     pub activities: Vec<Activity>,
+    /// What of modules is in the system.
+    pub system: System,
     /// The driver, once it has started.
     pub driver: Driver,
     /// Registration and binding.
@@ -217,6 +220,9 @@ impl Kernel {
             Target::BtfFunction { program, slot } => self.btf_function(program, slot)?,
             Target::Former => return Err(self.former_address()),
             Target::Return => POISON,
+            Target::Gone => {
+                return Err(self.broken(Rule::UnexpectedCall, "a helper of a program that is gone was called"));
+            }
         };
         self.cpu
             .resume(&mut self.memory, value)

@@ -13,7 +13,9 @@ use super::maps::{Storage, kind};
 use super::memory::OutOfMemory;
 use super::module::{LoadedProgram, MAX_NAME};
 use crate::address_space::AddressSpace;
+use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
+use crate::failure::Sabotage;
 use crate::kernel_tables::{Program, Tables};
 use crate::rule::Rule;
 use crate::tables::{AddressData, MapData, RuntimeContext};
@@ -58,6 +60,13 @@ impl Kernel {
             address => self.name(address, &format!("the hash type of program {name}"), 0)?,
         };
 
+        if self.request.sabotage == Sabotage::ProgramFails(index) {
+            return Err(self.made_to_fail(format!("program {name}"), EbpfResult::NoMemory));
+        }
+        if self.request.sabotage == Sabotage::ExtensionMissing(index) {
+            let what = format!("the extension of program {name}");
+            return Err(self.made_to_fail(what, EbpfResult::ExtensionFailedToLoad));
+        }
         if entry.program_type.get() == 0 {
             return Err(self.broken(Rule::ProgramType, format!("program {name} has none")));
         }
@@ -84,6 +93,9 @@ impl Kernel {
             0 => None,
             address => Some(self.read_guid(address, &format!("the attach type of program {name}"))?),
         };
+
+        self.system.programs.push(name.clone());
+        self.system.handles += 1;
 
         let map_data = self.map_data(&name, &program_type, program)?;
         let global_data = self.global_data(tables)?;
@@ -187,7 +199,7 @@ impl Kernel {
         {
             let name = &self.maps.list[map].name;
             return Err(self.broken(
-                Rule::MapProvider,
+                Rule::MapAssociation,
                 format!(
                     "program {program} is {}, and the extension of map {name} takes only program types of its own",
                     program_type.name
@@ -238,7 +250,10 @@ impl Kernel {
             let room = map.value_size() as u64 * u64::from(map.definition.max_entries.get());
             let size = section.size.get();
             if size > room {
-                return Err(bad(self, format!("{size} bytes are copied into a map of {room}")));
+                return Err(self.broken(
+                    Rule::GlobalSectionSize,
+                    format!("{size} bytes of global section {name} are copied into a map of {room}"),
+                ));
             }
             let data = self.memory.read(section.initial_data.get(), size as usize);
             let Some(data) = data else {
@@ -259,13 +274,21 @@ impl Kernel {
     }
 
     /// Functions of other modules, by exact name, `None` for holes. Their providers must be there.
-    fn resolve_btf_functions(&self, name: &str, program: &Program) -> Result<Vec<Option<BtfFunction>>, SimulatorError> {
+    fn resolve_btf_functions(
+        &mut self,
+        name: &str,
+        program: &Program,
+    ) -> Result<Vec<Option<BtfFunction>>, SimulatorError> {
         let mut resolved = Vec::new();
         for (slot, entry) in program.btf_functions.iter().enumerate() {
             let module = Guid(entry.module);
             if module == Guid::ZERO {
                 resolved.push(None);
                 continue;
+            }
+            if self.request.sabotage == Sabotage::BtfProviderMissing {
+                let what = format!("the provider of BTF functions of program {name}");
+                return Err(self.made_to_fail(what, EbpfResult::ExtensionFailedToLoad));
             }
             if !self.providers.has_btf_module(&self.platform, module) {
                 return Err(self.broken(
@@ -289,7 +312,7 @@ impl Kernel {
 
     /// Helpers, `None` for holes.
     fn resolve_helpers(
-        &self,
+        &mut self,
         name: &str,
         program_type: &ProgramType,
         program: &Program,
@@ -301,6 +324,10 @@ impl Kernel {
             if id == 0 {
                 resolved.push(None);
                 continue;
+            }
+            if self.request.sabotage == Sabotage::HelperMissing(id) {
+                let what = format!("helper {id} of program {name}");
+                return Err(self.made_to_fail(what, EbpfResult::InvalidArgument));
             }
             let Some(helper) = self.platform.helper(program_type, id).cloned() else {
                 return Err(self.broken(
@@ -331,7 +358,7 @@ impl Kernel {
 
     /// Checks the program information hash, if the module states one, and gives it.
     fn check_hash(
-        &self,
+        &mut self,
         name: &str,
         program_type: &ProgramType,
         program: &Program,
@@ -341,6 +368,10 @@ impl Kernel {
         let length = program.entry.hash_length.get();
         if length == 0 {
             return Ok(None);
+        }
+        if self.request.sabotage == Sabotage::HelpersChanged {
+            let what = format!("the hash of program {name}");
+            return Err(self.made_to_fail(what, EbpfResult::InvalidArgument));
         }
         let bad = |detail: String| self.broken(Rule::ProgramInfoHash, format!("program {name}: {detail}"));
         let hash_type = if hash_type.is_empty() { "SHA256" } else { hash_type };

@@ -72,6 +72,18 @@ pub enum Target {
     },
     /// A helper or BTF-resolved function that has another address now.
     Former,
+    /// A helper of a program that is gone.
+    Gone,
+}
+
+impl Target {
+    /// Whether it is, or was, in a program's tables.
+    fn is_programs(self) -> bool {
+        matches!(
+            self,
+            Target::Helper { .. } | Target::BtfFunction { .. } | Target::Former
+        )
+    }
 }
 
 const STRIDE: usize = 16;
@@ -113,6 +125,18 @@ impl Thunks {
     pub fn change(&mut self, address: u64, target: Target) {
         if let Some(place) = self.index_at(address).and_then(|i| self.targets.get_mut(i as usize)) {
             *place = target;
+        }
+    }
+
+    /// How many stand for helpers and BTF-resolved functions.
+    pub fn helpers(&self) -> usize {
+        self.targets.iter().filter(|target| target.is_programs()).count()
+    }
+
+    /// Makes the addresses of all helpers and BTF-resolved functions wild ones.
+    pub fn retire_helpers(&mut self) {
+        for target in self.targets.iter_mut().filter(|target| target.is_programs()) {
+            *target = Target::Gone;
         }
     }
 

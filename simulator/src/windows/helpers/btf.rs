@@ -33,7 +33,7 @@ impl Kernel {
     ) -> Result<u64, SimulatorError> {
         *self.state.btf_calls.entry((program, slot)).or_insert(0) += 1;
         self.check_arguments(&Prototype::of_btf(function), &arguments)?;
-        let value = match (self.answer(&function.name), function.name.as_str()) {
+        let value = match (self.stated_result(&function.name), function.name.as_str()) {
             (Some(value), _) => value,
             (None, "sample_ebpf_extension_btf_lookup") => self.sample_lookup(&function.name, arguments)?,
             (None, _) => 0,

@@ -102,7 +102,7 @@ impl Kernel {
             arguments,
             map,
         };
-        let value = if let Some(value) = self.answer(&helper.name) {
+        let value = if let Some(value) = self.stated_result(&helper.name) {
             value
         } else if helper.id <= self.platform.limits.max_general_helper_id {
             self.general_helper(&call)?
@@ -114,7 +114,7 @@ impl Kernel {
     }
 
     /// What the request says that a function gives.
-    fn answer(&self, function: &str) -> Option<u64> {
+    fn stated_result(&self, function: &str) -> Option<u64> {
         let answers = &self.request.answers;
         answers.iter().find(|a| a.function == function).map(|a| a.result)
     }
