@@ -257,6 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn a_section_without_references_is_a_map_if_btf_names_a_variable_in_it() {
+        // Compilers describe `.rodata` as empty if it holds nothing but constants without a name.
+        let maps = |variables: usize| {
+            let mut types = Types::new();
+            let int = types.int(4);
+            let variables: Vec<u32> = (0..variables).map(|_| types.variable("v", int)).collect();
+            types.data_section(".rodata", 0, &variables);
+            let mut object = Object::with_program(&EXIT);
+            object.section(".rodata", PROGBITS, DATA, &[1; 4]);
+            object.section(".BTF", PROGBITS, 0, &types.build());
+            read(&object.build(), "test.o").unwrap().maps.len()
+        };
+        assert_eq!((maps(0), maps(1)), (0, 1));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut object = Referring::new(1);
         let section = object.0.nobits(".bss", (1 << 20) + 1);
