@@ -297,10 +297,7 @@ fn bad_inputs() -> Result<(), Failed> {
         &["BPF2012", "nonsense", "known prefixes: bind, cgroup/bind4, "],
     )?;
     expect(
-        tool()
-            .arg("verify")
-            .arg(example("flow_log"))
-            .args(["--type", "sockop"]),
+        tool().arg("verify").arg(example("flow_log")).args(["--type", "sockop"]),
         4,
         &["BPF2012", "`sockop` (did you mean `sockops`?)"],
     )?;

@@ -256,7 +256,10 @@ const CASES: [Case; 32] = [
         fixture: "small_buffer_for_function",
         program: "offer_too_little",
         code: "BPF2001",
-        message: &["above the stack frame", "call sample_ebpf_extension_btf_lookup of module"],
+        message: &[
+            "above the stack frame",
+            "call sample_ebpf_extension_btf_lookup of module",
+        ],
         line: "return sample_ebpf_extension_btf_lookup(context->ingress_ifindex, &buffer, 16) ? XDP_DROP : XDP_PASS;",
     },
     Case {
@@ -275,7 +278,11 @@ const CASES: [Case; 32] = [
         fixture: "unknown_section",
         program: "no_such_hook",
         code: "BPF2011",
-        message: &["`kprobe/do_unlinkat` selects no program type; name", "cgroup/connect4", "xdp"],
+        message: &[
+            "`kprobe/do_unlinkat` selects no program type; name",
+            "cgroup/connect4",
+            "xdp",
+        ],
         line: "",
     },
     Case {
