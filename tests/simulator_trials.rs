@@ -8,10 +8,11 @@ use crate::support::{Need, test_with};
 
 #[macro_use]
 #[path = "../simulator/src/tests"]
-mod shared {
+pub mod shared {
     #[macro_use]
     pub mod every_trial;
     pub mod call;
+    pub mod failures;
     pub mod fixture;
     pub mod helpers;
     pub mod kernel;

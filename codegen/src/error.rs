@@ -1,6 +1,10 @@
 //! Why a verified module cannot become a native object.
 
-use bpf2sys_bytecode::{Instruction, SourceLine};
+use std::fmt;
+
+use bpf2sys_bytecode::{BtfFunction, Instruction, SourceLine};
+
+use crate::RuntimeLevel;
 
 /// Lowering failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +31,41 @@ pub enum LowerError {
         /// What is wrong with it.
         problem: FunctionProblem,
     },
+    /// The module needs something that the oldest runtime that it is to load in does not have.
+    #[error("{place}: {feature}, which runtime {level} does not have; {needed} is needed")]
+    RuntimeLevel {
+        /// Where.
+        place: Place,
+        /// What it needs.
+        feature: Feature,
+        /// [`Options::runtime`](crate::Options::runtime).
+        level: RuntimeLevel,
+        /// The lowest level that has it.
+        needed: RuntimeLevel,
+    },
     /// The runtime would refuse the module's tables.
     #[error(transparent)]
     Module(#[from] ModuleProblem),
     /// A mistake of this compiler, found by one of its own checks.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// What not every runtime has (native module contract §1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// A call of a function of another Windows module.
+    BtfFunction(BtfFunction),
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Feature::BtfFunction(function) => {
+                write!(f, "calls `{}` of another module (BTF-resolved function)", function.name)
+            }
+        }
+    }
 }
 
 /// An instruction's place.
@@ -49,7 +82,7 @@ pub struct Place {
 
 /// What is wrong with an instruction. The verifier refuses each of these, so they mean a module that was not verified
 /// or a disagreement between verifier and lowering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstructionProblem {
     /// The runtime has no way to do this.
     #[error("Windows has no meaning for {0:?}")]
@@ -66,6 +99,9 @@ pub enum InstructionProblem {
     /// A helper that the program type does not have.
     #[error("the program type has no helper {0}")]
     UnknownHelper(i32),
+    /// A function of another module that no provider offers.
+    #[error("no provider offers `{}` of module {}", .0.name, .0.module)]
+    UnknownBtfFunction(BtfFunction),
     /// A reference to a map, global section or function that the module does not have.
     #[error("refers to something that the module does not have")]
     Reference,

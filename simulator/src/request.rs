@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{Life, Sabotage};
 use crate::hex_bytes::HexBytes;
 
 /// A run of programs in one loaded image.
@@ -24,8 +25,12 @@ pub struct RunRequest {
     pub machine: SimulatedMachine,
     /// Limit for loading, running and unloading together, in milliseconds. 0 means 10 seconds.
     pub time_limit_ms: u64,
-    /// Something that goes wrong on purpose while the driver loads.
+    /// Something that goes wrong on purpose while the module is loaded or unloaded. If it is not [`Sabotage::None`], the
+    /// report has two lives: the one that it disturbs, and another without it.
     pub sabotage: Sabotage,
+    /// Take what the runtime refuses with a status for an answer, which the report gives in its only life, and not for an
+    /// error. What would stop the machine or corrupt its memory stays one.
+    pub defects_are_answers: bool,
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
@@ -149,32 +154,14 @@ impl Default for SimulatedMachine {
     }
 }
 
-/// A failure around the driver that it must answer correctly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sabotage {
-    /// None: everything works.
-    #[default]
-    None,
-    /// The registry value `NpiModuleId` is missing.
-    ModuleIdMissing,
-    /// It has type `REG_SZ`.
-    ModuleIdWrongType,
-    /// It has 15 bytes.
-    ModuleIdWrongLength,
-    /// `NmrRegisterClient` fails.
-    RegisterClientFails,
-    /// `NmrClientAttachProvider` fails.
-    AttachProviderFails,
-}
-
 /// What a run did. No addresses, times or other facts of the real machine are in it: equal requests give equal reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
     /// Version that the module states.
     pub stated_version: String,
-    /// Status that `DriverEntry` returned, when it refused to load as [`Sabotage`] demands; otherwise 0.
-    pub driver_entry_status: u32,
+    /// How the module was loaded and unloaded, each time, if the request asks for what can fail.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lives: Vec<Life>,
     /// One per invocation, in order.
     pub results: Vec<InvocationResult>,
     /// Maps, in table order, after the last invocation.

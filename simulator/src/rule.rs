@@ -123,6 +123,8 @@ rules! {
     DllMain = "dll-main", "native module contract §3";
     /// the metadata table must be offered and reach to its last function
     MetadataTable = "metadata-table", "native module contract §4.1";
+    /// the metadata table must have all functions that the runtime calls without looking
+    MetadataFunction = "metadata-function", "native module contract §4.1";
     /// the stated bpf2c version must be at least 0.21.0
     Version = "version", "native module contract §1.3, §4.1";
     /// an array is NULL exactly when its count is 0
@@ -149,8 +151,10 @@ rules! {
     MapIndex = "map-index", "native module contract §4.4";
     /// a program array holds programs of one type
     ProgramArrayType = "program-array-type", "native module contract §4.9";
-    /// a global variable section needs an ARRAY map of its name that is large enough
+    /// a global variable section needs an ARRAY map of its name
     GlobalSection = "global-section", "native module contract §4.5";
+    /// a global variable section must fit its map, into which the runtime copies it without looking
+    GlobalSectionSize = "global-section-size", "native module contract §4.5";
     /// BTF-resolved functions need an attached provider
     BtfFunction = "btf-function", "native module contract §4.7";
     /// helper ids must be known to the program type
@@ -159,8 +163,10 @@ rules! {
     DuplicateHelper = "duplicate-helper", "native module contract §4.6";
     /// the program information hash must be the one the runtime computes
     ProgramInfoHash = "program-info-hash", "native module contract §4.8";
-    /// initial values must name maps or programs of the module
+    /// initial values must be of a map that takes them, and programs of the module
     InitialValue = "initial-value", "native module contract §4.9";
+    /// initial values of maps of maps must be maps of the module; the runtime does not look
+    InitialMap = "initial-map", "native module contract §4.9";
     /// tables must be readable where they say they are
     WildPointer = "wild-pointer", "native module contract §1.1";
     /// the program's function must lie in code

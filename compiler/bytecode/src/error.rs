@@ -148,6 +148,18 @@ pub enum Problem {
     /// A symbol that the object does not define.
     #[error("the symbol is not defined in this object")]
     Unresolved,
+    /// A call of a function that the object neither defines nor declares as one of another Windows module.
+    #[error("the function is not defined in this object")]
+    UndefinedFunction,
+    /// A function of `.ksyms` without a tag that names its module.
+    #[error("nothing says which Windows module has this function")]
+    NoModule,
+    /// A function of `.ksyms` that is tagged with two modules.
+    #[error("the function is declared in two modules, `{0}` and `{1}`")]
+    TwoModules(String, String),
+    /// A tag whose text names no module.
+    #[error("`module_id:{0}` does not name a module by a GUID in braces other than zero")]
+    NotAModule(String),
     /// A BTF type of a kind that does not exist.
     #[error("BTF type {id} has unknown kind {kind}")]
     TypeKind {

@@ -8,6 +8,7 @@ use bpf2sys_bytecode::{Callee, FunctionIndex, Imm64, InsnIndex, Instruction, Mod
 use bpf2sys_platform::{Platform, ProgramType};
 
 use crate::error::{Rejection, RejectionPlace, RejectionReason};
+use crate::missing;
 
 /// Most slots of a program with a copy of every called function at each call.
 const MAX_INLINED_SLOTS: u64 = 250_000;
@@ -26,7 +27,7 @@ pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) 
 }
 
 /// Refuses a program that the proof cannot start on. Afterwards calls nest at most as deep as the platform allows and
-/// never in a cycle, and every helper exists.
+/// never in a cycle, and every callee exists.
 pub(crate) fn check(
     module: &Module,
     program: FunctionIndex,
@@ -42,7 +43,7 @@ pub(crate) fn check(
     for function in functions {
         let instructions = &module.function(function).instructions;
         for (i, insn) in instructions.iter().enumerate() {
-            if let Some(reason) = refuse(&insn.op, program_type, platform) {
+            if let Some(reason) = refuse(&insn.op, module, program_type, platform) {
                 return Err(reject(Some((function, InsnIndex(i as u32))), reason));
             }
         }
@@ -64,7 +65,12 @@ pub(crate) fn check(
 }
 
 /// Why an instruction cannot be proven for this program type, whatever is around it.
-fn refuse(instruction: &Instruction, program_type: &ProgramType, platform: &Platform) -> Option<RejectionReason> {
+fn refuse(
+    instruction: &Instruction,
+    module: &Module,
+    program_type: &ProgramType,
+    platform: &Platform,
+) -> Option<RejectionReason> {
     let unsupported = |what, group| Some(RejectionReason::UnsupportedInstruction { what, group });
     match *instruction {
         Instruction::CallX(_) => unsupported("a call through a register", Some("callx")),
@@ -73,14 +79,11 @@ fn refuse(instruction: &Instruction, program_type: &ProgramType, platform: &Plat
             value: Imm64::Pseudo { .. },
             ..
         } => unsupported("this form of `lddw`", None),
-        Instruction::Call(Callee::Btf(_)) => unsupported("a call of a function by its BTF id", None),
-        Instruction::Call(Callee::Helper(id)) => {
-            let helper = u32::try_from(id).ok().and_then(|id| platform.helper(program_type, id));
-            helper.is_none().then(|| RejectionReason::UnknownHelper {
-                id,
-                program_type: program_type.name.clone(),
-            })
-        }
+        Instruction::Call(Callee::Btf(function)) => match module.btf_functions.get(function.index()) {
+            Some(named) => missing::function(named, platform),
+            None => Some(RejectionReason::NoSuchFunction(function.0)),
+        },
+        Instruction::Call(Callee::Helper(id)) => missing::helper(id, program_type, platform),
         _ => None,
     }
 }
@@ -197,7 +200,7 @@ mod tests {
             ),
             (
                 Instruction::Call(Callee::Btf(bpf2sys_bytecode::BtfFunctionIndex(0))),
-                "a call of a function by its BTF id is not supported",
+                "the call names function 0 of other modules, and the object has no such function",
             ),
             (
                 Instruction::Call(Callee::Helper(-1)),

@@ -36,7 +36,6 @@ macro_rules! every_trial {
                 presets_name_maps_and_programs_for_maps_that_hold_them
                 requests_that_do_not_fit_the_module_are_refused
                 metadata_lies_before_the_packet_and_is_absent_otherwise
-                the_driver_answers_failures_around_it
                 broken_programs_are_caught_by_rule
                 faults_name_instruction_program_and_what_was_touched
                 code_that_leaves_the_image_is_said_to
@@ -45,6 +44,12 @@ macro_rules! every_trial {
                 a_helper_reached_by_a_jump_with_a_wild_return_address_is_caught
                 return_addresses_are_authenticated
                 code_that_was_discarded_is_gone
+            }
+            failures {
+                each_failure_is_answered_and_leaves_nothing
+                defects_that_the_runtime_notices_are_answered_and_leave_nothing
+                defects_that_it_does_not_notice_stay_errors
+                a_failure_that_cannot_happen_to_a_module_is_no_request
             }
             kernel {
                 each_check_of_the_kernel_catches_its_own

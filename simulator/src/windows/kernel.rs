@@ -13,6 +13,7 @@ use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
 use super::module::LoadedModule;
 use super::nmr::Nmr;
+use super::system::System;
 use super::thunks::{Target, Thunks};
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
@@ -68,6 +69,8 @@ pub struct Kernel {
     pub stack: Stack,
     /// What runs, outermost first.
     pub activities: Vec<Activity>,
+    /// What of modules is in the system.
+    pub system: System,
     /// The driver, once it has started.
     pub driver: Driver,
     /// Registration and binding.
@@ -210,6 +213,9 @@ impl Kernel {
             Target::Import(import) => self.import(import)?,
             Target::Helper { program, slot } => self.helper(program, slot)?,
             Target::Return => POISON,
+            Target::Gone => {
+                return Err(self.broken(Rule::UnexpectedCall, "a helper of a program that is gone was called"));
+            }
         };
         self.cpu
             .resume(&mut self.memory, value)

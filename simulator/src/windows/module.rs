@@ -9,7 +9,9 @@ use bpf2sys_platform::{Helper, ProgramType};
 use super::kernel::Kernel;
 use super::maps::{Maps, NotCreated, kind};
 use crate::address_space::AddressSpace;
+use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
+use crate::failure::Sabotage;
 use crate::kernel_tables::Tables;
 use crate::rule::Rule;
 use crate::tables::MapDefinition;
@@ -62,6 +64,9 @@ impl Kernel {
             let loaded = self.load_program(index, program, &tables)?;
             self.functions.insert(loaded.function, loaded.name.clone());
             self.module.programs.push(loaded);
+            if let Some(module) = self.attached_module() {
+                module.references += 1;
+            }
         }
         self.set_initial_values(&tables)
     }
@@ -85,6 +90,12 @@ impl Kernel {
                     d.max_entries.get(),
                 ]
             });
+            if self.request.sabotage == Sabotage::MapFails(self.system.maps.len()) {
+                return Err(self.made_to_fail(format!("map {}", names[index]), EbpfResult::NoMemory));
+            }
+            if self.request.sabotage == Sabotage::PinTaken && definitions[index].pinning.get() == 1 {
+                return Err(self.made_to_fail(format!("the pin of map {}", names[index]), EbpfResult::InvalidArgument));
+            }
             let map = self
                 .maps
                 .create(&mut self.memory, &names[index], definitions[index], shape)
@@ -97,6 +108,9 @@ impl Kernel {
             {
                 return Err(self.broken(Rule::MapPinning, format!("two maps are pinned to {pin}")));
             }
+            self.system.maps.push(map.name.clone());
+            self.system.handles += 1;
+            self.system.pins.extend(map.pin.clone());
             created[index] = Some(map);
         }
         self.maps.list = created.into_iter().flatten().collect();
@@ -160,7 +174,7 @@ impl Kernel {
             }
             kind::ARRAY_OF_MAPS | kind::HASH_OF_MAPS => {
                 let Some(index) = self.maps.list.iter().position(|m| m.name == object) else {
-                    return Err(bad(self, format!("there is no map {object}")));
+                    return Err(self.broken(Rule::InitialMap, format!("map {name}: there is no map {object}")));
                 };
                 if self.maps.list[map].template != Some(self.maps.list[index].shape()) {
                     return Err(bad(self, format!("map {object} differs from the inner template")));

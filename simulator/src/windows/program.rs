@@ -13,7 +13,9 @@ use super::memory::OutOfMemory;
 use super::module::{LoadedProgram, MAX_NAME};
 use super::thunks::Target;
 use crate::address_space::AddressSpace;
+use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
+use crate::failure::Sabotage;
 use crate::kernel_tables::{Program, Tables};
 use crate::rule::Rule;
 use crate::tables::{AddressData, HelperData, MapData, RuntimeContext};
@@ -58,6 +60,13 @@ impl Kernel {
             address => self.name(address, &format!("the hash type of program {name}"), 0)?,
         };
 
+        if self.request.sabotage == Sabotage::ProgramFails(index) {
+            return Err(self.made_to_fail(format!("program {name}"), EbpfResult::NoMemory));
+        }
+        if self.request.sabotage == Sabotage::ExtensionMissing(index) {
+            let what = format!("the extension of program {name}");
+            return Err(self.made_to_fail(what, EbpfResult::ExtensionFailedToLoad));
+        }
         if entry.program_type.get() == 0 {
             return Err(self.broken(Rule::ProgramType, format!("program {name} has none")));
         }
@@ -84,6 +93,9 @@ impl Kernel {
             0 => None,
             address => Some(self.read_guid(address, &format!("the attach type of program {name}"))?),
         };
+
+        self.system.programs.push(name.clone());
+        self.system.handles += 1;
 
         let map_data = self.map_data(&name, &program_type, program)?;
         let global_data = self.global_data(tables)?;
@@ -224,7 +236,10 @@ impl Kernel {
             let room = map.value_size() as u64 * u64::from(map.definition.max_entries.get());
             let size = section.size.get();
             if size > room {
-                return Err(bad(self, format!("{size} bytes are copied into a map of {room}")));
+                return Err(self.broken(
+                    Rule::GlobalSectionSize,
+                    format!("{size} bytes of global section {name} are copied into a map of {room}"),
+                ));
             }
             let data = self.memory.read(section.initial_data.get(), size as usize);
             let Some(data) = data else {
@@ -244,9 +259,13 @@ impl Kernel {
         self.allocate_table(&bytes, "global_variable_section_data")
     }
 
-    fn check_btf_functions(&self, name: &str, program: &Program) -> Result<(), SimulatorError> {
+    fn check_btf_functions(&mut self, name: &str, program: &Program) -> Result<(), SimulatorError> {
         match program.btf_functions.iter().find(|f| f.module != [0; 16]) {
             None => Ok(()),
+            Some(_) if self.request.sabotage == Sabotage::BtfProviderMissing => {
+                let what = format!("the provider of BTF functions of program {name}");
+                Err(self.made_to_fail(what, EbpfResult::ExtensionFailedToLoad))
+            }
             Some(function) => Err(self.broken(
                 Rule::BtfFunction,
                 format!(
@@ -274,6 +293,10 @@ impl Kernel {
                 resolved.push(None);
                 bytes.extend_from_slice(data.as_bytes());
                 continue;
+            }
+            if self.request.sabotage == Sabotage::HelperMissing(id) {
+                let what = format!("helper {id} of program {name}");
+                return Err(self.made_to_fail(what, EbpfResult::InvalidArgument));
             }
             let Some(helper) = self.platform.helper(program_type, id).cloned() else {
                 return Err(self.broken(
@@ -311,7 +334,7 @@ impl Kernel {
     }
 
     fn check_hash(
-        &self,
+        &mut self,
         name: &str,
         program_type: &ProgramType,
         program: &Program,
@@ -320,6 +343,10 @@ impl Kernel {
         let length = program.entry.hash_length.get();
         if length == 0 {
             return Ok(());
+        }
+        if self.request.sabotage == Sabotage::HelpersChanged {
+            let what = format!("the hash of program {name}");
+            return Err(self.made_to_fail(what, EbpfResult::InvalidArgument));
         }
         let bad = |detail: String| self.broken(Rule::ProgramInfoHash, format!("program {name}: {detail}"));
         let hash_type = if hash_type.is_empty() { "SHA256" } else { hash_type };

@@ -46,7 +46,7 @@ impl Kernel {
             .collect();
         RunReport {
             stated_version: String::new(),
-            driver_entry_status: 0,
+            lives: Vec::new(),
             results,
             maps,
             printed: std::mem::take(&mut self.state.printed),

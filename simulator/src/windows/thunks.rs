@@ -63,6 +63,8 @@ pub enum Target {
         /// Slot in its helper table.
         slot: usize,
     },
+    /// A helper of a program that is gone.
+    Gone,
 }
 
 const STRIDE: usize = 16;
@@ -98,6 +100,21 @@ impl Thunks {
     /// What the thunk with this index stands for.
     pub fn target(&self, index: u32) -> Option<Target> {
         self.targets.get(index as usize).copied()
+    }
+
+    /// How many stand for helpers.
+    pub fn helpers(&self) -> usize {
+        let is_helper = |target: &&Target| matches!(target, Target::Helper { .. });
+        self.targets.iter().filter(is_helper).count()
+    }
+
+    /// Makes the addresses of all helpers wild ones.
+    pub fn retire_helpers(&mut self) {
+        for target in &mut self.targets {
+            if matches!(target, Target::Helper { .. }) {
+                *target = Target::Gone;
+            }
+        }
     }
 
     /// The index of the thunk that starts at an address.

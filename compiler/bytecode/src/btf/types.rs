@@ -24,15 +24,20 @@ pub(crate) enum Type<'a> {
     Alias(TypeId),
     /// The type of a function.
     Signature,
+    /// A function.
+    Function { name: &'a str },
     /// A variable.
     Variable { name: &'a str, of: TypeId },
     /// What a section holds: variables.
     DataSection {
         name: &'a str,
         size: u32,
+        /// In `.ksyms` functions too.
         variables: Vec<TypeId>,
     },
-    /// Anything that has no size: forward declarations, functions, tags.
+    /// A note on the declaration of a type, by the offset of its text (`btf_decl_tag`).
+    Tag { text: u32, of: TypeId },
+    /// Anything else that has no size: forward declarations, tags of members and parameters.
     Other,
 }
 
@@ -61,6 +66,9 @@ pub(crate) struct Btf<'a> {
     /// Where the strings end, ascending: finding one end costs the same for a short string and for a hostile one.
     ends: Vec<usize>,
 }
+
+/// What a tag states as its component when it is on no member or parameter: -1.
+const WHOLE: u32 = u32::MAX;
 
 /// Longest name that is read, in bytes.
 const MAX_NAME: usize = 4096;
@@ -152,7 +160,8 @@ impl<'a> Btf<'a> {
                 reader.bytes(count as usize * 8).ok_or(SHORT)?;
                 Type::Scalar { size: size_or_type }
             }
-            7 | 12 => Type::Other,
+            7 => Type::Other,
+            12 => Type::Function { name: self.name(name)? },
             8..=11 | 18 => Type::Alias(referred),
             13 => {
                 reader.bytes(count as usize * 8).ok_or(SHORT)?;
@@ -179,10 +188,13 @@ impl<'a> Btf<'a> {
                 }
             }
             16 => Type::Scalar { size: size_or_type },
-            17 => {
-                next()?;
-                Type::Other
-            }
+            17 => match next()? {
+                WHOLE => Type::Tag {
+                    text: name,
+                    of: referred,
+                },
+                _ => Type::Other,
+            },
             19 => {
                 reader.bytes(count as usize * 12).ok_or(SHORT)?;
                 Type::Scalar { size: size_or_type }
@@ -244,6 +256,14 @@ impl<'a> Btf<'a> {
             return size.checked_mul(factor).ok_or(fail(id, "larger than 4 GiB"));
         }
         Err(fail(id, "nested without end"))
+    }
+
+    /// All types with their ids, `void` included.
+    pub(crate) fn types(&self) -> impl Iterator<Item = (TypeId, &Type<'a>)> {
+        self.types
+            .iter()
+            .enumerate()
+            .map(|(id, entry)| (TypeId(id as u32), entry))
     }
 
     /// The descriptions of sections by name; the first, where several have one name.
