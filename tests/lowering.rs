@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bpf2sys_bytecode::{GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module};
+use bpf2sys_bytecode::{BtfFunction, GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module};
 use bpf2sys_codegen::listing::native_code;
 use bpf2sys_codegen::{Lowered, LoweredFunction, Options, RuntimeLevel, lower};
 use bpf2sys_isa_tests::assemble;
@@ -153,7 +153,8 @@ impl Directives {
     fn lowered(&self, input: &str) -> Result<String, Failed> {
         let assembly = assemble((1..).zip(input.lines()))?;
         let module = assembly.module("program", &self.section, self.maps.clone(), self.globals.clone())?;
-        let platform = Platform::builtin();
+        let mut platform = Platform::builtin();
+        platform.btf_functions.extend(module.btf_functions.iter().map(offered));
         let verified = if self.verified {
             verify(module, &platform, &bpf2sys_verifier::Options::default())?
         } else {
@@ -174,6 +175,18 @@ impl Directives {
             })
             .collect::<Result<_, Failed>>()?;
         Ok(text(verified.module(), &lowered))
+    }
+}
+
+/// A function of another module, as its provider offers it.
+fn offered(function: &BtfFunction) -> bpf2sys_platform::BtfFunction {
+    bpf2sys_platform::BtfFunction {
+        module: function.module,
+        name: function.name.clone(),
+        return_type: 0,
+        arguments: [0; 5],
+        flags: 0,
+        provider: "test".to_owned(),
     }
 }
 

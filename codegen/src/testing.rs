@@ -1,8 +1,8 @@
 //! Modules made by hand, for the tests of this crate.
 
 use bpf2sys_bytecode::{
-    AluOp, BtfFunction, BtfFunctionIndex, Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, Instruction, Map, MapDefinition, MapIndex,
-    MapOrigin, Module, Operand, Reg, Width, WordSize,
+    AluOp, BtfFunction, BtfFunctionIndex, Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, Instruction, Map,
+    MapDefinition, MapIndex, MapOrigin, Module, Operand, Reg, Width, WordSize,
 };
 use bpf2sys_pe_emit::{NativeObject, SymbolPlace};
 use bpf2sys_platform::{Guid, Platform};

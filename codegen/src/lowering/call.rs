@@ -71,10 +71,7 @@ impl Lowering<'_, '_> {
     fn call_through(&mut self, table: i32, address: i32) -> Value {
         let mut arguments = self.arguments();
         arguments.push(self.context);
-        let table = self
-            .builder
-            .ins()
-            .load(types::I64, table_flags(), self.runtime, table);
+        let table = self.builder.ins().load(types::I64, table_flags(), self.runtime, table);
         let address = self
             .builder
             .ins()

@@ -539,11 +539,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     /// A field of `map_data[map]`.
-    pub(super) fn map_field(
-        &mut self,
-        map: MapIndex,
-        field: fn(RuntimeLevel, u32) -> Option<i32>,
-    ) -> Option<Value> {
+    pub(super) fn map_field(&mut self, map: MapIndex, field: fn(RuntimeLevel, u32) -> Option<i32>) -> Option<Value> {
         self.module.maps.get(map.index())?;
         let field = field(self.unit.options.runtime, map.0)?;
         Some(self.table_entry(runtime_context::MAP_DATA, field))

@@ -17,10 +17,11 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::layout::{
-    BtfFunctionEntry, BtfFunctionList, GlobalSection, HelperEntry, List, MapDefinition, MapEntry, MapInitialValues, MetadataTable, Pointer, ProgramEntry,
-    Version,
+    BtfFunctionEntry, BtfFunctionList, GlobalSection, HelperEntry, List, MapDefinition, MapEntry, MapInitialValues,
+    MetadataTable, Pointer, ProgramEntry, Version,
 };
 use super::map_references::referenced_maps;
+use super::value_checks::with_initial_values;
 use super::{BtfTables, HelperTables};
 use crate::RuntimeLevel;
 use crate::compile::Target;
@@ -149,7 +150,11 @@ impl Tables<'_> {
         let hash = self.program_info_hash(program, helpers, btf_functions)?;
         let entry = ProgramEntry {
             marker: U64::ZERO,
-            header: if with_btf { ProgramEntry::HEADER_WITH_BTF } else { ProgramEntry::HEADER },
+            header: if with_btf {
+                ProgramEntry::HEADER_WITH_BTF
+            } else {
+                ProgramEntry::HEADER
+            },
             function: Pointer::default(),
             pe_section_name: Pointer::default(),
             section_name: Pointer::default(),
@@ -245,7 +250,10 @@ impl Tables<'_> {
     ) -> Result<(), LowerError> {
         let list = BtfFunctionList {
             first: Pointer::default(),
-            count: U16::new(narrow("functions of other modules that a program calls", functions.len())?),
+            count: U16::new(narrow(
+                "functions of other modules that a program calls",
+                functions.len(),
+            )?),
             padding: [0; 6],
         };
         let list = object.structure(section, &list);
@@ -311,8 +319,10 @@ impl Tables<'_> {
     /// Maps with initial values, by name.
     fn initial_values(&self, object: &mut ObjectWriter) -> Array {
         let module = self.verified.module();
-        let mut maps: Vec<&Map> = module.maps.iter().filter(|m| !m.initial_values.is_empty()).collect();
-        maps.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        let maps: Vec<&Map> = with_initial_values(module)
+            .into_iter()
+            .map(|index| &module.maps[index.index()])
+            .collect();
         let values: Vec<Spot> = maps.iter().map(|map| self.slots(object, map)).collect();
         for map in &maps {
             object.string(self.constants, &map.name);

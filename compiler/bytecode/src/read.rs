@@ -170,3 +170,5 @@ fn check_programs(functions: &[Function]) -> Result<(), ReadError> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod units;

@@ -12,6 +12,8 @@ mod every_trial;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod call;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod failures;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod helpers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod kernel;
@@ -19,6 +21,8 @@ mod kernel;
 mod maps;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod programs;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod providers;
 
 pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
 

@@ -4,6 +4,7 @@
 //! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
+mod addresses;
 mod cpu;
 mod dll;
 mod driver;
@@ -13,6 +14,7 @@ mod imports;
 mod interpret;
 mod invoke;
 mod kernel;
+mod life;
 mod mapping;
 mod maps;
 mod memory;
@@ -20,24 +22,28 @@ mod metadata;
 mod module;
 mod nmr;
 mod program;
+mod providers;
 mod registry;
 mod report;
 mod sandbox;
 mod status;
 mod switch;
+mod system;
 mod thunks;
 mod unicorn;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bpf2sys_bytecode::Module;
 use bpf2sys_platform::Platform;
 
 use crate::error::SimulatorError;
+use crate::failure::Sabotage;
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{MapPreset, PresetValue, RunReport, RunRequest, Sabotage};
+use crate::request::{MapPreset, PresetValue, RunReport, RunRequest};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use cpu::Processor;
@@ -68,7 +74,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         .then(|| loader_rules::metadata_function(&image))
         .transpose()
         .map_err(|violation| SimulatorError::Loader(vec![violation]))?;
-    if metadata_function.is_some() && request.sabotage != Sabotage::None {
+    if metadata_function.is_some() && (request.sabotage != Sabotage::None || request.defects_are_answers) {
         return Err(SimulatorError::Request(
             "a DLL registers nowhere, so nothing around it can fail".into(),
         ));
@@ -79,6 +85,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         .map(|(name, text)| (name.as_str(), text.as_str()));
     let files: Vec<(&str, &str)> = Platform::builtin_files().iter().copied().chain(extra).collect();
     let platform = Platform::from_toml(&files).map_err(|e| SimulatorError::Request(e.to_string()))?;
+    let providers = providers::Providers::without(&request.absent, &platform)?;
     let machine = &request.machine;
     if !(1..=64).contains(&machine.cpus) || machine.cpu >= machine.cpus {
         return Err(SimulatorError::Request(format!(
@@ -92,7 +99,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     let mut thunks = thunks::Thunks::new(form);
     let full = |_| kernel::no_memory("the kernel's code");
     let return_address = thunks.add(&mut memory, thunks::Target::Return).map_err(full)?;
-    let mapped = mapping::map(&image, &mut memory, &mut thunks)?;
+    let mapped = mapping::place(&image, &mut memory, &mut thunks)?;
     let stack = driver::make_stack(&mut memory, machine.stack_bytes)?;
     sandbox::enter(&mapped).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
     let mut kernel = Kernel {
@@ -104,8 +111,11 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         stack,
         activities: Vec::new(),
         nmr: nmr::Nmr::default(),
+        system: system::System::default(),
         driver: driver::Driver::default(),
+        original_platform: platform.clone(),
         platform,
+        providers,
         module: module::LoadedModule::default(),
         maps: maps::Maps::new(machine.cpus, machine.cpu),
         state: invoke::RunState {
@@ -117,26 +127,44 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         functions: BTreeMap::new(),
         request,
     };
-    let dll = metadata_function.map(|rva| dll::Dll {
-        metadata_function: kernel.image.base + u64::from(rva.0),
-    });
-    let status = match dll {
-        Some(dll) => kernel.start_dll(dll).map(|()| 0)?,
-        None => kernel.start_driver()?,
+    let Some(metadata_function) = metadata_function else {
+        return live_and_live_again(&mut kernel, &view, object);
     };
-    if status != 0 {
-        return Ok(RunReport {
-            driver_entry_status: status,
-            ..RunReport::default()
-        });
-    }
-    let Some((tables, (major, minor, revision))) = kernel.nmr.tables.clone() else {
-        // The provider was made to refuse: there is a driver, but no module.
-        kernel.stop_driver()?;
-        return Ok(RunReport::default());
+    let dll = dll::Dll {
+        metadata_function: kernel.image.base + u64::from(metadata_function.0),
     };
+    mapping::fill(&kernel.image, &mut kernel.memory)?;
+    kernel.start_dll(dll)?;
     kernel.load_module()?;
-    compare_views(&kernel, &view, &tables)?;
+    let report = use_module(&mut kernel, &view, object)?;
+    kernel.stop_dll(dll)?;
+    Ok(report)
+}
+
+/// A driver's life, or, if something is made to fail, that and another one in the same system, where nothing fails.
+fn live_and_live_again(
+    kernel: &mut Kernel,
+    view: &UserModeView,
+    object: Option<Module>,
+) -> Result<RunReport, SimulatorError> {
+    let mut lives = Vec::new();
+    if kernel.request.sabotage != Sabotage::None {
+        lives.push(kernel.live(|_| Ok(RunReport::default()))?.0);
+        kernel.request.sabotage = Sabotage::None;
+    }
+    let (life, report) = kernel.live(|kernel| use_module(kernel, view, object))?;
+    let mut report = report.unwrap_or_default();
+    if !lives.is_empty() || kernel.request.defects_are_answers {
+        lives.push(life);
+        report.lives = lives;
+    }
+    Ok(report)
+}
+
+/// Compares what both sides see of a loaded module, and runs what is asked for.
+fn use_module(kernel: &mut Kernel, view: &UserModeView, object: Option<Module>) -> Result<RunReport, SimulatorError> {
+    let (tables, (major, minor, revision)) = kernel.nmr.tables.clone().unwrap_or_default();
+    compare_views(kernel, view, &tables)?;
     if let Some(object) = object {
         kernel.interpret_instead(object)?;
     }
@@ -145,10 +173,6 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     let results = kernel.run_inputs()?;
     let mut report = kernel.report(results);
     report.stated_version = format!("{major}.{minor}.{revision}");
-    match dll {
-        Some(dll) => kernel.stop_dll(dll)?,
-        None => kernel.stop_driver()?,
-    }
     Ok(report)
 }
 

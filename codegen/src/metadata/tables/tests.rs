@@ -1,14 +1,14 @@
 //! The tables of a module, field by field.
 
 use bpf2sys_bytecode::{
-    BtfFunction, FunctionIndex, GlobalIndex, GlobalSection, HashAlgorithm, Imm64, InitialValue, Instruction, MapIndex, Module,
-    Pinning,
+    BtfFunction, FunctionIndex, GlobalIndex, GlobalSection, HashAlgorithm, Imm64, InitialValue, Instruction, MapIndex,
+    Module, Pinning,
 };
 use bpf2sys_platform::Platform;
 
 use crate::testing::{
-    At, EXIT, View, btf, btf_function, call, helper, lddw_map, lower, map, module, mov, offering, program, r, subprogram,
-    trusted,
+    At, EXIT, View, btf, btf_function, call, helper, lddw_map, lower, map, module, mov, offering, program, r,
+    subprogram, trusted,
 };
 use crate::{LowerError, Options, RuntimeLevel};
 
@@ -346,7 +346,8 @@ fn a_function_that_nobody_offers_is_an_error() {
     let mut module = module(vec![program("p", "bind", &[btf(0), EXIT])]);
     module.btf_functions = vec![btf_function(7, "far")];
     let error = lower(module.clone()).unwrap_err();
-    let expected = "function `p`, instruction 0: no provider offers `far` of module 07070707-0707-0707-0707-070707070707";
+    let expected =
+        "function `p`, instruction 0: no provider offers `far` of module 07070707-0707-0707-0707-070707070707";
     assert_eq!(error.to_string(), expected);
     module.functions = vec![program("p", "bind", &[btf(1), EXIT])];
     assert!(matches!(lower(module), Err(LowerError::Instruction { .. })));
@@ -358,7 +359,10 @@ fn without_hashes_there_is_neither_section_nor_pointer() {
     let view = View(&object);
     assert!(!view.sections().contains(&"hash"));
     let (section, at) = view.symbol("hash_list");
-    assert_eq!((view.pointer((section, at)), view.number((section, at + 8), 8)), (None, 0));
+    assert_eq!(
+        (view.pointer((section, at)), view.number((section, at + 8), 8)),
+        (None, 0)
+    );
     for position in 0..2 {
         for field in [120, 128, 136] {
             let place = ("programs", 160 * position + field);

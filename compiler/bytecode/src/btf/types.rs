@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MAGIC, Reader, part};
+use super::{MAGIC, Reader, is_joined, part};
 use crate::error::{Place, Problem, ReadError};
 
 /// Number of a type: 1 for the first of the file, 0 for `void`.
@@ -79,7 +79,7 @@ const MAX_DEPTH: u32 = 32;
 impl<'a> Btf<'a> {
     /// Reads a `.BTF` section.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Btf<'a>, ReadError> {
-        let (table, strings) = split(bytes).map_err(|what| place().error(Problem::Malformed(what)))?;
+        let (table, strings) = split(bytes).map_err(|what| place().error(what))?;
         let ends = strings.iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i);
         let mut btf = Btf {
             types: vec![Type::Other],
@@ -287,28 +287,36 @@ fn place() -> Place {
 }
 
 /// Splits the section into its type table and its string table.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
-    const SHORT: &str = "shorter than its header";
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
+    const SHORT: Problem = Problem::Malformed("shorter than its header");
     let mut reader = Reader::new(bytes);
     if reader.u16().ok_or(SHORT)? != MAGIC {
-        return Err("does not start as BTF does");
+        return Err(Problem::Malformed("does not start as BTF does"));
     }
     if (reader.u8().ok_or(SHORT)?, reader.u8().ok_or(SHORT)?) != (1, 0) {
-        return Err("unknown BTF version or flags");
+        return Err(Problem::Malformed("unknown BTF version or flags"));
     }
     let mut next = || reader.u32().ok_or(SHORT);
     let header_length = next()?;
     let (type_offset, type_length) = (next()?, next()?);
     let (string_offset, string_length) = (next()?, next()?);
     if header_length < 24 {
-        return Err("its header is too short");
+        return Err(Problem::Malformed("its header is too short"));
     }
     let body = bytes.get(header_length as usize..).ok_or(SHORT)?;
-    let types = part(body, type_offset, type_length).ok_or("the type table lies outside of the section")?;
-    let strings = part(body, string_offset, string_length).ok_or("the string table lies outside of the section")?;
+    let types =
+        part(body, type_offset, type_length).ok_or(Problem::Malformed("the type table lies outside of the section"))?;
+    let strings = part(body, string_offset, string_length)
+        .ok_or(Problem::Malformed("the string table lies outside of the section"))?;
+    let end = (type_offset as usize + type_length as usize).max(string_offset as usize + string_length as usize);
+    if is_joined(&body[end..]) {
+        return Err(Problem::JoinedUnits);
+    }
     match (strings.first(), strings.last()) {
         (Some(0), Some(0)) => Ok((types, strings)),
-        _ => Err("the string table does not start and end with a zero"),
+        _ => Err(Problem::Malformed(
+            "the string table does not start and end with a zero",
+        )),
     }
 }
 
