@@ -12,7 +12,7 @@ pub fn trials() -> Vec<Trial> {
         test("contract::no_program_has_an_unknown_type", lone_program_needs_a_type),
         test("contract::hashes_are_of_the_algorithm_asked_for", hashes_stated),
     ];
-    let running: [(&str, fn() -> Result<(), Failed>); 12] = [
+    let running: [(&str, fn() -> Result<(), Failed>); 13] = [
         ("variables_start_with_their_bytes", variables_start),
         ("variables_keep_what_is_written", variables_persist),
         ("a_variable_can_be_set_before_the_first_run", variables_set),
@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_map_without_a_template_of_its_name_is_filled_later", unnamed_template),
         ("tail_calls_go_through_initial_slots", initial_programs),
         ("subprograms_have_frames_of_their_own", frames),
+        ("eight_frames_are_enough_for_a_chain_of_calls", longest_chain),
         ("a_tail_call_from_a_subprogram_ends_the_program", departure),
         ("a_lone_program_in_text_runs_as_its_type", lone_program),
         ("program_types_share_a_pinned_map", program_types),
@@ -154,6 +155,11 @@ fn frames() -> Result<(), Failed> {
         expect("sum", report.result(0)?, u64::from(wanted))?;
     }
     Ok(())
+}
+
+fn longest_chain() -> Result<(), Failed> {
+    let report = sample_run("subprograms", "chains", 100, 0).report()?;
+    expect("sum", report.result(0)?, 7 * 100 + 21)
 }
 
 fn departure() -> Result<(), Failed> {
@@ -300,6 +306,7 @@ fn charged() -> Result<(), Failed> {
         "programs",
         found,
         vec![
+            ("chains", vec![], vec![]),
             ("computes", vec![], vec![]),
             ("counts", vec![1, 2], maps(&["visits"])),
             ("departs", vec![1, 5], maps(&["marks", "targets"])),
