@@ -14,6 +14,7 @@ mod forms;
 mod huge;
 mod interpret;
 mod lowering;
+mod metadata;
 mod packets;
 mod pe_image;
 mod reading;
@@ -40,6 +41,7 @@ fn main() {
         huge::trials(),
         interpret::trials(),
         lowering::trials(),
+        metadata::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),

@@ -12,6 +12,7 @@ mod decode;
 mod elf;
 mod encode;
 mod error;
+mod externs;
 mod functions;
 mod guid;
 mod hash;

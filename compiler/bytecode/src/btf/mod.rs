@@ -58,3 +58,9 @@ pub(super) fn part(whole: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
 
 /// First field of both headers (Linux documentation, "BPF Type Format").
 pub(super) const MAGIC: u16 = 0xeb9f;
+
+/// Whether what follows the tables of a section is the section of another object, where a linker put one behind the other.
+pub(super) fn is_joined(rest: &[u8]) -> bool {
+    let start = rest.iter().position(|b| *b != 0);
+    start.is_some_and(|start| rest[start..].starts_with(&MAGIC.to_le_bytes()))
+}

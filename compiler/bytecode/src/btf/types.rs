@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MAGIC, Reader, part};
+use super::{MAGIC, Reader, is_joined, part};
 use crate::error::{Place, Problem, ReadError};
 
 /// Number of a type: 1 for the first of the file, 0 for `void`.
@@ -24,15 +24,20 @@ pub(crate) enum Type<'a> {
     Alias(TypeId),
     /// The type of a function.
     Signature,
+    /// A function.
+    Function { name: &'a str },
     /// A variable.
     Variable { name: &'a str, of: TypeId },
     /// What a section holds: variables.
     DataSection {
         name: &'a str,
         size: u32,
+        /// In `.ksyms` functions too.
         variables: Vec<TypeId>,
     },
-    /// Anything that has no size: forward declarations, functions, tags.
+    /// A note on the declaration of a type, by the offset of its text (`btf_decl_tag`).
+    Tag { text: u32, of: TypeId },
+    /// Anything else that has no size: forward declarations, tags of members and parameters.
     Other,
 }
 
@@ -62,6 +67,9 @@ pub(crate) struct Btf<'a> {
     ends: Vec<usize>,
 }
 
+/// What a tag states as its component when it is on no member or parameter: -1.
+const WHOLE: u32 = u32::MAX;
+
 /// Longest name that is read, in bytes.
 const MAX_NAME: usize = 4096;
 
@@ -71,7 +79,7 @@ const MAX_DEPTH: u32 = 32;
 impl<'a> Btf<'a> {
     /// Reads a `.BTF` section.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Btf<'a>, ReadError> {
-        let (table, strings) = split(bytes).map_err(|what| place().error(Problem::Malformed(what)))?;
+        let (table, strings) = split(bytes).map_err(|what| place().error(what))?;
         let ends = strings.iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i);
         let mut btf = Btf {
             types: vec![Type::Other],
@@ -152,7 +160,8 @@ impl<'a> Btf<'a> {
                 reader.bytes(count as usize * 8).ok_or(SHORT)?;
                 Type::Scalar { size: size_or_type }
             }
-            7 | 12 => Type::Other,
+            7 => Type::Other,
+            12 => Type::Function { name: self.name(name)? },
             8..=11 | 18 => Type::Alias(referred),
             13 => {
                 reader.bytes(count as usize * 8).ok_or(SHORT)?;
@@ -179,10 +188,13 @@ impl<'a> Btf<'a> {
                 }
             }
             16 => Type::Scalar { size: size_or_type },
-            17 => {
-                next()?;
-                Type::Other
-            }
+            17 => match next()? {
+                WHOLE => Type::Tag {
+                    text: name,
+                    of: referred,
+                },
+                _ => Type::Other,
+            },
             19 => {
                 reader.bytes(count as usize * 12).ok_or(SHORT)?;
                 Type::Scalar { size: size_or_type }
@@ -246,6 +258,14 @@ impl<'a> Btf<'a> {
         Err(fail(id, "nested without end"))
     }
 
+    /// All types with their ids, `void` included.
+    pub(crate) fn types(&self) -> impl Iterator<Item = (TypeId, &Type<'a>)> {
+        self.types
+            .iter()
+            .enumerate()
+            .map(|(id, entry)| (TypeId(id as u32), entry))
+    }
+
     /// The descriptions of sections by name; the first, where several have one name.
     pub(crate) fn data_sections(&self) -> BTreeMap<&'a str, DataSection<'_>> {
         let mut all = BTreeMap::new();
@@ -267,28 +287,36 @@ fn place() -> Place {
 }
 
 /// Splits the section into its type table and its string table.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
-    const SHORT: &str = "shorter than its header";
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
+    const SHORT: Problem = Problem::Malformed("shorter than its header");
     let mut reader = Reader::new(bytes);
     if reader.u16().ok_or(SHORT)? != MAGIC {
-        return Err("does not start as BTF does");
+        return Err(Problem::Malformed("does not start as BTF does"));
     }
     if (reader.u8().ok_or(SHORT)?, reader.u8().ok_or(SHORT)?) != (1, 0) {
-        return Err("unknown BTF version or flags");
+        return Err(Problem::Malformed("unknown BTF version or flags"));
     }
     let mut next = || reader.u32().ok_or(SHORT);
     let header_length = next()?;
     let (type_offset, type_length) = (next()?, next()?);
     let (string_offset, string_length) = (next()?, next()?);
     if header_length < 24 {
-        return Err("its header is too short");
+        return Err(Problem::Malformed("its header is too short"));
     }
     let body = bytes.get(header_length as usize..).ok_or(SHORT)?;
-    let types = part(body, type_offset, type_length).ok_or("the type table lies outside of the section")?;
-    let strings = part(body, string_offset, string_length).ok_or("the string table lies outside of the section")?;
+    let types =
+        part(body, type_offset, type_length).ok_or(Problem::Malformed("the type table lies outside of the section"))?;
+    let strings = part(body, string_offset, string_length)
+        .ok_or(Problem::Malformed("the string table lies outside of the section"))?;
+    let end = (type_offset as usize + type_length as usize).max(string_offset as usize + string_length as usize);
+    if is_joined(&body[end..]) {
+        return Err(Problem::JoinedUnits);
+    }
     match (strings.first(), strings.last()) {
         (Some(0), Some(0)) => Ok((types, strings)),
-        _ => Err("the string table does not start and end with a zero"),
+        _ => Err(Problem::Malformed(
+            "the string table does not start and end with a zero",
+        )),
     }
 }
 

@@ -59,7 +59,8 @@ impl MapTable {
                     legacy::read(&mut table, elf, section)?;
                 }
                 _ if globals::is_global_section(section)
-                    && (description.is_some() || referenced.contains(&section.index)) =>
+                    && (description.is_some_and(|d| !d.variables.is_empty())
+                        || referenced.contains(&section.index)) =>
                 {
                     globals::read(&mut table, elf, section, module, description)?;
                 }

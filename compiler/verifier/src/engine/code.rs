@@ -36,7 +36,7 @@ impl Code {
                 let encoded = encode(&insn.op, |reference| match reference {
                     Reference::Map(map) => fd::of_map(map),
                     Reference::Global(global) => fd::of_map(module.globals[global.index()].map),
-                    // Such calls are refused before.
+                    // The engine asks the platform what the number means.
                     Reference::BtfFunction(function) => function.0.cast_signed(),
                     // Callees of reached functions are reached too.
                     Reference::Function(callee) => start_of[&callee].wrapping_sub(after).cast_signed(),

@@ -38,9 +38,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 
-use bpf2sys_bytecode::{
-    AluOp, Callee, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize,
-};
+use bpf2sys_bytecode::{AluOp, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize};
 use bpf2sys_platform::{Platform, ProgramType, VerifierOptions};
 use prevail::cfg::graph::Cfg;
 use prevail::cfg::label::Label;
@@ -60,6 +58,7 @@ use crate::explain::explain;
 use crate::flow::Flow;
 use crate::guard::Deadline;
 use crate::knowledge::{Knowledge, Visit};
+use crate::prototype::prototype;
 use crate::{Interval, RegisterKind, VerifyError};
 
 use code::Code;
@@ -107,7 +106,13 @@ impl Engine {
         flow: &Flow,
         deadline: &Deadline,
     ) -> Result<Proof, Rejection> {
-        let windows = Windows::new(platform, program_type, self.maps.clone(), self.conformance_groups);
+        let windows = Windows::new(
+            module,
+            platform,
+            program_type,
+            self.maps.clone(),
+            self.conformance_groups,
+        );
         let code = Code::new(module, program);
         let subject = Subject {
             module,
@@ -425,11 +430,11 @@ impl FactReader<'_> {
         state: &EbpfDomain,
         registers: &state::Registers,
     ) -> Option<MapIndex> {
-        let Instruction::Call(Callee::Helper(id)) = *instruction else {
+        let Instruction::Call(callee) = *instruction else {
             return None;
         };
-        let helper = self.platform.helper(self.program_type, u32::try_from(id).ok()?)?;
-        let argument = helper
+        let called = prototype(callee, self.subject.module, self.platform, self.program_type)?;
+        let argument = called
             .arguments
             .iter()
             .take_while(|a| **a != 0)
