@@ -19,6 +19,7 @@ pub mod shared {
     pub mod maps;
     pub mod patch;
     pub mod programs;
+    pub mod providers;
 }
 
 pub fn trials() -> Vec<Trial> {

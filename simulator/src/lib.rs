@@ -44,8 +44,8 @@ pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, Simulato
 pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin, PresetValue,
-    RingRecord, RunReport, RunRequest, SimulatedMachine,
+    Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
+    PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
 };
 pub use rule::{Rule, Violation};
 

@@ -31,9 +31,62 @@ pub struct RunRequest {
     /// Take what the runtime refuses with a status for an answer, which the report gives in its only life, and not for an
     /// error. What would stop the machine or corrupt its memory stays one.
     pub defects_are_answers: bool,
+    /// Providers that are not there when the module is loaded.
+    pub absent: Vec<Provider>,
+    /// When helpers and BTF-resolved functions get other addresses while a program is loaded, as they do when a provider
+    /// detaches and attaches again.
+    pub reload: Reload,
+    /// What functions give that have no meaning here: BTF-resolved functions otherwise give 0.
+    pub answers: Vec<Answer>,
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
+}
+
+/// A provider, by what it offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// That of a program type, by the type's name.
+    ProgramType(String),
+    /// That of the BTF-resolved functions of a module, by the module's GUID.
+    BtfModule(String),
+    /// That of a custom map type, by the type's number.
+    MapType(u32),
+}
+
+/// A provider comes or goes while the module is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderEvent {
+    /// It detaches. Programs that need it are not run until it is back.
+    Detach(Provider),
+    /// It attaches again. Its functions have other addresses.
+    Attach(Provider),
+    /// It attaches again with other prototypes, which programs that state a program information hash refuse.
+    AttachChanged(Provider),
+}
+
+/// When functions get other addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    /// When a provider attaches again, and only then.
+    #[default]
+    Never,
+    /// Before each invocation.
+    EachInvocation,
+    /// After each call of one of them, too.
+    EachCall,
+}
+
+/// What a helper or BTF-resolved function gives, whatever it is called with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The function's name.
+    pub function: String,
+    /// What it gives.
+    pub result: u64,
 }
 
 /// An eBPF object file.
@@ -59,6 +112,8 @@ pub struct Input {
     pub meta: Option<HexBytes>,
     /// The context structure, from its first byte; the rest is zero. The simulator sets data pointers in it.
     pub context: HexBytes,
+    /// Providers that come or go before it.
+    pub events: Vec<ProviderEvent>,
     /// Map contents to set before it, once, as user mode would.
     pub presets: Vec<MapPreset>,
     /// How often to run it, up to a million times; 0 means once. Context and packet are the same each time.
@@ -173,6 +228,9 @@ pub struct RunReport {
     /// How often each helper was called, by ascending id, per program in table order. A lookup in an array that compiled
     /// code does itself (native module contract §6.7) is no call; to the interpreter it is one.
     pub helper_calls: Vec<HelperCalls>,
+    /// How often each BTF-resolved function was called, per program in table order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub btf_calls: Vec<BtfCalls>,
     /// Deepest use of the stack by a program, in bytes. What helpers need comes on top. For interpreted programs, the bytes
     /// of all frames that were in use at once.
     pub max_stack_bytes: u32,
@@ -200,6 +258,19 @@ pub struct HelperCalls {
     pub calls: u64,
 }
 
+/// Calls of one BTF-resolved function from one program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BtfCalls {
+    /// Program name.
+    pub program: String,
+    /// GUID of the module that provides it.
+    pub module: String,
+    /// Function name.
+    pub function: String,
+    /// Number of calls.
+    pub calls: u64,
+}
+
 /// One invocation of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvocationResult {
@@ -219,6 +290,9 @@ pub struct InvocationResult {
     pub meta: Option<HexBytes>,
     /// Redirect context that the program set, of the program types that can.
     pub redirect_context: Option<HexBytes>,
+    /// Why the runtime did not run it (`EBPF_EXTENSION_FAILED_TO_LOAD`); then there is no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<String>,
 }
 
 /// A map and what is in it.

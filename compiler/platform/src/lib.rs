@@ -9,12 +9,14 @@ mod error;
 mod hash;
 mod load;
 mod lookup;
+mod map_rules;
 mod model;
 mod schema;
 
 pub use bpf2sys_bytecode::{Guid, GuidError, HashAlgorithm};
 pub use error::{PlatformError, UnknownCallee};
+pub use map_rules::MapRefusal;
 pub use model::{
-    AttachPoint, BtfFunction, Context, ContextField, Helper, Limits, MapType, MapValueKind, Platform, ProgramType,
-    ReturnValue, Variant, VerifierOptions,
+    AttachPoint, BtfFunction, Context, ContextField, CustomMap, Helper, Limits, MapRules, MapType, MapValueKind,
+    Platform, ProgramType, ReturnValue, SizeRule, Variant, VerifierOptions,
 };

@@ -14,9 +14,12 @@ use crate::model::{
 use crate::schema;
 use crate::{Guid, PlatformError};
 
+mod btf;
+mod maps;
 mod place;
 mod prototype;
 
+use maps::map_types;
 use place::Place;
 
 /// The providers that are built in, as (file name, text): the core first.
@@ -179,7 +182,7 @@ impl<'a> Loader<'a> {
         Ok(Platform {
             program_types,
             helpers,
-            btf_functions: Vec::new(),
+            btf_functions: self.btf_functions(files)?,
             map_types,
             map_argument_types,
             limits: Limits {
@@ -189,6 +192,7 @@ impl<'a> Loader<'a> {
                 max_packet_bytes: self.limits.max_packet_bytes,
                 object_name_bytes: self.limits.object_name_bytes,
                 max_general_helper_id: self.limits.max_general_helper_id,
+                max_map_allocation_bytes: self.limits.max_map_allocation_bytes,
             },
             verifier_options: VerifierOptions {
                 check_for_termination: self.options.check_for_termination,
@@ -358,28 +362,6 @@ fn only_one<'a, T>(
 fn guid(place: &Place<'_>, field: &'static str, text: &str) -> Result<Guid, PlatformError> {
     text.parse()
         .map_err(|e: crate::GuidError| place.error(field, e.to_string()))
-}
-
-fn map_types(files: &Files<'_>) -> Result<Vec<MapType>, PlatformError> {
-    let mut types: Vec<MapType> = Vec::new();
-    for (file, content) in files {
-        for from in &content.map_type {
-            let place = Place::new(file, "map_type", &from.name);
-            let repeated = types.iter().any(|t| t.value == from.value);
-            place.check(!repeated, "value", || format!("{} is used twice", from.value))?;
-            types.push(MapType {
-                value: from.value,
-                symbol: from.name.clone(),
-                name: from.display_name.clone(),
-                verifier_is_array: from.verifier_is_array,
-                verifier_value_kind: from.verifier_value_kind,
-                per_cpu: from.per_cpu,
-                custom: from.custom,
-            });
-        }
-    }
-    types.sort_by_key(|t| t.value);
-    Ok(types)
 }
 
 fn context(place: &Place<'_>, from: &schema::Context) -> Result<Context, PlatformError> {

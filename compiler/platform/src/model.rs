@@ -1,5 +1,6 @@
 //! The platform as values.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -185,8 +186,53 @@ pub struct MapType {
     pub verifier_value_kind: MapValueKind,
     /// Whether the runtime keeps one value per processor.
     pub per_cpu: bool,
-    /// Whether an extension implements it.
-    pub custom: bool,
+    /// What the runtime asks of the definition of a map of this type; see [`MapType::check`].
+    pub rules: MapRules,
+    /// For a type that an extension implements: what is known of that.
+    pub custom: Option<CustomMap>,
+}
+
+/// What the runtime asks of a map's definition when it creates the map (native module contract §4.3), and what must hold
+/// so that it does no harm with the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapRules {
+    /// Whether maps of this type can be created at all.
+    pub creatable: bool,
+    /// Size of a key.
+    pub key_size: SizeRule,
+    /// Size of a value.
+    pub value_size: SizeRule,
+    /// Whether `max_entries` must be a power of two.
+    pub max_entries_power_of_two: bool,
+    /// What `max_entries` must be a multiple of; 1 if that does not matter.
+    pub max_entries_multiple_of: NonZeroU32,
+    /// Whether a template for inner maps must be found.
+    pub inner_map_required: bool,
+}
+
+/// Which sizes of a key or value the runtime takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeRule {
+    /// Any, 0 included.
+    Any,
+    /// This one or more.
+    AtLeast(NonZeroU32),
+    /// This one only.
+    Exactly(u32),
+}
+
+/// A map type that an extension implements. A map of it can only be created while the extension is there.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CustomMap {
+    /// Id of the provider; `None` if no file says which one offers the type.
+    pub provider: Option<String>,
+    /// Identity of the extension's map provider.
+    pub provider_guid: Option<Guid>,
+    /// The runtime's own map type that holds the values.
+    pub base_map_type: Option<u32>,
+    /// Whether the extension keeps other bytes in the map than a program's values, so that general map helpers refuse the
+    /// map when a program calls them.
+    pub updates_original_value: bool,
 }
 
 /// Limits of the runtime.
@@ -204,6 +250,8 @@ pub struct Limits {
     pub object_name_bytes: u32,
     /// Largest id of a general helper; those of one program type start above.
     pub max_general_helper_id: u32,
+    /// Bytes of one block of memory for a map.
+    pub max_map_allocation_bytes: u64,
 }
 
 /// Options that eBPF for Windows gives its verifier.

@@ -4,6 +4,7 @@
 //! (`documentation` below) may be present and are skipped.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
@@ -37,14 +38,17 @@ tables! {
         #[serde(default)]
         pub map_type: Vec<MapType>,
         #[serde(default)]
+        pub custom_map_type: Vec<CustomMapType>,
+        #[serde(default)]
+        pub btf_resolved_function: Vec<BtfFunction>,
+        #[serde(default)]
         pub helper: Vec<Helper>,
         #[serde(default)]
         pub program_type: Vec<ProgramType>,
         #[serde(default)]
         pub variant: Vec<Variant>,
     } documentation {
-        abi_struct bpf_prog_type bpf_attach_type unregistered_guid btf_resolved_function custom_map_type
-        r#struct
+        abi_struct bpf_prog_type bpf_attach_type unregistered_guid r#struct
     }
 
     /// Who wrote the facts.
@@ -66,9 +70,10 @@ tables! {
         pub max_helper_name: u32,
         pub max_registry_section_name: u32,
         pub object_name_bytes: u32,
+        pub max_map_allocation_bytes: u64,
     } documentation {
         first_program_type_helper_id max_meta_bytes loop_iterations context_header_bytes
-        context_descriptor_min_size max_pin_path map_record_bytes max_map_allocation_bytes
+        context_descriptor_min_size max_pin_path map_record_bytes
     }
 
     /// Options of the verifier.
@@ -113,12 +118,53 @@ tables! {
         pub verifier_is_array: bool,
         pub verifier_value_kind: MapValueKind,
         pub per_cpu: bool,
+        #[serde(default = "yes")]
+        pub creatable: bool,
+        pub key_size_required: Option<u32>,
+        pub key_size_min: Option<u32>,
+        pub key_bytes_read: Option<u32>,
+        #[serde(default)]
+        pub zero_key_allowed: bool,
+        pub value_size_required: Option<u32>,
+        #[serde(default)]
+        pub zero_value_allowed: bool,
+        #[serde(default)]
+        pub max_entries_power_of_two: bool,
+        pub max_entries_multiple_of: Option<NonZeroU32>,
+        #[serde(default)]
+        pub inner_map_required: bool,
         #[serde(default)]
         pub custom: bool,
+        pub base_map_type: Option<u32>,
+        pub custom_provider: Option<String>,
     } documentation {
-        array_index_key base_map_type creatable custom_provider inner_map_required key_bytes_read key_history
-        key_size_checked_at_creation key_size_min key_size_required max_entries_multiple_of max_entries_power_of_two
-        note program_helpers value_kind value_size_required verifier_known zero_key_allowed zero_value_allowed
+        array_index_key key_history key_size_checked_at_creation note program_helpers value_kind verifier_known
+    }
+
+    /// A map type that an extension implements under one of the numbers that the runtime keeps for extensions.
+    CustomMapType {
+        pub name: String,
+        pub value: u32,
+        pub base_map_type: u32,
+        pub key_size: Option<u32>,
+        pub value_size: Option<u32>,
+        #[serde(default)]
+        pub updates_original_value: bool,
+        pub provider_guid: String,
+    } documentation {
+        note
+    }
+
+    /// A function that programs call by a module's GUID and a name.
+    BtfFunction {
+        pub module_guid: String,
+        pub name: String,
+        pub return_type: EnumValue,
+        pub args: Vec<EnumValue>,
+        #[serde(default)]
+        pub flags: u32,
+    } documentation {
+        decl_tag elf_section note
     }
 
     /// A helper's prototype.

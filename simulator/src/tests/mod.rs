@@ -21,6 +21,8 @@ mod kernel;
 mod maps;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod programs;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod providers;
 
 pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
 

@@ -8,7 +8,7 @@
 
 use std::rc::Rc;
 
-use bpf2sys_bytecode::{FunctionIndex, GlobalIndex, MapIndex, Module};
+use bpf2sys_bytecode::{BtfFunctionIndex, FunctionIndex, GlobalIndex, MapIndex, Module};
 
 use super::helpers::TAIL_CALL;
 use super::kernel::{Activity, Kernel, no_memory};
@@ -199,6 +199,32 @@ impl World for RunningProgram<'_> {
         } else {
             HelperResult::Returned(value)
         })
+    }
+
+    /// The functions are those of the program's table in the image.
+    fn btf_function(&mut self, function: BtfFunctionIndex, arguments: [u64; 5]) -> Result<Option<u64>, SimulatorError> {
+        let interpreted = self.kernel.interpreted.clone();
+        let wanted = interpreted
+            .as_ref()
+            .and_then(|i| i.module.btf_functions.get(function.index()));
+        let Some(wanted) = wanted else { return Ok(None) };
+        let functions = &self.kernel.module.programs[self.program].btf_functions;
+        let mut functions = functions.iter().enumerate();
+        let found = functions.find_map(|(slot, f)| {
+            let f = f
+                .as_ref()
+                .filter(|f| f.module == wanted.module && f.name == wanted.name)?;
+            Some((slot, f.clone()))
+        });
+        let Some((slot, found)) = found else {
+            let detail = format!(
+                "{} of module {} is not in the program's table",
+                wanted.name, wanted.module
+            );
+            return Err(self.kernel.broken(Rule::BtfFunction, detail));
+        };
+        let value = self.kernel.run_btf_function(self.program, slot, &found, arguments)?;
+        Ok(Some(value))
     }
 
     fn map_address(&mut self, map: MapIndex) -> Option<u64> {

@@ -13,6 +13,7 @@ use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
 use super::module::LoadedModule;
 use super::nmr::Nmr;
+use super::providers::Providers;
 use super::system::System;
 use super::thunks::{Target, Thunks};
 use crate::address_space::AddressSpace;
@@ -75,8 +76,12 @@ pub struct Kernel {
     pub driver: Driver,
     /// Registration and binding.
     pub nmr: Nmr,
-    /// Providers.
+    /// What providers offer.
     pub platform: Platform,
+    /// What they offered when the module was loaded.
+    pub original_platform: Platform,
+    /// Which of them are there.
+    pub providers: Providers,
     /// The request.
     pub request: RunRequest,
     /// The module, once it has attached and is loaded.
@@ -212,6 +217,8 @@ impl Kernel {
         let value = match target {
             Target::Import(import) => self.import(import)?,
             Target::Helper { program, slot } => self.helper(program, slot)?,
+            Target::BtfFunction { program, slot } => self.btf_function(program, slot)?,
+            Target::Former => return Err(self.former_address()),
             Target::Return => POISON,
             Target::Gone => {
                 return Err(self.broken(Rule::UnexpectedCall, "a helper of a program that is gone was called"));

@@ -4,6 +4,7 @@
 //! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
+mod addresses;
 mod cpu;
 mod dll;
 mod driver;
@@ -21,6 +22,7 @@ mod metadata;
 mod module;
 mod nmr;
 mod program;
+mod providers;
 mod registry;
 mod report;
 mod sandbox;
@@ -83,6 +85,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         .map(|(name, text)| (name.as_str(), text.as_str()));
     let files: Vec<(&str, &str)> = Platform::builtin_files().iter().copied().chain(extra).collect();
     let platform = Platform::from_toml(&files).map_err(|e| SimulatorError::Request(e.to_string()))?;
+    let providers = providers::Providers::without(&request.absent, &platform)?;
     let machine = &request.machine;
     if !(1..=64).contains(&machine.cpus) || machine.cpu >= machine.cpus {
         return Err(SimulatorError::Request(format!(
@@ -110,7 +113,9 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         nmr: nmr::Nmr::default(),
         system: system::System::default(),
         driver: driver::Driver::default(),
+        original_platform: platform.clone(),
         platform,
+        providers,
         module: module::LoadedModule::default(),
         maps: maps::Maps::new(machine.cpus, machine.cpu),
         state: invoke::RunState {

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpf2sys_platform::{Helper, ProgramType};
+use bpf2sys_platform::{BtfFunction, HashAlgorithm, Helper, ProgramType};
 
+use super::addresses::Addresses;
 use super::kernel::Kernel;
-use super::maps::{Maps, NotCreated, kind};
+use super::maps::{Custom, Maps, NotCreated, kind};
 use crate::address_space::AddressSpace;
 use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
@@ -31,6 +32,12 @@ pub struct LoadedProgram {
     pub attach_type: Option<[u8; 16]>,
     /// Resolved helpers, `None` for holes.
     pub helpers: Vec<Option<Helper>>,
+    /// Resolved BTF functions, `None` for holes.
+    pub btf_functions: Vec<Option<BtfFunction>>,
+    /// Its tables of helpers and BTF functions.
+    pub addresses: Addresses,
+    /// The program information hash that the module states, if any.
+    pub info_hash: Option<(HashAlgorithm, Vec<u8>)>,
     /// What it gets as second argument.
     pub runtime_context: u64,
 }
@@ -96,9 +103,10 @@ impl Kernel {
             if self.request.sabotage == Sabotage::PinTaken && definitions[index].pinning.get() == 1 {
                 return Err(self.made_to_fail(format!("the pin of map {}", names[index]), EbpfResult::InvalidArgument));
             }
+            let custom = self.custom(&names[index], definitions[index].map_type.get())?;
             let map = self
                 .maps
-                .create(&mut self.memory, &names[index], definitions[index], shape)
+                .create(&mut self.memory, &names[index], definitions[index], shape, custom)
                 .map_err(|e| match e {
                     NotCreated::Refused(violation) => self.refuse(violation),
                     NotCreated::NoMemory => SimulatorError::NotSimulated(format!("map {} of this size", names[index])),
@@ -115,6 +123,23 @@ impl Kernel {
         }
         self.maps.list = created.into_iter().flatten().collect();
         Ok(())
+    }
+
+    /// What the extension says that implements a map type; `None` for the runtime's own types.
+    fn custom(&self, name: &str, map_type: u32) -> Result<Option<Custom>, SimulatorError> {
+        let Some(custom) = self.platform.map_type(map_type).and_then(|t| t.custom.as_ref()) else {
+            return Ok(None);
+        };
+        let there = self.providers.has_map_type(&self.platform, map_type);
+        let (Some(provider), Some(base), true) = (&custom.provider, custom.base_map_type, there) else {
+            let detail = format!("map {name}: no provider of map type {map_type} is attached");
+            return Err(self.broken(Rule::MapProvider, detail));
+        };
+        Ok(Some(Custom {
+            base,
+            provider: provider.clone(),
+            closed_to_helpers: custom.updates_original_value,
+        }))
     }
 
     fn set_initial_values(&mut self, tables: &Tables) -> Result<(), SimulatorError> {

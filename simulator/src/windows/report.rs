@@ -4,7 +4,9 @@ use super::kernel::Kernel;
 use super::maps::{Map, Storage, kind};
 use crate::address_space::AddressSpace;
 use crate::hex_bytes::HexBytes;
-use crate::request::{HelperCalls, InvocationResult, MapContents, MapEntryContents, Pin, RingRecord, RunReport};
+use crate::request::{
+    BtfCalls, HelperCalls, InvocationResult, MapContents, MapEntryContents, Pin, RingRecord, RunReport,
+};
 
 /// Arrays of at most this many entries are reported in full.
 const FULL_ARRAY: u32 = 256;
@@ -33,6 +35,17 @@ impl Kernel {
                 calls,
             })
             .collect();
+        let btf_calls = self.state.btf_calls.iter().filter_map(|(&(program, slot), &calls)| {
+            let loaded = self.module.programs.get(program)?;
+            let function = loaded.btf_functions.get(slot)?.as_ref()?;
+            Some(BtfCalls {
+                program: loaded.name.clone(),
+                module: function.module.to_string(),
+                function: function.name.clone(),
+                calls,
+            })
+        });
+        let btf_calls = btf_calls.collect();
         let pins = self
             .maps
             .list
@@ -52,6 +65,7 @@ impl Kernel {
             printed: std::mem::take(&mut self.state.printed),
             pins,
             helper_calls,
+            btf_calls,
             max_stack_bytes: self.state.max_stack,
         }
     }

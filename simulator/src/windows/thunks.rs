@@ -63,8 +63,27 @@ pub enum Target {
         /// Slot in its helper table.
         slot: usize,
     },
+    /// A BTF-resolved function, by program and slot in its table.
+    BtfFunction {
+        /// Index of the program.
+        program: usize,
+        /// Slot in its table.
+        slot: usize,
+    },
+    /// A helper or BTF-resolved function that has another address now.
+    Former,
     /// A helper of a program that is gone.
     Gone,
+}
+
+impl Target {
+    /// Whether it is, or was, in a program's tables.
+    fn is_programs(self) -> bool {
+        matches!(
+            self,
+            Target::Helper { .. } | Target::BtfFunction { .. } | Target::Former
+        )
+    }
 }
 
 const STRIDE: usize = 16;
@@ -102,18 +121,22 @@ impl Thunks {
         self.targets.get(index as usize).copied()
     }
 
-    /// How many stand for helpers.
-    pub fn helpers(&self) -> usize {
-        let is_helper = |target: &&Target| matches!(target, Target::Helper { .. });
-        self.targets.iter().filter(is_helper).count()
+    /// Makes the thunk at an address stand for something else.
+    pub fn change(&mut self, address: u64, target: Target) {
+        if let Some(place) = self.index_at(address).and_then(|i| self.targets.get_mut(i as usize)) {
+            *place = target;
+        }
     }
 
-    /// Makes the addresses of all helpers wild ones.
+    /// How many stand for helpers and BTF-resolved functions.
+    pub fn helpers(&self) -> usize {
+        self.targets.iter().filter(|target| target.is_programs()).count()
+    }
+
+    /// Makes the addresses of all helpers and BTF-resolved functions wild ones.
     pub fn retire_helpers(&mut self) {
-        for target in &mut self.targets {
-            if matches!(target, Target::Helper { .. }) {
-                *target = Target::Gone;
-            }
+        for target in self.targets.iter_mut().filter(|target| target.is_programs()) {
+            *target = Target::Gone;
         }
     }
 

@@ -48,7 +48,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn return_type(&self, place: &Place<'_>, from: &EnumValue) -> Result<u32, PlatformError> {
+    pub(super) fn return_type(&self, place: &Place<'_>, from: &EnumValue) -> Result<u32, PlatformError> {
         let known = self
             .returns
             .get(from.name.as_str())
@@ -61,7 +61,7 @@ impl Loader<'_> {
     }
 
     /// The argument list, with the pairing rules of the verifier: a pointer to sized memory and its size come together.
-    fn argument_types(&self, place: &Place<'_>, from: &[EnumValue]) -> Result<[u32; 5], PlatformError> {
+    pub(super) fn argument_types(&self, place: &Place<'_>, from: &[EnumValue]) -> Result<[u32; 5], PlatformError> {
         let mut arguments = [0; 5];
         place.check(from.len() <= arguments.len(), "args", || {
             format!("has {} entries, and calls pass at most 5", from.len())

@@ -107,6 +107,19 @@ pub struct Map {
     pub program_type: Option<[u8; 16]>,
     /// Canonical pin path.
     pub pin: Option<String>,
+    /// What an extension has to do with it, if its type is a custom one.
+    pub custom: Option<Custom>,
+}
+
+/// A map of a type that an extension implements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Custom {
+    /// The runtime's own map type that holds the values.
+    pub base: u32,
+    /// The provider, whose program types alone may use the map.
+    pub provider: String,
+    /// Whether general helpers refuse the map, because it holds other bytes than a program's values.
+    pub closed_to_helpers: bool,
 }
 
 /// All maps, and what they share.
@@ -134,10 +147,15 @@ impl Map {
         self.definition.map_type.get()
     }
 
+    /// The number of the type that holds the values: of custom types, the one that they are made of.
+    pub fn base(&self) -> u32 {
+        self.custom.as_ref().map_or(self.kind(), |custom| custom.base)
+    }
+
     /// Whether there is one value per processor.
     pub fn per_cpu(&self) -> bool {
         matches!(
-            self.kind(),
+            self.base(),
             kind::PERCPU_HASH | kind::PERCPU_ARRAY | kind::LRU_PERCPU_HASH
         )
     }
