@@ -10,6 +10,8 @@ mod differential;
 mod dll;
 mod emit;
 mod examples;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod failures;
 mod forms;
 mod huge;
 mod interpret;
@@ -38,6 +40,8 @@ fn main() {
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        failures::trials(),
         huge::trials(),
         interpret::trials(),
         lowering::trials(),

@@ -142,9 +142,11 @@ impl Kernel {
 
     /// What the runtime answers to a failure, and what is wrong with the module if that was the reason. Anything that it has
     /// no answer to is an error, and so are defects unless the request wants to see what becomes of them.
-    fn answer(&self, error: SimulatorError) -> Result<(EbpfResult, Option<Violation>), SimulatorError> {
+    fn answer(&mut self, error: SimulatorError) -> Result<(EbpfResult, Option<Violation>), SimulatorError> {
+        if let Some(result) = self.system.made_to_fail.take() {
+            return Ok((result, None));
+        }
         match error {
-            SimulatorError::MadeToFail { result, .. } => Ok((result, None)),
             SimulatorError::Kernel { during, violation } if self.request.defects_are_answers => {
                 match EbpfResult::at_load(violation.rule) {
                     Some(result) => Ok((result, Some(violation))),

@@ -48,6 +48,8 @@ pub struct System {
     pub programs: Vec<String>,
     /// Open handles.
     pub handles: usize,
+    /// What the runtime answers to the failure that the request asked for.
+    pub made_to_fail: Option<EbpfResult>,
     /// What there was when the request's failure was met.
     pub at_failure: Option<SystemState>,
     /// How much there was when the current load began.
@@ -176,13 +178,11 @@ impl Kernel {
         }
     }
 
-    /// What the request makes fail here, as the runtime answers it.
+    /// The error with which loading stops here, because the request makes something fail, and what the runtime answers.
     pub fn made_to_fail(&mut self, what: impl Into<String>, result: EbpfResult) -> SimulatorError {
         self.met();
-        SimulatorError::MadeToFail {
-            what: what.into(),
-            result,
-        }
+        self.system.made_to_fail = Some(result);
+        SimulatorError::Request(format!("{} was made to fail: {result}", what.into()))
     }
 
     /// The id that the next module gets.
