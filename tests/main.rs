@@ -26,6 +26,7 @@ mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
 mod support;
+mod tables;
 mod unwind;
 mod wine;
 
@@ -55,6 +56,7 @@ fn main() {
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
+        tables::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
