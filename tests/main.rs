@@ -23,6 +23,7 @@ mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
 mod support;
+mod units;
 mod unwind;
 mod wine;
 
@@ -49,6 +50,7 @@ fn main() {
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
+        units::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
