@@ -27,6 +27,7 @@ mod simulator;
 mod simulator_trials;
 mod support;
 mod tables;
+mod units;
 mod unwind;
 mod wine;
 
@@ -57,6 +58,7 @@ fn main() {
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
         tables::trials(),
+        units::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
