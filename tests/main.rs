@@ -6,14 +6,18 @@
 mod coff;
 mod command_line;
 mod conformance;
+mod contract;
 mod differential;
 mod dll;
 mod emit;
 mod examples;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod failures;
 mod forms;
 mod huge;
 mod interpret;
 mod lowering;
+mod metadata;
 mod packets;
 mod pe_image;
 mod reading;
@@ -33,13 +37,17 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        contract::trials(),
         differential::trials(),
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        failures::trials(),
         huge::trials(),
         interpret::trials(),
         lowering::trials(),
+        metadata::trials(),
         packets::trials(),
         pe_image::trials(),
         reading::trials(),

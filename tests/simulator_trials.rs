@@ -8,16 +8,19 @@ use crate::support::{Need, test_with};
 
 #[macro_use]
 #[path = "../simulator/src/tests"]
-mod shared {
+pub mod shared {
     #[macro_use]
     pub mod every_trial;
     pub mod call;
+    pub mod failures;
     pub mod fixture;
     pub mod helpers;
     pub mod kernel;
+    pub mod loads;
     pub mod maps;
     pub mod patch;
     pub mod programs;
+    pub mod providers;
 }
 
 pub fn trials() -> Vec<Trial> {

@@ -19,13 +19,17 @@ mod address_space;
 mod child;
 pub mod describe;
 pub mod directories;
+mod ebpf_result;
 mod emulator_library;
 mod error;
+mod failure;
+pub mod getters;
 mod hex_bytes;
 pub mod image;
 pub mod interpreter;
 pub mod kernel_tables;
 pub mod loader_rules;
+pub mod module_tables;
 pub mod object_file;
 mod request;
 mod rule;
@@ -36,12 +40,15 @@ mod windows;
 
 pub use address_space::{AddressSpace, FileSpace};
 pub use child::{child_main_if_requested, run};
+pub use ebpf_result::EbpfResult;
 pub use emulator_library::emulator;
 pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};
+pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin, PresetValue,
-    RingRecord, RunReport, RunRequest, Sabotage, SimulatedMachine,
+    Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
+    PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
+    SimulatedRuntime,
 };
 pub use rule::{Rule, Violation};
 

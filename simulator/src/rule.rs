@@ -123,6 +123,8 @@ rules! {
     DllMain = "dll-main", "native module contract §3";
     /// the metadata table must be offered and reach to its last function
     MetadataTable = "metadata-table", "native module contract §4.1";
+    /// the metadata table must have all functions that the runtime calls without looking
+    MetadataFunction = "metadata-function", "native module contract §4.1";
     /// the stated bpf2c version must be at least 0.21.0
     Version = "version", "native module contract §1.3, §4.1";
     /// an array is NULL exactly when its count is 0
@@ -137,8 +139,14 @@ rules! {
     // ---- maps, programs
     /// pinning is 0 or 1, and a pinned name must make a valid path
     MapPinning = "map-pinning", "native module contract §4.3";
+    /// a map that is pinned already must have the definition that the module states
+    PinnedMap = "pinned-map", "native module contract §4.3";
     /// map definitions must be ones that the runtime creates
     MapDefinition = "map-definition", "native module contract §4.3";
+    /// a custom map type needs the extension that implements it
+    MapProvider = "map-provider", "native module contract §4.3";
+    /// programs must be of a type that the extension of a custom map takes
+    MapAssociation = "map-association", "native module contract §4.4";
     /// a map of maps needs a resolvable inner template
     InnerTemplate = "inner-template", "native module contract §4.3";
     /// names of maps, programs and sections have 1 to 63 bytes
@@ -149,8 +157,10 @@ rules! {
     MapIndex = "map-index", "native module contract §4.4";
     /// a program array holds programs of one type
     ProgramArrayType = "program-array-type", "native module contract §4.9";
-    /// a global variable section needs an ARRAY map of its name that is large enough
+    /// a global variable section needs an ARRAY map of its name
     GlobalSection = "global-section", "native module contract §4.5";
+    /// a global variable section must fit its map, into which the runtime copies it without looking
+    GlobalSectionSize = "global-section-size", "native module contract §4.5";
     /// BTF-resolved functions need an attached provider
     BtfFunction = "btf-function", "native module contract §4.7";
     /// helper ids must be known to the program type
@@ -159,8 +169,10 @@ rules! {
     DuplicateHelper = "duplicate-helper", "native module contract §4.6";
     /// the program information hash must be the one the runtime computes
     ProgramInfoHash = "program-info-hash", "native module contract §4.8";
-    /// initial values must name maps or programs of the module
+    /// initial values must be of a map that takes them, and programs of the module
     InitialValue = "initial-value", "native module contract §4.9";
+    /// initial values of maps of maps must be maps of the module; the runtime does not look
+    InitialMap = "initial-map", "native module contract §4.9";
     /// tables must be readable where they say they are
     WildPointer = "wild-pointer", "native module contract §1.1";
     /// the program's function must lie in code
@@ -173,6 +185,8 @@ rules! {
     StackAtCall = "stack-at-call", "x64 calling convention, \"Stack allocation\"; ARM64 ABI conventions, \"Stack\"";
     /// helpers are called with six arguments, the last of them the context
     HelperContext = "helper-context", "native module contract §6.4";
+    /// addresses of helpers and BTF-resolved functions must be read from their table for each call
+    FormerAddress = "former-address", "native module contract §1.2";
     /// a helper of another program's table was called
     ForeignHelper = "foreign-helper", "native module contract §1.2";
     /// pointer arguments of helpers must be memory that the program may use

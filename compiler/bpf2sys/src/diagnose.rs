@@ -28,6 +28,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         }],
         ErrorKind::Simulate(SimulatorError::Interpreted(fault)) => vec![interpreted(fault)],
         ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
+        ErrorKind::NoTables(_) => simple("BPF5013"),
         ErrorKind::ReadFile { .. } => simple("BPF9001"),
         ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
         ErrorKind::WriteFile { .. } => simple("BPF9003"),
@@ -57,6 +58,12 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Function(_) => ("BPF1010", None),
         Problem::RelocationType { .. } => ("BPF1011", None),
         Problem::Reference(_) => ("BPF1012", None),
+        Problem::NotData(_) => (
+            "BPF1012",
+            Some(
+                "global variables are in `.rodata`, `.data`, `.bss` and sections with a suffix to such a name, e.g. `SEC(\".data.config\")`",
+            ),
+        ),
         Problem::Unresolved => (
             "BPF1013",
             Some("define it in this object, or link the object that does to this one with `bpftool gen object`"),
@@ -71,6 +78,10 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
+        Problem::JoinedUnits => (
+            "BPF1018",
+            Some("compile each source with `-g` and link the objects with `bpftool gen object`"),
+        ),
         Problem::NoModule | Problem::TwoModules(..) | Problem::NotAModule(_) => (
             "BPF1017",
             Some(
@@ -248,6 +259,13 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
             ..diagnostic("BPF3002")
         },
         LowerError::Function { .. } => for_one_machine("BPF3003"),
+        LowerError::RuntimeLevel { place, needed, .. } => Diagnostic {
+            place: place.line.as_ref().and_then(source_place),
+            help: Some(format!(
+                "build with `--runtime {needed}`; older runtimes then do not load the module"
+            )),
+            ..diagnostic("BPF3005")
+        },
         LowerError::Module(_) => diagnostic("BPF3004"),
         LowerError::Internal(_) => for_one_machine("BPF3999"),
     }
@@ -292,6 +310,7 @@ fn simulate_code(error: &SimulatorError) -> &'static str {
         SimulatorError::Crashed { .. } => "BPF5010",
         SimulatorError::Process(_) => "BPF5011",
         SimulatorError::Interpreted(_) => "BPF5012",
+        SimulatorError::MadeToFail { .. } => "BPF5014",
     }
 }
 

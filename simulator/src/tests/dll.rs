@@ -191,7 +191,7 @@ fn what_a_running_dll_does_wrong_is_caught() {
 #[test]
 fn failures_around_a_driver_cannot_be_asked_of_a_dll() {
     let mut request = dll_request(vec![]);
-    request.sabotage = Sabotage::RegisterClientFails;
+    request.sabotage = Sabotage::ProviderMissing;
     assert!(matches!(run(&request), Err(SimulatorError::Request(_))));
 }
 

@@ -103,7 +103,7 @@ pub fn each_check_of_the_kernel_catches_its_own() {
         }),
         // The metadata table and the arrays it leads to.
         (Rule::MetadataTable, |p| _ = p.put(p.metadata(), &[31])),
-        (Rule::MetadataTable, |p| _ = p.put(p.metadata(), &[40])),
+        (Rule::MetadataFunction, |p| _ = p.put(p.metadata(), &[40])),
         (Rule::WildPointer, |p| {
             p.put(p.metadata() + 32, &p.address(".rdata", 0).to_le_bytes());
         }),
@@ -214,7 +214,7 @@ pub fn each_check_of_the_kernel_catches_its_own() {
             p.put(p.program(1, 64), &0x1_5000_0000u64.to_le_bytes());
         }),
         (Rule::ProgramArrayType, |p| _ = p.put(p.program(1, 72), &[18])),
-        (Rule::GlobalSection, |p| _ = p.put(p.list(8) + 32, &[9])),
+        (Rule::GlobalSectionSize, |p| _ = p.put(p.list(8) + 32, &[9])),
         (Rule::GlobalSection, |p| _ = p.put(p.map(16, 40), &[5])),
         (Rule::GlobalSection, |p| {
             let params = p.u64(p.program(0, 48));
@@ -263,6 +263,10 @@ pub fn each_check_of_the_kernel_catches_its_own() {
         (Rule::InitialValue, |p| {
             let (values, other) = (p.at(p.u64(p.list(3) + 40)), p.u64(p.program(0, 48)));
             p.put(values, &other.to_le_bytes());
+        }),
+        (Rule::InitialMap, |p| {
+            let (values, other) = (p.at(p.u64(p.list(2) + 40)), p.u64(p.program(0, 48)));
+            p.put(values + 8, &other.to_le_bytes());
         }),
         (Rule::InitialValue, |p| {
             let (values, params) = (p.at(p.u64(p.list(2) + 40)), p.u64(p.map(0, 72)));

@@ -246,6 +246,32 @@ impl Patched {
         self.put(at, &address.to_le_bytes())
     }
 
+    /// Takes away the relocation of a pointer, and the pointer.
+    pub fn pointer_away(&mut self, at: usize) {
+        let image = self.image();
+        let section = image
+            .sections
+            .iter()
+            .find(|s| (s.raw_offset..s.raw_offset + s.raw_size).contains(&(at as u32)))
+            .unwrap();
+        let rva = at as u32 - section.raw_offset + section.rva.0;
+        let entry = self.directory(DirectoryKind::BaseRelocation);
+        let (mut offset, size) = (self.raw(".reloc"), read_u32(&self.bytes, entry + 4).unwrap());
+        let end = offset + size as usize;
+        while offset < end {
+            let length = read_u32(&self.bytes, offset + 4).unwrap() as usize;
+            if read_u32(&self.bytes, offset) == Some(rva & !0xFFF) {
+                let wanted = (0xA000 | (rva & 0xFFF) as u16).to_le_bytes();
+                let place = (offset + 8..offset + length)
+                    .step_by(2)
+                    .find(|&i| self.bytes[i..i + 2] == wanted);
+                self.put(place.unwrap(), &[0; 2]);
+            }
+            offset += length;
+        }
+        self.put(at, &[0; 8]);
+    }
+
     /// The bytes, with the right checksum.
     pub fn finish(mut self) -> Vec<u8> {
         let image = self.image();

@@ -1,7 +1,7 @@
 //! Programs of a good image, and what the report says of them.
 
 use bpf2sys_simulator::{
-    HexBytes, Input, MapPreset, PresetValue, Rule, RunReport, RunRequest, Sabotage, SimulatedMachine, SimulatorError,
+    HexBytes, Input, MapPreset, PresetValue, Rule, RunReport, RunRequest, SimulatedMachine, SimulatorError,
 };
 
 use super::fixture::{on_arm64, packet, preset, request, run, value};
@@ -195,22 +195,6 @@ pub fn metadata_lies_before_the_packet_and_is_absent_otherwise() {
     assert_eq!(report.results[0].context.0[16..24], (-4i64).to_le_bytes());
     assert_eq!(report.results[1].meta, None);
     assert_eq!(report.results[1].context.0[16..24], [0; 8]);
-}
-
-pub fn the_driver_answers_failures_around_it() {
-    let status = |sabotage| {
-        run(&RunRequest {
-            sabotage,
-            ..request(vec![])
-        })
-        .unwrap()
-        .driver_entry_status
-    };
-    assert_eq!(status(Sabotage::ModuleIdMissing), 0xC000_0034);
-    assert_eq!(status(Sabotage::ModuleIdWrongType), 0xC000_000D);
-    assert_eq!(status(Sabotage::ModuleIdWrongLength), 0xC000_000D);
-    assert_eq!(status(Sabotage::RegisterClientFails), 0xC000_0001);
-    assert_eq!(status(Sabotage::AttachProviderFails), 0);
 }
 
 /// The machines that a case is for.

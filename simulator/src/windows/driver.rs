@@ -9,7 +9,7 @@ use super::registry::{REGISTRY_PATH, utf16};
 use super::{mapping, status};
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
-use crate::request::Sabotage;
+use crate::failure::Sabotage;
 use crate::rule::Rule;
 use crate::tables::UnicodeString;
 
@@ -61,9 +61,11 @@ impl Kernel {
         }
         let expected = match self.request.sabotage {
             Sabotage::ModuleIdMissing => status::OBJECT_NAME_NOT_FOUND,
-            Sabotage::ModuleIdWrongType | Sabotage::ModuleIdWrongLength => status::INVALID_PARAMETER,
-            Sabotage::RegisterClientFails => status::UNSUCCESSFUL,
-            Sabotage::None | Sabotage::AttachProviderFails => status::SUCCESS,
+            Sabotage::ModuleIdWrongType | Sabotage::ModuleIdWrongLength | Sabotage::ModuleIdTooLong => {
+                status::INVALID_PARAMETER
+            }
+            Sabotage::RegistryQueryFails(status) | Sabotage::RegisterClientFails(status) => status,
+            _ => status::SUCCESS,
         };
         if status != expected {
             return Err(self.broken(
@@ -91,9 +93,10 @@ impl Kernel {
         Ok(status)
     }
 
-    /// Detaches and attaches again, as when ebpfcore restarts, then runs `DriverUnload`.
+    /// Runs `DriverUnload` and takes the driver's image away. Where nothing else is to be seen, the provider detaches and
+    /// attaches again before, as when ebpfcore restarts.
     pub fn stop_driver(&mut self) -> Result<(), SimulatorError> {
-        if self.nmr.attached {
+        if self.nmr.attached && self.request.sabotage == Sabotage::None {
             self.detach()?;
             self.attach()?;
             if !self.nmr.attached {
@@ -105,16 +108,16 @@ impl Kernel {
         }
         let Driver { object, unload } = self.driver;
         self.call(unload, &[object], Activity::Unload)?;
-        if self.nmr.client.is_some() {
+        if self.nmr.deregistered.is_none() {
             return Err(self.broken(Rule::DriverUnload, "DriverUnload did not call NmrDeregisterClient"));
         }
-        if !self.nmr.waited {
+        if self.nmr.client.is_some() {
             return Err(self.broken(
                 Rule::DriverUnload,
                 "DriverUnload returned while the deregistration was pending",
             ));
         }
-        Ok(())
+        self.unload_image()
     }
 }
 

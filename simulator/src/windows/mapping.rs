@@ -17,7 +17,7 @@ pub struct MappedSection {
     /// Bytes.
     pub length: u64,
     /// `IMAGE_SCN_*` flags.
-    pub flags: u32,
+    flags: u32,
 }
 
 impl MappedSection {
@@ -40,6 +40,10 @@ pub struct MappedImage {
     pub entry: u64,
     /// Sections in header order.
     pub sections: Vec<MappedSection>,
+    /// Bytes of the headers, in whole pages.
+    header_length: usize,
+    /// What the loader puts there: relocated, with the imports bound.
+    contents: Vec<u8>,
 }
 
 impl MappedImage {
@@ -63,8 +67,8 @@ fn full(_: OutOfMemory) -> SimulatorError {
     SimulatorError::Process("no memory to map the image".into())
 }
 
-/// Maps `image`, which has passed the loader's rules.
-pub fn map(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Result<MappedImage, SimulatorError> {
+/// Finds a place for `image`, which has passed the loader's rules, and says what [`fill`] puts there.
+pub fn place(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Result<MappedImage, SimulatorError> {
     let size = (image.image_size as usize).next_multiple_of(PAGE);
     if size > MAX_IMAGE {
         return Err(SimulatorError::NotSimulated(format!(
@@ -77,10 +81,42 @@ pub fn map(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Resul
         reservation = memory.map_pages(size + 2 * PAGE).map_err(full)?;
     }
     let base = reservation + PAGE as u64;
-    memory
-        .protect(base, size, libc::PROT_READ | libc::PROT_WRITE)
-        .map_err(full)?;
+    for (start, label) in [
+        (reservation, "the guard page before the image"),
+        (base + size as u64, "the guard page after the image"),
+    ] {
+        memory.add(Region {
+            start,
+            length: PAGE as u64,
+            label: label.into(),
+            allowed: Use::None,
+        });
+    }
+    let sections = image.sections.iter().map(|section| MappedSection {
+        name: section.display_name(),
+        start: base + u64::from(section.rva.0),
+        length: (section.memory_size() as usize).next_multiple_of(PAGE) as u64,
+        flags: section.flags,
+    });
+    Ok(MappedImage {
+        machine: image.machine,
+        base,
+        size: size as u64,
+        entry: base + u64::from(image.entry.0),
+        sections: sections.collect(),
+        header_length: (image.header_size as usize).next_multiple_of(PAGE),
+        contents: contents(image, base, size, memory, thunks)?,
+    })
+}
 
+/// The bytes of an image at `base`.
+fn contents(
+    image: &Image<'_>,
+    base: u64,
+    size: usize,
+    memory: &mut Memory,
+    thunks: &mut Thunks,
+) -> Result<Vec<u8>, SimulatorError> {
     let mut copy = vec![0u8; size];
     let mut place = |at: u32, bytes: &[u8]| {
         if let Some(target) = copy.get_mut(at as usize..at as usize + bytes.len()) {
@@ -111,72 +147,68 @@ pub fn map(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Resul
             slot.copy_from_slice(&address.to_le_bytes());
         }
     }
-    // SAFETY: the `size` bytes at `base` were made writable above, and `copy` has exactly as many.
-    unsafe { memory.write_while_mapping(base, &copy) };
+    Ok(copy)
+}
 
+/// Maps the image at its place, as if for the first time.
+pub fn fill(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorError> {
+    let (base, size) = (image.base, image.size as usize);
+    memory
+        .protect(base, size, libc::PROT_READ | libc::PROT_WRITE)
+        .map_err(full)?;
+    // SAFETY: the `size` bytes at `base` were made writable above, and `contents` has exactly as many.
+    unsafe { memory.write_while_mapping(base, &image.contents) };
     memory.protect(base, size, libc::PROT_NONE).map_err(full)?;
-    let header_pages = (image.header_size as usize).next_multiple_of(PAGE);
-    memory.protect(base, header_pages, libc::PROT_READ).map_err(full)?;
-    let region = |start, length, label: String, allowed| Region {
-        start,
-        length,
-        label,
-        allowed,
-    };
-    memory.add(region(
-        reservation,
-        PAGE as u64,
-        "the guard page before the image".into(),
-        Use::None,
-    ));
-    memory.add(region(
-        base,
-        header_pages as u64,
-        "the image's headers".into(),
-        Use::KernelRead,
-    ));
-    memory.add(region(
-        base + size as u64,
-        PAGE as u64,
-        "the guard page after the image".into(),
-        Use::None,
-    ));
-    let mut sections = Vec::new();
+    memory
+        .protect(base, image.header_length, libc::PROT_READ)
+        .map_err(full)?;
+    memory.add(Region {
+        start: base,
+        length: image.header_length as u64,
+        label: "the image's headers".into(),
+        allowed: Use::KernelRead,
+    });
     for section in &image.sections {
-        let start = base + u64::from(section.rva.0);
-        let length = (section.memory_size() as usize).next_multiple_of(PAGE);
+        let has = |flag| section.flags & flag != 0;
         let mut protection = 0;
         for (flag, bit) in [
             (Section::READ, libc::PROT_READ),
             (Section::WRITE, libc::PROT_WRITE),
             (Section::EXECUTE, libc::PROT_EXEC),
         ] {
-            if section.has(flag) {
+            if has(flag) {
                 protection |= bit;
             }
         }
-        memory.protect(start, length, protection).map_err(full)?;
-        let allowed = match (section.has(Section::READ), section.has(Section::WRITE)) {
+        memory
+            .protect(section.start, section.length as usize, protection)
+            .map_err(full)?;
+        let allowed = match (has(Section::READ), has(Section::WRITE)) {
             (true, true) => Use::ReadWrite,
             (true, false) => Use::Read,
             _ => Use::None,
         };
-        let name = section.display_name();
-        memory.add(region(start, length as u64, format!("section {name}"), allowed));
-        sections.push(MappedSection {
-            name,
-            start,
-            length: length as u64,
-            flags: section.flags,
+        memory.add(Region {
+            start: section.start,
+            length: section.length,
+            label: format!("section {}", section.name),
+            allowed,
         });
     }
-    Ok(MappedImage {
-        machine: image.machine,
-        base,
-        size: size as u64,
-        entry: base + u64::from(image.entry.0),
-        sections,
-    })
+    Ok(())
+}
+
+/// Takes the image out of memory. Its place stays its own.
+pub fn unload(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorError> {
+    memory
+        .protect(image.base, image.size as usize, libc::PROT_NONE)
+        .map_err(full)?;
+    memory.relabel(image.base, "the unloaded image's headers".into(), Use::None);
+    for section in &image.sections {
+        let label = format!("section {} of the unloaded image", section.name);
+        memory.relabel(section.start, label, Use::None);
+    }
+    Ok(())
 }
 
 /// Unmaps what the kernel discards after `DriverEntry`.

@@ -1,13 +1,14 @@
 //! Stand-ins for the Network Module Registrar: registration, attach and detach (native module contract §2.2, §2.3).
 
 use super::kernel::{Activity, Kernel};
-use super::registry::MODULE_GUID;
 use super::status;
+use super::system::Module;
 use crate::address_space::AddressSpace;
+use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
+use crate::failure::Sabotage;
 use crate::kernel_tables::Tables;
-use crate::request::Sabotage;
-use crate::rule::Rule;
+use crate::rule::{Rule, Violation};
 use crate::tables::{ClientCharacteristics, ModuleId};
 
 /// NPI of native modules, c847aac8-a6f2-4b53-aea3-f4a94b9a80cb.
@@ -29,10 +30,12 @@ pub struct Nmr {
     /// Whether the client took it.
     pub attached: bool,
     offering: Offer,
-    /// The client handle whose deregistration is pending.
-    deregistering: u64,
-    /// Whether the end of the deregistration was awaited.
-    pub waited: bool,
+    /// The client handle that was deregistered.
+    pub deregistered: Option<u64>,
+    /// What the driver was last told when it attached.
+    pub attach_status: Option<u32>,
+    /// What is wrong with the module, if the provider refused it for that.
+    pub defect: Option<Violation>,
     /// What the module showed at its first attach.
     pub tables: Option<(Tables, (u32, u32, u32))>,
 }
@@ -118,14 +121,15 @@ impl Kernel {
                 format!("the module id has length {length} and type {kind}"),
             ));
         }
-        if id.guid != MODULE_GUID {
+        if id.guid != self.system.module_id {
             return Err(self.broken(Rule::ModuleId, "the module id is not the one in the registry"));
         }
         if context != 0 {
             return Err(self.broken(Rule::ClientCharacteristics, "a client context is given"));
         }
-        if self.request.sabotage == Sabotage::RegisterClientFails {
-            return Ok(status::UNSUCCESSFUL);
+        if let Sabotage::RegisterClientFails(status) = self.request.sabotage {
+            self.met();
+            return Ok(status);
         }
         let handle = self.opaque_handle("the NMR client handle")?;
         self.nmr.client = Some(Client {
@@ -135,11 +139,12 @@ impl Kernel {
             context,
         });
         // Providers that are there already are offered before registration returns, and before the handle is stored.
-        self.attach()?;
-        if self.request.sabotage == Sabotage::None {
-            if !self.nmr.attached {
-                return Err(self.broken(Rule::ClientAttach, "the attach callback did not attach to the provider"));
-            }
+        if self.request.sabotage == Sabotage::ProviderMissing {
+            self.met();
+        } else {
+            self.attach()?;
+        }
+        if self.nmr.attached {
             self.offer_second_provider()?;
         }
         self.write_argument(handle_out, &handle.to_le_bytes(), "the client handle")?;
@@ -170,11 +175,7 @@ impl Kernel {
         let instance = self.provider_instance()?;
         let status = self.call(attach, &[self.nmr.binding, context, instance], Activity::Attach)? as u32;
         let taken = std::mem::take(&mut self.nmr.offering) == Offer::Taken;
-        let due = if self.request.sabotage == Sabotage::AttachProviderFails {
-            status::NOINTERFACE
-        } else {
-            status::SUCCESS
-        };
+        let due = self.nmr.attach_status.unwrap_or_default();
         if !taken {
             return Err(self.broken(
                 Rule::ClientAttach,
@@ -223,6 +224,7 @@ impl Kernel {
             ));
         }
         self.nmr.attached = false;
+        self.release_module();
         Ok(())
     }
 
@@ -250,53 +252,103 @@ impl Kernel {
         self.nmr.offering = Offer::Taken;
         self.write_argument(context_out, &0u64.to_le_bytes(), "the provider's binding context")?;
         self.write_argument(dispatch_out, &0u64.to_le_bytes(), "the provider's dispatch table")?;
-        if self.request.sabotage == Sabotage::AttachProviderFails {
-            return Ok(status::NOINTERFACE);
+        let status = match self.request.sabotage {
+            Sabotage::AttachProviderFails(status) => {
+                self.met();
+                status
+            }
+            _ => self.take_module(dispatch)?.ntstatus(),
+        };
+        self.nmr.attach_status = Some(status);
+        if status == status::SUCCESS {
+            let provider = self.opaque_handle("the provider's binding context")?;
+            self.write_argument(context_out, &provider.to_le_bytes(), "the provider's binding context")?;
         }
-        let shown = self.read_metadata(dispatch)?;
+        Ok(status)
+    }
+
+    /// The provider's attach callback: what it answers to a module (native module contract §4.1).
+    fn take_module(&mut self, dispatch: u64) -> Result<EbpfResult, SimulatorError> {
+        if self.request.sabotage == Sabotage::AttachNoMemory {
+            self.met();
+            return Ok(EbpfResult::NoMemory);
+        }
+        let shown = match self.read_metadata(dispatch) {
+            Ok(shown) => shown,
+            Err(SimulatorError::Kernel { during, violation }) => match EbpfResult::at_attach(violation.rule) {
+                Some(result) if self.request.defects_are_answers => {
+                    self.met();
+                    self.nmr.defect = Some(violation);
+                    return Ok(result);
+                }
+                _ => return Err(SimulatorError::Kernel { during, violation }),
+            },
+            Err(other) => return Err(other),
+        };
         match &self.nmr.tables {
             None => self.nmr.tables = Some(shown),
             Some(before) if *before == shown => {}
             Some(_) => return Err(self.broken(Rule::UnstableMetadata, "other tables are shown at the second attach")),
         }
-        let provider = self.opaque_handle("the provider's binding context")?;
-        self.write_argument(context_out, &provider.to_le_bytes(), "the provider's binding context")?;
-        Ok(status::SUCCESS)
+        if !self.is_authorised() {
+            self.met();
+            return Ok(EbpfResult::VerificationFailed);
+        }
+        if self.attached_module().is_some() {
+            self.met();
+            return Ok(EbpfResult::ObjectAlreadyExists);
+        }
+        let id = self.system.module_id;
+        self.system.modules.push(Module {
+            id,
+            initialized: false,
+            references: 1,
+        });
+        Ok(EbpfResult::Success)
     }
 
     pub(super) fn deregister_client(&mut self, handle: u64) -> Result<u32, SimulatorError> {
         if self.activities.last() != Some(&Activity::Unload) {
             return Err(self.broken(Rule::UnexpectedCall, "NmrDeregisterClient outside of DriverUnload"));
         }
-        if self.nmr.client.as_ref().map(|c| c.handle) != Some(handle) {
+        if self.nmr.client.as_ref().map(|c| c.handle) != Some(handle) || self.nmr.deregistered.is_some() {
             let place = self.memory.place(handle);
             return Err(self.broken(Rule::DriverUnload, format!("NmrDeregisterClient is given {place}")));
         }
         if self.nmr.attached {
             self.detach()?;
         }
-        // The provider holds the module until its last reference is gone: always pending. The handle stays valid
-        // until that is awaited.
-        self.nmr.deregistering = handle;
-        self.nmr.client = None;
+        self.nmr.deregistered = Some(handle);
+        if self.request.sabotage == Sabotage::DeregisteredAtOnce {
+            self.met();
+            self.nmr.client = None;
+            return Ok(status::SUCCESS);
+        }
+        // Otherwise it is always pending, and the handle stays valid until the end is awaited.
         Ok(status::PENDING)
     }
 
     pub(super) fn wait_for_deregister(&mut self, handle: u64) -> Result<u32, SimulatorError> {
-        if self.activities.last() != Some(&Activity::Unload) || self.nmr.client.is_some() || self.nmr.waited {
+        let pending = self.nmr.client.is_some() && self.nmr.deregistered.is_some();
+        if self.activities.last() != Some(&Activity::Unload) || !pending {
             return Err(self.broken(
                 Rule::UnexpectedCall,
                 "NmrWaitForClientDeregisterComplete without a pending one",
             ));
         }
-        if handle != self.nmr.deregistering {
+        if self.nmr.deregistered != Some(handle) {
             let place = self.memory.place(handle);
             return Err(self.broken(
                 Rule::DriverUnload,
                 format!("NmrWaitForClientDeregisterComplete is given {place}"),
             ));
         }
-        self.nmr.waited = true;
+        if self.request.sabotage == Sabotage::UnloadedInUse {
+            // The provider holds the module until the last reference is gone, which others drop in the meantime.
+            self.met();
+            self.close_handles();
+        }
+        self.nmr.client = None;
         Ok(status::SUCCESS)
     }
 }

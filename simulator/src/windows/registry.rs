@@ -4,12 +4,9 @@ use super::kernel::{Activity, Kernel};
 use super::status;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
-use crate::request::Sabotage;
+use crate::failure::Sabotage;
 use crate::rule::Rule;
 use crate::tables::QueryRow;
-
-/// Module id that user mode would have made up for this load.
-pub const MODULE_GUID: [u8; 16] = *b"\x01\x02\x03\x04\x05\x06\x47\x08\x89\x0a\x0b\x0c\x0d\x0e\x0f\x10";
 
 /// The driver's key.
 pub const REGISTRY_PATH: &str = r"\Registry\Machine\System\CurrentControlSet\Services\module";
@@ -48,6 +45,10 @@ impl Kernel {
     ) -> Result<u32, SimulatorError> {
         if self.activities.last() != Some(&Activity::DriverEntry) {
             return Err(self.broken(Rule::UnexpectedCall, "RtlQueryRegistryValues outside of DriverEntry"));
+        }
+        if let Sabotage::RegistryQueryFails(status) = self.request.sabotage {
+            self.met();
+            return Ok(status);
         }
         if base as u32 != 0 {
             return Err(self.broken(Rule::QueryTable, format!("RelativeTo is {}, not ABSOLUTE", base as u32)));
@@ -96,6 +97,9 @@ impl Kernel {
             let here = subkey.as_deref() == Some("Parameters") && name.eq_ignore_ascii_case("NpiModuleId");
             if !here || self.request.sabotage == Sabotage::ModuleIdMissing {
                 if flags & QUERY_REQUIRED != 0 {
+                    if here {
+                        self.met();
+                    }
                     return Ok(status::OBJECT_NAME_NOT_FOUND);
                 }
                 if row.default_type.get() != 0 {
@@ -103,13 +107,19 @@ impl Kernel {
                 }
                 continue;
             }
-            let (kind, data): (u32, &[u8]) = match self.request.sabotage {
-                Sabotage::ModuleIdWrongType => (REG_SZ, &MODULE_GUID),
-                Sabotage::ModuleIdWrongLength => (REG_BINARY, &MODULE_GUID[..15]),
-                _ => (REG_BINARY, &MODULE_GUID),
-            };
+            let mut data = self.system.module_id.to_vec();
+            let mut kind = REG_BINARY;
+            match self.request.sabotage {
+                Sabotage::ModuleIdWrongType => kind = REG_SZ,
+                Sabotage::ModuleIdWrongLength => data.truncate(15),
+                Sabotage::ModuleIdTooLong => data.push(0),
+                _ => {}
+            }
+            if kind != REG_BINARY || data.len() != 16 {
+                self.met();
+            }
             let value_name = self.allocate_bytes(&utf16("NpiModuleId"), "the name of the registry value")?;
-            let value = self.allocate_bytes(data, "the data of the registry value")?;
+            let value = self.allocate_bytes(&data, "the data of the registry value")?;
             let arguments = [
                 value_name,
                 kind.into(),

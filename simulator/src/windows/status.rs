@@ -3,7 +3,5 @@
 
 pub const SUCCESS: u32 = 0;
 pub const PENDING: u32 = 0x103;
-pub const UNSUCCESSFUL: u32 = 0xC000_0001;
 pub const INVALID_PARAMETER: u32 = 0xC000_000D;
 pub const OBJECT_NAME_NOT_FOUND: u32 = 0xC000_0034;
-pub const NOINTERFACE: u32 = 0xC000_02B9;
