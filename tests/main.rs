@@ -6,10 +6,13 @@
 mod coff;
 mod command_line;
 mod conformance;
+mod contract;
 mod differential;
 mod dll;
 mod emit;
 mod examples;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod failures;
 mod forms;
 mod huge;
 mod interpret;
@@ -34,10 +37,13 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        contract::trials(),
         differential::trials(),
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        failures::trials(),
         huge::trials(),
         interpret::trials(),
         lowering::trials(),

@@ -16,9 +16,11 @@ pub mod shared {
     pub mod fixture;
     pub mod helpers;
     pub mod kernel;
+    pub mod loads;
     pub mod maps;
     pub mod patch;
     pub mod programs;
+    pub mod providers;
 }
 
 pub fn trials() -> Vec<Trial> {

@@ -49,7 +49,9 @@ mod tests_arm64;
 mod unwind_arm64;
 mod unwind_x64;
 
-pub use error::{Feature, FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
+pub use error::{
+    Feature, FunctionProblem, InitialValueProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place,
+};
 pub use lowered::{Lowered, LoweredFunction, Origin};
 pub use options::{Options, RuntimeLevel, Skeleton};
 

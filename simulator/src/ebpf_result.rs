@@ -30,6 +30,8 @@ pub enum EbpfResult {
     ObjectAlreadyExists = 8,
     /// Memory is short.
     NoMemory = 12,
+    /// The extension of a map does not take the program's type.
+    OperationNotSupported = 18,
     /// What the module needs is not there, or it is being unloaded.
     ExtensionFailedToLoad = 23,
 }
@@ -46,6 +48,7 @@ impl EbpfResult {
             EbpfResult::ObjectNotFound => "EBPF_OBJECT_NOT_FOUND",
             EbpfResult::ObjectAlreadyExists => "EBPF_OBJECT_ALREADY_EXISTS",
             EbpfResult::NoMemory => "EBPF_NO_MEMORY",
+            EbpfResult::OperationNotSupported => "EBPF_OPERATION_NOT_SUPPORTED",
             EbpfResult::ExtensionFailedToLoad => "EBPF_EXTENSION_FAILED_TO_LOAD",
         }
     }
@@ -55,6 +58,7 @@ impl EbpfResult {
     pub fn ntstatus(self) -> u32 {
         match self {
             EbpfResult::Success => 0,
+            EbpfResult::OperationNotSupported => 0xC000_00BB,
             EbpfResult::VerificationFailed | EbpfResult::ExtensionFailedToLoad => 0xC000_0001,
             EbpfResult::InvalidFd => 0xC000_0008,
             EbpfResult::InvalidObject | EbpfResult::InvalidArgument => 0xC000_000D,
@@ -80,8 +84,10 @@ impl EbpfResult {
         match rule {
             Rule::InnerTemplate => Some(EbpfResult::InvalidObject),
             Rule::ProgramArrayType => Some(EbpfResult::InvalidFd),
-            Rule::ProgramType | Rule::BtfFunction => Some(EbpfResult::ExtensionFailedToLoad),
+            Rule::ProgramType | Rule::BtfFunction | Rule::MapProvider => Some(EbpfResult::ExtensionFailedToLoad),
+            Rule::MapAssociation => Some(EbpfResult::OperationNotSupported),
             Rule::MapPinning
+            | Rule::PinnedMap
             | Rule::MapDefinition
             | Rule::NameLength
             | Rule::MapIndex

@@ -46,8 +46,9 @@ pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, Simulato
 pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin, PresetValue,
-    RingRecord, RunReport, RunRequest, SimulatedMachine,
+    Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
+    PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
+    SimulatedRuntime,
 };
 pub use rule::{Rule, Violation};
 

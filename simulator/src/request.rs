@@ -31,9 +31,104 @@ pub struct RunRequest {
     /// Take what the runtime refuses with a status for an answer, which the report gives in its only life, and not for an
     /// error. What would stop the machine or corrupt its memory stays one.
     pub defects_are_answers: bool,
+    /// The runtime's version.
+    pub runtime: SimulatedRuntime,
+    /// How often the driver is loaded, side by side; 0 means once. Each load has its own image, module id, programs and maps;
+    /// only pinned maps are shared. Loads count from 0.
+    pub loads: u32,
+    /// Maps that are pinned before.
+    pub pinned: Vec<PinnedMap>,
+    /// Providers that are not there when the module is loaded.
+    pub absent: Vec<Provider>,
+    /// When helpers and BTF-resolved functions get other addresses while a program is loaded, as they do when a provider
+    /// detaches and attaches again.
+    pub reload: Reload,
+    /// What functions give that have no meaning here: BTF-resolved functions otherwise give 0.
+    pub answers: Vec<Answer>,
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
+}
+
+/// A version of the runtime that behaves in a way of its own (native module contract §1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SimulatedRuntime {
+    /// 0.21: `map_data` elements without array data, whatever the module states; program entries of 144 bytes only.
+    #[serde(rename = "0.21")]
+    V0_21,
+    /// 1.4: `map_data` elements with array data for modules that state 1.4.0 or more; program entries of 144 bytes only.
+    #[serde(rename = "1.4")]
+    V1_4,
+    /// 1.6: BTF-resolved functions, and program entries of 144 or 154 bytes.
+    #[default]
+    #[serde(rename = "1.6")]
+    V1_6,
+}
+
+/// A map that somebody else has pinned before the module is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PinnedMap {
+    /// The map's name, which makes the path.
+    pub name: String,
+    /// Map type number.
+    pub map_type: u32,
+    /// Key bytes.
+    pub key_size: u32,
+    /// Value bytes.
+    pub value_size: u32,
+    /// Capacity.
+    pub max_entries: u32,
+    /// Type, key bytes, value bytes and capacity of the inner maps of a map of maps.
+    pub inner: Option<[u32; 4]>,
+    /// What it holds: keys and values.
+    pub entries: Vec<(HexBytes, HexBytes)>,
+}
+
+/// A provider, by what it offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// That of a program type, by the type's name.
+    ProgramType(String),
+    /// That of the BTF-resolved functions of a module, by the module's GUID.
+    BtfModule(String),
+    /// That of a custom map type, by the type's number.
+    MapType(u32),
+}
+
+/// A provider comes or goes while the module is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderEvent {
+    /// It detaches. Programs that need it are not run until it is back.
+    Detach(Provider),
+    /// It attaches again. Its functions have other addresses.
+    Attach(Provider),
+    /// It attaches again with other prototypes, which programs that state a program information hash refuse.
+    AttachChanged(Provider),
+}
+
+/// When functions get other addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    /// When a provider attaches again, and only then.
+    #[default]
+    Never,
+    /// Before each invocation.
+    EachInvocation,
+    /// After each call of one of them, too.
+    EachCall,
+}
+
+/// What a helper or BTF-resolved function gives, whatever it is called with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The function's name.
+    pub function: String,
+    /// What it gives.
+    pub result: u64,
 }
 
 /// An eBPF object file.
@@ -52,6 +147,8 @@ pub struct ObjectFile {
 pub struct Input {
     /// Program name.
     pub program: String,
+    /// The load whose program is meant. Its maps are meant, too, by presets.
+    pub load: u32,
     /// Bytes between the context's data pointers. Only for program types that have such pointers.
     pub packet: HexBytes,
     /// Bytes between the metadata pointer and the data. `None` leaves the metadata pointer 0, as providers do when there
@@ -59,6 +156,8 @@ pub struct Input {
     pub meta: Option<HexBytes>,
     /// The context structure, from its first byte; the rest is zero. The simulator sets data pointers in it.
     pub context: HexBytes,
+    /// Providers that come or go before it.
+    pub events: Vec<ProviderEvent>,
     /// Map contents to set before it, once, as user mode would.
     pub presets: Vec<MapPreset>,
     /// How often to run it, up to a million times; 0 means once. Context and packet are the same each time.
@@ -173,6 +272,9 @@ pub struct RunReport {
     /// How often each helper was called, by ascending id, per program in table order. A lookup in an array that compiled
     /// code does itself (native module contract §6.7) is no call; to the interpreter it is one.
     pub helper_calls: Vec<HelperCalls>,
+    /// How often each BTF-resolved function was called, per program in table order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub btf_calls: Vec<BtfCalls>,
     /// Deepest use of the stack by a program, in bytes. What helpers need comes on top. For interpreted programs, the bytes
     /// of all frames that were in use at once.
     pub max_stack_bytes: u32,
@@ -192,10 +294,34 @@ pub struct Pin {
 pub struct HelperCalls {
     /// Program name.
     pub program: String,
+    /// The load whose program it is.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub load: u32,
     /// Helper id.
     pub id: u32,
     /// Helper name.
     pub helper: String,
+    /// Number of calls.
+    pub calls: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_first(load: &u32) -> bool {
+    *load == 0
+}
+
+/// Calls of one BTF-resolved function from one program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BtfCalls {
+    /// Program name.
+    pub program: String,
+    /// The load whose program it is.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub load: u32,
+    /// GUID of the module that provides it.
+    pub module: String,
+    /// Function name.
+    pub function: String,
     /// Number of calls.
     pub calls: u64,
 }
@@ -219,6 +345,9 @@ pub struct InvocationResult {
     pub meta: Option<HexBytes>,
     /// Redirect context that the program set, of the program types that can.
     pub redirect_context: Option<HexBytes>,
+    /// Why the runtime did not run it (`EBPF_EXTENSION_FAILED_TO_LOAD`); then there is no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<String>,
 }
 
 /// A map and what is in it.
@@ -243,6 +372,9 @@ pub struct MapContents {
     pub omitted: u64,
     /// Records of ring buffers and perf event arrays, oldest first.
     pub records: Vec<RingRecord>,
+    /// The load whose map it is. A map that several loads share is listed for each.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub load: u32,
 }
 
 /// A map entry.

@@ -139,8 +139,14 @@ rules! {
     // ---- maps, programs
     /// pinning is 0 or 1, and a pinned name must make a valid path
     MapPinning = "map-pinning", "native module contract §4.3";
+    /// a map that is pinned already must have the definition that the module states
+    PinnedMap = "pinned-map", "native module contract §4.3";
     /// map definitions must be ones that the runtime creates
     MapDefinition = "map-definition", "native module contract §4.3";
+    /// a custom map type needs the extension that implements it
+    MapProvider = "map-provider", "native module contract §4.3";
+    /// programs must be of a type that the extension of a custom map takes
+    MapAssociation = "map-association", "native module contract §4.4";
     /// a map of maps needs a resolvable inner template
     InnerTemplate = "inner-template", "native module contract §4.3";
     /// names of maps, programs and sections have 1 to 63 bytes
@@ -179,6 +185,8 @@ rules! {
     StackAtCall = "stack-at-call", "x64 calling convention, \"Stack allocation\"; ARM64 ABI conventions, \"Stack\"";
     /// helpers are called with six arguments, the last of them the context
     HelperContext = "helper-context", "native module contract §6.4";
+    /// addresses of helpers and BTF-resolved functions must be read from their table for each call
+    FormerAddress = "former-address", "native module contract §1.2";
     /// a helper of another program's table was called
     ForeignHelper = "foreign-helper", "native module contract §1.2";
     /// pointer arguments of helpers must be memory that the program may use

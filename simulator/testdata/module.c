@@ -4,34 +4,9 @@
 // Built by testdata/build.sh into testdata/module.image and testdata/module-arm64.image, which are drivers, and with
 // MODULE_DLL into testdata/module-dll.image.
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef long long i64;
-
-typedef struct { u32 a; u16 b, c; u8 d[8]; } guid;
-typedef struct { u16 version; u64 size, total; } header;
-typedef struct { header h; u32 id; const char *name; } helper_entry;
-typedef struct { u32 type, key, value, entries, inner_idx, pinning, id, inner_id; } map_definition;
-typedef struct { u64 zero[2]; header h; map_definition d; const char *name; } map_entry;
-typedef struct { header h; const char *name; u64 count; const char **values; } initial_values;
-typedef struct { header h; const char *name; u64 size; const void *data; } global_section;
-typedef struct {
-    u64 zero; header h; void *function; const char *pe_section, *section, *name;
-    const u16 *maps; u16 map_count; const helper_entry *helpers; u16 helper_count; u64 instructions;
-    const guid *type, *attach; const u8 *hash; u64 hash_length; const char *hash_type;
-    const void *btf; u16 btf_count;
-} program_entry;
-_Static_assert(sizeof(map_entry) == 80 && sizeof(program_entry) == 160, "layout");
-
-typedef struct { u8 header[24]; u64 (*address)(u64, u64, u64, u64, u64, void *); u64 tail_call; } helper_data;
-typedef struct { u8 header[24]; u64 address; u8 *array; } map_data;
-typedef struct { u8 header[24]; u8 *address; } global_data;
-typedef struct { u8 header[24]; helper_data *helpers; map_data *maps; global_data *globals; void *btf; } runtime;
+#include "native.h"
 
 // ---------------------------------------------------------------- types
-#define DATA __attribute__((section(".data")))
 DATA guid t_xdp = {0xf1832a85, 0x85d5, 0x45b0, {0x98, 0xa0, 0x70, 0x69, 0xd6, 0x30, 0x13, 0xb0}};
 DATA guid a_xdp = {0x85e0d8ef, 0x579e, 0x4931, {0xb0, 0x72, 0x8e, 0xe2, 0x26, 0xbb, 0x2e, 0x9d}};
 DATA guid t_bind = {0x608c517c, 0x6c52, 0x4a26, {0xb6, 0x77, 0xbb, 0x1c, 0x34, 0x42, 0x5a, 0xdf}};
@@ -45,7 +20,6 @@ DATA guid t_process = {0x22ea7b37, 0x1043, 0x4d0d, {0xb6, 0x0d, 0xca, 0xfa, 0x1c
 DATA guid a_process = {0x66e20687, 0x9805, 0x4458, {0xa0, 0xdb, 0x38, 0xe2, 0x20, 0xd3, 0x16, 0x85}};
 
 // ---------------------------------------------------------------- maps
-#define MAP(n, ...) {{0, 0}, {1, 80, 80}, {__VA_ARGS__}, n}
 enum { PARAMS, ARRAY, HASH, CPU_ARRAY, CPU_HASH, LRU, LRU_CPU, LPM, QUEUE, STACK, RING, PERF, PROGS, INNER, OUTER,
        OUTER_HASH, GLOBAL, PINNED, MAPS };
 __attribute__((section("maps"), used)) map_entry map_table[MAPS] = {
@@ -78,10 +52,6 @@ static const u64 global_bytes = 0x1122334455667788;
 static const global_section globals[] = {{{1, 48, 48}, "mod.data", 8, &global_bytes}};
 
 // ---------------------------------------------------------------- helpers
-#define H(i) {{1, 40, 40}, i, "helper_id"}
-#define GENERAL H(1), H(2), H(3), H(4), H(5), H(6), H(7), H(8), H(9), H(10), H(11), H(12), H(13), H(14), H(15), H(16), \
-    H(17), H(18), H(19), H(20), H(21), H(22), H(23), H(24), H(25), {{1, 40, 40}, 0, ""}, H(27), H(28), H(29), H(30), \
-    H(31), H(32), H(33), H(34)
 #define OWN 34
 static const helper_entry plain_helpers[] = {GENERAL};
 static const helper_entry xdp_helpers[] = {GENERAL, H(65536)};
@@ -95,45 +65,9 @@ static const u16 all_maps[] = {PARAMS, ARRAY, HASH, CPU_ARRAY, CPU_HASH, LRU, LR
 
 // ---------------------------------------------------------------- programs
 #define XDP __attribute__((section("xdp"), noinline))
-#define CODE(s) __attribute__((section(s), noinline))
 typedef struct { u8 *data, *end; u64 meta; u32 ifindex; } xdp_md;
 
-// A call of any helper, described in the map "params" so that tests can say what is called with what.
-enum { IMMEDIATE, MAP_ADDRESS, PARAMETER, CONTEXT, PACKET, GLOBALS };
-typedef struct {
-    u32 slot, copy;                        // helper slot; bytes to copy from the returned address
-    struct { u64 kind, value; } arg[5];
-    u64 result;
-    u8 copied[24];
-    u8 memory[384];
-} parameters;
-_Static_assert(sizeof(parameters) == 504, "layout");
-
-static __attribute__((always_inline)) u64 call_helper(void *ctx, runtime *r, u8 *packet) {
-    parameters *p = (parameters *)r->maps[PARAMS].array;
-    u64 a[5];
-    for (int i = 0; i < 5; i++) {
-        u64 v = p->arg[i].value;
-        switch (p->arg[i].kind) {
-        case MAP_ADDRESS: v = r->maps[v].address; break;
-        case PARAMETER: v += (u64)p->memory; break;
-        case CONTEXT: v += (u64)ctx; break;
-        case PACKET: v += (u64)packet; break;
-        case GLOBALS: v += (u64)r->globals[0].address; break;
-        }
-        a[i] = v;
-    }
-    u64 result = r->helpers[p->slot].address(a[0], a[1], a[2], a[3], a[4], ctx);
-    p->result = result;
-    if (p->copy && result)
-        for (u32 i = 0; i < p->copy && i < sizeof p->copied; i++) p->copied[i] = ((volatile u8 *)result)[i];
-    if (p->slot == 0 && p->arg[4].kind == IMMEDIATE && p->arg[4].value == 1 && result) {
-        // The result is an inner map: look into it with the same key.
-        result = r->helpers[0].address(result, a[1], 0, 0, 0, ctx);
-        p->result = result ? *(volatile u64 *)result : ~0ull;
-    }
-    return p->slot == 4 && result == 0 ? 0 : 1;
-}
+#include "caller.h"
 XDP u64 call_xdp(xdp_md *ctx, runtime *r) {
     u64 verdict = call_helper(ctx, r, ctx->data);
     parameters *p = (parameters *)r->maps[PARAMS].array;
@@ -317,52 +251,5 @@ __declspec(dllexport) const void *get_metadata_table(void) { return &metadata; }
 __declspec(dllexport) int another_function(void) { return 42; }
 int DllMain(void *module, u32 reason, void *reserved) { return module && reason <= 1 && !reserved; }
 #else
-// ---------------------------------------------------------------- driver
-typedef int NTSTATUS;
-typedef struct { u16 length, maximum; u16 *buffer; } unicode_string;
-typedef struct { void *routine; u32 flags; const u16 *name; void *entry; u32 type; void *data; u32 length; } query_row;
-__declspec(dllimport) NTSTATUS RtlQueryRegistryValues(u32, const u16 *, const query_row *, void *, void *);
-__declspec(dllimport) NTSTATUS NmrRegisterClient(const void *, void *, void **);
-__declspec(dllimport) NTSTATUS NmrDeregisterClient(void *);
-__declspec(dllimport) NTSTATUS NmrWaitForClientDeregisterComplete(void *);
-__declspec(dllimport) NTSTATUS NmrClientAttachProvider(void *, void *, const void *, void **, const void **);
-
-static const guid npi = {0xc847aac8, 0xa6f2, 0x4b53, {0xae, 0xa3, 0xf4, 0xa9, 0x4b, 0x9a, 0x80, 0xcb}};
-DATA struct { u16 length; u32 type; guid g; } module_id = {24, 1, {1}};
-DATA void *client_handle = (void *)0;
-DATA void *binding_handle = (void *)0;
-
-static NTSTATUS attach(void *binding, void *context, const void *provider) {
-    void *out1 = 0;
-    const void *out2 = 0;
-    if (binding_handle) return 0xC000000D;
-    NTSTATUS s = NmrClientAttachProvider(binding, context, &metadata, &out1, &out2);
-    if (s == 0) binding_handle = binding;
-    return s;
-}
-static NTSTATUS detach(void *context) { binding_handle = 0; return 0; }
-static const struct {
-    u16 version, length; void *attach, *detach, *cleanup;
-    u16 iversion, isize; const guid *npi; void *module; u32 number; void *specific;
-} characteristics = {0, 72, attach, detach, 0, 0, 40, &npi, &module_id, 0, 0};
-static NTSTATUS query(u16 *name, u32 type, void *data, u32 length, void *context, void *entry) {
-    if (type != 3 || length != 16) return 0xC000000D;
-    for (int i = 0; i < 16; i++) ((volatile u8 *)&module_id.g)[i] = ((u8 *)data)[i];
-    return 0;
-}
-static const query_row rows[3] = {
-    {0, 1, u"Parameters", 0, 0, 0, 0},
-    {query, 4, u"NpiModuleId", 0, 0, 0, 0},
-};
-static void unload(void *driver) {
-    if (NmrDeregisterClient(client_handle) == 0x103) NmrWaitForClientDeregisterComplete(client_handle);
-}
-NTSTATUS DriverEntry(u8 *driver, unicode_string *path) {
-    NTSTATUS s = RtlQueryRegistryValues(0, path->buffer, rows, 0, 0);
-    if (s < 0) return s;
-    s = NmrRegisterClient(&characteristics, 0, &client_handle);
-    if (s < 0) return s;
-    *(void **)(driver + 0x68) = unload;
-    return s;
-}
+#include "driver.h"
 #endif

@@ -4,11 +4,13 @@ mod btf_tables;
 mod checks;
 mod helper_tables;
 mod layout;
+mod map_checks;
 mod map_references;
 pub(crate) mod map_types;
 mod section_names;
 mod slots;
 mod tables;
+mod value_checks;
 
 pub(crate) use btf_tables::BtfTables;
 pub(crate) use checks::check_module;

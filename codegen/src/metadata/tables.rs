@@ -21,6 +21,7 @@ use super::layout::{
     MetadataTable, Pointer, ProgramEntry, Version,
 };
 use super::map_references::referenced_maps;
+use super::value_checks::with_initial_values;
 use super::{BtfTables, HelperTables};
 use crate::RuntimeLevel;
 use crate::compile::Target;
@@ -318,8 +319,10 @@ impl Tables<'_> {
     /// Maps with initial values, by name.
     fn initial_values(&self, object: &mut ObjectWriter) -> Array {
         let module = self.verified.module();
-        let mut maps: Vec<&Map> = module.maps.iter().filter(|m| !m.initial_values.is_empty()).collect();
-        maps.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        let maps: Vec<&Map> = with_initial_values(module)
+            .into_iter()
+            .map(|index| &module.maps[index.index()])
+            .collect();
         let values: Vec<Spot> = maps.iter().map(|map| self.slots(object, map)).collect();
         for map in &maps {
             object.string(self.constants, &map.name);

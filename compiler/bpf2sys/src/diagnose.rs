@@ -58,6 +58,12 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Function(_) => ("BPF1010", None),
         Problem::RelocationType { .. } => ("BPF1011", None),
         Problem::Reference(_) => ("BPF1012", None),
+        Problem::NotData(_) => (
+            "BPF1012",
+            Some(
+                "global variables are in `.rodata`, `.data`, `.bss` and sections with a suffix to such a name, e.g. `SEC(\".data.config\")`",
+            ),
+        ),
         Problem::Unresolved => (
             "BPF1013",
             Some("define it in this object, or link the object that does to this one with `bpftool gen object`"),
@@ -72,6 +78,10 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
+        Problem::JoinedUnits => (
+            "BPF1018",
+            Some("compile each source with `-g` and link the objects with `bpftool gen object`"),
+        ),
         Problem::NoModule | Problem::TwoModules(..) | Problem::NotAModule(_) => (
             "BPF1017",
             Some(

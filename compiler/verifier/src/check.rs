@@ -21,9 +21,20 @@ pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) 
         function: function.name.clone(),
         instruction: index,
         slot: insn.slot,
-        text: insn.op.to_string(),
+        text: text(module, &insn.op),
         line: module.line(insn).cloned(),
     }))
+}
+
+/// An instruction as text, with the name of a function of another module.
+fn text(module: &Module, instruction: &Instruction) -> String {
+    match *instruction {
+        Instruction::Call(Callee::Btf(function)) => match module.btf_functions.get(function.index()) {
+            Some(named) => format!("call {} of module {}", named.name, named.module),
+            None => instruction.to_string(),
+        },
+        _ => instruction.to_string(),
+    }
 }
 
 /// Refuses a program that the proof cannot start on. Afterwards calls nest at most as deep as the platform allows and
@@ -61,7 +72,7 @@ pub(crate) fn check(
         chain: Vec::new(),
         slots: 0,
     };
-    tree.visit(program).map_err(|(at, reason)| reject(at, reason))
+    tree.visit(program, None).map_err(|(at, reason)| reject(at, reason))
 }
 
 /// Why an instruction cannot be proven for this program type, whatever is around it.
@@ -101,30 +112,31 @@ struct CallTree<'a> {
 type Refusal = (Option<(FunctionIndex, InsnIndex)>, RejectionReason);
 
 impl CallTree<'_> {
-    /// The recursion is as deep as `max_frames`, and `slots` bounds the number of visits.
-    fn visit(&mut self, function: FunctionIndex) -> Result<(), Refusal> {
+    /// Visits a function that is called at a place. The recursion is as deep as `max_frames`, and `slots` bounds the number
+    /// of visits.
+    fn visit(&mut self, function: FunctionIndex, called_at: Option<(FunctionIndex, InsnIndex)>) -> Result<(), Refusal> {
         let names = |chain: &[FunctionIndex]| chain.iter().map(|f| self.module.function(*f).name.clone()).collect();
         self.slots += u64::from(self.module.function(function).slots());
         if self.slots > MAX_INLINED_SLOTS {
             let limit = MAX_INLINED_SLOTS;
-            return Err((None, RejectionReason::TooLarge { limit }));
+            return Err((called_at, RejectionReason::TooLarge { limit }));
         }
         self.chain.push(function);
         if self.chain.len() > self.max_frames {
             let (chain, limit) = (names(&self.chain), self.max_frames as u32);
-            return Err((None, RejectionReason::TooManyFrames { chain, limit }));
+            return Err((called_at, RejectionReason::TooManyFrames { chain, limit }));
         }
         for (i, insn) in self.module.function(function).instructions.iter().enumerate() {
             let Instruction::Call(Callee::Local(callee)) = insn.op else {
                 continue;
             };
+            let at = Some((function, InsnIndex(i as u32)));
             if let Some(start) = self.chain.iter().position(|f| *f == callee) {
                 let mut cycle = self.chain[start..].to_vec();
                 cycle.push(callee);
-                let at = Some((function, InsnIndex(i as u32)));
                 return Err((at, RejectionReason::Recursion { chain: names(&cycle) }));
             }
-            self.visit(callee)?;
+            self.visit(callee, at)?;
         }
         self.chain.pop();
         Ok(())
@@ -260,6 +272,9 @@ mod tests {
             panic!("{rejection:?}");
         };
         assert_eq!(chain.len(), 9);
+        // The call that is one too deep.
+        let place = rejection.place.unwrap();
+        assert_eq!((place.function.as_str(), place.slot), ("f7", 0));
     }
 
     #[test]

@@ -181,7 +181,7 @@ pub enum RejectionReason {
         implemented_for: Vec<String>,
     },
     /// A call of a function that no provider offers.
-    #[error("module {} offers no function `{}`, as far as is known", .0.module, .0.name)]
+    #[error("no provider that is known offers the function `{}` of module {}", .0.name, .0.module)]
     UnknownFunction(Box<MissingFunction>),
     /// A call of a function with flags that have no meaning.
     #[error("function `{name}` of module {module} has the flags {flags:#x}, and the meaning of flags is not known")]

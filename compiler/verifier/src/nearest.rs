@@ -28,18 +28,15 @@ pub(crate) fn is_near(wanted: &str, name: &str) -> bool {
 
 /// The section prefixes that `section` may have been meant to start with, nearest first.
 pub(crate) fn prefixes_meant(section: &str, prefixes: &[&str]) -> Vec<String> {
-    // What follows the prefix is free, so only as much of the section's name counts as the prefix has.
-    let start = |prefix: &str| -> String { section.chars().take(prefix.chars().count()).collect() };
     let mut near: Vec<(usize, &str)> = prefixes
         .iter()
-        .map(|prefix| {
-            let distance = distance(&start(prefix), prefix).min(distance(section, prefix));
-            (distance, *prefix)
-        })
+        .map(|prefix| (distance_to_start(prefix, section), *prefix))
         .filter(|(distance, prefix)| *distance <= prefix.len() / 3)
         .collect();
     near.sort_by_key(|(distance, _)| *distance);
+    let nearest = near.first().map_or(0, |(distance, _)| *distance);
     near.into_iter()
+        .take_while(|(distance, _)| *distance <= nearest + 1)
         .take(OFFERED)
         .map(|(_, prefix)| prefix.to_owned())
         .collect()
@@ -50,6 +47,17 @@ fn distance(a: &str, b: &str) -> usize {
     if a.len() > LONGEST || b.len() > LONGEST {
         return usize::MAX;
     }
+    distances(a, b).last().copied().unwrap_or_default()
+}
+
+/// The distance of `prefix` to that start of `name` which is nearest to it.
+fn distance_to_start(prefix: &str, name: &str) -> usize {
+    let start: String = name.chars().take(2 * prefix.len()).collect();
+    distances(prefix, &start).into_iter().min().unwrap_or_default()
+}
+
+/// The distance of `a` to each start of `b`, the empty one first.
+fn distances(a: &str, b: &str) -> Vec<usize> {
     let (a, b) = (a.to_lowercase(), b.to_lowercase());
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -61,7 +69,7 @@ fn distance(a: &str, b: &str) -> usize {
             row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
         }
     }
-    row[b.len()]
+    row
 }
 
 #[cfg(test)]
@@ -91,9 +99,11 @@ mod tests {
             ("cgroup/conect4", &["cgroup/connect4", "cgroup/connect6"][..]),
             ("cgroup/conect6/mine", &["cgroup/connect6", "cgroup/connect4"]),
             ("XDP", &["xdp"]),
-            ("xpd/filter", &[]),
-            ("binds", &["bind"]),
+            ("xpd/filter", &["xdp"]),
+            ("bnd", &["bind"]),
             ("sampl_ext/1", &["sample_ext"]),
+            ("kprobe/do_unlinkat", &[]),
+            (&"x".repeat(1 << 20), &[]),
             (".text", &[]),
             ("", &[]),
             ("tc", &[]),

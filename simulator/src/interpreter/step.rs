@@ -207,7 +207,14 @@ impl<W: World> Machine<'_, W> {
                     HelperResult::Ends(value) => return Ok(Flow::End(value)),
                 }
             }
-            Instruction::Call(Callee::Btf(_)) => return Err(Problem::NoMeaning),
+            // Functions of Windows modules by BTF, which §4.3.1 leaves to the platform: native module contract §6.4
+            Instruction::Call(Callee::Btf(function)) => {
+                let arguments = self.arguments();
+                let answer = self.world.btf_function(function, arguments);
+                let value = answer.map_err(Problem::Helper)?.ok_or(Problem::NoMeaning)?;
+                self.forget_arguments();
+                self.set(Reg::R0, value)?;
+            }
             // §4.3.2: program-local functions
             Instruction::Call(Callee::Local(function)) => return Ok(Flow::Call(function)),
             // §4.3

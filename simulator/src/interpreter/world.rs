@@ -1,6 +1,6 @@
 //! What a program runs in.
 
-use bpf2sys_bytecode::{GlobalIndex, MapIndex};
+use bpf2sys_bytecode::{BtfFunctionIndex, GlobalIndex, MapIndex};
 
 /// What a program runs in: memory, helpers, maps and global variables. Addresses are whatever the world says they are.
 pub trait World {
@@ -16,6 +16,12 @@ pub trait World {
     /// Calls the helper `id` with `r1` to `r5`. Registers without a value are given as 0: which of them a helper looks at,
     /// the world knows.
     fn helper(&mut self, id: i32, arguments: [u64; 5]) -> Result<HelperResult, Self::Error>;
+
+    /// Calls a function of another Windows module with `r1` to `r5`, given as for helpers, and gives `r0`; `None` if the world
+    /// has no such functions.
+    fn btf_function(&mut self, _function: BtfFunctionIndex, _arguments: [u64; 5]) -> Result<Option<u64>, Self::Error> {
+        Ok(None)
+    }
 
     /// The address that stands for a map; `None` if the program has no such map.
     fn map_address(&mut self, map: MapIndex) -> Option<u64>;

@@ -55,6 +55,11 @@ pub fn helper(id: u32, arguments: &[Arg]) -> Helper {
     }
 }
 
+/// A call of the BTF-resolved function in a slot, which the programs of `testdata/sample.c` can make.
+pub fn btf(slot: u32, arguments: &[Arg]) -> Helper {
+    helper(1001 + slot, arguments)
+}
+
 impl Helper {
     pub fn memory(mut self, bytes: &[u8]) -> Self {
         self.memory = bytes.to_vec();

@@ -45,11 +45,32 @@ macro_rules! every_trial {
                 return_addresses_are_authenticated
                 code_that_was_discarded_is_gone
             }
+            providers {
+                functions_of_other_modules_are_called_through_their_table
+                a_function_needs_its_provider_when_the_module_is_loaded
+                a_program_is_not_run_while_a_provider_is_away
+                a_provider_with_other_prototypes_does_not_suit_a_stated_hash
+                a_stated_hash_counts_functions_in_table_order
+                an_address_that_was_kept_over_a_reload_is_caught
+                equal_requests_give_equal_reports_whatever_reloads
+                custom_maps_are_closed_to_general_helpers
+                a_custom_map_needs_its_extension
+                helpers_of_the_sample_extension_work_as_their_models
+            }
             failures {
                 each_failure_is_answered_and_leaves_nothing
                 defects_that_the_runtime_notices_are_answered_and_leave_nothing
                 defects_that_it_does_not_notice_stay_errors
                 a_failure_that_cannot_happen_to_a_module_is_no_request
+            }
+            loads {
+                loads_share_pinned_maps_and_nothing_else
+                tail_calls_through_a_shared_map_reach_the_program_of_the_load_that_stored_it
+                a_load_that_does_not_exist_is_no_request
+                a_map_that_is_pinned_already_is_used_as_it_is
+                a_pinned_map_of_another_definition_fails_the_load
+                older_runtimes_refuse_the_long_form_of_programs
+                older_runtimes_have_no_table_of_functions
             }
             kernel {
                 each_check_of_the_kernel_catches_its_own

@@ -12,6 +12,11 @@ pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
 /// The ARM64 image.
 pub const ARM64_IMAGE: &[u8] = include_bytes!("../../testdata/module-arm64.image");
 
+/// The x64 image of `testdata/sample.c`.
+const SAMPLE: &[u8] = include_bytes!("../../testdata/sample.image");
+/// Its ARM64 image.
+const ARM64_SAMPLE: &[u8] = include_bytes!("../../testdata/sample-arm64.image");
+
 thread_local! {
     /// What this thread's trial is for. Each trial is on one thread from start to end.
     static ON_ARM64: Cell<bool> = const { Cell::new(false) };
@@ -31,6 +36,33 @@ pub fn be_on_arm64() {
 /// The image for the machine that this thread's trial is for.
 pub fn image() -> &'static [u8] {
     if on_arm64() { ARM64_IMAGE } else { IMAGE }
+}
+
+/// The image of `testdata/sample.c` for the machine that this thread's trial is for.
+pub fn sample_image() -> &'static [u8] {
+    if on_arm64() { ARM64_SAMPLE } else { SAMPLE }
+}
+
+/// The provider of `other_function`.
+const OTHER_PROVIDER: &str = r#"
+schema = 1
+provider = { id = "other" }
+[[btf_resolved_function]]
+module_guid = "000000ff-0000-0000-0000-000000000001"
+name = "other_function"
+return_type = "EBPF_RETURN_TYPE_INTEGER"
+args = []
+flags = 0
+"#;
+
+/// A run of the module of `testdata/sample.c`, with every provider that it needs.
+pub fn sample_request(inputs: Vec<Input>) -> RunRequest {
+    RunRequest {
+        image: sample_image().to_vec(),
+        platform_files: vec![("other.toml".into(), OTHER_PROVIDER.into())],
+        inputs,
+        ..RunRequest::default()
+    }
 }
 
 pub fn request(inputs: Vec<Input>) -> RunRequest {

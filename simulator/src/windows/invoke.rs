@@ -8,7 +8,7 @@ use super::module::LoadedProgram;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::hex_bytes::HexBytes;
-use crate::request::{Input, InvocationResult};
+use crate::request::{Input, InvocationResult, Reload};
 use crate::rule::Rule;
 
 /// The runtime's structure before each context (`EBPF_CONTEXT_HEADER`).
@@ -34,6 +34,8 @@ pub struct RunState {
     pub printed: Vec<String>,
     /// Calls by program and helper id.
     pub calls: BTreeMap<(usize, u32), u64>,
+    /// Calls by program and slot of its BTF-resolved functions.
+    pub btf_calls: BTreeMap<(usize, usize), u64>,
     /// State of the random numbers.
     pub random: u64,
     /// The clock, in units of 100 ns.
@@ -65,19 +67,23 @@ impl Kernel {
                     "{repeat} repetitions are more than {MAX_REPEAT}"
                 )));
             }
-            let program = self
-                .module
-                .programs
-                .iter()
-                .position(|p| p.name == input.program)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = self.module.programs.iter().map(|p| p.name.as_str()).collect();
-                    SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
-                })?;
+            let load = input.load as usize;
+            self.be(load)?;
+            let program = self.program_named(load, &input.program).ok_or_else(|| {
+                let programs = self.module.programs.iter().filter(|p| p.load == load);
+                let names: Vec<&str> = programs.map(|p| p.name.as_str()).collect();
+                SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
+            })?;
+            self.provider_events(&input.events)?;
             self.set_presets(&input.presets)?;
             let image = self.context_image(program, &input)?;
             let frame = frame.insert(self.make_frame(frame.as_ref(), &input, &image)?);
             for _ in 0..repeat {
+                if self.request.reload != Reload::Never {
+                    for program in 0..self.module.programs.len() {
+                        self.reload_addresses(program)?;
+                    }
+                }
                 results.push(self.invoke(program, &input, &image, frame)?);
             }
             if let Some(label) = self.memory.damaged_slack() {
@@ -86,6 +92,8 @@ impl Kernel {
                 return Err(self.broken(Rule::RuntimeMemory, detail));
             }
         }
+        // Presets of the next, and unloading, find the last load.
+        self.be(self.module.loads.len().saturating_sub(1))?;
         if let Some(frame) = frame {
             self.memory.free(frame.block);
             self.memory.free(frame.header);
@@ -189,8 +197,14 @@ impl Kernel {
 
         let mut current = program;
         let mut tail_calls = Vec::new();
+        // The provider of the program type is needed at the start, those of BTF-resolved functions before each program.
+        let mut not_run = self.without_provider(program);
         let result = loop {
             self.state.pending = None;
+            not_run = not_run.or_else(|| self.without_functions(current));
+            if not_run.is_some() {
+                break 0;
+            }
             let value = self.execute(current, frame.context)?;
             let Some(next) = self.state.pending else {
                 break value as u32;
@@ -214,7 +228,7 @@ impl Kernel {
         let result_name = program_type
             .return_values
             .iter()
-            .find(|v| v.value == i64::from(result))
+            .find(|v| v.value == i64::from(result) && not_run.is_none())
             .map(|v| v.name.clone());
         let meta_after = self.memory.read(frame.block, frame.meta_length).unwrap_or_default();
         Ok(InvocationResult {
@@ -226,11 +240,13 @@ impl Kernel {
             packet: HexBytes(self.memory.read(data, frame.packet_length).unwrap_or_default()),
             meta: input.meta.as_ref().map(|_| HexBytes(meta_after)),
             redirect_context: self.state.redirect_context.take(),
+            not_run,
         })
     }
 
     /// Executes a program on a context and gives its result.
     fn execute(&mut self, program: usize, context: u64) -> Result<u64, SimulatorError> {
+        self.be(self.module.programs[program].load)?;
         if let Some(interpreted) = self.interpreted.clone() {
             return self.interpret(&interpreted, program, context);
         }

@@ -13,6 +13,7 @@ use super::maps::Maps;
 use super::memory::{Memory, OutOfMemory, Use};
 use super::module::LoadedModule;
 use super::nmr::Nmr;
+use super::providers::Providers;
 use super::system::System;
 use super::thunks::{Target, Thunks};
 use crate::address_space::AddressSpace;
@@ -61,8 +62,12 @@ pub struct Kernel {
     pub cpu: Box<dyn Processor>,
     /// Stand-ins.
     pub thunks: Thunks,
-    /// The image.
+    /// The image, where the current load has it.
     pub image: MappedImage,
+    /// Where each load has it.
+    pub images: Vec<MappedImage>,
+    /// The current load: the one whose code runs and whose names are meant.
+    pub load: usize,
     /// Where functions return to.
     pub return_address: u64,
     /// The stack.
@@ -75,8 +80,12 @@ pub struct Kernel {
     pub driver: Driver,
     /// Registration and binding.
     pub nmr: Nmr,
-    /// Providers.
+    /// What providers offer.
     pub platform: Platform,
+    /// What they offered when the module was loaded.
+    pub original_platform: Platform,
+    /// Which of them are there.
+    pub providers: Providers,
     /// The request.
     pub request: RunRequest,
     /// The module, once it has attached and is loaded.
@@ -106,6 +115,18 @@ impl Kernel {
             Some(Activity::Metadata(name)) => format!("in the metadata function {name}"),
             Some(Activity::Program(index)) => format!("program {} running", self.program_name(*index)),
         }
+    }
+
+    /// Makes a load the current one.
+    pub fn be(&mut self, load: usize) -> Result<(), SimulatorError> {
+        if self.load == load {
+            return Ok(());
+        }
+        let image = self.images.get(load).filter(|_| load < self.module.loads.len());
+        let missing = || SimulatorError::Request(format!("there is no load {load}; they count from 0"));
+        self.image = image.cloned().ok_or_else(missing)?;
+        self.load = load;
+        Ok(())
     }
 
     /// A broken rule, here and now.
@@ -212,6 +233,8 @@ impl Kernel {
         let value = match target {
             Target::Import(import) => self.import(import)?,
             Target::Helper { program, slot } => self.helper(program, slot)?,
+            Target::BtfFunction { program, slot } => self.btf_function(program, slot)?,
+            Target::Former { .. } => return Err(self.former_address()),
             Target::Return => POISON,
             Target::Gone => {
                 return Err(self.broken(Rule::UnexpectedCall, "a helper of a program that is gone was called"));

@@ -252,6 +252,25 @@ impl Memory {
         Ok(())
     }
 
+    /// Replaces the bytes of a sealed block, which stays read-only for programs. Returns false if it is no such block or has
+    /// another size.
+    pub fn rewrite(&mut self, start: u64, bytes: &[u8]) -> Result<bool, OutOfMemory> {
+        let fits = self
+            .regions
+            .get(&start)
+            .is_some_and(|r| r.allowed == Use::KernelRead && r.length == bytes.len() as u64);
+        if !fits {
+            return Ok(false);
+        }
+        let page = start & !(PAGE as u64 - 1);
+        let length = (start - page) as usize + bytes.len();
+        self.protect(page, length, libc::PROT_READ | libc::PROT_WRITE)?;
+        // SAFETY: the pages of the block were made writable in the line before.
+        unsafe { self.write_while_mapping(start, bytes) };
+        self.protect(page, length, libc::PROT_READ)?;
+        Ok(true)
+    }
+
     /// Cuts the region that starts at `start` in two; the first part gets another meaning.
     pub fn split(&mut self, start: u64, at: u64, label: String, allowed: Use) {
         let Some(mut rest) = self.regions.remove(&start).filter(|r| at < r.length) else {

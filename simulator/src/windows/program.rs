@@ -3,22 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use bpf2sys_platform::{Guid, HashAlgorithm, Helper, ProgramType};
+use bpf2sys_platform::{BtfFunction, Guid, HashAlgorithm, Helper, ProgramType};
 use zerocopy::little_endian::U16;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::addresses::Addresses;
 use super::kernel::Kernel;
 use super::maps::{Storage, kind};
 use super::memory::OutOfMemory;
 use super::module::{LoadedProgram, MAX_NAME};
-use super::thunks::Target;
 use crate::address_space::AddressSpace;
 use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
 use crate::failure::Sabotage;
 use crate::kernel_tables::{Program, Tables};
+use crate::request::SimulatedRuntime;
 use crate::rule::Rule;
-use crate::tables::{AddressData, HelperData, MapData, RuntimeContext};
+use crate::tables::{AddressData, MapData, RuntimeContext};
 
 impl Kernel {
     pub(super) fn name(&self, address: u64, what: &str, shortest: usize) -> Result<String, SimulatorError> {
@@ -42,12 +43,8 @@ impl Kernel {
         bytes.ok_or_else(|| self.broken(Rule::WildPointer, format!("{what} is {}", self.memory.place(address))))
     }
 
-    pub(super) fn load_program(
-        &mut self,
-        index: usize,
-        program: &Program,
-        tables: &Tables,
-    ) -> Result<LoadedProgram, SimulatorError> {
+    pub(super) fn load_program(&mut self, program: &Program, tables: &Tables) -> Result<LoadedProgram, SimulatorError> {
+        let index = self.module.programs.len() - self.module.loads[self.load].first_program;
         let entry = &program.entry;
         let name = self.name(entry.program_name.get(), &format!("the name of program {index}"), 1)?;
         let section = self.name(
@@ -81,7 +78,7 @@ impl Kernel {
             .platform
             .program_types
             .iter()
-            .find(|t| t.guid == guid)
+            .find(|t| t.guid == guid && self.providers.has_program_type(t))
             .cloned()
             .ok_or_else(|| {
                 self.broken(
@@ -97,15 +94,18 @@ impl Kernel {
         self.system.programs.push(name.clone());
         self.system.handles += 1;
 
-        let map_data = self.map_data(&name, &program_type, program)?;
+        // Runtimes before 1.4 know of no array_data, and modules of such versions count on a shorter stride.
+        let long = self.request.runtime >= SimulatedRuntime::V1_4 && self.module.loads[self.load].version >= (1, 4, 0);
+        let map_stride = if long {
+            size_of::<MapData>()
+        } else {
+            size_of::<AddressData>()
+        };
+        let map_data = self.map_data(&name, &program_type, program, map_stride)?;
         let global_data = self.global_data(tables)?;
-        self.check_btf_functions(&name, program)?;
-        let (helpers, helper_data) = self.helper_data(index, &name, &program_type, program)?;
-        self.check_hash(&name, &program_type, program, &hash_type)?;
-        let btf_data = self.allocate_table(
-            &vec![0; program.btf_functions.len() * size_of::<AddressData>()],
-            &format!("btf_resolved_function_data of program {name}"),
-        )?;
+        let btf_functions = self.resolve_btf_functions(&name, program)?;
+        let helpers = self.resolve_helpers(&name, &program_type, program)?;
+        let info_hash = self.check_hash(&name, &program_type, program, &btf_functions, &hash_type)?;
 
         let function = entry.function.get();
         if !self.image.is_code(function) {
@@ -115,26 +115,38 @@ impl Kernel {
                 format!("the function of program {name} is {place}"),
             ));
         }
-        let mut context: RuntimeContext = RuntimeContext::new_zeroed();
-        context.helpers.set(helper_data);
-        context.maps.set(map_data);
-        context.global_sections.set(global_data);
-        context.btf_functions.set(btf_data);
-        let runtime_context =
-            self.allocate_table(context.as_bytes(), &format!("the runtime context of program {name}"))?;
-        Ok(LoadedProgram {
+        let mut loaded = LoadedProgram {
             name,
             section,
             function,
             program_type,
             attach_type,
             helpers,
-            runtime_context,
-        })
+            btf_functions,
+            addresses: Addresses::default(),
+            info_hash,
+            runtime_context: 0,
+            map_stride,
+            load: self.load,
+        };
+        loaded.addresses = self.make_addresses(self.module.programs.len(), &loaded)?;
+        let mut context: RuntimeContext = RuntimeContext::new_zeroed();
+        context.helpers.set(loaded.addresses.helper_data);
+        context.maps.set(map_data);
+        context.global_sections.set(global_data);
+        context.btf_functions.set(loaded.addresses.btf_data);
+        let label = format!("the runtime context of program {}", loaded.name);
+        // Before BTF-resolved functions, the structure ended where they are.
+        let context = match self.request.runtime {
+            SimulatedRuntime::V1_6 => context.as_bytes(),
+            _ => &context.as_bytes()[..48],
+        };
+        loaded.runtime_context = self.allocate_table(context, &label)?;
+        Ok(loaded)
     }
 
     /// A table that programs read, and that faults when they write it. Address 0 for an empty one.
-    fn allocate_table(&mut self, bytes: &[u8], label: &str) -> Result<u64, SimulatorError> {
+    pub(super) fn allocate_table(&mut self, bytes: &[u8], label: &str) -> Result<u64, SimulatorError> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -145,8 +157,15 @@ impl Kernel {
         Ok(start)
     }
 
-    fn map_data(&mut self, name: &str, program_type: &ProgramType, program: &Program) -> Result<u64, SimulatorError> {
-        let mut data = vec![(0u64, 0u64); self.maps.list.len()];
+    fn map_data(
+        &mut self,
+        name: &str,
+        program_type: &ProgramType,
+        program: &Program,
+        stride: usize,
+    ) -> Result<u64, SimulatorError> {
+        let maps = self.module.loads[self.load].maps.clone();
+        let mut data = vec![(0u64, 0u64); maps.len()];
         for i in 0..u64::from(program.entry.map_index_count.get()) {
             let address = program.entry.map_indices.get().wrapping_add(2 * i);
             let index: U16 = self
@@ -160,18 +179,17 @@ impl Kernel {
                     format!("program {name} refers to map {index} of {}", data.len()),
                 ));
             }
-            self.associate(index, program_type, name)?;
-            let map = &self.maps.list[index];
+            self.associate(maps[index], program_type, name)?;
+            let map = &self.maps.list[maps[index]];
             let array = match map.storage {
                 Storage::Array { base, .. } if map.kind() == kind::ARRAY => base,
                 _ => 0,
             };
             data[index] = (map.address, array);
         }
-        // Versions before 1.4.0 know of no array_data: their stride is shorter.
         let mut bytes = Vec::new();
         for (address, array) in data {
-            if self.module.version >= (1, 4, 0) {
+            if stride == size_of::<MapData>() {
                 let mut map: MapData = MapData::new_zeroed();
                 map.address.set(address);
                 map.array_data.set(array);
@@ -185,13 +203,26 @@ impl Kernel {
         self.allocate_table(&bytes, &format!("map_data of program {name}"))
     }
 
-    /// A program array belongs to the first program type that uses it or is put into it.
+    /// A program array belongs to the first program type that uses it or is put into it; an extension's map, to those of the
+    /// extension.
     pub(super) fn associate(
         &mut self,
         map: usize,
         program_type: &ProgramType,
         program: &str,
     ) -> Result<(), SimulatorError> {
+        if let Some(custom) = &self.maps.list[map].custom
+            && custom.provider != program_type.provider
+        {
+            let name = &self.maps.list[map].name;
+            return Err(self.broken(
+                Rule::MapAssociation,
+                format!(
+                    "program {program} is {}, and the extension of map {name} takes only program types of its own",
+                    program_type.name
+                ),
+            ));
+        }
         if self.maps.list[map].kind() != kind::PROG_ARRAY {
             return Ok(());
         }
@@ -224,9 +255,10 @@ impl Kernel {
             let bad = |kernel: &Kernel, detail: String| {
                 kernel.broken(Rule::GlobalSection, format!("global section {name}: {detail}"))
             };
-            let Some(map) = self.maps.list.iter().find(|m| m.name == name) else {
+            let Some(map) = self.map_named(self.load, &name) else {
                 return Err(bad(self, "there is no map of that name".into()));
             };
+            let map = &self.maps.list[map];
             let Storage::Array { base, .. } = map.storage else {
                 return Err(bad(self, format!("its map has type {}, not ARRAY", map.kind())));
             };
@@ -259,39 +291,56 @@ impl Kernel {
         self.allocate_table(&bytes, "global_variable_section_data")
     }
 
-    fn check_btf_functions(&mut self, name: &str, program: &Program) -> Result<(), SimulatorError> {
-        match program.btf_functions.iter().find(|f| f.module != [0; 16]) {
-            None => Ok(()),
-            Some(_) if self.request.sabotage == Sabotage::BtfProviderMissing => {
-                let what = format!("the provider of BTF functions of program {name}");
-                Err(self.made_to_fail(what, EbpfResult::ExtensionFailedToLoad))
+    /// Functions of other modules, by exact name, `None` for holes. Their providers must be there.
+    fn resolve_btf_functions(
+        &mut self,
+        name: &str,
+        program: &Program,
+    ) -> Result<Vec<Option<BtfFunction>>, SimulatorError> {
+        let mut resolved = Vec::new();
+        for (slot, entry) in program.btf_functions.iter().enumerate() {
+            let module = Guid(entry.module);
+            if module == Guid::ZERO {
+                resolved.push(None);
+                continue;
             }
-            Some(function) => Err(self.broken(
-                Rule::BtfFunction,
-                format!(
-                    "program {name} uses functions of module {}, whose provider is not attached",
-                    Guid(function.module)
-                ),
-            )),
+            if self.request.sabotage == Sabotage::BtfProviderMissing {
+                let what = format!("the provider of BTF functions of program {name}");
+                return Err(self.made_to_fail(what, EbpfResult::ExtensionFailedToLoad));
+            }
+            if !self.providers.has_btf_module(&self.platform, module) {
+                return Err(self.broken(
+                    Rule::BtfFunction,
+                    format!("program {name} uses functions of module {module}, whose provider is not attached"),
+                ));
+            }
+            let what = format!("BTF function {slot} of program {name}");
+            let function = self.memory.read_string(entry.name.get(), 256, &what);
+            let function = function.map_err(|v| self.refuse(v))?;
+            let function = String::from_utf8_lossy(&function).into_owned();
+            let found = self.platform.btf_function(module, &function).cloned();
+            let missing = || {
+                let detail = format!("module {module} has no function {function} for program {name}");
+                self.broken(Rule::BtfFunction, detail)
+            };
+            resolved.push(Some(found.ok_or_else(missing)?));
         }
+        Ok(resolved)
     }
 
-    fn helper_data(
+    /// Helpers, `None` for holes.
+    fn resolve_helpers(
         &mut self,
-        index: usize,
         name: &str,
         program_type: &ProgramType,
         program: &Program,
-    ) -> Result<(Vec<Option<Helper>>, u64), SimulatorError> {
+    ) -> Result<Vec<Option<Helper>>, SimulatorError> {
         let mut resolved = Vec::new();
-        let mut bytes = Vec::new();
         let mut seen = BTreeSet::new();
-        for (slot, entry) in program.helpers.iter().enumerate() {
+        for entry in &program.helpers {
             let id = entry.id.get();
-            let mut data: HelperData = HelperData::new_zeroed();
             if id == 0 {
                 resolved.push(None);
-                bytes.extend_from_slice(data.as_bytes());
                 continue;
             }
             if self.request.sabotage == Sabotage::HelperMissing(id) {
@@ -320,29 +369,23 @@ impl Kernel {
             if !seen.insert(id) {
                 return Err(self.broken(Rule::DuplicateHelper, format!("program {name} lists helper {id} twice")));
             }
-            let thunk = self
-                .thunks
-                .add(&mut self.memory, Target::Helper { program: index, slot })
-                .map_err(|OutOfMemory| super::kernel::no_memory("the kernel's code"))?;
-            data.address.set(thunk);
-            data.tail_call = u8::from(id == super::helpers::TAIL_CALL);
             resolved.push(Some(helper));
-            bytes.extend_from_slice(data.as_bytes());
         }
-        let table = self.allocate_table(&bytes, &format!("helper_data of program {name}"))?;
-        Ok((resolved, table))
+        Ok(resolved)
     }
 
+    /// Checks the program information hash, if the module states one, and gives it.
     fn check_hash(
         &mut self,
         name: &str,
         program_type: &ProgramType,
         program: &Program,
+        functions: &[Option<BtfFunction>],
         hash_type: &str,
-    ) -> Result<(), SimulatorError> {
+    ) -> Result<Option<(HashAlgorithm, Vec<u8>)>, SimulatorError> {
         let length = program.entry.hash_length.get();
         if length == 0 {
-            return Ok(());
+            return Ok(None);
         }
         if self.request.sabotage == Sabotage::HelpersChanged {
             let what = format!("the hash of program {name}");
@@ -364,14 +407,16 @@ impl Kernel {
             )
         })?;
         let ids = program.helpers.iter().map(|h| h.id.get()).filter(|&id| id != 0);
+        // In table order: the runtime does not sort.
+        let functions = functions.iter().flatten().map(|f| (f.module, f.name.as_str()));
         let computed = self
             .platform
-            .program_info_hash(algorithm, program_type, ids, [])
+            .program_info_hash(algorithm, program_type, ids, functions)
             .map_err(|e| bad(e.to_string()))?;
         if stated != computed {
             let (stated, computed) = (crate::usermode::hex(&stated), crate::usermode::hex(&computed));
             return Err(bad(format!("it states {stated}, the runtime computes {computed}")));
         }
-        Ok(())
+        Ok(Some((algorithm, stated)))
     }
 }

@@ -4,7 +4,9 @@ use super::kernel::Kernel;
 use super::maps::{Map, Storage, kind};
 use crate::address_space::AddressSpace;
 use crate::hex_bytes::HexBytes;
-use crate::request::{HelperCalls, InvocationResult, MapContents, MapEntryContents, Pin, RingRecord, RunReport};
+use crate::request::{
+    BtfCalls, HelperCalls, InvocationResult, MapContents, MapEntryContents, Pin, RingRecord, RunReport,
+};
 
 /// Arrays of at most this many entries are reported in full.
 const FULL_ARRAY: u32 = 256;
@@ -16,8 +18,13 @@ const BLOCK: u64 = 1 << 16;
 impl Kernel {
     pub(super) fn report(&mut self, results: Vec<InvocationResult>) -> RunReport {
         let mut maps = Vec::new();
-        for map in &self.maps.list {
-            maps.push(self.map_contents(map));
+        for (number, load) in self.module.loads.iter().enumerate() {
+            for &map in &load.maps {
+                maps.push(MapContents {
+                    load: number as u32,
+                    ..self.map_contents(&self.maps.list[map])
+                });
+            }
         }
         let helper_calls = self
             .state
@@ -25,6 +32,7 @@ impl Kernel {
             .iter()
             .map(|(&(program, id), &calls)| HelperCalls {
                 program: self.program_name(program).to_owned(),
+                load: self.module.programs[program].load as u32,
                 id,
                 helper: self
                     .platform
@@ -33,6 +41,18 @@ impl Kernel {
                 calls,
             })
             .collect();
+        let btf_calls = self.state.btf_calls.iter().filter_map(|(&(program, slot), &calls)| {
+            let loaded = self.module.programs.get(program)?;
+            let function = loaded.btf_functions.get(slot)?.as_ref()?;
+            Some(BtfCalls {
+                program: loaded.name.clone(),
+                load: loaded.load as u32,
+                module: function.module.to_string(),
+                function: function.name.clone(),
+                calls,
+            })
+        });
+        let btf_calls = btf_calls.collect();
         let pins = self
             .maps
             .list
@@ -52,6 +72,7 @@ impl Kernel {
             printed: std::mem::take(&mut self.state.printed),
             pins,
             helper_calls,
+            btf_calls,
             max_stack_bytes: self.state.max_stack,
         }
     }
@@ -169,6 +190,7 @@ impl Kernel {
             entries,
             omitted,
             records,
+            load: 0,
         }
     }
 }

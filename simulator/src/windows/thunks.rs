@@ -63,8 +63,32 @@ pub enum Target {
         /// Slot in its helper table.
         slot: usize,
     },
+    /// A BTF-resolved function, by program and slot in its table.
+    BtfFunction {
+        /// Index of the program.
+        program: usize,
+        /// Slot in its table.
+        slot: usize,
+    },
+    /// A helper or BTF-resolved function of a program, which has another address now.
+    Former {
+        /// Index of the program.
+        program: usize,
+    },
     /// A helper of a program that is gone.
     Gone,
+}
+
+impl Target {
+    /// The program in whose tables it is or was.
+    fn program(self) -> Option<usize> {
+        match self {
+            Target::Helper { program, .. } | Target::BtfFunction { program, .. } | Target::Former { program } => {
+                Some(program)
+            }
+            Target::Return | Target::Import(_) | Target::Gone => None,
+        }
+    }
 }
 
 const STRIDE: usize = 16;
@@ -102,16 +126,22 @@ impl Thunks {
         self.targets.get(index as usize).copied()
     }
 
-    /// How many stand for helpers.
-    pub fn helpers(&self) -> usize {
-        let is_helper = |target: &&Target| matches!(target, Target::Helper { .. });
-        self.targets.iter().filter(is_helper).count()
+    /// Makes the thunk at an address stand for something else.
+    pub fn change(&mut self, address: u64, target: Target) {
+        if let Some(place) = self.index_at(address).and_then(|i| self.targets.get_mut(i as usize)) {
+            *place = target;
+        }
     }
 
-    /// Makes the addresses of all helpers wild ones.
-    pub fn retire_helpers(&mut self) {
+    /// How many stand for helpers and BTF-resolved functions.
+    pub fn helpers(&self) -> usize {
+        self.targets.iter().filter(|target| target.program().is_some()).count()
+    }
+
+    /// Makes the addresses of helpers and BTF-resolved functions wild ones, of this program and all behind it.
+    pub fn retire_helpers(&mut self, first: usize) {
         for target in &mut self.targets {
-            if matches!(target, Target::Helper { .. }) {
+            if target.program().is_some_and(|program| program >= first) {
                 *target = Target::Gone;
             }
         }

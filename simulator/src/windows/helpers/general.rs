@@ -15,10 +15,9 @@ impl Kernel {
     /// Runs a general helper, or the program type's own form of it.
     pub(super) fn general_helper(&mut self, call: &Call<'_>) -> Result<u64, SimulatorError> {
         let [a1, a2, a3, a4, _] = call.arguments;
-        let overridden = self.module.programs[call.program]
-            .program_type
-            .helper_overrides
-            .contains(&call.helper.id);
+        let program_type = &self.module.programs[call.program].program_type;
+        let overridden = program_type.helper_overrides.contains(&call.helper.id);
+        let provider = program_type.provider.as_str();
         let machine = &self.request.machine;
         match call.helper.id {
             1..=4 | 16..=18 => self.map_helper(call),
@@ -37,6 +36,7 @@ impl Kernel {
             }
             32 => Ok(self.perf_event_output(call)),
             12..=15 => Ok(self.print(call)),
+            19 if overridden && provider == "sample" => Ok(super::sample::PID_TGID),
             19 => Ok(u64::from(machine.process_id) << 32 | u64::from(machine.thread_id)),
             20 => Ok(machine.logon_id),
             // ebpfcore itself does not know and answers -1.
@@ -47,7 +47,7 @@ impl Kernel {
                     return Ok(negative32(EINVAL));
                 }
                 let bytes = self.bytes(a3, a4);
-                self.put(call, a1, &bytes)?;
+                self.put(&call.helper.name, a1, &bytes)?;
                 Ok(0)
             }
             23 => {
@@ -57,7 +57,7 @@ impl Kernel {
                 Ok(u64::from(order as i32 as u32))
             }
             24 => {
-                self.put(call, a1, &vec![a3 as u8; usize::try_from(a2).unwrap_or(0)])?;
+                self.put(&call.helper.name, a1, &vec![a3 as u8; usize::try_from(a2).unwrap_or(0)])?;
                 Ok(a1)
             }
             26 if overridden => Ok(machine.socket_cookie),
@@ -75,6 +75,17 @@ impl Kernel {
 
     fn map_helper(&mut self, call: &Call<'_>) -> Result<u64, SimulatorError> {
         let Some(map) = call.map else { return Ok(0) };
+        if self.maps.list[map]
+            .custom
+            .as_ref()
+            .is_some_and(|custom| custom.closed_to_helpers)
+        {
+            return Ok(match call.helper.id {
+                1 | 4 => 0,
+                2 | 3 => negative64(code::OPERATION_NOT_SUPPORTED),
+                _ => negative32(code::OPERATION_NOT_SUPPORTED),
+            });
+        }
         let key_size = self.maps.list[map].key_size() as u64;
         let value_size = self.maps.list[map].value_size() as u64;
         let [_, a2, a3, a4, _] = call.arguments;
@@ -89,8 +100,10 @@ impl Kernel {
             }
             2 => {
                 let (key, value) = (bytes(memory, a2, key_size), bytes(memory, a3, value_size));
+                // The runtime's option is an enumeration of 32 bits.
+                let option = u64::from(a4 as u32);
                 self.maps
-                    .update(memory, map, &key, &value, a4, false)
+                    .update(memory, map, &key, &value, option, false)
                     .map_or_else(negative64, |()| 0)
             }
             3 => {
@@ -103,7 +116,7 @@ impl Kernel {
             }
             id => {
                 // Push, pop and peek; other maps miss the key.
-                match self.maps.list[map].kind() {
+                match self.maps.list[map].base() {
                     kind::QUEUE | kind::STACK => {}
                     kind::RINGBUF | kind::PERF_EVENT_ARRAY => return Ok(negative32(code::OPERATION_NOT_SUPPORTED)),
                     kind::PROG_ARRAY | kind::ARRAY_OF_MAPS | kind::HASH_OF_MAPS if id == 16 => {
@@ -124,7 +137,7 @@ impl Kernel {
                     return Ok(negative32(code::OBJECT_NOT_FOUND));
                 };
                 let value = bytes(memory, address, value_size);
-                self.put(call, a2, &value)?;
+                self.put(&call.helper.name, a2, &value)?;
                 0
             }
         })
@@ -223,7 +236,7 @@ impl Kernel {
         let fits = length < size as usize;
         let mut text = source[..length.min(size as usize - 1)].to_vec();
         text.resize(size as usize, 0);
-        self.put(call, to, &text)?;
+        self.put(&call.helper.name, to, &text)?;
         Ok(if fits { 0 } else { STATUS_BUFFER_OVERFLOW })
     }
 
@@ -241,7 +254,7 @@ impl Kernel {
         let fits = text.len() < size as usize;
         text.truncate(size as usize - 1);
         text.resize(size as usize, 0);
-        self.put(call, to, &text)?;
+        self.put(&call.helper.name, to, &text)?;
         Ok(if fits { 0 } else { STATUS_BUFFER_OVERFLOW })
     }
 }

@@ -25,7 +25,7 @@ impl Kernel {
             }
             "bpf_sock_addr_get_network_context" => {
                 let length = usize::try_from(size).unwrap_or(0);
-                self.put(call, buffer, &vec![0; length])?;
+                self.put(&call.helper.name, buffer, &vec![0; length])?;
                 if self.at_connect(call) {
                     return Ok(negative32(1));
                 }
@@ -33,7 +33,7 @@ impl Kernel {
                 let mut context = [0u8; 32];
                 context[0] = 1;
                 context[4] = 6;
-                self.put(call, buffer, &context[..length.min(32)])?;
+                self.put(&call.helper.name, buffer, &context[..length.min(32)])?;
                 Ok(0)
             }
             "bpf_sock_ops_get_flow_id" => Ok(machine.flow_id),
@@ -53,7 +53,10 @@ impl Kernel {
                 Rule::HelperId,
                 "bpf_netevent_push_event has no address: its provider publishes none",
             )),
-            name => Err(SimulatorError::NotSimulated(format!("helper {name}"))),
+            name => match self.sample_helper(call)? {
+                Some(value) => Ok(value),
+                None => Err(SimulatorError::NotSimulated(format!("helper {name}"))),
+            },
         }
     }
 
@@ -75,7 +78,7 @@ impl Kernel {
         if bytes.len() as u64 > size {
             return Ok(negative32(EINVAL));
         }
-        self.put(call, buffer, &bytes)?;
+        self.put(&call.helper.name, buffer, &bytes)?;
         Ok(bytes.len() as u64)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Map, Maps, Ring, Storage, kind, pad8, shape};
+use super::lru::History;
+use super::{Custom, Map, Maps, Ring, Storage, kind, pad8, shape};
 use crate::rule::{Rule, Violation};
 use crate::tables::MapDefinition;
 use crate::windows::memory::{Memory, OutOfMemory, Use};
@@ -59,8 +60,10 @@ impl Maps {
         name: &str,
         definition: MapDefinition,
         template: Option<[u32; 4]>,
+        custom: Option<Custom>,
     ) -> Result<Map, NotCreated> {
-        let [map_type, key_size, value_size, max_entries] = shape(&definition);
+        let [stated_type, key_size, value_size, max_entries] = shape(&definition);
+        let map_type = custom.as_ref().map_or(stated_type, |custom| custom.base);
         let refused =
             |detail: String| NotCreated::Refused(Violation::new(Rule::MapDefinition, format!("map {name}: {detail}")));
         let pin = match definition.pinning.get() {
@@ -75,9 +78,6 @@ impl Maps {
         };
         if map_type == 0 || map_type >= kind::COUNT {
             return Err(refused(format!("the runtime knows no map type {map_type}")));
-        }
-        if map_type > kind::PERF_EVENT_ARRAY {
-            return Err(refused(format!("no provider of map type {map_type} is attached")));
         }
         if max_entries == 0 {
             return Err(refused("max_entries is 0".into()));
@@ -149,7 +149,9 @@ impl Maps {
             storage,
             template,
             program_type: None,
+            history: History::new(max_entries, self.cpus),
             pin,
+            custom,
         })
     }
 }

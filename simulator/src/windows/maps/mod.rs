@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 mod create;
+mod lru;
 mod operations;
 mod prefix;
 mod sequences;
 
-pub use create::NotCreated;
+pub use create::{NotCreated, pin_path};
 
 use super::memory::Memory;
 use crate::address_space::AddressSpace;
@@ -57,8 +58,8 @@ const EXIST: u64 = 2;
 pub struct HashEntry {
     /// Its memory.
     pub value: u64,
-    /// When it was last used, for LRU maps.
-    pub used: u64,
+    /// Its place among the keys of an LRU map.
+    pub history: lru::Place,
 }
 
 /// What a map holds.
@@ -107,6 +108,21 @@ pub struct Map {
     pub program_type: Option<[u8; 16]>,
     /// Canonical pin path.
     pub pin: Option<String>,
+    /// Which keys of an LRU map were used lately.
+    pub history: lru::History,
+    /// What an extension has to do with it, if its type is a custom one.
+    pub custom: Option<Custom>,
+}
+
+/// A map of a type that an extension implements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Custom {
+    /// The runtime's own map type that holds the values.
+    pub base: u32,
+    /// The provider, whose program types alone may use the map.
+    pub provider: String,
+    /// Whether general helpers refuse the map, because it holds other bytes than a program's values.
+    pub closed_to_helpers: bool,
 }
 
 /// All maps, and what they share.
@@ -118,7 +134,6 @@ pub struct Maps {
     pub cpus: u32,
     /// The processor that runs programs.
     pub cpu: u32,
-    clock: u64,
     /// Values that were deleted or replaced while a program runs: it may still use them until it ends.
     retired: Vec<u64>,
 }
@@ -134,10 +149,20 @@ impl Map {
         self.definition.map_type.get()
     }
 
+    /// The number of the type that holds the values: of custom types, the one that they are made of.
+    pub fn base(&self) -> u32 {
+        self.custom.as_ref().map_or(self.kind(), |custom| custom.base)
+    }
+
+    /// Whether it drops what was not used lately when it is full.
+    pub fn keeps_history(&self) -> bool {
+        matches!(self.base(), kind::LRU_HASH | kind::LRU_PERCPU_HASH)
+    }
+
     /// Whether there is one value per processor.
     pub fn per_cpu(&self) -> bool {
         matches!(
-            self.kind(),
+            self.base(),
             kind::PERCPU_HASH | kind::PERCPU_ARRAY | kind::LRU_PERCPU_HASH
         )
     }
@@ -158,7 +183,8 @@ impl Map {
     }
 }
 
-fn shape(d: &MapDefinition) -> [u32; 4] {
+/// Type, key size, value size, entries.
+pub fn shape(d: &MapDefinition) -> [u32; 4] {
     [
         d.map_type.get(),
         d.key_size.get(),

@@ -12,7 +12,7 @@ impl Maps {
             return Err(code::INVALID_ARGUMENT);
         }
         let mut key = key[..map.key_size()].to_vec();
-        if map.kind() == kind::LPM_TRIE {
+        if map.base() == kind::LPM_TRIE {
             // Only the prefix counts.
             let bits = prefix::length(&key);
             if u64::from(bits) > (key.len() as u64 - 4) * 8 {
@@ -29,7 +29,7 @@ impl Maps {
     }
 
     fn object_key(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
-        if map.kind() == kind::HASH_OF_MAPS {
+        if map.base() == kind::HASH_OF_MAPS {
             key.get(..map.key_size()).map(<[u8]>::to_vec)
         } else {
             Self::array_index(map, key).map(|i| i.to_be_bytes().to_vec())
@@ -37,12 +37,11 @@ impl Maps {
     }
 
     fn touch(&mut self, index: usize, key: &[u8]) {
-        self.clock += 1;
-        let clock = self.clock;
-        if let Storage::Hash(entries) = &mut self.list[index].storage
+        let Map { storage, history, .. } = &mut self.list[index];
+        if let Storage::Hash(entries) = storage
             && let Some(entry) = entries.get_mut(key)
         {
-            entry.used = clock;
+            entry.history = history.used(entry.history);
         }
     }
 
@@ -58,7 +57,7 @@ impl Maps {
                 let Ok(stored) = Self::stored_key(map, key) else {
                     return 0;
                 };
-                let found = if map.kind() == kind::LPM_TRIE {
+                let found = if map.base() == kind::LPM_TRIE {
                     prefix::longest(entries, &stored)
                 } else {
                     entries.get(&stored).map(|e| e.value)
@@ -68,7 +67,7 @@ impl Maps {
                 value
             }
             // Programs cannot look at programs.
-            Storage::Objects(_) if map.kind() == kind::PROG_ARRAY => 0,
+            Storage::Objects(_) if map.base() == kind::PROG_ARRAY => 0,
             Storage::Objects(objects) => Self::object_key(map, key)
                 .and_then(|key| objects.get(&key))
                 .map_or(0, |&inner| self.list[inner].address),
@@ -146,24 +145,25 @@ impl Maps {
             _ => return Err(code::INVALID_ARGUMENT),
         }
         // Only LRU maps have a fixed size: of the others, max_entries just sets the number of buckets.
-        let lru = matches!(map.kind(), kind::LRU_HASH | kind::LRU_PERCPU_HASH);
-        if lru && existing.is_none() && entries.len() >= map.definition.max_entries.get() as usize {
-            let oldest = entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| k.clone());
-            if let Some(oldest) = oldest {
-                self.delete(memory, index, &oldest)?;
+        let full = entries.len() >= map.definition.max_entries.get() as usize;
+        if map.keeps_history() && existing.is_none() && full {
+            let dropped = map.history.dropped(entries.iter().map(|(key, e)| (key, e.history)));
+            if let Some(dropped) = dropped.cloned() {
+                self.delete(memory, index, &dropped)?;
             }
         }
         let address = self.new_value(memory, index)?;
         self.write_value(memory, index, address, value, all_cpus)?;
-        self.clock += 1;
+        let Map { storage, history, .. } = &mut self.list[index];
         let entry = HashEntry {
             value: address,
-            used: self.clock,
+            history: history.inserted(),
         };
         // A replaced value stays where it is for those who still hold its address.
-        if let Storage::Hash(entries) = &mut self.list[index].storage
+        if let Storage::Hash(entries) = storage
             && let Some(old) = entries.insert(key, entry)
         {
+            history.removed(old.history);
             self.retired.push(old.value);
         }
         Ok(())
@@ -207,15 +207,17 @@ impl Maps {
             }
             Storage::Hash(_) => {
                 let key = Self::stored_key(map, key)?;
-                let Storage::Hash(entries) = &mut self.list[index].storage else {
+                let Map { storage, history, .. } = &mut self.list[index];
+                let Storage::Hash(entries) = storage else {
                     return Err(code::INVALID_ARGUMENT);
                 };
                 let old = entries.remove(&key).ok_or(code::KEY_NOT_FOUND)?;
+                history.removed(old.history);
                 self.retired.push(old.value);
                 Ok(())
             }
             Storage::Objects(_) => {
-                let hash = map.kind() == kind::HASH_OF_MAPS;
+                let hash = map.base() == kind::HASH_OF_MAPS;
                 let key = Self::object_key(map, key).ok_or(code::OBJECT_NOT_FOUND)?;
                 let Storage::Objects(objects) = &mut self.list[index].storage else {
                     return Err(code::INVALID_ARGUMENT);
@@ -232,7 +234,7 @@ impl Maps {
     /// `bpf_map_lookup_and_delete_elem`: address of the value, which stays valid until the program ends; 0 for none.
     pub fn lookup_and_delete(&mut self, memory: &mut Memory, index: usize, key: &[u8]) -> u64 {
         match &self.list[index].storage {
-            Storage::Hash(_) if self.list[index].kind() != kind::LPM_TRIE => {
+            Storage::Hash(_) if self.list[index].base() != kind::LPM_TRIE => {
                 let value = self.lookup(index, key);
                 if value != 0 && self.delete(memory, index, key).is_err() {
                     return 0;

@@ -10,7 +10,7 @@ impl Maps {
         let Storage::Queue(values) = &map.storage else {
             return None;
         };
-        if map.kind() == kind::STACK {
+        if map.base() == kind::STACK {
             values.back().copied()
         } else {
             values.front().copied()
@@ -19,7 +19,7 @@ impl Maps {
 
     /// Takes a value out of a queue or stack. Its memory stays until the program ends.
     pub fn pop(&mut self, index: usize) -> Option<u64> {
-        let stack = self.list[index].kind() == kind::STACK;
+        let stack = self.list[index].base() == kind::STACK;
         let Storage::Queue(values) = &mut self.list[index].storage else {
             return None;
         };
@@ -56,7 +56,7 @@ impl Maps {
     /// Appends a record to a ring. A record takes a header of 8 bytes, and padding to 8.
     pub fn output(&mut self, index: usize, ring: usize, data: &[u8]) -> Result<(), u32> {
         let capacity = u64::from(self.list[index].definition.max_entries.get());
-        let perf = self.list[index].kind() == kind::PERF_EVENT_ARRAY;
+        let perf = self.list[index].base() == kind::PERF_EVENT_ARRAY;
         let Storage::Rings(rings) = &mut self.list[index].storage else {
             return Err(code::OPERATION_NOT_SUPPORTED);
         };
