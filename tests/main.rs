@@ -19,6 +19,7 @@ mod lowering;
 mod metadata;
 mod packets;
 mod pe_image;
+mod providers;
 mod reading;
 mod rejected;
 mod simulator;
@@ -48,6 +49,7 @@ fn main() {
         metadata::trials(),
         packets::trials(),
         pe_image::trials(),
+        providers::trials(),
         reading::trials(),
         rejected::trials(),
         simulator::trials(),
