@@ -6,6 +6,7 @@
 mod coff;
 mod command_line;
 mod conformance;
+mod contract;
 mod differential;
 mod dll;
 mod emit;
@@ -37,6 +38,7 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        contract::trials(),
         differential::trials(),
         dll::trials(),
         emit::trials(),

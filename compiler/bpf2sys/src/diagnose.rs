@@ -311,7 +311,6 @@ fn simulate_code(error: &SimulatorError) -> &'static str {
         SimulatorError::Crashed { .. } => "BPF5010",
         SimulatorError::Process(_) => "BPF5011",
         SimulatorError::Interpreted(_) => "BPF5012",
-        SimulatorError::MadeToFail { .. } => "BPF5014",
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn read(
     elf: &Elf<'_>,
     section: &Section<'_>,
     module: &str,
-    description: Option<&DataSection<'_>>,
+    description: Option<&DataSection>,
 ) -> Result<(), ReadError> {
     let fail = |problem| section.place().error(problem);
     let too_much = |what, limit| fail(Problem::TooMuch { what, limit });
