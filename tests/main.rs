@@ -20,6 +20,7 @@ mod lowering;
 mod metadata;
 mod packets;
 mod pe_image;
+mod providers;
 mod reading;
 mod rejected;
 mod simulator;
@@ -52,6 +53,7 @@ fn main() {
         metadata::trials(),
         packets::trials(),
         pe_image::trials(),
+        providers::trials(),
         reading::trials(),
         rejected::trials(),
         simulator::trials(),

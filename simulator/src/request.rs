@@ -19,7 +19,7 @@ pub struct RunRequest {
     pub platform_files: Vec<(String, String)>,
     /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
     pub inputs: Vec<Input>,
-    /// Map contents to set before the first input, as user mode would.
+    /// Map contents of the first load to set before the first input, as user mode would.
     pub presets: Vec<MapPreset>,
     /// The machine around it.
     pub machine: SimulatedMachine,

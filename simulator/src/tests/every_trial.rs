@@ -14,6 +14,7 @@ macro_rules! every_trial {
             }
             maps {
                 hash_maps_honour_their_flags
+                the_option_of_an_update_has_32_bits
                 arrays_are_bounded_and_zeroed_by_delete
                 per_cpu_maps_show_programs_the_value_of_their_processor
                 lru_maps_drop_what_was_used_longest_ago

@@ -208,6 +208,7 @@ fn use_module(kernel: &mut Kernel, view: &UserModeView, object: Option<Module>) 
         kernel.interpret_instead(object)?;
     }
     let presets = kernel.request.presets.clone();
+    kernel.be(0)?;
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
     let mut report = kernel.report(results);

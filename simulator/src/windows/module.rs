@@ -38,6 +38,8 @@ pub struct LoadedProgram {
     pub addresses: Addresses,
     /// The program information hash that the module states, if any.
     pub info_hash: Option<(HashAlgorithm, Vec<u8>)>,
+    /// Whether that hash is the one of the prototypes that providers have now.
+    pub hash_is_right: bool,
     /// What it gets as second argument.
     pub runtime_context: u64,
     /// Bytes from one element of its `map_data` to the next.

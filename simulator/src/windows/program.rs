@@ -125,6 +125,7 @@ impl Kernel {
             btf_functions,
             addresses: Addresses::default(),
             info_hash,
+            hash_is_right: true,
             runtime_context: 0,
             map_stride,
             load: self.load,
