@@ -23,6 +23,8 @@ mod rejected;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod strict;
 mod support;
 mod unwind;
 mod wine;
@@ -51,6 +53,8 @@ fn main() {
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        strict::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
