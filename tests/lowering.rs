@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bpf2sys_bytecode::{GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module};
+use bpf2sys_bytecode::{BtfFunction, GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module};
 use bpf2sys_codegen::listing::native_code;
-use bpf2sys_codegen::{Lowered, LoweredFunction, Options, lower};
+use bpf2sys_codegen::{Lowered, LoweredFunction, Options, RuntimeLevel, lower};
 use bpf2sys_isa_tests::assemble;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
@@ -111,6 +111,7 @@ impl Directives {
                 ["target", "x64"] => directives.targets = vec![Machine::X64],
                 ["target", "arm64"] => directives.targets = vec![Machine::Arm64],
                 ["most-work", most] => directives.options.most_work = most.parse()?,
+                ["runtime", level] => directives.options.runtime = runtime(level)?,
                 ["lse"] => directives.options.lse = true,
                 ["sign-return-address"] => directives.options.sign_return_address = true,
                 ["no-inline-array-lookup"] => directives.options.inline_array_lookup = false,
@@ -152,7 +153,8 @@ impl Directives {
     fn lowered(&self, input: &str) -> Result<String, Failed> {
         let assembly = assemble((1..).zip(input.lines()))?;
         let module = assembly.module("program", &self.section, self.maps.clone(), self.globals.clone())?;
-        let platform = Platform::builtin();
+        let mut platform = Platform::builtin();
+        platform.btf_functions.extend(module.btf_functions.iter().map(offered));
         let verified = if self.verified {
             verify(module, &platform, &bpf2sys_verifier::Options::default())?
         } else {
@@ -174,6 +176,24 @@ impl Directives {
             .collect::<Result<_, Failed>>()?;
         Ok(text(verified.module(), &lowered))
     }
+}
+
+/// A function of another module, as its provider offers it.
+fn offered(function: &BtfFunction) -> bpf2sys_platform::BtfFunction {
+    bpf2sys_platform::BtfFunction {
+        module: function.module,
+        name: function.name.clone(),
+        return_type: 0,
+        arguments: [0; 5],
+        flags: 0,
+        provider: "test".to_owned(),
+    }
+}
+
+fn runtime(level: &str) -> Result<RuntimeLevel, Failed> {
+    let levels = [RuntimeLevel::V0_21, RuntimeLevel::V1_4, RuntimeLevel::V1_6];
+    let found = levels.into_iter().find(|known| known.to_string() == level);
+    found.ok_or_else(|| format!("there is no runtime level `{level}`").into())
 }
 
 fn map(name: &str, map_type: &str, numbers: &[&str]) -> Result<Map, Failed> {

@@ -6,6 +6,7 @@
 mod coff;
 mod command_line;
 mod conformance;
+mod contract;
 mod differential;
 mod dll;
 mod emit;
@@ -16,8 +17,10 @@ mod forms;
 mod huge;
 mod interpret;
 mod lowering;
+mod metadata;
 mod packets;
 mod pe_image;
+mod providers;
 mod reading;
 mod rejected;
 mod simulator;
@@ -37,6 +40,7 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        contract::trials(),
         differential::trials(),
         dll::trials(),
         emit::trials(),
@@ -46,8 +50,10 @@ fn main() {
         huge::trials(),
         interpret::trials(),
         lowering::trials(),
+        metadata::trials(),
         packets::trials(),
         pe_image::trials(),
+        providers::trials(),
         reading::trials(),
         rejected::trials(),
         simulator::trials(),

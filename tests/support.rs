@@ -17,6 +17,8 @@ pub enum Need {
     Corpus(&'static str),
     /// The emulator that runs ARM64 images.
     Emulator,
+    /// What [`judge`] finds, and Python. Its absence skips, and never fails.
+    Judge,
     /// The system call `bpf(2)` and permission to use it. Its absence skips, and never fails.
     Bpf,
 }
@@ -28,6 +30,8 @@ impl Need {
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no `{path}`")),
             Need::Corpus(folder) => corpus(folder).is_none().then(|| format!("no corpus folder `{folder}`")),
             Need::Emulator => emulator(),
+            Need::Judge => (judge().is_none() || find_program("python3").is_none())
+                .then(|| "no `image_check.py` beside the corpus, or no `python3`".into()),
             Need::Bpf => bpf2sys_isa_tests::differential::Judged::Kernel.missing(),
         }
     }
@@ -80,6 +84,17 @@ pub fn corpus(folder: &str) -> Option<PathBuf> {
     let base = std::env::var_os("BPF2SYS_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
     let path = base.join(folder);
     path.is_dir().then_some(path)
+}
+
+/// A strict reader of images that was written apart from this project, and what it expects of known modules: where the
+/// corpus is, the machine may have both beside it.
+pub fn judge() -> Option<(PathBuf, PathBuf)> {
+    let beside = corpus(".")?.canonicalize().ok()?.parent()?.to_owned();
+    let (script, expected) = (
+        beside.join("tools/image_check.py"),
+        beside.join("contract/expected-metadata"),
+    );
+    (script.is_file() && expected.is_dir()).then_some((script, expected))
 }
 
 /// The built tool, ready for arguments.

@@ -1,6 +1,11 @@
 //! Why a verified module cannot become a native object.
 
-use bpf2sys_bytecode::{Instruction, SourceLine};
+use std::fmt;
+
+use bpf2sys_bytecode::{BtfFunction, Instruction, SourceLine};
+use bpf2sys_platform::MapRefusal;
+
+use crate::RuntimeLevel;
 
 /// Lowering failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +32,41 @@ pub enum LowerError {
         /// What is wrong with it.
         problem: FunctionProblem,
     },
+    /// The module needs something that the oldest runtime that it is to load in does not have.
+    #[error("{place}: {feature}, which runtime {level} does not have; {needed} is needed")]
+    RuntimeLevel {
+        /// Where.
+        place: Place,
+        /// What it needs.
+        feature: Feature,
+        /// [`Options::runtime`](crate::Options::runtime).
+        level: RuntimeLevel,
+        /// The lowest level that has it.
+        needed: RuntimeLevel,
+    },
     /// The runtime would refuse the module's tables.
     #[error(transparent)]
     Module(#[from] ModuleProblem),
     /// A mistake of this compiler, found by one of its own checks.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// What not every runtime has (native module contract §1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// A call of a function of another Windows module.
+    BtfFunction(BtfFunction),
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Feature::BtfFunction(function) => {
+                write!(f, "calls `{}` of another module (BTF-resolved function)", function.name)
+            }
+        }
+    }
 }
 
 /// An instruction's place.
@@ -49,7 +83,7 @@ pub struct Place {
 
 /// What is wrong with an instruction. The verifier refuses each of these, so they mean a module that was not verified
 /// or a disagreement between verifier and lowering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstructionProblem {
     /// The runtime has no way to do this.
     #[error("Windows has no meaning for {0:?}")]
@@ -66,6 +100,9 @@ pub enum InstructionProblem {
     /// A helper that the program type does not have.
     #[error("the program type has no helper {0}")]
     UnknownHelper(i32),
+    /// A function of another module that no provider offers.
+    #[error("no provider offers `{}` of module {}", .0.name, .0.module)]
+    UnknownBtfFunction(BtfFunction),
     /// A reference to a map, global section or function that the module does not have.
     #[error("refers to something that the module does not have")]
     Reference,
@@ -152,13 +189,28 @@ pub enum ModuleProblem {
     /// Initial values are only possible for program arrays and maps of maps with 4-byte keys (contract §4.9).
     #[error("map `{0}` has initial values, which only program arrays and maps of maps with 4-byte keys can have")]
     InitialValues(String),
-    /// A slot holds a program where a map is needed, or the other way round.
-    #[error("initial value {slot} of map `{map}` is of the wrong kind")]
-    InitialValueKind {
+    /// The runtime would not put the value into the map, or crash (contract §4.9).
+    #[error("initial value {slot} of map `{map}`: {problem}")]
+    InitialValue {
         /// The map.
         map: String,
         /// The slot.
         slot: usize,
+        /// Why not.
+        problem: InitialValueProblem,
+    },
+    /// The runtime binds a map of programs to one program type (contract §4.4, §4.9).
+    #[error(
+        "map `{map}`: program `{}` of type `{}` cannot share it with program `{}` of type `{}`; all programs that use a \
+         program array or are in it must be of one type", second.0, second.1, first.0, first.1
+    )]
+    ProgramArray {
+        /// The map.
+        map: String,
+        /// The program to whose type the map belongs, and the type.
+        first: (String, String),
+        /// The program of another type, and the type.
+        second: (String, String),
     },
     /// The runtime copies a global section's bytes into its map without looking at the map's size (contract §4.5).
     #[error("the global variable section `{section}` has {bytes} bytes but its map `{map}` holds {capacity}")]
@@ -198,24 +250,74 @@ pub enum ModuleProblem {
 }
 
 /// Why the runtime would not create a map (native module contract §4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapProblem {
-    /// A type that Windows does not have.
-    #[error("Windows has no map type {0}")]
-    Type(u32),
-    /// `max_entries` is 0.
-    #[error("it has room for no entries")]
-    NoEntries,
-    /// `key_size` is 0 in a map that has keys.
-    #[error("its keys have no bytes")]
-    NoKey,
-    /// `value_size` is 0 in a map that has values.
-    #[error("its values have no bytes")]
-    NoValue,
-    /// A program array or map of maps with values of another size than 4.
-    #[error("its value size is {0}; maps that hold programs or maps need 4")]
-    ValueSize(u32),
+    /// A type that no provider offers.
+    #[error("there is no map type {map_type}; there are {}", known.join(", "))]
+    UnknownType {
+        /// Its number.
+        map_type: u32,
+        /// Numbers and names of those that there are.
+        known: Vec<String>,
+    },
+    /// The type does not take the definition.
+    #[error("map type `{map_type}`: {refusal}")]
+    Definition {
+        /// Name of the type.
+        map_type: String,
+        /// Why not.
+        refusal: MapRefusal,
+    },
+    /// A map of maps that does not say what these look like.
+    #[error(
+        "it holds maps, and does not say which ones: it needs an inner map (`values`, `inner_id` or `inner_map_idx`)"
+    )]
+    NoTemplate,
     /// The runtime finds another inner map template than the object means, or none.
-    #[error("the runtime cannot find its inner map by `inner_map_idx` or `inner_id`")]
-    Template,
+    #[error(
+        "it holds maps like `{meant}`, but by its `inner_map_idx` and `inner_id` the runtime finds {}",
+        found.as_ref().map_or("none".to_owned(), |found| format!("`{found}`"))
+    )]
+    Template {
+        /// What the object means.
+        meant: String,
+        /// What the runtime finds.
+        found: Option<String>,
+    },
+    /// The inner map is a map of maps, and so on, and in the end the map itself.
+    #[error(
+        "its inner map, and the inner map of that, and so on, lead back to a map of the same kind; none can be created"
+    )]
+    TemplateCycle,
+    /// A pinned map whose name makes no path.
+    #[error("it is pinned by its name, which must have no `:` and make a path of at most 255 bytes")]
+    PinPath,
+    /// Two maps are pinned at one place.
+    #[error("another map is pinned to `{0}` too")]
+    PinnedTwice(String),
+}
+
+/// Why a map cannot hold an initial value (native module contract §4.9).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitialValueProblem {
+    /// A program where a map is needed, or the other way round.
+    #[error("a program array holds programs, and a map of maps holds maps")]
+    Kind,
+    /// A function that is no program of the module.
+    #[error("`{0}` is no program but a function that programs call")]
+    NoProgram(String),
+    /// Another type, key size, value size or number of entries than the template.
+    #[error("map `{inner}` differs from the inner map `{template}` in type, key size, value size or `max_entries`")]
+    OtherShape {
+        /// The value.
+        inner: String,
+        /// The template.
+        template: String,
+    },
+    /// More values than entries, or one behind the last entry.
+    #[error("the map has {entries} entries")]
+    NoRoom {
+        /// `max_entries`
+        entries: u32,
+    },
 }

@@ -49,7 +49,9 @@ mod tests_arm64;
 mod unwind_arm64;
 mod unwind_x64;
 
-pub use error::{FunctionProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place};
+pub use error::{
+    Feature, FunctionProblem, InitialValueProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place,
+};
 pub use lowered::{Lowered, LoweredFunction, Origin};
 pub use options::{Options, RuntimeLevel, Skeleton};
 
@@ -66,7 +68,7 @@ use compile::Target;
 use functions::functions;
 use isa::Isas;
 use lowering::{STACK_BYTES, Unit};
-use metadata::{CODE_SECTION, HelperTables, Tables};
+use metadata::{BtfTables, CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
 
 /// Most bytes of stack that a program and what it calls may take. A kernel stack has 24 KiB, of which the network stack
@@ -87,7 +89,8 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let isa = isas.speed();
     metadata::check_module(verified, platform)?;
     let module = verified.module();
-    let helpers = HelperTables::of(verified, platform)?;
+    let helpers = HelperTables::of_module(verified, platform)?;
+    let btf_functions = BtfTables::of_module(verified, platform, options.runtime)?;
     let max_frames = platform
         .limits
         .max_call_frames
@@ -98,6 +101,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         verified,
         options,
         helpers: &helpers,
+        btf_functions: &btf_functions,
         calls: &calls,
         templates: &templates,
         isa,
@@ -167,6 +171,8 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         verified,
         platform,
         helpers: &helpers,
+        btf_functions: &btf_functions,
+        runtime: options.runtime,
         program_sections: &program_sections,
         constants,
         maps,

@@ -1,5 +1,7 @@
 //! What a caller can choose about lowering.
 
+use std::fmt;
+
 use bpf2sys_pe_emit::Machine;
 
 /// What is put around the programs.
@@ -15,15 +17,52 @@ pub enum Skeleton {
 }
 
 /// The oldest runtime that the module must load in. Each level also loads in all later runtimes (native module contract §1.3).
+///
+/// An older runtime than the level need not refuse the module. One of 1.4 on a runtime from before 1.4 is taken, finds
+/// `map_data` elements of another size than it expects, and takes other memory for maps: nothing that a module can state
+/// prevents that. A module of level 1.6 is refused there, for the size of its program entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuntimeLevel {
     /// 0.21: `map_data` elements without array data, so no array lookup in place; no BTF-resolved functions.
     V0_21,
     /// 1.4: `map_data` elements with array data; no BTF-resolved functions.
     V1_4,
-    /// 1.6, what bpf2c of that version writes: program entries with BTF-resolved functions.
+    /// 1.6, what bpf2c of that version writes: program entries with BTF-resolved functions. Runtimes of 1.5 take them too.
     #[default]
     V1_6,
+}
+
+impl RuntimeLevel {
+    /// The version of bpf2c that the module states: major, minor, revision. The runtime goes by it when it allocates
+    /// `map_data`. 1.3.0 is the last one that gives elements without array data.
+    pub fn stated_version(self) -> [u32; 3] {
+        match self {
+            RuntimeLevel::V0_21 => [1, 3, 0],
+            RuntimeLevel::V1_4 => [1, 4, 0],
+            RuntimeLevel::V1_6 => [1, 6, 0],
+        }
+    }
+
+    /// Whether `map_data` elements carry the address of an array's values.
+    pub fn has_array_data(self) -> bool {
+        self >= RuntimeLevel::V1_4
+    }
+
+    /// Whether programs can call functions of other Windows modules.
+    pub fn has_btf_functions(self) -> bool {
+        self >= RuntimeLevel::V1_6
+    }
+}
+
+/// As the command line names it.
+impl fmt::Display for RuntimeLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RuntimeLevel::V0_21 => "0.21",
+            RuntimeLevel::V1_4 => "1.4",
+            RuntimeLevel::V1_6 => "1.6",
+        })
+    }
 }
 
 /// Choices of the caller. `Default` is what the tool uses.
@@ -37,7 +76,7 @@ pub struct Options {
     /// Which tables the module has, and which version it states.
     pub runtime: RuntimeLevel,
     /// Replace calls of `bpf_map_lookup_elem` on one proven ARRAY map by a compare and an address
-    /// (native module contract §6.7).
+    /// (native module contract §6.7), where the runtime level has what that needs.
     pub inline_array_lookup: bool,
     /// ARM64: atomic instructions of the Large System Extensions instead of load-exclusive/store-exclusive loops. The code
     /// then needs an ARMv8.1 processor.

@@ -1,11 +1,11 @@
 //! Modules made by hand, for the tests of this crate.
 
 use bpf2sys_bytecode::{
-    AluOp, Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, Instruction, Map, MapDefinition, MapIndex,
-    MapOrigin, Module, Operand, Reg, Width, WordSize,
+    AluOp, BtfFunction, BtfFunctionIndex, Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, Instruction, Map,
+    MapDefinition, MapIndex, MapOrigin, Module, Operand, Reg, Width, WordSize,
 };
 use bpf2sys_pe_emit::{NativeObject, SymbolPlace};
-use bpf2sys_platform::Platform;
+use bpf2sys_platform::{Guid, Platform};
 use bpf2sys_verifier::VerifiedModule;
 use iced_x86::{Decoder, DecoderOptions};
 
@@ -67,6 +67,34 @@ pub(crate) fn helper(id: i32) -> Instruction {
 /// `call` of the function at this position of the module.
 pub(crate) fn call(function: u32) -> Instruction {
     Instruction::Call(Callee::Local(FunctionIndex(function)))
+}
+
+/// `call` of the function of another Windows module at this position of [`Module::btf_functions`].
+pub(crate) fn btf(function: u32) -> Instruction {
+    Instruction::Call(Callee::Btf(BtfFunctionIndex(function)))
+}
+
+/// The function of another Windows module whose GUID is all `byte`.
+pub(crate) fn btf_function(byte: u8, name: &str) -> BtfFunction {
+    BtfFunction {
+        module: Guid([byte; 16]),
+        name: name.to_owned(),
+    }
+}
+
+/// The built-in platform, and a provider of these functions.
+pub(crate) fn offering(functions: &[BtfFunction]) -> Platform {
+    let mut platform = Platform::builtin();
+    let offered = |function: &BtfFunction| bpf2sys_platform::BtfFunction {
+        module: function.module,
+        name: function.name.clone(),
+        return_type: 0,
+        arguments: [0; 5],
+        flags: 0,
+        provider: "test".to_owned(),
+    };
+    platform.btf_functions.extend(functions.iter().map(offered));
+    platform
 }
 
 /// `dst = map`

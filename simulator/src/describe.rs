@@ -1,12 +1,14 @@
 //! What an image says about itself, for `inspect`: read from the file alone, for any machine.
 
+use bpf2sys_platform::Guid;
 use serde::Serialize;
 
 use crate::address_space::{AddressSpace, FileSpace};
 use crate::directories::{base_relocations, exports, imports};
 use crate::image::{DirectoryKind, Image, ImageError};
-use crate::kernel_tables::{Array, read_helpers};
+use crate::kernel_tables::{Array, read_helpers, read_program_btf};
 use crate::loader_rules;
+use crate::module_tables::{self, ModuleTables, TablesError};
 use crate::rule::Violation;
 use crate::usermode::{self, UserModeView};
 
@@ -53,6 +55,10 @@ pub struct ImageDescription {
     pub module: Option<UserModeView>,
     /// What each program uses, in the order of `module.programs`.
     pub uses: Vec<ProgramUses>,
+    /// What only the module's functions tell; `None` if it is not known.
+    pub tables: Option<ModuleTables>,
+    /// Why that is not known, if the image does not hold a module or can't be told without running it.
+    pub tables_unknown: Option<String>,
     /// Everything that user mode or the loader would not accept.
     pub problems: Vec<String>,
 }
@@ -89,10 +95,14 @@ pub struct SectionDescription {
 pub struct ProgramUses {
     /// Program name.
     pub program: String,
-    /// Helper ids with their names in the table, holes left out.
+    /// The helper table. Of a hole, the id is 0.
     pub helpers: Vec<HelperUse>,
     /// Names of maps, in index order.
     pub maps: Vec<String>,
+    /// Indices of the same maps.
+    pub map_indices: Vec<u16>,
+    /// The table of BTF-resolved functions. Of a hole, the name is empty.
+    pub btf_functions: Vec<BtfFunctionUse>,
     /// Program information hash in hexadecimal.
     pub program_info_hash: Option<String>,
     /// Its algorithm.
@@ -101,10 +111,19 @@ pub struct ProgramUses {
     pub instructions: u64,
 }
 
+/// A function of another Windows module in a program's table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BtfFunctionUse {
+    /// Name.
+    pub name: String,
+    /// The GUID of the module that offers it.
+    pub module: String,
+}
+
 /// A helper in a program's table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HelperUse {
-    /// Id.
+    /// Id; 0 for a hole.
     pub id: u32,
     /// Name that the module states.
     pub name: String,
@@ -126,6 +145,14 @@ pub fn describe(bytes: &[u8]) -> Result<ImageDescription, ImageError> {
             }
         }
     }
+    let (tables, tables_unknown) = match module_tables::read(&image, &mut problems) {
+        Ok(tables) => (Some(tables), None),
+        Err(TablesError::Getter(error)) => (None, Some(error.to_string())),
+        Err(TablesError::Violation(violation)) => {
+            problems.push(violation);
+            (None, None)
+        }
+    };
     let stride = if image.machine == Image::ARM64 { 8 } else { 12 };
     Ok(ImageDescription {
         kind: if image.is_dll() {
@@ -173,6 +200,8 @@ pub fn describe(bytes: &[u8]) -> Result<ImageDescription, ImageError> {
         signed: image.directory(DirectoryKind::Certificate).is_some(),
         module,
         uses,
+        tables,
+        tables_unknown,
         problems: problems.iter().map(ToString::to_string).collect(),
     })
 }
@@ -191,18 +220,25 @@ fn program_uses(
     };
     let mut helpers = Vec::new();
     for helper in read_helpers(&space, list, &what)? {
-        if helper.id.get() != 0 {
-            let name = space.read_string(helper.name.get(), 256, &format!("a helper name of {what}"))?;
-            helpers.push(HelperUse {
-                id: helper.id.get(),
-                name: String::from_utf8_lossy(&name).into_owned(),
-            });
-        }
+        let name = space.read_string(helper.name.get(), 256, &format!("a helper name of {what}"))?;
+        helpers.push(HelperUse {
+            id: helper.id.get(),
+            name: String::from_utf8_lossy(&name).into_owned(),
+        });
     }
-    let mut maps = Vec::new();
+    let mut btf_functions = Vec::new();
+    for function in read_program_btf(&space, &program.entry_bytes, &what)? {
+        let name = space.read_string(function.name.get(), 256, &format!("a BTF function name of {what}"))?;
+        btf_functions.push(BtfFunctionUse {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            module: Guid(function.module).to_string(),
+        });
+    }
+    let (mut maps, mut map_indices) = (Vec::new(), Vec::new());
     for index in 0..u64::from(entry.map_index_count.get()) {
         let address = entry.map_indices.get().wrapping_add(2 * index);
         let index: zerocopy::little_endian::U16 = space.read_as(address, &format!("the map indices of {what}"))?;
+        map_indices.push(index.get());
         let name = module.maps.get(usize::from(index.get())).map(|m| m.name.clone());
         maps.push(name.unwrap_or_else(|| format!("#{}", index.get())));
     }
@@ -216,6 +252,8 @@ fn program_uses(
         program: program.name.clone(),
         helpers,
         maps,
+        map_indices,
+        btf_functions,
         program_info_hash: hash.as_deref().map(usermode::hex),
         program_info_hash_type: hash_type.map(|t| String::from_utf8_lossy(&t).into_owned()),
         instructions: entry.instruction_count.get(),

@@ -1,12 +1,17 @@
 //! What the kernel-mode runtime reads out of a module's tables when the module attaches, with the checks it makes there,
 //! in its order (native module contract §4.1).
 
+use zerocopy::FromBytes;
+
 use crate::address_space::AddressSpace;
 use crate::rule::{Rule, Violation};
 use crate::tables::{
     BtfEntry, GlobalSection, Header, HelperEntry, InitialValues, MapEntry, MetadataTable, ProgramBtf, ProgramEntry,
     Version,
 };
+
+/// Sizes of a program's entry that runtimes from 1.5 on accept: without and with BTF-resolved functions.
+pub const PROGRAM_SIZES: [u64; 2] = [144, 154];
 
 /// Most elements that one array is taken to have.
 const MAX_ELEMENTS: u64 = 65_536;
@@ -128,13 +133,13 @@ fn not_null(pointer: u64, what: &str) -> Result<(), Violation> {
     }
 }
 
-/// Programs, with their helpers and BTF-resolved functions.
-pub fn read_programs(space: &impl AddressSpace, array: Array) -> Result<Vec<Program>, Violation> {
+/// Programs, with their helpers and BTF-resolved functions. `sizes` are those of entries that the runtime accepts.
+pub fn read_programs(space: &impl AddressSpace, array: Array, sizes: &[u64]) -> Result<Vec<Program>, Violation> {
     let mut programs = Vec::new();
     for (index, address) in elements(space, array, 8, "the program table")?.into_iter().enumerate() {
         let what = format!("program {index}");
         let entry: ProgramEntry = space.read_as(address, &what)?;
-        check_header(&entry.header, &[144, 154], &what)?;
+        check_header(&entry.header, sizes, &what)?;
         let list = Array {
             pointer: entry.helpers.get(),
             count: entry.helper_count.get().into(),
@@ -143,11 +148,7 @@ pub fn read_programs(space: &impl AddressSpace, array: Array) -> Result<Vec<Prog
         let mut btf_functions = Vec::new();
         if entry.header.size.get() >= 154 {
             let btf: ProgramBtf = space.read_as(address.wrapping_add(144), &what)?;
-            let list = Array {
-                pointer: btf.functions.get(),
-                count: btf.count.get().into(),
-            };
-            btf_functions = read_btf_functions(space, list, &what)?;
+            btf_functions = read_btf_functions(space, &btf, &what)?;
         }
         programs.push(Program {
             entry,
@@ -174,7 +175,24 @@ pub fn read_helpers(space: &impl AddressSpace, list: Array, what: &str) -> Resul
     Ok(helpers)
 }
 
-fn read_btf_functions(space: &impl AddressSpace, list: Array, what: &str) -> Result<Vec<BtfEntry>, Violation> {
+/// The BTF-resolved functions of a program, from the bytes of its entry.
+pub(crate) fn read_program_btf(
+    space: &impl AddressSpace,
+    entry: &[u8],
+    what: &str,
+) -> Result<Vec<BtfEntry>, Violation> {
+    let long = ProgramEntry::read_from_prefix(entry).is_ok_and(|(e, _)| e.header.size.get() >= 154);
+    match entry.get(144..).map(ProgramBtf::read_from_prefix) {
+        Some(Ok((btf, _))) if long => read_btf_functions(space, &btf, what),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn read_btf_functions(space: &impl AddressSpace, btf: &ProgramBtf, what: &str) -> Result<Vec<BtfEntry>, Violation> {
+    let list = Array {
+        pointer: btf.functions.get(),
+        count: btf.count.get().into(),
+    };
     let mut functions = Vec::new();
     for (slot, address) in elements(space, list, 0, &format!("the BTF functions of {what}"))?
         .into_iter()

@@ -26,11 +26,13 @@ mod ebpf_result;
 mod emulator_library;
 mod error;
 mod failure;
+pub mod getters;
 mod hex_bytes;
 pub mod image;
 pub mod interpreter;
 pub mod kernel_tables;
 pub mod loader_rules;
+pub mod module_tables;
 pub mod object_file;
 mod request;
 mod rule;
@@ -48,7 +50,8 @@ pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
     Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
-    PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
+    PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
+    SimulatedRuntime,
 };
 pub use rule::{Rule, Violation};
 

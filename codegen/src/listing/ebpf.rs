@@ -83,6 +83,7 @@ impl<'a> Source<'a> {
                 Some(helper.name.clone())
             }
             Instruction::Call(Callee::Local(callee)) => Some(module.functions.get(callee.index())?.name.clone()),
+            Instruction::Call(Callee::Btf(callee)) => Some(module.btf_functions.get(callee.index())?.name.clone()),
             Instruction::LoadImm64 { value, .. } => match value {
                 Imm64::Map(map) => Some(module.maps.get(map.index())?.name.clone()),
                 Imm64::Global { section, .. } => Some(module.globals.get(section.index())?.section.clone()),

@@ -1,6 +1,6 @@
-//! Calls of helpers and subprograms (native module contract §6.2 to §6.4, §6.7).
+//! Calls of helpers, BTF-resolved functions and subprograms (native module contract §6.2 to §6.4, §6.7).
 
-use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, InsnIndex, Instruction, MapIndex, Reg};
+use bpf2sys_bytecode::{BtfFunctionIndex, Callee, FunctionIndex, FunctionKind, InsnIndex, MapIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
@@ -28,7 +28,7 @@ impl Lowering<'_, '_> {
             Callee::Helper(MAP_LOOKUP) if let Some(map) = self.inlinable_lookup(index) => self.array_lookup(map),
             Callee::Helper(id) => self.helper(id),
             Callee::Local(function) => self.subprogram(function),
-            Callee::Btf(_) => Err(InstructionProblem::NoMeaning(Instruction::Call(callee))),
+            Callee::Btf(function) => self.btf_function(function),
         }
     }
 
@@ -39,28 +39,14 @@ impl Lowering<'_, '_> {
             .collect()
     }
 
-    /// Calls through the runtime's table. The address is read at each call: the runtime may replace it while the module
-    /// is loaded. The context is the sixth argument of every helper, used or not.
     fn helper(&mut self, id: i32) -> Result<(), InstructionProblem> {
         let address = self
             .unit
             .helpers
-            .slot(self.index, id)
+            .slot(self.index, id.cast_unsigned())
             .and_then(runtime_context::helper_address)
             .ok_or(InstructionProblem::UnknownHelper(id))?;
-        let mut arguments = self.arguments();
-        arguments.push(self.context);
-        let table = self
-            .builder
-            .ins()
-            .load(types::I64, table_flags(), self.runtime, runtime_context::HELPER_DATA);
-        let address = self
-            .builder
-            .ins()
-            .load(types::I64, MemFlagsData::trusted(), table, address);
-        let signature = self.helper_signature(arguments.len());
-        let call = self.builder.ins().call_indirect(signature, address, &arguments);
-        let result = self.builder.inst_results(call)[0];
+        let result = self.call_through(runtime_context::HELPER_DATA, address);
         self.set_result(result)?;
         if id == TAIL_CALL {
             self.end_program_if(IntCC::Equal, result);
@@ -68,7 +54,34 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    /// The signature of every helper, declared once in the function.
+    fn btf_function(&mut self, function: BtfFunctionIndex) -> Result<(), InstructionProblem> {
+        let address = self
+            .unit
+            .btf_functions
+            .slot(self.index, function)
+            .and_then(runtime_context::btf_function_address)
+            .ok_or(InstructionProblem::Reference)?;
+        let result = self.call_through(runtime_context::BTF_FUNCTION_DATA, address);
+        self.set_result(result)
+    }
+
+    /// Calls through one of the runtime's tables: the field `table` of the runtime context points to it, and the callee's
+    /// address is at `address` there. It is read at each call: the runtime may replace it while the module is loaded.
+    /// The context is the sixth argument of every callee, used or not.
+    fn call_through(&mut self, table: i32, address: i32) -> Value {
+        let mut arguments = self.arguments();
+        arguments.push(self.context);
+        let table = self.builder.ins().load(types::I64, table_flags(), self.runtime, table);
+        let address = self
+            .builder
+            .ins()
+            .load(types::I64, MemFlagsData::trusted(), table, address);
+        let signature = self.helper_signature(arguments.len());
+        let call = self.builder.ins().call_indirect(signature, address, &arguments);
+        self.builder.inst_results(call)[0]
+    }
+
+    /// The signature of every helper and BTF-resolved function, declared once in the function.
     fn helper_signature(&mut self, arguments: usize) -> SigRef {
         *self.helper_signature.get_or_insert_with(|| {
             let mut signature = Signature::new(CallConv::WindowsFastcall);
@@ -150,10 +163,14 @@ impl Lowering<'_, '_> {
     }
 
     /// The map of a `bpf_map_lookup_elem` that may be inlined: the call is in a program (never a subprogram, whose callers
-    /// may pass different maps), the map is proven to be exactly one, it is an ARRAY, no map of maps holds its kind, so
-    /// that it cannot be the result of an outer lookup, and the verifier proved as many key bytes as are read.
+    /// may pass different maps), the runtime tells where an array's values are, the map is proven to be exactly one, it is
+    /// an ARRAY, no map of maps holds its kind, so that it cannot be the result of an outer lookup, and the verifier proved
+    /// as many key bytes as are read.
     fn inlinable_lookup(&self, index: InsnIndex) -> Option<MapIndex> {
-        if !self.unit.options.inline_array_lookup || self.function.kind != FunctionKind::Program {
+        let options = self.unit.options;
+        if !(options.inline_array_lookup && options.runtime.has_array_data())
+            || self.function.kind != FunctionKind::Program
+        {
             return None;
         }
         let map = self.facts.instructions.get(index.index())?.map?;

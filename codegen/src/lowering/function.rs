@@ -44,8 +44,8 @@ use super::pieces::{self, Order, Piece};
 use super::pins::Pins;
 use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
-use crate::metadata::HelperTables;
-use crate::{Options, runtime_context};
+use crate::metadata::{BtfTables, HelperTables};
+use crate::{Options, RuntimeLevel, runtime_context};
 
 /// Namespace of Cranelift's user names of whole functions and dispatchers; piece N has N + 1. The index is a
 /// [`FunctionIndex`].
@@ -98,6 +98,8 @@ pub(crate) struct Unit<'a> {
     pub(crate) options: &'a Options,
     /// Helper slots.
     pub(crate) helpers: &'a HelperTables,
+    /// Slots of BTF-resolved functions.
+    pub(crate) btf_functions: &'a BtfTables,
     /// Who calls whom.
     pub(crate) calls: &'a CallGraph,
     /// Maps that are the inner map template of another.
@@ -251,7 +253,7 @@ pub(super) struct Lowering<'a, 'f> {
     pins: Pins,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
-    /// The signature of helpers, once one was called.
+    /// The signature of helpers and BTF-resolved functions, once one was called.
     pub(super) helper_signature: Option<SigRef>,
 }
 
@@ -537,9 +539,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     /// A field of `map_data[map]`.
-    pub(super) fn map_field(&mut self, map: MapIndex, field: fn(u32) -> Option<i32>) -> Option<Value> {
+    pub(super) fn map_field(&mut self, map: MapIndex, field: fn(RuntimeLevel, u32) -> Option<i32>) -> Option<Value> {
         self.module.maps.get(map.index())?;
-        Some(self.table_entry(runtime_context::MAP_DATA, field(map.0)?))
+        let field = field(self.unit.options.runtime, map.0)?;
+        Some(self.table_entry(runtime_context::MAP_DATA, field))
     }
 
     /// The pointer at `offset` in the table whose address is the field `table` of the runtime context.
@@ -582,14 +585,17 @@ pub(crate) fn instruction_error(
     index: InsnIndex,
     problem: InstructionProblem,
 ) -> LowerError {
+    let place = place(module, function, index);
+    LowerError::Instruction { place, problem }
+}
+
+/// The place of the instruction at `index`.
+pub(crate) fn place(module: &Module, function: &Function, index: InsnIndex) -> Place {
     let insn = function.instructions.get(index.index());
-    LowerError::Instruction {
-        place: Place {
-            function: function.name.clone(),
-            slot: insn.map_or(0, |insn| insn.slot),
-            line: insn.and_then(|insn| module.line(insn)).cloned(),
-        },
-        problem,
+    Place {
+        function: function.name.clone(),
+        slot: insn.map_or(0, |insn| insn.slot),
+        line: insn.and_then(|insn| module.line(insn)).cloned(),
     }
 }
 

@@ -21,6 +21,6 @@ mod tests;
 
 pub(crate) use call::TAIL_CALL;
 pub(crate) use flow::Flow;
-pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part};
+pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part, place};
 pub(crate) use inherited::{RegisterSet, inherited};
 pub(crate) use pieces::DEEP_LOOPS;

@@ -1,77 +1,38 @@
-//! Which helper is in which slot of a program's helper table (native module contract §7, "Helpers").
+//! Which helpers a program calls (native module contract §7, "Helpers").
 //!
-//! A module without subprograms has a table per program, in order of first call. With subprograms, whose code is shared,
-//! a helper needs the same slot in every program: then all tables have the same length, ascending by id, and a program
-//! has a hole (id 0) for each helper that it does not reach.
+//! A table of a program of its own is in order of first call; one that all programs share is ascending by id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Instruction, Module};
+use bpf2sys_bytecode::{Callee, Instruction, Module};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
+use super::slots::{Slots, unreached_calls};
 use crate::error::{InstructionProblem, LowerError};
 use crate::lowering::instruction_error;
 
 /// The helper tables of a module.
-#[derive(Debug)]
-pub(crate) struct HelperTables {
-    /// By function: the slot of each helper id that its code may call.
-    slots: Vec<BTreeMap<u32, u32>>,
-    /// By program, in the order of [`VerifiedModule::programs`]: the ids, `None` for a hole.
-    programs: Vec<Vec<Option<u32>>>,
-}
+pub(crate) type HelperTables = Slots<u32>;
 
 impl HelperTables {
     /// Collects the helpers of every program.
     ///
     /// Calls in dead code count too, as they do in bpf2c's tables, unless the program type has no such helper: nothing
     /// will call it, and the runtime would refuse the module for it.
-    pub(crate) fn of(verified: &VerifiedModule, platform: &Platform) -> Result<HelperTables, LowerError> {
-        let module = verified.module();
-        let shared = module.functions.iter().any(|f| f.kind == FunctionKind::Subprogram);
-        let used: Vec<Vec<u32>> = verified
-            .programs()
-            .iter()
+    pub(crate) fn of_module(verified: &VerifiedModule, platform: &Platform) -> Result<HelperTables, LowerError> {
+        let programs = verified.programs().iter();
+        let used: Vec<Vec<u32>> = programs
             .map(|program| called_by(verified, platform, program))
             .collect::<Result<_, _>>()?;
-        let mut tables = HelperTables {
-            slots: vec![BTreeMap::new(); module.functions.len()],
-            programs: Vec::with_capacity(used.len()),
-        };
-        if shared {
-            let all: BTreeSet<u32> = used.iter().flatten().copied().collect();
-            let slots = number(all.iter().copied());
-            tables.slots.fill(slots);
-            for ids in used {
-                let ids: BTreeSet<u32> = ids.into_iter().collect();
-                tables
-                    .programs
-                    .push(all.iter().map(|id| ids.contains(id).then_some(*id)).collect());
-            }
-        } else {
-            for (program, ids) in verified.programs().iter().zip(used) {
-                tables.slots[program.function.index()] = number(ids.iter().copied());
-                tables.programs.push(ids.into_iter().map(Some).collect());
-            }
-        }
-        Ok(tables)
+        let unreached: Vec<u32> = unreached_calls(verified)
+            .filter_map(|callee| match callee {
+                Callee::Helper(number) => u32::try_from(number).ok().filter(|id| *id != 0),
+                _ => None,
+            })
+            .collect();
+        Ok(Slots::of(verified, used, &unreached))
     }
-
-    /// The slot of a helper in the table of every program that `function` can run in.
-    pub(crate) fn slot(&self, function: FunctionIndex, id: i32) -> Option<u32> {
-        let id = u32::try_from(id).ok()?;
-        self.slots.get(function.index())?.get(&id).copied()
-    }
-
-    /// The table of the program at `position` of [`VerifiedModule::programs`]; `None` marks a hole.
-    pub(crate) fn of_program(&self, position: usize) -> &[Option<u32>] {
-        &self.programs[position]
-    }
-}
-
-fn number(ids: impl Iterator<Item = u32>) -> BTreeMap<u32, u32> {
-    ids.zip(0..).collect()
 }
 
 /// The helpers that a program and the subprograms it reaches call, each once, in order of first call.
@@ -122,7 +83,7 @@ mod tests {
     use crate::testing::{EXIT, call, helper, module, mov, program, subprogram, trusted};
 
     fn tables(functions: Vec<bpf2sys_bytecode::Function>) -> HelperTables {
-        HelperTables::of(&trusted(module(functions)), &Platform::builtin()).unwrap()
+        HelperTables::of_module(&trusted(module(functions)), &Platform::builtin()).unwrap()
     }
 
     fn calling(ids: &[i32]) -> Vec<Instruction> {

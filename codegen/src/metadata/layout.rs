@@ -105,7 +105,7 @@ impl GlobalSection {
     pub(crate) const HEADER: Header = Header::new(48, 48);
 }
 
-/// `program_entry_t` in the form of version 1.5 and later.
+/// `program_entry_t` in the form of runtimes before 1.5. Later ones take it too, and another with [`BtfFunctionList`] behind.
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
 #[repr(C)]
 pub(crate) struct ProgramEntry {
@@ -128,13 +128,38 @@ pub(crate) struct ProgramEntry {
     pub(crate) program_info_hash: Pointer,
     pub(crate) program_info_hash_length: U64,
     pub(crate) program_info_hash_type: Pointer,
-    pub(crate) btf_resolved_functions: Pointer,
-    pub(crate) btf_resolved_function_count: U16,
-    pub(crate) padding2: [u8; 6],
 }
 
 impl ProgramEntry {
-    pub(crate) const HEADER: Header = Header::new(154, 160);
+    /// Of an entry that ends here.
+    pub(crate) const HEADER: Header = Header::new(144, 144);
+    /// Of an entry with a [`BtfFunctionList`] behind.
+    pub(crate) const HEADER_WITH_BTF: Header = Header::new(154, 160);
+}
+
+/// The last fields of `program_entry_t` since version 1.5.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct BtfFunctionList {
+    /// Null exactly when `count` is 0.
+    pub(crate) first: Pointer,
+    pub(crate) count: U16,
+    pub(crate) padding: [u8; 6],
+}
+
+/// `btf_resolved_function_entry_t`.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct BtfFunctionEntry {
+    pub(crate) header: Header,
+    /// `""` for a hole.
+    pub(crate) name: Pointer,
+    /// Zeros for a hole.
+    pub(crate) module: [u8; 16],
+}
+
+impl BtfFunctionEntry {
+    pub(crate) const HEADER: Header = Header::new(48, 48);
 }
 
 /// `bpf2c_version_t`.
@@ -177,10 +202,11 @@ const _: () = {
     assert!(size_of::<MapEntry>() == 80 && offset_of!(MapEntry, name) == 72);
     assert!(size_of::<MapInitialValues>() == 48 && offset_of!(MapInitialValues, values) == 40);
     assert!(size_of::<GlobalSection>() == 48 && offset_of!(GlobalSection, initial_data) == 40);
-    assert!(size_of::<ProgramEntry>() == 160);
+    assert!(size_of::<ProgramEntry>() == 144 && size_of::<BtfFunctionList>() == 16);
+    assert!(offset_of!(BtfFunctionList, count) == 152 - 144);
+    assert!(size_of::<BtfFunctionEntry>() == 48 && offset_of!(BtfFunctionEntry, module) == 32);
     assert!(offset_of!(ProgramEntry, function) == 32 && offset_of!(ProgramEntry, helpers) == 80);
     assert!(offset_of!(ProgramEntry, program_type) == 104 && offset_of!(ProgramEntry, program_info_hash) == 120);
-    assert!(offset_of!(ProgramEntry, btf_resolved_function_count) == 152);
     assert!(size_of::<Version>() == 12);
     assert!(size_of::<MetadataTable>() == 56);
     assert!(size_of::<List>() == 16);

@@ -9,30 +9,25 @@
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-use bpf2sys_bytecode::{InitialValue, Map, ObjectHash};
+use bpf2sys_bytecode::{BtfFunction, BtfFunctionIndex, InitialValue, Map, ObjectHash};
 use bpf2sys_pe_emit::SectionIndex;
 use bpf2sys_platform::{Guid, Platform};
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::HelperTables;
 use super::layout::{
-    GlobalSection, HelperEntry, List, MapDefinition, MapEntry, MapInitialValues, MetadataTable, Pointer, ProgramEntry,
-    Version,
+    BtfFunctionEntry, BtfFunctionList, GlobalSection, HelperEntry, List, MapDefinition, MapEntry, MapInitialValues,
+    MetadataTable, Pointer, ProgramEntry, Version,
 };
 use super::map_references::referenced_maps;
+use super::value_checks::with_initial_values;
+use super::{BtfTables, HelperTables};
+use crate::RuntimeLevel;
 use crate::compile::Target;
 use crate::error::{LowerError, ModuleProblem};
 use crate::lowering::Native;
 use crate::object::{Address, ObjectWriter, Spot};
-
-/// The version that the module states: `map_data` elements are 40 bytes and carry `array_data` (contract §1.3).
-const VERSION: Version = Version {
-    major: U32::new(1),
-    minor: U32::new(6),
-    revision: U32::ZERO,
-};
 
 /// Where the tables go, and what they say.
 pub(crate) struct Tables<'a> {
@@ -42,6 +37,10 @@ pub(crate) struct Tables<'a> {
     pub(crate) platform: &'a Platform,
     /// Helper slots.
     pub(crate) helpers: &'a HelperTables,
+    /// Slots of BTF-resolved functions
+    pub(crate) btf_functions: &'a BtfTables,
+    /// What the runtime must have
+    pub(crate) runtime: RuntimeLevel,
     /// PE section name of each program.
     pub(crate) program_sections: &'a [String],
     /// `.rdata`
@@ -69,7 +68,9 @@ pub(crate) fn build(tables: &Tables<'_>, object: &mut ObjectWriter) -> Result<()
     tables.list(object, "initial_value_list", initial_value_list);
     tables.list(object, "global_section_list", global_section_list);
     tables.list(object, "hash_list", hash);
-    let version = object.structure(tables.constants, &VERSION);
+    let [major, minor, revision] = tables.runtime.stated_version().map(U32::new);
+    let version = Version { major, minor, revision };
+    let version = object.structure(tables.constants, &version);
     object.define("module_version", version);
     tables.metadata_table(object)
 }
@@ -143,11 +144,17 @@ impl Tables<'_> {
             .map(|map| Ok(U16::new(narrow("maps of a module", map.index())?)))
             .collect::<Result<_, ModuleProblem>>()?;
         let helpers = self.helpers.of_program(position);
+        let btf_functions = self.btf_functions.of_program(position);
+        let with_btf = self.runtime.has_btf_functions();
         let module_hash = &self.verified.module().hash;
-        let hash = self.program_info_hash(program, helpers)?;
+        let hash = self.program_info_hash(program, helpers, btf_functions)?;
         let entry = ProgramEntry {
             marker: U64::ZERO,
-            header: ProgramEntry::HEADER,
+            header: if with_btf {
+                ProgramEntry::HEADER_WITH_BTF
+            } else {
+                ProgramEntry::HEADER
+            },
             function: Pointer::default(),
             pe_section_name: Pointer::default(),
             section_name: Pointer::default(),
@@ -164,11 +171,11 @@ impl Tables<'_> {
             program_info_hash: Pointer::default(),
             program_info_hash_length: U64::new(hash.len() as u64),
             program_info_hash_type: Pointer::default(),
-            btf_resolved_functions: Pointer::default(),
-            btf_resolved_function_count: U16::ZERO,
-            padding2: [0; 6],
         };
         let spot = object.structure(section, &entry);
+        if with_btf {
+            self.btf_function_list(object, section, btf_functions)?;
+        }
         let code = object.address_of(&Target::Function(Native::whole(program.function)))?;
         object.point(spot.field(offset_of!(ProgramEntry, function)), code);
         for (field, text) in [
@@ -214,13 +221,72 @@ impl Tables<'_> {
     }
 
     /// The hash of what the program calls; empty if the module is to state no hashes.
-    fn program_info_hash(&self, program: &VerifiedProgram, helpers: &[Option<u32>]) -> Result<Vec<u8>, LowerError> {
-        let Some(ObjectHash { algorithm, .. }) = self.verified.module().hash else {
+    fn program_info_hash(
+        &self,
+        program: &VerifiedProgram,
+        helpers: &[Option<u32>],
+        btf_functions: &[Option<BtfFunctionIndex>],
+    ) -> Result<Vec<u8>, LowerError> {
+        let module = self.verified.module();
+        let Some(ObjectHash { algorithm, .. }) = module.hash else {
             return Ok(Vec::new());
         };
+        let helpers = helpers.iter().flatten().copied();
+        let btf_functions = btf_functions.iter().flatten().map(|index| {
+            let function = &module.btf_functions[index.index()];
+            (function.module, function.name.as_str())
+        });
         self.platform
-            .program_info_hash(algorithm, &program.program_type, helpers.iter().flatten().copied(), [])
+            .program_info_hash(algorithm, &program.program_type, helpers, btf_functions)
             .map_err(|e| LowerError::Internal(e.to_string()))
+    }
+
+    /// The fields behind a program entry, which must be the last structure of `section`, and the table they point to.
+    fn btf_function_list(
+        &self,
+        object: &mut ObjectWriter,
+        section: SectionIndex,
+        functions: &[Option<BtfFunctionIndex>],
+    ) -> Result<(), LowerError> {
+        let list = BtfFunctionList {
+            first: Pointer::default(),
+            count: U16::new(narrow(
+                "functions of other modules that a program calls",
+                functions.len(),
+            )?),
+            padding: [0; 6],
+        };
+        let list = object.structure(section, &list);
+        if let Some((first, _)) = self.btf_function_table(object, functions) {
+            object.point(list.field(offset_of!(BtfFunctionList, first)), object.address(first));
+        }
+        Ok(())
+    }
+
+    fn btf_function_table(&self, object: &mut ObjectWriter, functions: &[Option<BtfFunctionIndex>]) -> Array {
+        let all = &self.verified.module().btf_functions;
+        let functions: Vec<Option<&BtfFunction>> = functions.iter().map(|f| f.map(|f| &all[f.index()])).collect();
+        let name = |function: &Option<&BtfFunction>| function.map_or(String::new(), |f| f.name.clone());
+        // Names first: they are strings of the same section, and the table must be contiguous.
+        let names: Vec<Spot> = functions
+            .iter()
+            .map(|function| object.string(self.constants, &name(function)))
+            .collect();
+        let spots: Vec<Spot> = functions
+            .iter()
+            .zip(names)
+            .map(|(function, name)| {
+                let entry = BtfFunctionEntry {
+                    header: BtfFunctionEntry::HEADER,
+                    name: Pointer::default(),
+                    module: function.map_or(Guid::ZERO, |f| f.module).0,
+                };
+                let spot = object.structure(self.constants, &entry);
+                object.point(spot.field(offset_of!(BtfFunctionEntry, name)), object.address(name));
+                spot
+            })
+            .collect();
+        array(&spots)
     }
 
     fn helper_table(&self, object: &mut ObjectWriter, helpers: &[Option<u32>]) -> Array {
@@ -253,8 +319,10 @@ impl Tables<'_> {
     /// Maps with initial values, by name.
     fn initial_values(&self, object: &mut ObjectWriter) -> Array {
         let module = self.verified.module();
-        let mut maps: Vec<&Map> = module.maps.iter().filter(|m| !m.initial_values.is_empty()).collect();
-        maps.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        let maps: Vec<&Map> = with_initial_values(module)
+            .into_iter()
+            .map(|index| &module.maps[index.index()])
+            .collect();
         let values: Vec<Spot> = maps.iter().map(|map| self.slots(object, map)).collect();
         for map in &maps {
             object.string(self.constants, &map.name);

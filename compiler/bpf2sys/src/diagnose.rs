@@ -7,7 +7,7 @@ use bpf2sys_bytecode::{Problem, ReadError, SourceLine};
 use bpf2sys_codegen::LowerError;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_simulator::{InterpretedFault, SimulatorError};
-use bpf2sys_verifier::{Rejection, RejectionReason, VerifyError};
+use bpf2sys_verifier::{HelperName, MissingFunction, MissingHelper, Rejection, RejectionReason, VerifyError};
 
 use crate::{Diagnostic, ErrorKind, SourcePlace};
 
@@ -28,6 +28,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         }],
         ErrorKind::Simulate(SimulatorError::Interpreted(fault)) => vec![interpreted(fault)],
         ErrorKind::Simulate(error) => vec![Diagnostic::new(simulate_code(error), error.to_string())],
+        ErrorKind::NoTables(_) => simple("BPF5013"),
         ErrorKind::ReadFile { .. } => simple("BPF9001"),
         ErrorKind::InputTooLarge { .. } => simple("BPF9002"),
         ErrorKind::WriteFile { .. } => simple("BPF9003"),
@@ -57,13 +58,37 @@ fn read(error: &ReadError) -> Diagnostic {
         Problem::Function(_) => ("BPF1010", None),
         Problem::RelocationType { .. } => ("BPF1011", None),
         Problem::Reference(_) => ("BPF1012", None),
+        Problem::NotData(_) => (
+            "BPF1012",
+            Some(
+                "global variables are in `.rodata`, `.data`, `.bss` and sections with a suffix to such a name, e.g. `SEC(\".data.config\")`",
+            ),
+        ),
         Problem::Unresolved => (
             "BPF1013",
-            Some("define it in this object, or declare it `static __inline`"),
+            Some("define it in this object, or link the object that does to this one with `bpftool gen object`"),
+        ),
+        Problem::UndefinedFunction => (
+            "BPF1013",
+            Some(
+                "define it in this object, or declare it `static __inline`; if another Windows module has it, declare it in section \
+                 `.ksyms` with __attribute__((btf_decl_tag(\"module_id:{GUID}\"))) and compile with `-g`",
+            ),
         ),
         Problem::TypeKind { .. } | Problem::Type { .. } => ("BPF1014", None),
         Problem::Map(_) | Problem::MapField { .. } => ("BPF1015", None),
         Problem::Unsupported(_) => ("BPF1016", None),
+        Problem::JoinedUnits => (
+            "BPF1018",
+            Some("compile each source with `-g` and link the objects with `bpftool gen object`"),
+        ),
+        Problem::NoModule | Problem::TwoModules(..) | Problem::NotAModule(_) => (
+            "BPF1017",
+            Some(
+                "tag the function's declaration once with the module that has it: \
+                 __attribute__((btf_decl_tag(\"module_id:{01234567-89ab-cdef-0123-456789abcdef}\")))",
+            ),
+        ),
     };
     Diagnostic {
         help: help.map(str::to_owned),
@@ -102,7 +127,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
     let code = match &rejection.reason {
         RejectionReason::Unsafe { .. } => "BPF2001",
         RejectionReason::UnsupportedInstruction { .. } => "BPF2002",
-        RejectionReason::UnknownHelper { .. } => "BPF2003",
+        RejectionReason::UnknownHelper(_) => "BPF2003",
         RejectionReason::Recursion { .. } => "BPF2004",
         RejectionReason::TooManyFrames { .. } => "BPF2005",
         RejectionReason::TooLarge { .. } => "BPF2006",
@@ -113,6 +138,9 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::ImpossibleNumber => "BPF2023",
         RejectionReason::ReadOnlyWrite { .. } => "BPF2024",
         RejectionReason::NullMetadata { .. } => "BPF2025",
+        RejectionReason::NotImplemented { .. } => "BPF2026",
+        RejectionReason::UnknownFunction(_) | RejectionReason::NoSuchFunction(_) => "BPF2027",
+        RejectionReason::FunctionFlags { .. } => "BPF2028",
     };
     let mut notes = Vec::new();
     let what = match &rejection.reason {
@@ -135,22 +163,77 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
             notes.push(NO_SOURCE_LINES.to_owned());
         }
     }
-    let help = match &rejection.reason {
-        RejectionReason::UnsupportedInstruction { group, .. } => match group {
-            Some("packet") => {
-                Some("read through the context's data pointer, after comparing it with the end of the data")
-            }
-            Some("callx") => Some("call a function of this object by its name, or another program by a tail call"),
-            _ => None,
-        },
-        _ => None,
-    };
     Diagnostic {
         place,
         notes,
-        help: help.map(str::to_owned),
+        help: rejection_help(&rejection.reason),
         ..Diagnostic::new(code, format!("program `{}` is rejected: {what}", rejection.program))
     }
+}
+
+/// What can be done about a rejection.
+fn rejection_help(reason: &RejectionReason) -> Option<String> {
+    match reason {
+        RejectionReason::UnsupportedInstruction { group, .. } => match group {
+            Some("packet") => {
+                Some("read through the context's data pointer, after comparing it with the end of the data".to_owned())
+            }
+            Some("callx") => {
+                Some("call a function of this object by its name, or another program by a tail call".to_owned())
+            }
+            _ => None,
+        },
+        RejectionReason::UnknownHelper(missing) => Some(helper_help(missing)),
+        RejectionReason::NotImplemented { implemented_for, .. } => Some(if implemented_for.is_empty() {
+            "no provider implements it, so no module that calls it can be loaded".to_owned()
+        } else {
+            format!(
+                "only programs of these types can call it: {}",
+                implemented_for.join(", ")
+            )
+        }),
+        RejectionReason::UnknownFunction(missing) => function_help(missing),
+        RejectionReason::FunctionFlags { .. } => {
+            Some("the verifier of eBPF for Windows refuses such functions, too".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn helper_help(missing: &MissingHelper) -> String {
+    let named = |h: &HelperName| format!("`{}` ({})", h.name, h.id);
+    if let Some(same) = &missing.same_name {
+        let name = named(same);
+        return format!(
+            "on Windows it is {name}; compile with the headers of eBPF for Windows, not with those of Linux"
+        );
+    }
+    let nearest: Vec<String> = missing.nearest.iter().map(named).collect();
+    match nearest.as_slice() {
+        [] => format!("`{}` has no helpers of its own", missing.program_type),
+        [..] => format!(
+            "the nearest that `{}` has: {}",
+            missing.program_type,
+            nearest.join(", ")
+        ),
+    }
+}
+
+fn function_help(missing: &MissingFunction) -> Option<String> {
+    let list = |names: &[String]| format!("`{}`", names.join("`, `"));
+    if !missing.offered.is_empty() {
+        return Some(format!("the module offers {}", list(&missing.offered)));
+    }
+    let elsewhere: Vec<String> = missing
+        .elsewhere
+        .iter()
+        .map(|(m, name)| format!("`{name}` of module {m}"))
+        .collect();
+    if !elsewhere.is_empty() {
+        return Some(format!("did you mean {}?", elsewhere.join(" or ")));
+    }
+    let modules: Vec<String> = missing.modules.iter().map(ToString::to_string).collect();
+    (!modules.is_empty()).then(|| format!("modules that are known to offer functions: {}", modules.join(", ")))
 }
 
 /// Where a line is, if the compiler had a number for it.
@@ -177,6 +260,13 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
             ..diagnostic("BPF3002")
         },
         LowerError::Function { .. } => for_one_machine("BPF3003"),
+        LowerError::RuntimeLevel { place, needed, .. } => Diagnostic {
+            place: place.line.as_ref().and_then(source_place),
+            help: Some(format!(
+                "build with `--runtime {needed}`; older runtimes then do not load the module"
+            )),
+            ..diagnostic("BPF3005")
+        },
         LowerError::Module(_) => diagnostic("BPF3004"),
         LowerError::Internal(_) => for_one_machine("BPF3999"),
     }

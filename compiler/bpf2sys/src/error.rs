@@ -78,6 +78,9 @@ pub enum ErrorKind {
     /// The image was refused, or its program misbehaved.
     #[error(transparent)]
     Simulate(#[from] SimulatorError),
+    /// An image does not have the tables of a native module, or they can't be read.
+    #[error("the tables of a native module can't be read: {0}")]
+    NoTables(String),
     /// A defect of this tool.
     #[error("internal error: {0}")]
     Internal(String),
@@ -106,7 +109,7 @@ impl Error {
             ErrorKind::UnknownFormat { .. } | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) => 4,
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
-            ErrorKind::Simulate(_) => 6,
+            ErrorKind::Simulate(_) | ErrorKind::NoTables(_) => 6,
         }
     }
 

@@ -53,7 +53,9 @@ impl Section<'_> {
 pub(crate) enum Home {
     /// In another object.
     Undefined,
-    /// In no section (`SHN_ABS`, `SHN_COMMON`).
+    /// In no section yet (`SHN_COMMON`): a linker is to make a place.
+    Common,
+    /// In no section (`SHN_ABS`).
     Special,
     /// In a section of this object.
     Section(SectionIndex),
@@ -149,6 +151,21 @@ impl<'a> Elf<'a> {
             Some(second) => Err(second.place().error(Problem::Duplicate("sections"))),
             None => Ok(first),
         }
+    }
+
+    /// Whether a linker that knows nothing of eBPF put the object together from several (`ld -r`): there are several source files, and BTF is
+    /// missing or as the compiler left it, where `bpftool gen object` merges it.
+    ///
+    /// Such a linker may move a section behind that of another object without telling the instructions that refer to the section, whose
+    /// distance from its start they hold themselves (GNU ld 2.40 does). References to named symbols stay right.
+    pub(crate) fn is_joined(&self) -> bool {
+        let files = self.symbols.iter().filter(|s| s.kind == elf::STT_FILE).take(2);
+        let mut btf = self
+            .sections
+            .iter()
+            .filter(|s| s.name == ".BTF" && s.size != 0)
+            .peekable();
+        files.count() == 2 && (btf.peek().is_none() || btf.any(|s| self.relocation_tables.contains_key(&s.index)))
     }
 
     /// The relocations of a section, by offset.
@@ -338,6 +355,7 @@ fn symbols<'a>(table: &Section<'a>, sections: &[Section<'a>]) -> Result<Vec<Symb
                     .of_symbol(name)
                     .error(Problem::Unsupported("extended section numbers are not read")));
             }
+            elf::SHN_COMMON => Home::Common,
             index if index.is_reserved() => Home::Special,
             index => {
                 let section = sections.get(usize::from(index.0)).ok_or_else(|| {

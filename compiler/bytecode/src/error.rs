@@ -145,9 +145,29 @@ pub enum Problem {
     /// A reference that leads to nothing that can be referred to.
     #[error("{0}")]
     Reference(&'static str),
+    /// A reference to a section that is no place for what instructions can refer to.
+    #[error("refers to section `{0}`, which holds neither maps nor global variables")]
+    NotData(String),
     /// A symbol that the object does not define.
     #[error("the symbol is not defined in this object")]
     Unresolved,
+    /// A call of a function that the object neither defines nor declares as one of another Windows module.
+    #[error("the function is not defined in this object")]
+    UndefinedFunction,
+    /// A function of `.ksyms` without a tag that names its module.
+    #[error("nothing says which Windows module has this function")]
+    NoModule,
+    /// A function of `.ksyms` that is tagged with two modules.
+    #[error("the function is declared in two modules, `{0}` and `{1}`")]
+    TwoModules(String, String),
+    /// A tag whose text names no module.
+    #[error("`module_id:{0}` does not name a module by a GUID in braces other than zero")]
+    NotAModule(String),
+    /// An object made of several by a linker that does not know eBPF.
+    #[error(
+        "the object was put together by a linker that does not know eBPF (`ld -r`): what this means cannot be told"
+    )]
+    JoinedUnits,
     /// A BTF type of a kind that does not exist.
     #[error("BTF type {id} has unknown kind {kind}")]
     TypeKind {

@@ -1,8 +1,8 @@
 //! Gives each instruction the source line it came from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::btf::{Btf, LineRecord};
+use crate::btf::{Btf, FunctionRecord, LineRecord, Records, Text};
 use crate::error::{Place, Problem, ReadError};
 use crate::functions::CodeSection;
 use crate::{Function, LineIndex, Slot, SourceLine};
@@ -15,11 +15,16 @@ const MAX_TEXT: usize = 256 << 20;
 ///
 /// An instruction has the record at it or the nearest one before it in the same function.
 pub(crate) fn assign(
-    records: Vec<LineRecord<'_>>,
+    records: Records<'_>,
     btf: &Btf<'_>,
     sections: &[CodeSection<'_>],
     functions: &mut [Function],
 ) -> Result<Vec<SourceLine>, ReadError> {
+    let records = if btf.objects() > 1 {
+        moved(records, sections)
+    } else {
+        records.lines
+    };
     let mut by_section: BTreeMap<&str, Vec<LineRecord<'_>>> = BTreeMap::new();
     for record in records {
         by_section.entry(record.section).or_default().push(record);
@@ -61,10 +66,55 @@ pub(crate) fn assign(
     Ok(lines.all)
 }
 
+/// Most functions of one name that are looked at to find where an object's instructions went.
+const MAX_NAMESAKES: usize = 64;
+
+/// The line records of objects that a linker put together, at the offsets that the instructions have now.
+///
+/// An object's part of a section went as far as its functions did. Where these do not tell one distance, the part has no lines.
+fn moved<'a>(records: Records<'a>, sections: &[CodeSection<'_>]) -> Vec<LineRecord<'a>> {
+    // By section and name, the offsets where functions begin.
+    let mut starts: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
+    for code in sections {
+        for extent in &code.functions {
+            let key = (code.section.name, extent.name.as_str());
+            starts.entry(key).or_default().push(extent.start * Slot::SIZE as u32);
+        }
+    }
+    let mut distances: BTreeMap<(u32, &str), BTreeSet<u32>> = BTreeMap::new();
+    for FunctionRecord {
+        object,
+        section,
+        offset,
+        name,
+    } in records.functions
+    {
+        let starts = starts.get(&(section, name)).map_or(&[][..], Vec::as_slice);
+        let possible = starts
+            .iter()
+            .take(MAX_NAMESAKES)
+            .filter_map(|s| s.checked_sub(offset))
+            .collect();
+        distances
+            .entry((object, section))
+            .and_modify(|all| all.retain(|d| BTreeSet::contains(&possible, d)))
+            .or_insert(possible);
+    }
+    let distance = |record: &LineRecord<'_>| {
+        let all = distances.get(&(record.object, record.section))?;
+        all.first().filter(|_| all.len() == 1).copied()
+    };
+    let lines = records.lines.into_iter().filter_map(|record| {
+        let offset = record.offset.checked_add(distance(&record)?)?;
+        Some(LineRecord { offset, ..record })
+    });
+    lines.collect()
+}
+
 struct Lines<'b, 'a> {
     btf: &'b Btf<'a>,
     all: Vec<SourceLine>,
-    known: HashMap<(u32, u32, u32, u32), LineIndex>,
+    known: HashMap<(Text, Text, u32, u32), LineIndex>,
     bytes: usize,
 }
 

@@ -2,29 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use object::elf::{R_BPF_64_32, R_BPF_64_64, R_BPF_NONE};
+use object::elf::{R_BPF_64_32, R_BPF_64_64, R_BPF_NONE, STT_SECTION};
 
 use crate::decode::References;
 use crate::elf::{Elf, Home, Relocation, SectionIndex};
 use crate::error::{Problem, ReadError};
+use crate::externs::Externs;
 use crate::functions::{CodeSection, FunctionTable};
 use crate::maps::MapTable;
-use crate::{Callee, FunctionIndex, Imm64, Slot, opcode};
+use crate::{Callee, Imm64, Slot, opcode};
 
 /// What the instructions of a section refer to, by slot of the section.
 #[derive(Default)]
 pub(crate) struct Resolved {
     constants: BTreeMap<u32, Imm64>,
-    calls: BTreeMap<u32, FunctionIndex>,
+    calls: BTreeMap<u32, Callee>,
 }
 
 impl Resolved {
-    /// Resolves the relocations of a section.
+    /// Resolves the relocations of a section. `is_joined`: see [`Elf::is_joined`].
     pub(crate) fn read(
         elf: &Elf<'_>,
         table: &FunctionTable<'_>,
         maps: &MapTable,
+        externs: &Externs<'_>,
         code: &CodeSection<'_>,
+        is_joined: bool,
     ) -> Result<Resolved, ReadError> {
         let mut resolved = Resolved::default();
         for relocation in elf.relocations(&code.section)? {
@@ -38,6 +41,9 @@ impl Resolved {
             if !relocation.offset.is_multiple_of(Slot::SIZE as u64) {
                 return Err(fail(Problem::Malformed("a relocation inside an instruction")));
             }
+            if is_joined && relocation.symbol.kind == STT_SECTION {
+                return Err(fail(Problem::JoinedUnits));
+            }
             // The offset is inside the section, whose length in slots fits.
             let slot = (relocation.offset / Slot::SIZE as u64) as u32;
             let mut slots = code.slots.iter().skip(slot as usize).copied();
@@ -45,11 +51,11 @@ impl Resolved {
             match (relocation.kind, first.opcode) {
                 (kind, opcode::LDDW) if kind == R_BPF_64_64.0 && first.src <= opcode::LDDW_MAP_VALUE => {
                     let second = second.unwrap_or_default();
-                    let value = constant(table, maps, &relocation, first, second).map_err(fail)?;
+                    let value = constant(elf, table, maps, externs, &relocation, first, second).map_err(fail)?;
                     resolved.constants.insert(slot, value);
                 }
                 (kind, opcode::CALL_IMM) if kind == R_BPF_64_32.0 && first.src == opcode::CALL_LOCAL => {
-                    let callee = callee(table, &relocation, first).map_err(fail)?;
+                    let callee = callee(table, externs, &relocation, first).map_err(fail)?;
                     resolved.calls.insert(slot, callee);
                 }
                 (kind, _) => {
@@ -64,61 +70,79 @@ impl Resolved {
     }
 }
 
-fn defined(relocation: &Relocation<'_, '_>) -> Result<SectionIndex, Problem> {
+fn defined(relocation: &Relocation<'_, '_>, externs: &Externs<'_>) -> Result<SectionIndex, Problem> {
     match relocation.symbol.home {
         Home::Section(section) => Ok(section),
-        Home::Undefined => Err(Problem::Unresolved),
+        Home::Undefined => Err(externs.no_address(relocation.symbol.name)),
+        Home::Common => Err(Problem::Unsupported(
+            "a variable without a place in a section; compile with `-fno-common`",
+        )),
         Home::Special => Err(Problem::Reference("refers to a symbol that is in no section")),
     }
 }
 
 /// What a `lddw` loads: symbol plus what its two immediates hold.
 fn constant(
+    elf: &Elf<'_>,
     table: &FunctionTable<'_>,
     maps: &MapTable,
+    externs: &Externs<'_>,
     relocation: &Relocation<'_, '_>,
     first: Slot,
     second: Slot,
 ) -> Result<Imm64, Problem> {
-    let section = defined(relocation)?;
+    let home = defined(relocation, externs)?;
     let addend = i64::from(second.imm) << 32 | i64::from(first.imm.cast_unsigned());
     let offset = relocation
         .symbol
         .value
         .checked_add_signed(addend)
         .ok_or(Problem::Reference("refers to a place before the section"))?;
-    if maps.is_map_section(section) {
+    if maps.is_map_section(home) {
         return maps
-            .map_at(section, offset)
+            .map_at(home, offset)
             .map(Imm64::Map)
             .ok_or(Problem::Reference("refers to a place where no map begins"));
     }
-    if let Some((index, global)) = maps.global(section) {
+    if let Some((index, global)) = maps.global(home) {
         let offset = u32::try_from(offset)
             .ok()
             .filter(|offset| *offset as usize <= global.data.len())
             .ok_or(Problem::Reference("refers to a place outside of the global variables"))?;
         return Ok(Imm64::Global { section: index, offset });
     }
-    if table.code(section).is_some() {
+    if table.code(home).is_some() {
         return Err(Problem::Unsupported(
             "the address of a function is taken, which is not done yet",
         ));
     }
-    Err(Problem::Reference(
-        "refers to a section that holds neither maps nor global variables",
-    ))
+    Err(Problem::NotData(elf.section(home).map_or("", |s| s.name).to_owned()))
 }
 
-/// The function that a local call calls: symbol plus immediate, which counts slots from the next instruction.
-fn callee(table: &FunctionTable<'_>, relocation: &Relocation<'_, '_>, call: Slot) -> Result<FunctionIndex, Problem> {
-    let section = defined(relocation)?;
+/// The function that a call calls: symbol plus immediate, which counts slots from the next instruction.
+fn callee(
+    table: &FunctionTable<'_>,
+    externs: &Externs<'_>,
+    relocation: &Relocation<'_, '_>,
+    call: Slot,
+) -> Result<Callee, Problem> {
     let distance = (i64::from(call.imm) + 1) * Slot::SIZE as i64;
+    if relocation.symbol.home == Home::Undefined {
+        return match externs.index(relocation.symbol.name) {
+            Some(function) if distance == 0 => Ok(Callee::Btf(function)),
+            Some(_) => Err(Problem::Reference(
+                "calls a place inside of a function of another module",
+            )),
+            None => Err(Problem::UndefinedFunction),
+        };
+    }
+    let section = defined(relocation, externs)?;
     relocation
         .symbol
         .value
         .checked_add_signed(distance)
         .and_then(|offset| table.at(section, offset))
+        .map(Callee::Local)
         .ok_or(Problem::Reference("calls a place where no function begins"))
 }
 
@@ -138,7 +162,7 @@ impl References for FunctionReferences<'_> {
     fn call(&self, slot: u32, imm: i32) -> Option<Callee> {
         let slot = self.start + slot;
         if let Some(callee) = self.resolved.calls.get(&slot) {
-            return Some(Callee::Local(*callee));
+            return Some(*callee);
         }
         // Calls inside a section need no relocation.
         self.code
@@ -154,6 +178,8 @@ mod tests {
 
     const ABS64: u32 = 1;
     const CALL32: u32 = 10;
+    /// `STB_LOCAL`, `STT_SECTION`.
+    const SECTION: u8 = 0x03;
 
     /// A program of `lddw` and `exit` whose `lddw` refers to symbol 2, at an addend.
     fn loading(addend: i64) -> Object {
@@ -192,6 +218,25 @@ mod tests {
     }
 
     #[test]
+    fn a_map_is_found_by_its_sections_symbol_too() {
+        // As compilers refer to static maps.
+        for (addend, expected) in [(0, Ok(0)), (16, Ok(1)), (8, Err(())), (32, Err(()))] {
+            let mut object = loading(addend);
+            let maps = object.section("maps", PROGBITS, DATA, &[1, 0, 0, 0].repeat(8));
+            object.symbol("", SECTION, maps, 0, 0);
+            object.symbol("first", OBJECT, maps, 0, 16);
+            object.symbol("second", OBJECT, maps, 16, 16);
+            match (constant(&object), expected) {
+                (Ok(Imm64::Map(map)), Ok(index)) => assert_eq!(map.0, index),
+                (Err(error), Err(())) => {
+                    assert_eq!(error, "section `xdp` at 0x0: refers to a place where no map begins")
+                }
+                (found, _) => panic!("{addend}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn refuses_constants_that_lead_nowhere() {
         for (value, addend, expected) in [
             (8, 9, "refers to a place outside of the global variables"),
@@ -216,7 +261,7 @@ mod tests {
         assert_eq!(
             constant(&object),
             Err(
-                "section `xdp` at 0x0: `text`: refers to a section that holds neither maps nor global variables".into()
+                "section `xdp` at 0x0: `text`: refers to section `license`, which holds neither maps nor global variables".into()
             )
         );
         let mut object = loading(0);
@@ -255,7 +300,6 @@ mod tests {
             (1, 8, "calls a place where no function begins"),
             (1, 4, "calls a place where no function begins"),
             (2, 0, "calls a place where no function begins"),
-            (0, 0, "the symbol is not defined in this object"),
         ] {
             let mut object = Object::with_program(&[CALL, EXIT].concat());
             object.section(".data", PROGBITS, DATA, &[0; 8]);

@@ -236,6 +236,17 @@ impl Types {
         self.add("", 13, 0, 0, &[])
     }
 
+    /// An `extern` function.
+    pub(crate) fn function(&mut self, name: &str) -> u32 {
+        let signature = self.signature();
+        self.add(name, 12, 2, signature, &[])
+    }
+
+    /// What `btf_decl_tag` makes of a text: a note on a type, or on a component of it that is not `u32::MAX`.
+    pub(crate) fn tag(&mut self, text: &str, of: u32, component: u32) -> u32 {
+        self.add(text, 17, 0, of, &[component])
+    }
+
     pub(crate) fn variable(&mut self, name: &str, of: u32) -> u32 {
         self.add(name, 14, 0, of, &[1])
     }

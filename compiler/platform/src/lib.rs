@@ -7,6 +7,7 @@
 
 mod error;
 mod hash;
+mod linux;
 mod load;
 mod lookup;
 mod map_rules;
@@ -15,6 +16,7 @@ mod schema;
 
 pub use bpf2sys_bytecode::{Guid, GuidError, HashAlgorithm};
 pub use error::{PlatformError, UnknownCallee};
+pub use linux::linux_helper_name;
 pub use map_rules::MapRefusal;
 pub use model::{
     AttachPoint, BtfFunction, Context, ContextField, CustomMap, Helper, Limits, MapRules, MapType, MapValueKind,

@@ -8,6 +8,7 @@ use bpf2sys_bytecode::{Callee, FunctionIndex, Imm64, InsnIndex, Instruction, Mod
 use bpf2sys_platform::{Platform, ProgramType};
 
 use crate::error::{Rejection, RejectionPlace, RejectionReason};
+use crate::missing;
 
 /// Most slots of a program with a copy of every called function at each call.
 const MAX_INLINED_SLOTS: u64 = 250_000;
@@ -20,13 +21,24 @@ pub(crate) fn place(module: &Module, function: FunctionIndex, index: InsnIndex) 
         function: function.name.clone(),
         instruction: index,
         slot: insn.slot,
-        text: insn.op.to_string(),
+        text: text(module, &insn.op),
         line: module.line(insn).cloned(),
     }))
 }
 
+/// An instruction as text, with the name of a function of another module.
+fn text(module: &Module, instruction: &Instruction) -> String {
+    match *instruction {
+        Instruction::Call(Callee::Btf(function)) => match module.btf_functions.get(function.index()) {
+            Some(named) => format!("call {} of module {}", named.name, named.module),
+            None => instruction.to_string(),
+        },
+        _ => instruction.to_string(),
+    }
+}
+
 /// Refuses a program that the proof cannot start on. Afterwards calls nest at most as deep as the platform allows and
-/// never in a cycle, and every helper exists.
+/// never in a cycle, and every callee exists.
 pub(crate) fn check(
     module: &Module,
     program: FunctionIndex,
@@ -42,7 +54,7 @@ pub(crate) fn check(
     for function in functions {
         let instructions = &module.function(function).instructions;
         for (i, insn) in instructions.iter().enumerate() {
-            if let Some(reason) = refuse(&insn.op, program_type, platform) {
+            if let Some(reason) = refuse(&insn.op, module, program_type, platform) {
                 return Err(reject(Some((function, InsnIndex(i as u32))), reason));
             }
         }
@@ -60,11 +72,16 @@ pub(crate) fn check(
         chain: Vec::new(),
         slots: 0,
     };
-    tree.visit(program).map_err(|(at, reason)| reject(at, reason))
+    tree.visit(program, None).map_err(|(at, reason)| reject(at, reason))
 }
 
 /// Why an instruction cannot be proven for this program type, whatever is around it.
-fn refuse(instruction: &Instruction, program_type: &ProgramType, platform: &Platform) -> Option<RejectionReason> {
+fn refuse(
+    instruction: &Instruction,
+    module: &Module,
+    program_type: &ProgramType,
+    platform: &Platform,
+) -> Option<RejectionReason> {
     let unsupported = |what, group| Some(RejectionReason::UnsupportedInstruction { what, group });
     match *instruction {
         Instruction::CallX(_) => unsupported("a call through a register", Some("callx")),
@@ -73,14 +90,11 @@ fn refuse(instruction: &Instruction, program_type: &ProgramType, platform: &Plat
             value: Imm64::Pseudo { .. },
             ..
         } => unsupported("this form of `lddw`", None),
-        Instruction::Call(Callee::Btf(_)) => unsupported("a call of a function by its BTF id", None),
-        Instruction::Call(Callee::Helper(id)) => {
-            let helper = u32::try_from(id).ok().and_then(|id| platform.helper(program_type, id));
-            helper.is_none().then(|| RejectionReason::UnknownHelper {
-                id,
-                program_type: program_type.name.clone(),
-            })
-        }
+        Instruction::Call(Callee::Btf(function)) => match module.btf_functions.get(function.index()) {
+            Some(named) => missing::function(named, platform),
+            None => Some(RejectionReason::NoSuchFunction(function.0)),
+        },
+        Instruction::Call(Callee::Helper(id)) => missing::helper(id, program_type, platform),
         _ => None,
     }
 }
@@ -98,30 +112,31 @@ struct CallTree<'a> {
 type Refusal = (Option<(FunctionIndex, InsnIndex)>, RejectionReason);
 
 impl CallTree<'_> {
-    /// The recursion is as deep as `max_frames`, and `slots` bounds the number of visits.
-    fn visit(&mut self, function: FunctionIndex) -> Result<(), Refusal> {
+    /// Visits a function that is called at a place. The recursion is as deep as `max_frames`, and `slots` bounds the number
+    /// of visits.
+    fn visit(&mut self, function: FunctionIndex, called_at: Option<(FunctionIndex, InsnIndex)>) -> Result<(), Refusal> {
         let names = |chain: &[FunctionIndex]| chain.iter().map(|f| self.module.function(*f).name.clone()).collect();
         self.slots += u64::from(self.module.function(function).slots());
         if self.slots > MAX_INLINED_SLOTS {
             let limit = MAX_INLINED_SLOTS;
-            return Err((None, RejectionReason::TooLarge { limit }));
+            return Err((called_at, RejectionReason::TooLarge { limit }));
         }
         self.chain.push(function);
         if self.chain.len() > self.max_frames {
             let (chain, limit) = (names(&self.chain), self.max_frames as u32);
-            return Err((None, RejectionReason::TooManyFrames { chain, limit }));
+            return Err((called_at, RejectionReason::TooManyFrames { chain, limit }));
         }
         for (i, insn) in self.module.function(function).instructions.iter().enumerate() {
             let Instruction::Call(Callee::Local(callee)) = insn.op else {
                 continue;
             };
+            let at = Some((function, InsnIndex(i as u32)));
             if let Some(start) = self.chain.iter().position(|f| *f == callee) {
                 let mut cycle = self.chain[start..].to_vec();
                 cycle.push(callee);
-                let at = Some((function, InsnIndex(i as u32)));
                 return Err((at, RejectionReason::Recursion { chain: names(&cycle) }));
             }
-            self.visit(callee)?;
+            self.visit(callee, at)?;
         }
         self.chain.pop();
         Ok(())
@@ -197,7 +212,7 @@ mod tests {
             ),
             (
                 Instruction::Call(Callee::Btf(bpf2sys_bytecode::BtfFunctionIndex(0))),
-                "a call of a function by its BTF id is not supported",
+                "the call names function 0 of other modules, and the object has no such function",
             ),
             (
                 Instruction::Call(Callee::Helper(-1)),
@@ -257,6 +272,9 @@ mod tests {
             panic!("{rejection:?}");
         };
         assert_eq!(chain.len(), 9);
+        // The call that is one too deep.
+        let place = rejection.place.unwrap();
+        assert_eq!((place.function.as_str(), place.slot), ("f7", 0));
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bpf2sys_bytecode::{InsnIndex, SourceLine};
+use bpf2sys_platform::Guid;
+
+use crate::{HelperName, MissingFunction, MissingHelper};
 
 /// A module is not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,8 +16,9 @@ pub enum VerifyError {
     NoProgram,
     /// The section name of a program selects no program type.
     #[error(
-        "program `{program}`: the section name `{section}` selects no program type; name the section with one of these \
+        "program `{program}`: the section name `{section}` selects no program type{}; name the section with one of these \
          prefixes, or give the program type: {}",
+        DidYouMean(near),
         known.join(", ")
     )]
     UnknownSection {
@@ -22,14 +26,18 @@ pub enum VerifyError {
         program: String,
         /// Its section.
         section: String,
+        /// The prefixes that may have been meant, nearest first.
+        near: Vec<String>,
         /// The prefixes that select one, sorted.
         known: Vec<String>,
     },
     /// The program type that was asked for does not exist.
-    #[error("no program type is selected by `{name}`; known prefixes: {}", known.join(", "))]
+    #[error("no program type is selected by `{name}`{}; known prefixes: {}", DidYouMean(near), known.join(", "))]
     UnknownProgramType {
         /// What was asked for.
         name: String,
+        /// The prefixes that may have been meant, nearest first.
+        near: Vec<String>,
         /// The prefixes that select one, sorted.
         known: Vec<String>,
     },
@@ -71,6 +79,18 @@ pub enum VerifyError {
     NoThread(String),
 }
 
+/// A question, if there is something to ask.
+struct DidYouMean<'a>(&'a [String]);
+
+impl fmt::Display for DidYouMean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, " (did you mean `{}`?)", self.0.join("` or `"))
+    }
+}
+
 /// One line for each.
 struct Lines<'a>(&'a [Rejection]);
 
@@ -81,6 +101,22 @@ impl fmt::Display for Lines<'_> {
                 f.write_str("\n")?;
             }
             write!(f, "{rejection}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What an unknown helper id means elsewhere.
+struct Meant<'a>(&'a MissingHelper);
+
+impl fmt::Display for Meant<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = self.0.linux {
+            return write!(f, "; on Linux it is `{name}`");
+        }
+        for (i, (program_type, helper)) in self.0.elsewhere.iter().enumerate() {
+            let before = if i == 0 { "; it is" } else { "," };
+            write!(f, "{before} `{helper}` of type `{program_type}`")?;
         }
         Ok(())
     }
@@ -132,13 +168,34 @@ pub enum RejectionReason {
         group: Option<&'static str>,
     },
     /// A call of a helper that the program type does not have.
-    #[error("program type `{program_type}` has no helper with id {id}")]
-    UnknownHelper {
-        /// The id.
-        id: i32,
+    #[error("program type `{}` has no helper with id {}{}", .0.program_type, .0.id, Meant(.0))]
+    UnknownHelper(Box<MissingHelper>),
+    /// A call of a helper that nobody implements for the program type, so that the module could not be loaded.
+    #[error("helper {} (`{}`) has no implementation for programs of type `{program_type}`", helper.id, helper.name)]
+    NotImplemented {
+        /// The helper.
+        helper: HelperName,
         /// Name of the program type.
         program_type: String,
+        /// Program types whose provider implements it.
+        implemented_for: Vec<String>,
     },
+    /// A call of a function that no provider offers.
+    #[error("no provider that is known offers the function `{}` of module {}", .0.name, .0.module)]
+    UnknownFunction(Box<MissingFunction>),
+    /// A call of a function with flags that have no meaning.
+    #[error("function `{name}` of module {module} has the flags {flags:#x}, and the meaning of flags is not known")]
+    FunctionFlags {
+        /// The module.
+        module: Guid,
+        /// The function's name.
+        name: String,
+        /// Its flags.
+        flags: u32,
+    },
+    /// A call of a function by an index that the module does not have.
+    #[error("the call names function {0} of other modules, and the object has no such function")]
+    NoSuchFunction(u32),
     /// A function calls itself, perhaps through others.
     #[error("recursion is not allowed: {}", chain.join(" calls "))]
     Recursion {

@@ -14,6 +14,9 @@ mod facts;
 mod flow;
 mod guard;
 mod knowledge;
+mod missing;
+mod nearest;
+mod prototype;
 mod verified;
 mod verify;
 
@@ -22,5 +25,6 @@ mod tests;
 
 pub use error::{Rejection, RejectionPlace, RejectionReason, VerifyError};
 pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
+pub use missing::{HelperName, MissingFunction, MissingHelper};
 pub use verified::{VerifiedModule, VerifiedProgram};
 pub use verify::{Options, verify};

@@ -1,5 +1,8 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
+mod build;
+mod calls;
+mod helpers;
 mod random;
 mod rules;
 
@@ -359,6 +362,7 @@ fn a_section_without_a_program_type_is_an_error_until_one_is_given() {
         program,
         section,
         known,
+        ..
     } = &error
     else {
         panic!("{error:?}");

@@ -12,6 +12,7 @@ use crate::error::Rejection;
 use crate::flow::Flow;
 use crate::guard::{self, Deadline, Failure};
 use crate::knowledge::Knowledge;
+use crate::nearest::prefixes_meant;
 use crate::{VerifiedModule, VerifiedProgram, VerifyError};
 
 /// How to verify.
@@ -139,13 +140,15 @@ fn typed_programs(
     platform: &Platform,
     options: &Options,
 ) -> Result<Vec<VerifiedProgram>, VerifyError> {
-    let known = || platform.section_prefixes().into_iter().map(str::to_owned).collect();
+    let prefixes = platform.section_prefixes();
+    let known = || prefixes.iter().map(|p| (*p).to_owned()).collect();
     let given = match &options.program_type {
         Some(name) => Some(
             platform
                 .program_type_for_section(name)
                 .ok_or_else(|| VerifyError::UnknownProgramType {
                     name: name.clone(),
+                    near: prefixes_meant(name, &prefixes),
                     known: known(),
                 })?,
         ),
@@ -157,6 +160,7 @@ fn typed_programs(
             .ok_or_else(|| VerifyError::UnknownSection {
                 program: function.name.clone(),
                 section: function.section.clone(),
+                near: prefixes_meant(&function.section, &prefixes),
                 known: known(),
             })
     };

@@ -20,6 +20,7 @@ impl Kernel {
         self.new_module_id();
         self.nmr = Nmr::default();
         self.system.at_failure = None;
+        self.system.start = self.extent();
         if self.request.sabotage == Sabotage::ModuleIdTaken {
             let id = self.system.module_id;
             self.system.modules.push(Module {

@@ -1,10 +1,15 @@
 //! A module of what a text assembled to.
 
 use bpf2sys_bytecode::{
-    Function, GlobalIndex, GlobalSection, Imm64, Instruction, Map, MapIndex, Module, ReadError, read_instructions,
+    BtfFunction, BtfFunctionIndex, Callee, Function, GlobalIndex, GlobalSection, Guid, Imm64, Instruction, Map,
+    MapIndex, Module, ReadError, read_instructions,
 };
 
 use crate::Assembly;
+use crate::assembler::BTF_FUNCTIONS;
+
+/// The Windows module whose functions a text calls.
+const OTHER_MODULE: Guid = Guid([0x0F; 16]);
 
 /// Why an assembled text is no module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +39,8 @@ impl Assembly {
         globals: Vec<GlobalSection>,
     ) -> Result<Module, ModuleError> {
         let mut module = read_instructions(&self.bytes(), name)?;
+        let mut btf_functions: Vec<BtfFunction> = self.btf_functions.iter().map(|name| other(name)).collect();
+        btf_functions.sort();
         for (index, function) in module.functions.iter_mut().enumerate() {
             if index > 0 {
                 self.name_subprogram(function);
@@ -43,11 +50,15 @@ impl Assembly {
                 if let Instruction::LoadImm64 { value, .. } = &mut insn.op {
                     *value = self.resolve(*value, &maps, &globals)?;
                 }
+                if let Instruction::Call(callee) = &mut insn.op {
+                    *callee = self.callee(*callee, &btf_functions);
+                }
             }
         }
         Ok(Module {
             maps,
             globals,
+            btf_functions,
             ..module
         })
     }
@@ -57,6 +68,14 @@ impl Assembly {
         if let Some((label, _)) = self.labels.iter().find(|(_, slot)| u64::from(**slot) == start) {
             function.name.clone_from(label);
         }
+    }
+
+    /// What is called, the names in the text being known.
+    fn callee(&self, callee: Callee, btf_functions: &[BtfFunction]) -> Callee {
+        let Callee::Helper(id) = callee else { return callee };
+        let name = self.btf_functions.get(id.wrapping_sub(BTF_FUNCTIONS) as usize);
+        let index = name.and_then(|name| btf_functions.iter().position(|f| f.name == *name));
+        index.map_or(callee, |index| Callee::Btf(BtfFunctionIndex(index as u32)))
     }
 
     /// What `lddw` loads, the names in the text being known.
@@ -80,10 +99,19 @@ impl Assembly {
     }
 }
 
+/// A function of the other module.
+fn other(name: &str) -> BtfFunction {
+    BtfFunction {
+        module: OTHER_MODULE,
+        name: name.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bpf2sys_bytecode::{
-        GlobalIndex, GlobalSection, Imm64, Instruction, Map, MapDefinition, MapIndex, MapOrigin, Reg,
+        BtfFunctionIndex, Callee, GlobalIndex, GlobalSection, Imm64, Instruction, Map, MapDefinition, MapIndex,
+        MapOrigin, Reg,
     };
 
     use crate::assemble_text;
@@ -130,5 +158,17 @@ mod tests {
         assert_eq!(error.to_string(), "there is no map `b`");
         let error = assembly.module("main", "bind", maps, Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "there is no global variable section `.data`");
+    }
+
+    #[test]
+    fn functions_of_the_other_module_are_numbered_by_name() {
+        let assembly = assemble_text("call btf b\ncall btf a\ncall btf b\ncall 5\nexit\n").unwrap();
+        let module = assembly.module("main", "bind", Vec::new(), Vec::new()).unwrap();
+        let names: Vec<&str> = module.btf_functions.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let calls = module.functions[0].instructions[..4].iter().map(|insn| insn.op);
+        let btf = |index| Callee::Btf(BtfFunctionIndex(index));
+        let expected = [btf(1), btf(0), btf(1), Callee::Helper(5)].map(Instruction::Call);
+        assert_eq!(calls.collect::<Vec<_>>(), expected);
     }
 }

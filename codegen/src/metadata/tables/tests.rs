@@ -1,12 +1,16 @@
 //! The tables of a module, field by field.
 
 use bpf2sys_bytecode::{
-    FunctionIndex, GlobalIndex, GlobalSection, HashAlgorithm, Imm64, InitialValue, Instruction, MapIndex, Module,
-    Pinning,
+    BtfFunction, FunctionIndex, GlobalIndex, GlobalSection, HashAlgorithm, Imm64, InitialValue, Instruction, MapIndex,
+    Module, Pinning,
 };
 use bpf2sys_platform::Platform;
 
-use crate::testing::{At, EXIT, View, call, helper, lddw_map, lower, map, module, mov, program, r, subprogram};
+use crate::testing::{
+    At, EXIT, View, btf, btf_function, call, helper, lddw_map, lower, map, module, mov, offering, program, r,
+    subprogram, trusted,
+};
+use crate::{LowerError, Options, RuntimeLevel};
 
 /// Two programs out of order, a subprogram, four maps, a global section and initial values.
 fn example() -> Module {
@@ -182,7 +186,7 @@ fn globals_carry_their_bytes_and_the_hash_is_in_its_section() {
 }
 
 #[test]
-fn the_metadata_table_names_all_getters_and_version_1_6_0() {
+fn the_metadata_table_names_all_getters() {
     let object = lower(example()).unwrap();
     let view = View(&object);
     let (section, at) = view.symbol("metadata_table");
@@ -203,8 +207,193 @@ fn the_metadata_table_names_all_getters_and_version_1_6_0() {
             Some(view.symbol(getter))
         );
     }
-    let version = view.symbol("module_version");
-    assert_eq!(view.bytes(version, 12), [1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+/// The entries of the table of BTF-resolved functions of the program at `position`: GUIDs and names.
+fn btf_table(view: &View<'_>, position: usize) -> Vec<(Vec<u8>, String)> {
+    let count = view.number(("programs", 160 * position + 152), 8) as usize;
+    let first = view.pointer(("programs", 160 * position + 144));
+    assert_eq!(first.is_some(), count > 0);
+    let entries = first.into_iter().flat_map(|(section, at)| {
+        (0..count).map(move |entry| {
+            let field = |offset| (section, at + 48 * entry + offset);
+            let header = [0, 8, 16].map(|offset| view.number(field(offset), 8));
+            assert_eq!((section, header), (".rdata", [1, 48, 48]));
+            (view.bytes(field(32), 16).to_vec(), view.string(field(24)))
+        })
+    });
+    entries.collect()
+}
+
+fn lower_for(
+    module: &Module,
+    runtime: RuntimeLevel,
+    hash: Option<HashAlgorithm>,
+) -> Result<bpf2sys_pe_emit::NativeObject, LowerError> {
+    let mut module = module.clone();
+    module.hash = hash.map(|algorithm| algorithm.of(b"the object"));
+    let platform = offering(&module.btf_functions);
+    let options = Options {
+        runtime,
+        ..Options::default()
+    };
+    crate::lower(&trusted(module), &platform, &options).map(|lowered| lowered.object)
+}
+
+fn functions_of_other_modules() -> Vec<BtfFunction> {
+    vec![
+        btf_function(1, "zoom"),
+        btf_function(2, "area"),
+        btf_function(2, "areas"),
+        btf_function(3, "area"),
+    ]
+}
+
+#[test]
+fn a_program_lists_the_functions_of_other_modules_that_it_calls_by_guid_and_name() {
+    let all = functions_of_other_modules();
+    let mut module = module(vec![
+        program("a", "bind", &[btf(3), btf(0), btf(2), btf(0), EXIT]),
+        program("b", "bind", &[btf(1), EXIT]),
+        program("c", "bind", &[mov(0, 0), EXIT]),
+    ]);
+    module.btf_functions.clone_from(&all);
+    let object = lower_for(&module, RuntimeLevel::V1_6, Some(HashAlgorithm::Sha384)).unwrap();
+    let view = View(&object);
+    let platform = offering(&all);
+    let (bind, _) = platform.program_type_for_section("bind").unwrap();
+    for (position, expected) in [&[0, 2, 3][..], &[1], &[]].into_iter().enumerate() {
+        let expected: Vec<&BtfFunction> = expected.iter().map(|index| &all[*index]).collect();
+        let table: Vec<_> = expected.iter().map(|f| (f.module.0.to_vec(), f.name.clone())).collect();
+        assert_eq!(btf_table(&view, position), table);
+        let hashed = expected.iter().map(|f| (f.module, f.name.as_str()));
+        let hash = platform.program_info_hash(HashAlgorithm::Sha384, bind, [], hashed);
+        let stated = view.pointer(("programs", 160 * position + 120)).unwrap();
+        assert_eq!(view.bytes(stated, 48), hash.unwrap());
+    }
+}
+
+#[test]
+fn with_subprograms_all_programs_have_the_same_slots_for_functions_of_other_modules() {
+    let all = functions_of_other_modules();
+    let mut module = module(vec![
+        program("a", "bind", &[call(3), btf(2), EXIT]),
+        program("b", "bind", &[btf(1), EXIT]),
+        program("c", "bind", &[mov(0, 0), EXIT]),
+        subprogram("sub", &[btf(1), EXIT]),
+    ]);
+    module.btf_functions.clone_from(&all);
+    let object = lower_for(&module, RuntimeLevel::V1_6, Some(HashAlgorithm::Sha256)).unwrap();
+    let view = View(&object);
+    let hole = (vec![0; 16], String::new());
+    let entry = |index: usize| (all[index].module.0.to_vec(), all[index].name.clone());
+    assert_eq!(btf_table(&view, 0), [entry(1), entry(2)]);
+    assert_eq!(btf_table(&view, 1), [entry(1), hole.clone()]);
+    assert_eq!(btf_table(&view, 2), [hole.clone(), hole]);
+    // A table of holes is hashed like none.
+    let platform = Platform::builtin();
+    let (bind, _) = platform.program_type_for_section("bind").unwrap();
+    let hash = platform.program_info_hash(HashAlgorithm::Sha256, bind, [], []);
+    let stated = view.pointer(("programs", 320 + 120)).unwrap();
+    assert_eq!(view.bytes(stated, 32), hash.unwrap());
+}
+
+#[test]
+fn each_runtime_level_has_its_version_and_program_entries() {
+    let cases = [
+        (RuntimeLevel::V0_21, [1, 3, 0], 144, 144),
+        (RuntimeLevel::V1_4, [1, 4, 0], 144, 144),
+        (RuntimeLevel::V1_6, [1, 6, 0], 154, 160),
+    ];
+    for (level, version, size, stride) in cases {
+        let object = lower_for(&example(), level, Some(HashAlgorithm::Sha256)).unwrap();
+        let view = View(&object);
+        let (section, at) = view.symbol("module_version");
+        let stated = [0, 4, 8].map(|offset| view.number((section, at + offset), 4) as u32);
+        assert_eq!(stated, version, "{level}");
+        assert_eq!(stated, level.stated_version());
+        assert_eq!(view.section("programs").data.len(), 2 * stride as usize, "{level}");
+        for (position, name) in ["Apple", "zebra"].into_iter().enumerate() {
+            let field = |offset| ("programs", stride as usize * position + offset);
+            assert_eq!(
+                (view.number(field(16), 8), view.number(field(24), 8)),
+                (size, stride),
+                "{level}"
+            );
+            assert_eq!(view.string(field(56)), name, "{level}");
+            assert_eq!(view.string(field(136)), "SHA256", "{level}");
+        }
+    }
+}
+
+#[test]
+fn calls_of_functions_of_other_modules_need_runtime_1_6() {
+    let mut module = module(vec![program("p", "bind", &[mov(1, 0), btf(0), EXIT])]);
+    module.btf_functions = vec![btf_function(7, "far")];
+    assert!(lower_for(&module, RuntimeLevel::V1_6, None).is_ok());
+    for level in [RuntimeLevel::V0_21, RuntimeLevel::V1_4] {
+        let error = lower_for(&module, level, None).unwrap_err();
+        let expected = format!(
+            "function `p`, instruction 1: calls `far` of another module (BTF-resolved function), which runtime {level} does not \
+             have; 1.6 is needed"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_function_that_nobody_offers_is_an_error() {
+    let mut module = module(vec![program("p", "bind", &[btf(0), EXIT])]);
+    module.btf_functions = vec![btf_function(7, "far")];
+    let error = lower(module.clone()).unwrap_err();
+    let expected =
+        "function `p`, instruction 0: no provider offers `far` of module 07070707-0707-0707-0707-070707070707";
+    assert_eq!(error.to_string(), expected);
+    module.functions = vec![program("p", "bind", &[btf(1), EXIT])];
+    assert!(matches!(lower(module), Err(LowerError::Instruction { .. })));
+}
+
+#[test]
+fn without_hashes_there_is_neither_section_nor_pointer() {
+    let object = lower_for(&example(), RuntimeLevel::V1_6, None).unwrap();
+    let view = View(&object);
+    assert!(!view.sections().contains(&"hash"));
+    let (section, at) = view.symbol("hash_list");
+    assert_eq!(
+        (view.pointer((section, at)), view.number((section, at + 8), 8)),
+        (None, 0)
+    );
+    for position in 0..2 {
+        for field in [120, 128, 136] {
+            let place = ("programs", 160 * position + field);
+            assert_eq!((view.pointer(place), view.number(place, 8)), (None, 0), "{field}");
+        }
+    }
+}
+
+#[test]
+fn each_algorithm_is_stated_by_name_with_digests_of_its_length() {
+    let cases = [
+        (HashAlgorithm::Sha256, "SHA256", 32),
+        (HashAlgorithm::Sha384, "SHA384", 48),
+        (HashAlgorithm::Sha512, "SHA512", 64),
+    ];
+    for (algorithm, name, length) in cases {
+        let object = lower_for(&example(), RuntimeLevel::V1_6, Some(algorithm)).unwrap();
+        let view = View(&object);
+        assert_eq!(view.section("hash").data, algorithm.digest(b"the object"));
+        assert_eq!(getter(&view, "hash_list"), (("hash", 0), length));
+        let platform = Platform::builtin();
+        let (bind, _) = platform.program_type_for_section("bind").unwrap();
+        for (position, helpers) in [&[19][..], &[]].into_iter().enumerate() {
+            let field = |offset| ("programs", 160 * position + offset);
+            assert_eq!(view.number(field(128), 8), length);
+            assert_eq!(view.string(field(136)), name);
+            let hash = platform.program_info_hash(algorithm, bind, helpers.iter().copied(), []);
+            let stated = view.bytes(view.pointer(field(120)).unwrap(), length as usize);
+            assert_eq!(stated, hash.unwrap());
+        }
+    }
 }
 
 #[test]

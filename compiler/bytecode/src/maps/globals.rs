@@ -32,7 +32,7 @@ pub(super) fn read(
     elf: &Elf<'_>,
     section: &Section<'_>,
     module: &str,
-    description: Option<&DataSection<'_>>,
+    description: Option<&DataSection>,
 ) -> Result<(), ReadError> {
     let fail = |problem| section.place().error(problem);
     let too_much = |what, limit| fail(Problem::TooMuch { what, limit });
@@ -84,8 +84,8 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{DATA, EXIT, IMM64, OBJECT, Object, PROGBITS};
-    use crate::{Module, ReadError, read};
+    use crate::testing::{DATA, EXIT, IMM64, OBJECT, Object, PROGBITS, Types};
+    use crate::{Imm64, Instruction, Module, ReadError, read};
 
     /// A program that refers to the first byte of each section added to it.
     struct Referring(Object, Vec<(u64, u32, u32)>);
@@ -144,6 +144,102 @@ mod tests {
     }
 
     #[test]
+    fn compiled_variables_are_where_code_refers_to_them() {
+        let module = read(include_bytes!("../../tests/fixtures/globals.o"), "globals.o").unwrap();
+        let sections: Vec<_> = module
+            .globals
+            .iter()
+            .map(|g| {
+                let map = &module.maps[g.map.index()];
+                assert_eq!(map.name, format!("globals{}", g.section));
+                assert_eq!(map.definition.value_size as usize, g.data.len());
+                (g.section.as_str(), g.data.len(), map.definition.id)
+            })
+            .collect();
+        assert_eq!(
+            sections,
+            [
+                (".data", 18, 40),
+                (".rodata", 5, 43),
+                (".data.config", 4, 41),
+                (".rodata.table", 3, 44),
+                // Only described.
+                (".data.unused", 4, 42),
+                // Only referred to.
+                (".rodata.str1.1", 5, 0),
+                (".bss", 12, 38),
+                (".bss.extra", 4, 39),
+                (".rodata.cst16", 16, 0),
+            ]
+        );
+        // What each function refers to, by the bytes there.
+        let referred = |name: &str| -> Vec<(&str, u8)> {
+            let function = module.functions.iter().find(|f| f.name == name).unwrap();
+            let constants = function.instructions.iter().filter_map(|i| match i.op {
+                Instruction::LoadImm64 {
+                    value: Imm64::Global { section, offset },
+                    ..
+                } => Some((&module.globals[section.index()], offset as usize)),
+                _ => None,
+            });
+            constants
+                .map(|(g, offset)| (g.section.as_str(), g.data[offset]))
+                .collect()
+        };
+        assert_eq!(
+            referred("entry"),
+            [
+                (".rodata", 3),
+                (".rodata", 0x99),
+                (".rodata.str1.1", b't'),
+                (".bss", 0),
+                (".bss.extra", 0),
+                (".data", 0x44),
+                (".bss", 0),
+                (".data", 0x88),
+            ]
+        );
+        assert_eq!(
+            referred("pick"),
+            [(".rodata.cst16", 5), (".rodata.table", 1), (".data.config", 9)]
+        );
+        assert_eq!(referred("other"), [(".data", 0x66)]);
+    }
+
+    #[test]
+    fn refuses_variables_without_a_place() {
+        let error = read(include_bytes!("../../tests/fixtures/common.o"), "common.o")
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "section `xdp` at 0x0: `shared`: a variable without a place in a section; compile with `-fno-common`"
+        );
+    }
+
+    #[test]
+    fn the_size_in_btf_must_be_the_sections_or_left_out() {
+        for (stated, expected) in [
+            (0, None),
+            (4, None),
+            (3, Some("section `.data`: BTF gives another size for this section")),
+            (5, Some("section `.data`: BTF gives another size for this section")),
+        ] {
+            let mut types = Types::new();
+            types.data_section(".data", stated, &[]);
+            types.data_section(".bss", 8, &[]);
+            let mut object = Object::with_program(&EXIT);
+            object.section(".data", PROGBITS, DATA, &[1; 4]);
+            // Described, but empty.
+            object.nobits(".bss", 0);
+            object.section(".BTF", PROGBITS, 0, &types.build());
+            let module = read(&object.build(), "test.o");
+            assert_eq!(module.as_ref().err().map(ToString::to_string).as_deref(), expected);
+            assert!(module.is_err() || module.is_ok_and(|m| m.maps.len() == 1));
+        }
+    }
+
+    #[test]
     fn a_section_that_nothing_refers_to_is_no_map() {
         let mut object = Referring::new(1);
         object.0.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
@@ -153,11 +249,27 @@ mod tests {
         let error = object.read("test.o").map(|_| ()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "section `xdp` at 0x0: refers to a section that holds neither maps nor global variables"
+            "section `xdp` at 0x0: refers to section `.rodatabase`, which holds neither maps nor global variables"
         );
         let mut object = Object::with_program(&EXIT);
         object.section(".rodata.str1.1", PROGBITS, DATA, b"unused\0");
         assert!(read(&object.build(), "test.o").unwrap().maps.is_empty());
+    }
+
+    #[test]
+    fn a_section_without_references_is_a_map_if_btf_names_a_variable_in_it() {
+        // Compilers describe `.rodata` as empty if it holds nothing but constants without a name.
+        let maps = |variables: usize| {
+            let mut types = Types::new();
+            let int = types.int(4);
+            let variables: Vec<u32> = (0..variables).map(|_| types.variable("v", int)).collect();
+            types.data_section(".rodata", 0, &variables);
+            let mut object = Object::with_program(&EXIT);
+            object.section(".rodata", PROGBITS, DATA, &[1; 4]);
+            object.section(".BTF", PROGBITS, 0, &types.build());
+            read(&object.build(), "test.o").unwrap().maps.len()
+        };
+        assert_eq!((maps(0), maps(1)), (0, 1));
     }
 
     #[test]

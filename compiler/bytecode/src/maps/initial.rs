@@ -68,12 +68,13 @@ impl Values {
     }
 }
 
-/// Fills in the initial values of all maps.
+/// Fills in the initial values of all maps. `is_joined`: see [`Elf::is_joined`].
 pub(crate) fn resolve(
     table: &mut MapTable,
     elf: &Elf<'_>,
     code: &FunctionTable<'_>,
     functions: &[Function],
+    is_joined: bool,
 ) -> Result<(), ReadError> {
     let mut values = std::mem::take(&mut table.values);
     values.sort_by_key(|v| (v.section, v.start));
@@ -92,6 +93,9 @@ pub(crate) fn resolve(
                 let place = section.place().at(relocation.offset);
                 place.of_symbol(relocation.symbol.name).error(problem)
             };
+            if is_joined && relocation.symbol.kind == object::elf::STT_SECTION {
+                return Err(fail(Problem::JoinedUnits));
+            }
             let (member, slot) = element(&values, section, &relocation)
                 .ok_or_else(|| fail(Problem::Map("an address that is no element of a map's `values`")))?;
             let value = value(table, code, functions, section, &relocation, member.kind).map_err(fail)?;
@@ -143,7 +147,7 @@ fn value(
     let home = match relocation.symbol.home {
         Home::Section(home) => home,
         Home::Undefined => return Err(Problem::Unresolved),
-        Home::Special => return Err(Problem::Reference("not a map or program of this object")),
+        Home::Common | Home::Special => return Err(Problem::Reference("not a map or program of this object")),
     };
     let in_place = section
         .data
@@ -227,6 +231,52 @@ mod tests {
         let entry = Some(InitialValue::Program(FunctionIndex(0)));
         assert_eq!(values(&programs), Ok(vec![None, entry]));
         assert_eq!(values(&object(false, 0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn compiled_values_name_static_things_too() {
+        let module = read(include_bytes!("../../tests/fixtures/values.o"), "values.o").unwrap();
+        let name = |value: &Option<InitialValue>| match value {
+            Some(InitialValue::Map(map)) => module.maps[map.index()].name.clone(),
+            Some(InitialValue::Program(program)) => module.function(*program).name.clone(),
+            None => String::new(),
+        };
+        let found: Vec<_> = module
+            .maps
+            .iter()
+            .map(|m| {
+                let values: Vec<_> = m.initial_values.iter().map(name).collect();
+                (
+                    m.name.as_str(),
+                    values.join(","),
+                    m.definition.value_size,
+                    m.definition.id,
+                )
+            })
+            .collect();
+        // Templates that only another template contains are numbered with the others, by type.
+        assert_eq!(
+            found,
+            [
+                ("programs", ",first,,callee".to_owned(), 4, 16),
+                ("shown", String::new(), 8, 25),
+                ("hidden", String::new(), 8, 25),
+                ("outer", "shown,,hidden".to_owned(), 4, 32),
+                ("nested", String::new(), 4, 47),
+                ("__anonymous_1", String::new(), 4, 35),
+                ("__anonymous_2", String::new(), 8, 41),
+            ]
+        );
+        let inner: Vec<_> = module
+            .maps
+            .iter()
+            .map(|m| (m.inner.map(|i| i.0), m.definition.inner_id))
+            .collect();
+        let none = (None, 0);
+        assert_eq!(
+            inner,
+            [none, none, none, (Some(1), 25), (Some(5), 35), (Some(6), 41), none]
+        );
     }
 
     #[test]

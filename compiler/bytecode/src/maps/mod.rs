@@ -52,14 +52,15 @@ impl MapTable {
             match (btf, description) {
                 (Some(btf), Some(description)) if section.name == ".maps" => {
                     table.sections.insert(section.index);
-                    btf::read(&mut table, elf, section, btf, description.variables)?;
+                    btf::read(&mut table, elf, section, btf, &description.variables)?;
                 }
                 _ if legacy::is_map_section(section.name) => {
                     table.sections.insert(section.index);
                     legacy::read(&mut table, elf, section)?;
                 }
                 _ if globals::is_global_section(section)
-                    && (description.is_some() || referenced.contains(&section.index)) =>
+                    && (description.is_some_and(|d| !d.variables.is_empty())
+                        || referenced.contains(&section.index)) =>
                 {
                     globals::read(&mut table, elf, section, module, description)?;
                 }

@@ -5,6 +5,9 @@ use crate::{
 
 const MAPS: &[u8] = include_bytes!("../../tests/fixtures/maps.o");
 const LEGACY: &[u8] = include_bytes!("../../tests/fixtures/legacy.o");
+const KSYMS: &[u8] = include_bytes!("../../tests/fixtures/ksyms.o");
+/// Put together by a linker that leaves types and lines of two objects apart.
+const JOINED: &[u8] = include_bytes!("../../tests/fixtures/units/named_ld_r.o");
 const TEXT_ONLY: &[u8] = include_bytes!("../../tests/fixtures/text_only.o");
 
 fn maps() -> Module {
@@ -289,7 +292,7 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             include_bytes!("../../tests/fixtures/unresolved.o"),
-            "section `xdp` at 0x8: `elsewhere`: the symbol is not defined in this object",
+            "section `xdp` at 0x8: `elsewhere`: the function is not defined in this object",
         ),
         (
             include_bytes!("../../tests/fixtures/address.o"),
@@ -307,7 +310,8 @@ fn what_is_not_done_is_refused_by_name() {
     let object = crate::testing::Object::with_program(&kfunc).build();
     assert_eq!(
         read(&object, "object.o").map(|_| ()).unwrap_err().to_string(),
-        "section `xdp` at 0x0: `entry`: calls of functions by BTF id (kfunc) are not done yet"
+        "section `xdp` at 0x0: `entry`: instruction 85 20 00 00 07 00 00 00: a call by BTF id; only functions that the object declares \
+         by name can be called"
     );
 }
 
@@ -321,6 +325,7 @@ fn assert_invariants(module: &Module) {
             }
             match insn.op {
                 Instruction::Call(Callee::Local(callee)) => assert!(callee.index() < module.functions.len()),
+                Instruction::Call(Callee::Btf(function)) => assert!(function.index() < module.btf_functions.len()),
                 Instruction::LoadImm64 {
                     value: Imm64::Map(map), ..
                 } => assert!(map.index() < module.maps.len()),
@@ -344,6 +349,13 @@ fn assert_invariants(module: &Module) {
             }
         }
     }
+    assert!(module.btf_functions.is_sorted_by(|a, b| a < b));
+    assert!(
+        module
+            .btf_functions
+            .iter()
+            .all(|f| f.module != crate::Guid::ZERO && !f.name.is_empty())
+    );
     for global in &module.globals {
         assert!(matches!(module.maps[global.map.index()].origin, MapOrigin::Global(_)));
         assert!(!global.data.is_empty());
@@ -352,7 +364,7 @@ fn assert_invariants(module: &Module) {
 
 #[test]
 fn objects_cut_anywhere_are_survived() {
-    for object in [MAPS, LEGACY, TEXT_ONLY] {
+    for object in [MAPS, LEGACY, KSYMS, JOINED, TEXT_ONLY] {
         for length in 0..object.len() {
             // The section headers stand at the end, so nothing is left to read.
             assert!(read(&object[..length], "cut.o").is_err(), "{length}");
@@ -363,7 +375,7 @@ fn objects_cut_anywhere_are_survived() {
 #[test]
 fn objects_changed_anywhere_are_survived() {
     let mut read_anyway = 0;
-    for object in [MAPS, LEGACY, TEXT_ONLY] {
+    for object in [MAPS, LEGACY, KSYMS, JOINED, TEXT_ONLY] {
         for offset in 0..object.len() {
             let mut changed = object.to_vec();
             changed[offset] ^= [0x01, 0x80, 0xff][offset % 3];
@@ -389,8 +401,8 @@ fn objects_changed_in_many_places_are_survived() {
         state ^= state << 17;
         (state % below as u64) as usize
     };
-    for _ in 0..4_000 {
-        let mut changed = MAPS.to_vec();
+    for round in 0..6_000 {
+        let mut changed = [MAPS, KSYMS, MAPS, JOINED][round % 4].to_vec();
         for _ in 0..=next(8) {
             // Four bytes at once: sizes, offsets and type ids become another plausible or a huge number.
             let offset = next(changed.len() / 4) * 4;

@@ -19,6 +19,7 @@ use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 use super::trust::Point;
 use crate::RegisterKind;
 use crate::flow::{Source, reads};
+use crate::prototype::prototype;
 
 /// What the accesses of a program are measured with.
 pub(super) struct Frames<'a> {
@@ -69,7 +70,7 @@ impl Frames<'_> {
                 src: Operand::Reg(src),
                 ..
             } => !(is_stack(dst, point) && is_stack(src, point)),
-            Instruction::Call(Callee::Helper(id)) => self.call(id, map, point, names),
+            Instruction::Call(callee @ (Callee::Helper(_) | Callee::Btf(_))) => self.call(callee, map, point, names),
             Instruction::Exit => kind == FunctionKind::Subprogram || !undefined(Reg::R0),
             _ => true,
         }
@@ -106,13 +107,12 @@ impl Frames<'_> {
         }
     }
 
-    /// The accesses of a helper through its arguments.
-    fn call(&self, id: i32, map: Option<MapIndex>, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
-        let helper = u32::try_from(id)
-            .ok()
-            .and_then(|id| self.platform.helper(self.program_type, id));
-        let Some(helper) = helper else { return false };
-        let arguments = helper.arguments.iter().take_while(|a| **a != 0);
+    /// The accesses of a callee outside the module through its arguments.
+    fn call(&self, callee: Callee, map: Option<MapIndex>, point: &Point<'_>, names: &mut VariableRegistry) -> bool {
+        let Some(called) = prototype(callee, self.module, self.platform, self.program_type) else {
+            return false;
+        };
+        let arguments = called.arguments.iter().take_while(|a| **a != 0);
         arguments.enumerate().all(|(i, argument)| {
             let Some(register) = Reg::new(i as u8 + 1) else {
                 return false;

@@ -20,6 +20,9 @@
 //! * Edges: each edge of a conditional jump is a point with the condition as its instruction; the edge is dead if
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
+//! * A tail call, to PREVAIL, gives any number and execution goes on: that covers the failed call. A successful one ends the
+//!   whole program at run time, in a subprogram too, so no execution carries its result to the point behind it, to a caller or to
+//!   an exit, and no fact has to hold for it.
 //!
 //! What PREVAIL lets pass and is refused all the same is listed in [`rules`]; where it gets another program to analyse than
 //! it would read by itself, in [`meaning`].
@@ -38,9 +41,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 
-use bpf2sys_bytecode::{
-    AluOp, Callee, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize,
-};
+use bpf2sys_bytecode::{AluOp, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize};
 use bpf2sys_platform::{Platform, ProgramType, VerifierOptions};
 use prevail::cfg::graph::Cfg;
 use prevail::cfg::label::Label;
@@ -60,6 +61,7 @@ use crate::explain::explain;
 use crate::flow::Flow;
 use crate::guard::Deadline;
 use crate::knowledge::{Knowledge, Visit};
+use crate::prototype::prototype;
 use crate::{Interval, RegisterKind, VerifyError};
 
 use code::Code;
@@ -107,7 +109,13 @@ impl Engine {
         flow: &Flow,
         deadline: &Deadline,
     ) -> Result<Proof, Rejection> {
-        let windows = Windows::new(platform, program_type, self.maps.clone(), self.conformance_groups);
+        let windows = Windows::new(
+            module,
+            platform,
+            program_type,
+            self.maps.clone(),
+            self.conformance_groups,
+        );
         let code = Code::new(module, program);
         let subject = Subject {
             module,
@@ -425,11 +433,11 @@ impl FactReader<'_> {
         state: &EbpfDomain,
         registers: &state::Registers,
     ) -> Option<MapIndex> {
-        let Instruction::Call(Callee::Helper(id)) = *instruction else {
+        let Instruction::Call(callee) = *instruction else {
             return None;
         };
-        let helper = self.platform.helper(self.program_type, u32::try_from(id).ok()?)?;
-        let argument = helper
+        let called = prototype(callee, self.subject.module, self.platform, self.program_type)?;
+        let argument = called
             .arguments
             .iter()
             .take_while(|a| **a != 0)

@@ -1,19 +1,26 @@
 //! The Windows platform as the engine asks for it, for one program type.
 //!
-//! Helper ids above the general ones mean other helpers in other program types, so there is one value per type. The
+//! Helper ids above the general ones mean other helpers in other program types, so there is one value per type. A call of a
+//! function of a Windows module names it by its index in the module's list; the engine gets the contract of a helper with
+//! its prototype, under an id that no helper has. The
 //! engine wants names and context descriptors that live forever: each distinct one is kept once for the life of the
 //! process, and there are as many as providers describe.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use bpf2sys_platform::{Helper, MapValueKind, Platform, ProgramType};
+use bpf2sys_bytecode::Module;
+use bpf2sys_platform::{MapValueKind, Platform, ProgramType};
 use prevail::elf_loader::UnmarshalError;
+use prevail::ir::syntax::Call;
+use prevail::ir::unmarshal::make_call_result;
 use prevail::linux::spec_prototypes::HelperPrototype;
 use prevail::platform::EbpfPlatform;
 use prevail::spec::config::EbpfVerifierOptions;
 use prevail::spec::ebpf_base::{EbpfArgumentType as Argument, EbpfCtxDescriptor, EbpfReturnType as Return};
-use prevail::spec::type_descriptors::{EbpfMapDescriptor, EbpfMapType, EbpfMapValueType, EbpfProgramType};
+use prevail::spec::type_descriptors::{EbpfMapDescriptor, EbpfMapType, EbpfMapValueType, EbpfProgramType, ProgramInfo};
+
+use crate::prototype::offered;
 
 /// What the verifier believes the values of a map of this type are. Types that the platform does not know hold plain
 /// memory, as for the verifier of eBPF for Windows.
@@ -25,6 +32,7 @@ pub(super) fn value_kind(platform: &Platform, map_type: u32) -> MapValueKind {
 
 /// One program type of the platform.
 pub(super) struct Windows {
+    /// By helper id, or by [`function_id`] for functions of Windows modules.
     helpers: BTreeMap<i32, HelperPrototype>,
     maps: Vec<EbpfMapDescriptor>,
     map_types: BTreeMap<u32, EbpfMapType>,
@@ -32,16 +40,27 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// The platform for programs of `program_type`, with the descriptors of the module's maps.
+    /// The platform for the module's programs of `program_type`, with the descriptors of its maps.
     pub fn new(
+        module: &Module,
         platform: &Platform,
         program_type: &ProgramType,
         maps: Vec<EbpfMapDescriptor>,
         conformance_groups: u32,
     ) -> Windows {
-        let all = platform.helpers.iter().chain(&program_type.helpers);
+        let helpers = platform.helpers.iter().chain(&program_type.helpers).map(|h| {
+            let prototype = prototype(&h.name, h.return_type, h.arguments, h.reallocate_packet);
+            (h.id.cast_signed(), prototype)
+        });
+        let functions = (0..).zip(&module.btf_functions).filter_map(|(index, named)| {
+            let f = offered(named, platform)?;
+            Some((
+                function_id(index)?,
+                prototype(&f.name, f.return_type, f.arguments, false),
+            ))
+        });
         Windows {
-            helpers: all.map(|h| (h.id.cast_signed(), prototype(h))).collect(),
+            helpers: helpers.chain(functions).collect(),
             maps,
             map_types: platform.map_types.iter().map(|t| (t.value, map_type(t))).collect(),
             conformance_groups,
@@ -79,6 +98,11 @@ impl EbpfPlatform for Windows {
 
     fn is_helper_usable(&self, n: i32) -> bool {
         self.helpers.contains_key(&n)
+    }
+
+    fn resolve_kfunc_call(&self, btf_id: i32, _module: i16, _info: &ProgramInfo) -> Result<Call, String> {
+        let id = function_id(btf_id).ok_or("a negative index of a function")?;
+        make_call_result(id, self)
     }
 
     fn map_record_size(&self) -> usize {
@@ -137,12 +161,18 @@ pub(super) fn program_type(program_type: &ProgramType) -> EbpfProgramType {
     }
 }
 
-fn prototype(helper: &Helper) -> HelperPrototype {
+/// The id under which the engine finds the prototype of the module's function with this index. Helper ids are not
+/// negative.
+fn function_id(index: i32) -> Option<i32> {
+    (index >= 0).then_some(!index)
+}
+
+fn prototype(name: &str, return_number: u32, arguments: [u32; 5], reallocate_packet: bool) -> HelperPrototype {
     HelperPrototype {
-        name: interned(&helper.name),
-        return_type: return_type(helper.return_type),
-        argument_type: helper.arguments.map(argument_type),
-        reallocate_packet: helper.reallocate_packet,
+        name: interned(name),
+        return_type: return_type(return_number),
+        argument_type: arguments.map(argument_type),
+        reallocate_packet,
         ctx_descriptor: None,
         unsupported: false,
         might_sleep: false,

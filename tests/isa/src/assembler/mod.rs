@@ -11,6 +11,7 @@
 //! lock fetch add [%r10-8], %r1
 //! call local double       # a label; a subprogram begins there
 //! call 5                  # a helper; also `call helper 5`; `call runtime 5` is a BTF function
+//! call btf far            # the function `far` of another module (not in the suite)
 //! lddw %r1, map:counters  # the address of a map (not in the suite); also `global:.data+4`
 //! done:
 //! exit                    # the first one is a label called `exit`, too
@@ -53,7 +54,13 @@ pub struct Assembly {
     pub maps: Vec<String>,
     /// Names of global variable sections, likewise.
     pub globals: Vec<String>,
+    /// Names of functions of another module, likewise: a call of one is a call of the helper [`BTF_FUNCTIONS`] plus the
+    /// position here, until a module is made of it.
+    pub btf_functions: Vec<String>,
 }
+
+/// Stands for the first function of another module in calls. No helper has such an id.
+pub(crate) const BTF_FUNCTIONS: i32 = i32::MIN;
 
 impl Assembly {
     /// The code as it is stored and sent.
@@ -273,6 +280,7 @@ impl Assembler {
                 slot.src = RUNTIME;
                 slot.imm = number(id, 32)? as i32;
             }
+            ["btf", name] => slot.imm = BTF_FUNCTIONS + position(&mut self.output.btf_functions, name),
             [callee] | ["helper", callee] if callee.starts_with('%') => {
                 slot.opcode = CALL_REGISTER;
                 slot.dst = register(callee)?;

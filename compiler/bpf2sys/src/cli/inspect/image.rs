@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bpf2sys_platform::{Platform, ProgramType};
 use bpf2sys_simulator::SimulatorError;
 use bpf2sys_simulator::describe::{HelperUse, ImageDescription, ImageKind, ProgramUses};
+use bpf2sys_simulator::module_tables::ModuleTables;
 
-use super::{MapLine, uses_text};
+use super::{MapLine, uses_line};
 use crate::Error;
 
 /// Describes an image; fails where there is none.
@@ -30,6 +31,9 @@ pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
         image.file_size,
         if image.signed { "signed" } else { "not signed" }
     );
+    if let Some(tables) = &image.tables {
+        text += &level_text(tables);
+    }
     if let Some(module) = &image.module {
         text += "programs:\n";
         for (program, uses) in module.programs.iter().zip(&image.uses) {
@@ -56,7 +60,7 @@ pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
                 "  {:<24} {} eBPF instructions, code in {}",
                 "", uses.instructions, program.pe_section
             );
-            text += &uses_text(&helper_names(platform, program_type, uses), &uses.maps);
+            text += &uses_text(platform, program_type, uses);
         }
         if !module.maps.is_empty() {
             text += "maps:\n";
@@ -72,6 +76,9 @@ pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
                 inner: None,
             }
             .text();
+        }
+        if let Some(tables) = &image.tables {
+            text += &contents_text(tables);
         }
         if let Some(hash) = &module.elf_hash {
             let _ = writeln!(text, "object hash: {hash}");
@@ -103,12 +110,65 @@ pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
     text
 }
 
-/// Helpers by the platform's names; the module itself only states ids.
-fn helper_names(platform: &Platform, program_type: Option<&Arc<ProgramType>>, uses: &ProgramUses) -> Vec<String> {
+/// Which runtimes take the module.
+fn level_text(tables: &ModuleTables) -> String {
+    let [major, minor, revision] = tables.version;
+    let entries = match tables.program_entry_size {
+        Some(size) => format!(", with program entries of {size} bytes"),
+        None => String::new(),
+    };
+    let level = tables.level.name();
+    format!("runtime level: {level} (it states {major}.{minor}.{revision}{entries})\n")
+}
+
+/// What is in maps before the first program runs.
+fn contents_text(tables: &ModuleTables) -> String {
+    let mut text = String::new();
+    if !tables.global_sections.is_empty() {
+        text += "global variables:\n";
+    }
+    for section in &tables.global_sections {
+        let zero = section.initial_data.bytes().all(|digit| digit == b'0');
+        let what = if zero { "zero" } else { "with values" };
+        let _ = writeln!(text, "  {:<24} {} bytes, {what}", section.name, section.size);
+    }
+    if !tables.initial_values.is_empty() {
+        text += "initial values:\n";
+    }
+    for list in &tables.initial_values {
+        let filled = list.values.iter().enumerate();
+        let filled = filled.filter_map(|(index, value)| Some(format!("{index}: {}", value.as_ref()?)));
+        let _ = writeln!(text, "  {:<24} {}", list.name, filled.collect::<Vec<_>>().join(", "));
+    }
+    text
+}
+
+/// What a program uses, one line for each kind. Helpers have the platform's names; the module itself only states ids.
+fn uses_text(platform: &Platform, program_type: Option<&Arc<ProgramType>>, uses: &ProgramUses) -> String {
     let name = |helper: &HelperUse| {
         program_type
             .and_then(|t| platform.helper(t, helper.id))
             .map_or_else(|| format!("helper {}", helper.id), |known| known.name.clone())
     };
-    uses.helpers.iter().map(name).collect()
+    let used: Vec<String> = uses.helpers.iter().filter(|h| h.id != 0).map(name).collect();
+    let holes = uses.helpers.len() - used.len();
+    let mut text = uses_line("helpers", &used);
+    if holes > 0 {
+        let slots = uses.helpers.len();
+        let _ = writeln!(text, "  {:<24} {holes} of {slots} helper slots for other programs", "");
+    }
+    let named = uses.btf_functions.iter().filter(|f| !f.name.is_empty());
+    let named: Vec<String> = named.map(|f| format!("{} of {}", f.name, f.module)).collect();
+    text += &uses_line("BTF-resolved functions", &named);
+    text += &uses_line("maps", &uses.maps);
+    if let Some(hash) = &uses.program_info_hash {
+        // Without a name, the runtime takes it for SHA256 (native module contract §4.8).
+        let algorithm = uses
+            .program_info_hash_type
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .unwrap_or("SHA256");
+        let _ = writeln!(text, "  {:<24} program info hash {algorithm} {hash}", "");
+    }
+    text
 }

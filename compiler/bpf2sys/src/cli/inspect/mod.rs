@@ -1,6 +1,7 @@
 //! `bpf2sys inspect`: what is in a driver, a DLL or an object file.
 
 mod image;
+mod module_metadata;
 mod object;
 mod object_file;
 
@@ -8,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::SimulatorError;
+use clap::ValueEnum;
 
+use self::module_metadata::ModuleMetadata;
 use super::{Outcome, output};
 use crate::{Error, ErrorKind, files};
 
@@ -20,6 +23,7 @@ use crate::{Error, ErrorKind, files};
   bpf2sys inspect udp_filter.sys
   bpf2sys inspect udp_filter.o
   bpf2sys inspect --disassemble udp_filter.o
+  bpf2sys inspect --format module-metadata udp_filter.sys
   bpf2sys inspect --json udp_filter.sys | jq '.module.programs[].name'")]
 pub(super) struct Arguments {
     /// A driver (`.sys`), a DLL, or an object file
@@ -30,9 +34,38 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
+    /// Print it in this form [default: text, or json with `--json`]
+    #[arg(long, value_name = "FORM")]
+    format: Option<Format>,
+
     /// Print the instructions of an object's functions, with the source lines they came from
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     disassemble: bool,
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// Everything that is known of the file, as JSON
+    Json,
+    /// Only what the tables of a driver or DLL tell the runtime, as JSON that can be compared with that of another
+    /// compiler's driver
+    ModuleMetadata,
+}
+
+impl Arguments {
+    fn format(&self) -> Result<Format, Error> {
+        match (self.json, self.format) {
+            (true, Some(Format::Text)) => {
+                Err(ErrorKind::Usage("`--json` and `--format text` contradict each other".into()).into())
+            }
+            (_, Some(format)) => Ok(format),
+            (true, None) => Ok(Format::Json),
+            (false, None) => Ok(Format::Text),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -43,26 +76,38 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 /// Prints what the arguments ask for.
 fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
     let file = &arguments.file;
+    let format = arguments.format()?;
     let native = bpf2sys_simulator::object_file::describe(bytes);
-    if arguments.disassemble && (bytes.starts_with(b"MZ") || native.is_some()) {
+    let is_image = bytes.starts_with(b"MZ");
+    if arguments.disassemble && (is_image || native.is_some()) {
         let message = "`--disassemble` shows eBPF instructions, which a driver no longer has";
         return Err(ErrorKind::Usage(message.into()).into());
     }
-    if bytes.starts_with(b"MZ") {
+    if is_image {
         let description = image::describe(bytes)?;
-        return if arguments.json {
-            output::print_json(&description)
-        } else {
-            output::print(&image::text(file, &description))
+        return match format {
+            Format::Text => output::print(&image::text(file, &description)),
+            Format::Json => output::print_json(&description),
+            Format::ModuleMetadata => {
+                let platform = crate::pipeline::platform();
+                output::print_json(&ModuleMetadata::new(file, &description, platform)?)
+            }
         };
     }
-    if bytes.starts_with(b"\x7fELF") {
+    let is_object = bytes.starts_with(b"\x7fELF");
+    if format == Format::ModuleMetadata && (is_object || native.is_some()) {
+        let message = "`--format module-metadata` shows the tables of a driver or DLL, which an object file does not have \
+                       yet; build one first";
+        return Err(ErrorKind::Usage(message.into()).into());
+    }
+    let json = format == Format::Json;
+    if is_object {
         let module = bpf2sys_bytecode::read(bytes, &file.to_string_lossy())?;
         if arguments.disassemble {
             return output::print(&object::disassembly(&module));
         }
         let description = object::Description::new(&module, crate::pipeline::platform());
-        return if arguments.json {
+        return if json {
             output::print_json(&description)
         } else {
             output::print(&object::text(file, &description))
@@ -70,7 +115,7 @@ fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
     }
     if let Some(description) = native {
         let description = description.map_err(SimulatorError::from)?;
-        return if arguments.json {
+        return if json {
             output::print_json(&description)
         } else {
             output::print(&object_file::text(file, &description))
@@ -112,13 +157,12 @@ impl MapLine<'_> {
     }
 }
 
-/// What a function uses, one line for each kind.
-fn uses_text(helpers: &[String], maps: &[String]) -> String {
-    let line = |title: &str, names: &[String]| match names {
+/// What a function uses of one kind, as a line; nothing if it uses nothing.
+fn uses_line(title: &str, names: &[String]) -> String {
+    match names {
         [] => String::new(),
         names => format!("  {:<24} {title} {}\n", "", names.join(", ")),
-    };
-    line("helpers", helpers) + &line("maps", maps)
+    }
 }
 
 fn map_type_name(platform: &Platform, value: u32) -> String {

@@ -7,7 +7,7 @@ use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Imm64, Instruction, 
 use bpf2sys_platform::Platform;
 use serde::Serialize;
 
-use super::{MapLine, map_type_name, uses_text};
+use super::{MapLine, map_type_name, uses_line};
 
 /// An object file, for `--json`.
 #[derive(Debug, Serialize)]
@@ -150,7 +150,8 @@ pub(super) fn text(file: &Path, object: &Description) -> String {
                 let _ = write!(text, ", type {}", function.program_type.as_deref().unwrap_or("unknown"));
             }
             let _ = writeln!(text, ", {} instructions", function.instructions);
-            text += &uses_text(&function.helpers, &function.maps);
+            text += &uses_line("helpers", &function.helpers);
+            text += &uses_line("maps", &function.maps);
         }
     }
     if !object.maps.is_empty() {

@@ -20,8 +20,8 @@ mod metadata;
 mod null;
 mod origin;
 
-use bpf2sys_bytecode::{Callee, Instruction, Module, Operand, Reg, WordSize};
-use bpf2sys_platform::{Helper, Platform, ProgramType};
+use bpf2sys_bytecode::{Instruction, Module, Operand, Reg, WordSize};
+use bpf2sys_platform::{Platform, ProgramType};
 use prevail::cfg::label::Label;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain};
 use prevail::crab::var_registry::VariableRegistry;
@@ -30,6 +30,7 @@ use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 use super::state::Bounds;
 use super::windows;
 use crate::error::RejectionReason;
+use crate::prototype::{Prototype, prototype};
 use crate::{RegisterFact, RegisterKind};
 
 pub(super) use arguments::outside_memory;
@@ -92,10 +93,9 @@ impl Rules<'_> {
             } => metadata::load((base, offset, width), self.program_type, point, context, names),
             Instruction::Alu { .. } => null::arithmetic(instruction, point, context, names),
             Instruction::Store { base, .. } | Instruction::Atomic { base, .. } => self.write(base, point),
-            Instruction::Call(Callee::Helper(id)) => {
-                let id = u32::try_from(id).ok()?;
-                let helper = self.platform.helper(self.program_type, id)?;
-                written(helper).find_map(|register| self.write(register, point))
+            Instruction::Call(callee) => {
+                let called = prototype(callee, self.module, self.platform, self.program_type)?;
+                written(&called).find_map(|register| self.write(register, point))
             }
             _ => None,
         }
@@ -112,8 +112,8 @@ impl Rules<'_> {
     }
 }
 
-/// The arguments through which a helper writes.
-fn written(helper: &Helper) -> impl Iterator<Item = Reg> + '_ {
+/// The arguments through which a callee outside the module writes.
+fn written<'a>(called: &Prototype<'a>) -> impl Iterator<Item = Reg> + use<'a> {
     let writable = |number: u32| {
         matches!(
             windows::argument_type(number),
@@ -124,9 +124,10 @@ fn written(helper: &Helper) -> impl Iterator<Item = Reg> + '_ {
                 | Argument::PtrToInt
         )
     };
-    let arguments = (1..).zip(helper.arguments).take_while(|(_, argument)| *argument != 0);
+    let writes_readable = called.writes_readable;
+    let arguments = (1..).zip(called.arguments).take_while(|(_, argument)| *argument != 0);
     arguments
-        .filter(move |(position, argument)| writable(*argument) || helper.writes_readable.contains(position))
+        .filter(move |(position, argument)| writable(*argument) || writes_readable.contains(position))
         .filter_map(|(position, _)| Reg::new(position))
 }
 
