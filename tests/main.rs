@@ -26,6 +26,8 @@ mod rejected;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod strict;
 mod support;
 mod tables;
 mod units;
@@ -61,6 +63,8 @@ fn main() {
         simulator_trials::trials(),
         tables::trials(),
         units::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        strict::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
