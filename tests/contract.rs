@@ -12,12 +12,13 @@ pub fn trials() -> Vec<Trial> {
         test("contract::no_program_has_an_unknown_type", lone_program_needs_a_type),
         test("contract::hashes_are_of_the_algorithm_asked_for", hashes_stated),
     ];
-    let running: [(&str, fn() -> Result<(), Failed>); 13] = [
+    let running: [(&str, fn() -> Result<(), Failed>); 14] = [
         ("variables_start_with_their_bytes", variables_start),
         ("variables_keep_what_is_written", variables_persist),
         ("a_variable_can_be_set_before_the_first_run", variables_set),
         ("initial_maps_are_found_at_their_slots", initial_maps),
         ("a_map_without_a_template_of_its_name_is_filled_later", unnamed_template),
+        ("a_map_that_is_not_there_is_passed_to_nobody", absent_maps),
         ("tail_calls_go_through_initial_slots", initial_programs),
         ("subprograms_have_frames_of_their_own", frames),
         ("eight_frames_are_enough_for_a_chain_of_calls", longest_chain),
@@ -129,6 +130,21 @@ fn unnamed_template() -> Result<(), Failed> {
         .report()?;
     expect("found", report.result(0)?, 4)?;
     expect("added", tables(&report)?, [0, 100])
+}
+
+/// `-EBPF_INVALID_ARGUMENT` in the 32 bits of a result.
+const INVALID: u64 = -6i32 as u32 as u64;
+
+fn absent_maps() -> Result<(), Failed> {
+    // Where there is no inner map, no helper gets null in its place; the simulator would not take it.
+    let report = sample_run("absent", "remember", 3, 0).report()?;
+    expect("no table", report.result(0)?, INVALID)?;
+    let report = sample_run("absent", "remember", 3, 0)
+        .refer("tables", &3u32.to_le_bytes(), "table")
+        .report()?;
+    expect("a table", report.result(0)?, 1003)?;
+    let report = sample_run("absent", "leave", 3, 0).report()?;
+    expect("no array", report.result(0)?, INVALID)
 }
 
 fn initial_programs() -> Result<(), Failed> {

@@ -103,6 +103,10 @@ pub enum InstructionProblem {
     /// A function of another module that no provider offers.
     #[error("no provider offers `{}` of module {}", .0.name, .0.module)]
     UnknownBtfFunction(BtfFunction),
+    /// A helper id that stands for helpers with different maps among their arguments, in a function that programs of
+    /// several types reach.
+    #[error("helper {0} takes another map in each of the program types that get here; call it from the programs themselves")]
+    AmbiguousHelper(i32),
     /// A reference to a map, global section or function that the module does not have.
     #[error("refers to something that the module does not have")]
     Reference,

@@ -99,6 +99,7 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let templates: BTreeSet<MapIndex> = module.maps.iter().filter_map(|map| map.inner).collect();
     let unit = Unit {
         verified,
+        platform,
         options,
         helpers: &helpers,
         btf_functions: &btf_functions,

@@ -8,6 +8,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 
 use super::function::{Lowering, Native, STACK_BYTES, table_flags};
+use super::maps::MapArguments;
 use crate::error::InstructionProblem;
 use crate::metadata::map_types::ARRAY;
 use crate::runtime_context;
@@ -26,9 +27,9 @@ impl Lowering<'_, '_> {
     pub(super) fn call(&mut self, index: InsnIndex, callee: Callee) -> Result<(), InstructionProblem> {
         match callee {
             Callee::Helper(MAP_LOOKUP) if let Some(map) = self.inlinable_lookup(index) => self.array_lookup(map),
-            Callee::Helper(id) => self.helper(id),
+            Callee::Helper(id) => self.helper(index, id),
             Callee::Local(function) => self.subprogram(function),
-            Callee::Btf(function) => self.btf_function(function),
+            Callee::Btf(function) => self.btf_function(index, function),
         }
     }
 
@@ -39,14 +40,14 @@ impl Lowering<'_, '_> {
             .collect()
     }
 
-    fn helper(&mut self, id: i32) -> Result<(), InstructionProblem> {
+    fn helper(&mut self, index: InsnIndex, id: i32) -> Result<(), InstructionProblem> {
         let address = self
             .unit
             .helpers
             .slot(self.index, id.cast_unsigned())
             .and_then(runtime_context::helper_address)
             .ok_or(InstructionProblem::UnknownHelper(id))?;
-        let result = self.call_through(runtime_context::HELPER_DATA, address);
+        let result = self.call_through(index, Callee::Helper(id), runtime_context::HELPER_DATA, address)?;
         self.set_result(result)?;
         if id == TAIL_CALL {
             self.end_program_if(IntCC::Equal, result);
@@ -54,22 +55,44 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    fn btf_function(&mut self, function: BtfFunctionIndex) -> Result<(), InstructionProblem> {
+    fn btf_function(&mut self, index: InsnIndex, function: BtfFunctionIndex) -> Result<(), InstructionProblem> {
         let address = self
             .unit
             .btf_functions
             .slot(self.index, function)
             .and_then(runtime_context::btf_function_address)
             .ok_or(InstructionProblem::Reference)?;
-        let result = self.call_through(runtime_context::BTF_FUNCTION_DATA, address);
+        let result = self.call_through(index, Callee::Btf(function), runtime_context::BTF_FUNCTION_DATA, address)?;
         self.set_result(result)
     }
 
     /// Calls through one of the runtime's tables: the field `table` of the runtime context points to it, and the callee's
     /// address is at `address` there. It is read at each call: the runtime may replace it while the module is loaded.
     /// The context is the sixth argument of every callee, used or not.
-    fn call_through(&mut self, table: i32, address: i32) -> Value {
+    ///
+    /// A map that may be null is compared with null first: see [`MapArguments`](super::maps::MapArguments).
+    fn call_through(
+        &mut self,
+        index: InsnIndex,
+        callee: Callee,
+        table: i32,
+        address: i32,
+    ) -> Result<Value, InstructionProblem> {
+        let unproven = self.unproven_maps(index, callee)?;
         let mut arguments = self.arguments();
+        let mut after = None;
+        for register in unproven.registers() {
+            let after = *after.get_or_insert_with(|| {
+                let block = self.builder.create_block();
+                self.builder.append_block_param(block, types::I64);
+                block
+            });
+            let onward = self.builder.create_block();
+            let map = self.read(register);
+            let failure = self.builder.ins().iconst(types::I64, unproven.failure);
+            self.builder.ins().brif(map, onward, &[], after, &[failure.into()]);
+            self.builder.switch_to_block(onward);
+        }
         arguments.push(self.context);
         let table = self.builder.ins().load(types::I64, table_flags(), self.runtime, table);
         let address = self
@@ -78,7 +101,22 @@ impl Lowering<'_, '_> {
             .load(types::I64, MemFlagsData::trusted(), table, address);
         let signature = self.helper_signature(arguments.len());
         let call = self.builder.ins().call_indirect(signature, address, &arguments);
-        self.builder.inst_results(call)[0]
+        let result = self.builder.inst_results(call)[0];
+        let Some(after) = after else {
+            return Ok(result);
+        };
+        self.builder.ins().jump(after, &[result.into()]);
+        self.builder.switch_to_block(after);
+        Ok(self.builder.block_params(after)[0])
+    }
+
+    /// The maps among a call's arguments that are not proven to be there.
+    fn unproven_maps(&self, index: InsnIndex, callee: Callee) -> Result<MapArguments, InstructionProblem> {
+        let facts = self.facts.instructions.get(index.index());
+        if facts.is_some_and(|f| f.map.is_some()) {
+            return Ok(MapArguments::NONE);
+        }
+        MapArguments::of(self.unit, self.index, callee)
     }
 
     /// The signature of every helper and BTF-resolved function, declared once in the function.

@@ -27,6 +27,7 @@ use bpf2sys_bytecode::{
     Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand, Reg,
     WordSize,
 };
+use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -94,6 +95,8 @@ pub(crate) const PROBE_ABOVE: i32 = 2048;
 pub(crate) struct Unit<'a> {
     /// The module and its facts.
     pub(crate) verified: &'a VerifiedModule,
+    /// Its platform.
+    pub(crate) platform: &'a Platform,
     /// The caller's choices.
     pub(crate) options: &'a Options,
     /// Helper slots.

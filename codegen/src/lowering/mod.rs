@@ -12,6 +12,7 @@ mod flow;
 mod function;
 mod inherited;
 mod liveness;
+mod maps;
 mod memory;
 mod pieces;
 mod pins;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use bpf2sys_bytecode::{BtfFunctionIndex, FunctionIndex, GlobalIndex, MapIndex, Module};
 
-use super::helpers::TAIL_CALL;
+use super::helpers::{Prototype, TAIL_CALL};
 use super::kernel::{Activity, Kernel, no_memory};
 use super::memory::Use;
 use crate::address_space::AddressSpace;
@@ -199,6 +199,9 @@ impl World for RunningProgram<'_> {
             let detail = format!("helper {id} is not in the program's table");
             return Err(self.kernel.broken(Rule::HelperId, detail));
         };
+        if let Some(value) = Prototype::of(&helper).without_map(&arguments) {
+            return Ok(HelperResult::Returned(value));
+        }
         let value = self.kernel.run_helper(self.program, &helper, arguments)?;
         // The tail call worked if it gave 0, all 64 bits (native module contract §6.3).
         Ok(if helper.id == TAIL_CALL && value == 0 {
@@ -230,6 +233,9 @@ impl World for RunningProgram<'_> {
             );
             return Err(self.kernel.broken(Rule::BtfFunction, detail));
         };
+        if let Some(value) = Prototype::of_btf(&found).without_map(&arguments) {
+            return Ok(Some(value));
+        }
         let value = self.kernel.run_btf_function(self.program, slot, &found, arguments)?;
         Ok(Some(value))
     }

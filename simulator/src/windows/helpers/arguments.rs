@@ -4,10 +4,11 @@
 use bpf2sys_platform::{BtfFunction, Helper};
 
 use crate::address_space::AddressSpace;
+use super::negative64;
 use crate::error::SimulatorError;
 use crate::rule::Rule;
 use crate::windows::kernel::Kernel;
-use crate::windows::maps::kind;
+use crate::windows::maps::{code, kind};
 
 /// `ebpf_argument_type_t` numbers that the checks tell apart (platform facts, `argument_type`).
 mod argument {
@@ -31,9 +32,13 @@ mod argument {
     pub const CONST_MAP: u32 = 32;
 }
 
+/// `EBPF_RETURN_TYPE_PTR_TO_MAP_VALUE_OR_NULL`.
+const MAP_VALUE_OR_NULL: u32 = 1;
+
 /// What the checks look at in a function's prototype.
 pub struct Prototype<'a> {
     name: &'a str,
+    return_type: u32,
     arguments: [u32; 5],
     writes_readable: &'a [u8],
     /// The one map type that it can work on, where it does not look: with another one the machine stops.
@@ -45,6 +50,7 @@ impl<'a> Prototype<'a> {
     pub fn of(helper: &'a Helper) -> Prototype<'a> {
         Prototype {
             name: &helper.name,
+            return_type: helper.return_type,
             arguments: helper.arguments,
             writes_readable: &helper.writes_readable,
             map_type: match helper.id {
@@ -59,10 +65,25 @@ impl<'a> Prototype<'a> {
     pub fn of_btf(function: &'a BtfFunction) -> Prototype<'a> {
         Prototype {
             name: &function.name,
+            return_type: function.return_type,
             arguments: function.arguments,
             writes_readable: &[],
             map_type: None,
         }
+    }
+
+    /// What compiled code gives instead of a call to which a program passes null where there should be a map: the result of a
+    /// lookup in a map of maps, not compared with null. Nobody may be called with it.
+    pub fn without_map(&self, arguments: &[u64; 5]) -> Option<u64> {
+        let is_map = |kind: u32| matches!(kind, argument::MAP | argument::MAP_OF_PROGRAMS | argument::CONST_MAP);
+        let mut pairs = self.arguments.iter().zip(arguments);
+        pairs.any(|(&kind, &value)| is_map(kind) && value == 0).then(|| {
+            if self.return_type == MAP_VALUE_OR_NULL {
+                0
+            } else {
+                negative64(code::INVALID_ARGUMENT)
+            }
+        })
     }
 
     /// Whether the argument at a position, from 0, is written through although its type says readable.

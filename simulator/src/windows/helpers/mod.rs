@@ -17,7 +17,7 @@ use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::request::Reload;
 use crate::rule::Rule;
-use arguments::Prototype;
+pub use arguments::Prototype;
 
 /// Id of `bpf_tail_call`.
 pub const TAIL_CALL: u32 = 5;
