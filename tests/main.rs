@@ -11,6 +11,8 @@ mod differential;
 mod dll;
 mod emit;
 mod examples;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod failures;
 mod forms;
 mod huge;
 mod interpret;
@@ -18,12 +20,15 @@ mod lowering;
 mod metadata;
 mod packets;
 mod pe_image;
+mod providers;
 mod reading;
 mod rejected;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
 mod support;
+mod tables;
+mod units;
 mod unwind;
 mod wine;
 
@@ -40,17 +45,22 @@ fn main() {
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        failures::trials(),
         huge::trials(),
         interpret::trials(),
         lowering::trials(),
         metadata::trials(),
         packets::trials(),
         pe_image::trials(),
+        providers::trials(),
         reading::trials(),
         rejected::trials(),
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
+        tables::trials(),
+        units::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();

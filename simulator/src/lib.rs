@@ -47,7 +47,8 @@ pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
     Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
-    PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
+    PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
+    SimulatedRuntime,
 };
 pub use rule::{Rule, Violation};
 
