@@ -148,7 +148,7 @@ impl Lines<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{EXEC, EXIT, FUNCTION, Object, PROGBITS, Types};
+    use crate::testing::{EXEC, EXIT, FUNCTION, Object, PROGBITS, STATIC_FUNCTION, Types};
     use crate::{Module, read};
 
     /// A `.BTF.ext` section of these parts: line table, CO-RE relocations.
@@ -215,9 +215,14 @@ mod tests {
     /// The lines of `first` and `second`, which come from two objects that were joined: the first with line 1 at its start, the second with
     /// line 9 at `line`, and functions of these names and offsets.
     fn joined(functions: &[(&str, u32)], line: u32) -> Vec<Option<u32>> {
+        joined_in("xdp", ["first", "second"], functions, line)
+    }
+
+    /// The same in another section, and with other names for the functions of the joined object.
+    fn joined_in(section: &str, names: [&str; 2], functions: &[(&str, u32)], line: u32) -> Vec<Option<u32>> {
         let part = |functions: &[(&str, u32)], line: u32, number: u32| {
             let mut types = Types::new();
-            let (section, text) = (types.string("xdp"), types.string("text"));
+            let (section, text) = (types.string(section), types.string("text"));
             let mut table = vec![8, section, functions.len() as u32];
             for (name, offset) in functions {
                 table.extend([*offset, types.function(name)]);
@@ -238,14 +243,16 @@ mod tests {
         let ((first_btf, first_ext), (second_btf, second_ext)) =
             (part(&[("first", 0)], 0, 1), part(functions, line, 9));
         let mut object = Object::default();
-        object.section("xdp", PROGBITS, EXEC, &EXIT.repeat(4));
-        object.symbol("first", FUNCTION, 1, 0, 16);
-        object.symbol("second", FUNCTION, 1, 16, 16);
+        object.section(section, PROGBITS, EXEC, &EXIT.repeat(4));
+        object.symbol(names[0], STATIC_FUNCTION, 1, 0, 16);
+        object.symbol(names[1], FUNCTION, 1, 16, 16);
+        let program = object.section("bind", PROGBITS, EXEC, &EXIT);
+        object.symbol("program", FUNCTION, program, 0, 8);
         object.section(".BTF", PROGBITS, 0, &[first_btf, second_btf].concat());
         object.section(".BTF.ext", PROGBITS, 0, &[first_ext, second_ext].concat());
         let module = read(&object.build(), "test.o").unwrap();
         let insns = module.functions.iter().flat_map(|f| &f.instructions);
-        insns.map(|i| module.line(i).map(|l| l.line)).collect()
+        insns.map(|i| module.line(i).map(|l| l.line)).take(4).collect()
     }
 
     #[test]
@@ -271,6 +278,8 @@ mod tests {
         ] {
             assert_eq!(joined(functions, 8), [Some(1), Some(1), None, None], "{functions:?}");
         }
+        // It is one of two.
+        assert_eq!(joined_in(".text", ["same", "same"], &[("same", 0)], 8), [None; 4]);
     }
 
     #[test]
