@@ -294,7 +294,12 @@ fn bad_inputs() -> Result<(), Failed> {
             .arg(example("flow_log"))
             .args(["--type", "nonsense"]),
         4,
-        &["BPF2012", "nonsense"],
+        &["BPF2012", "nonsense", "known prefixes: bind, cgroup/bind4, "],
+    )?;
+    expect(
+        tool().arg("verify").arg(example("flow_log")).args(["--type", "sockop"]),
+        4,
+        &["BPF2012", "`sockop` (did you mean `sockops`?)"],
     )?;
     Ok(())
 }

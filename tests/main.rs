@@ -6,10 +6,13 @@
 mod coff;
 mod command_line;
 mod conformance;
+mod contract;
 mod differential;
 mod dll;
 mod emit;
 mod examples;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod failures;
 mod forms;
 mod huge;
 mod interpret;
@@ -17,13 +20,17 @@ mod lowering;
 mod metadata;
 mod packets;
 mod pe_image;
+mod providers;
 mod reading;
 mod rejected;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod strict;
 mod support;
 mod tables;
+mod units;
 mod unwind;
 mod wine;
 
@@ -35,22 +42,29 @@ fn main() {
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
+        contract::trials(),
         differential::trials(),
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        failures::trials(),
         huge::trials(),
         interpret::trials(),
         lowering::trials(),
         metadata::trials(),
         packets::trials(),
         pe_image::trials(),
+        providers::trials(),
         reading::trials(),
         rejected::trials(),
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
         tables::trials(),
+        units::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        strict::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();

@@ -23,7 +23,7 @@ struct Case {
     line: &'static str,
 }
 
-const CASES: [Case; 25] = [
+const CASES: [Case; 32] = [
     Case {
         fixture: "call_through_register",
         program: "call_by_address",
@@ -183,21 +183,106 @@ const CASES: [Case; 25] = [
         fixture: "unknown_helper",
         program: "call_unknown",
         code: "BPF2003",
-        message: &["`xdp` has no helper with id 4242"],
+        message: &[
+            "`xdp` has no helper with id 4242\n",
+            "help: the nearest that `xdp` has: `bpf_get_current_thread_create_time` (34)",
+        ],
         line: "return bpf_no_such_helper();",
     },
     Case {
         fixture: "foreign_helper",
         program: "call_foreign",
         code: "BPF2003",
-        message: &["`bind` has no helper with id 65536"],
+        message: &[
+            "`bind` has no helper with id 65536; it is `bpf_sock_ops_get_flow_id` of type `sockops`",
+            "help: `bind` has no helpers of its own",
+        ],
         line: "return bpf_sock_ops_get_flow_id((bpf_sock_ops_t *)context) ? BIND_DENY : BIND_PERMIT_SOFT;",
+    },
+    Case {
+        fixture: "linux_helper",
+        program: "count_on_linux",
+        code: "BPF2003",
+        message: &[
+            "`xdp` has no helper with id 130; on Linux it is `bpf_ringbuf_output`",
+            "help: on Windows it is `bpf_ringbuf_output` (11)",
+        ],
+        line: "ringbuf_output_on_linux(&events, &interface, sizeof(interface), 0);",
+    },
+    Case {
+        fixture: "unimplemented_helper",
+        program: "ask_for_cookie",
+        code: "BPF2026",
+        message: &[
+            "helper 26 (`bpf_get_socket_cookie`) has no implementation for programs of type `xdp`",
+            "help: only programs of these types can call it: sock_addr",
+        ],
+        line: "return bpf_get_socket_cookie(context) ? XDP_PASS : XDP_DROP;",
+    },
+    Case {
+        fixture: "nested_too_deep",
+        program: "first",
+        code: "BPF2005",
+        message: &[
+            "9 deep",
+            "at most 8 frames",
+            "first calls second calls third calls fourth calls fifth calls sixth calls seventh calls eighth calls ninth",
+            "of function `eighth`",
+        ],
+        line: "LEVEL(eighth, ninth)",
+    },
+    Case {
+        fixture: "unknown_function",
+        program: "call_misspelt",
+        code: "BPF2027",
+        message: &[
+            "the function `sample_ebpf_extension_btf_look` of module 8f6c1f83-ce4c-4b58-8b91-654a29e23b7c",
+            "at instruction 6: call sample_ebpf_extension_btf_look of module 8f6c1f83",
+            "help: the module offers `sample_ebpf_extension_btf_lookup`",
+        ],
+        line: "return sample_ebpf_extension_btf_look(context->ingress_ifindex, &buffer, sizeof(buffer)) ? XDP_DROP : XDP_PASS;",
+    },
+    Case {
+        fixture: "function_of_unknown_module",
+        program: "call_stranger",
+        code: "BPF2027",
+        message: &[
+            "the function `classify` of module 00000000-1111-2222-3333-444444444444",
+            "help: modules that are known to offer functions: 8f6c1f83-ce4c-4b58-8b91-654a29e23b7c",
+        ],
+        line: "return classify(context->ingress_ifindex) ? XDP_DROP : XDP_PASS;",
+    },
+    Case {
+        fixture: "small_buffer_for_function",
+        program: "offer_too_little",
+        code: "BPF2001",
+        message: &[
+            "above the stack frame",
+            "call sample_ebpf_extension_btf_lookup of module",
+        ],
+        line: "return sample_ebpf_extension_btf_lookup(context->ingress_ifindex, &buffer, 16) ? XDP_DROP : XDP_PASS;",
+    },
+    Case {
+        fixture: "misspelt_section",
+        program: "misplaced",
+        code: "BPF2011",
+        message: &[
+            "`cgroup/conect6/first`",
+            "did you mean `cgroup/connect6` or `cgroup/connect4`?",
+            "bind, cgroup/bind4, cgroup/bind6, ",
+            "help: `--type SECTION`",
+        ],
+        line: "",
     },
     Case {
         fixture: "unknown_section",
         program: "no_such_hook",
         code: "BPF2011",
-        message: &["`kprobe/do_unlinkat`", "no program type", "cgroup/connect4", "xdp"],
+        message: &[
+            "`kprobe/do_unlinkat` selects no program type; name",
+            "cgroup/connect4",
+            "xdp",
+        ],
         line: "",
     },
     Case {

@@ -16,6 +16,7 @@ pub mod shared {
     pub mod fixture;
     pub mod helpers;
     pub mod kernel;
+    pub mod loads;
     pub mod maps;
     pub mod patch;
     pub mod programs;

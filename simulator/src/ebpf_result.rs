@@ -87,6 +87,7 @@ impl EbpfResult {
             Rule::ProgramType | Rule::BtfFunction | Rule::MapProvider => Some(EbpfResult::ExtensionFailedToLoad),
             Rule::MapAssociation => Some(EbpfResult::OperationNotSupported),
             Rule::MapPinning
+            | Rule::PinnedMap
             | Rule::MapDefinition
             | Rule::NameLength
             | Rule::MapIndex

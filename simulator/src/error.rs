@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ebpf_result::EbpfResult;
 use crate::image::ImageError;
 use crate::rule::Violation;
 
@@ -30,14 +29,6 @@ pub enum SimulatorError {
         during: String,
         /// The rule.
         violation: Violation,
-    },
-    /// Something that the request made fail: what, and what the runtime answers.
-    #[error("{what}: {result}")]
-    MadeToFail {
-        /// What failed.
-        what: String,
-        /// The runtime's answer.
-        result: EbpfResult,
     },
     /// Native code faulted.
     #[error("{0}")]

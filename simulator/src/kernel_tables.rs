@@ -10,6 +10,9 @@ use crate::tables::{
     Version,
 };
 
+/// Sizes of a program's entry that runtimes from 1.5 on accept: without and with BTF-resolved functions.
+pub const PROGRAM_SIZES: [u64; 2] = [144, 154];
+
 /// Most elements that one array is taken to have.
 const MAX_ELEMENTS: u64 = 65_536;
 
@@ -130,13 +133,13 @@ fn not_null(pointer: u64, what: &str) -> Result<(), Violation> {
     }
 }
 
-/// Programs, with their helpers and BTF-resolved functions.
-pub fn read_programs(space: &impl AddressSpace, array: Array) -> Result<Vec<Program>, Violation> {
+/// Programs, with their helpers and BTF-resolved functions. `sizes` are those of entries that the runtime accepts.
+pub fn read_programs(space: &impl AddressSpace, array: Array, sizes: &[u64]) -> Result<Vec<Program>, Violation> {
     let mut programs = Vec::new();
     for (index, address) in elements(space, array, 8, "the program table")?.into_iter().enumerate() {
         let what = format!("program {index}");
         let entry: ProgramEntry = space.read_as(address, &what)?;
-        check_header(&entry.header, &[144, 154], &what)?;
+        check_header(&entry.header, sizes, &what)?;
         let list = Array {
             pointer: entry.helpers.get(),
             count: entry.helper_count.get().into(),

@@ -98,7 +98,7 @@ pub(crate) fn read(image: &Image<'_>, problems: &mut Vec<Violation>) -> Result<M
     kernel_tables::check_metadata(&returned.table)?;
     let version = kernel_tables::check_version(&returned.version)?;
     let space = FileSpace(image);
-    let programs = kernel_tables::read_programs(&space, returned.programs)?;
+    let programs = kernel_tables::read_programs(&space, returned.programs, &kernel_tables::PROGRAM_SIZES)?;
     kernel_tables::read_maps(&space, returned.maps)?;
     let text = |address: u64, what: &str| -> Result<String, Violation> {
         let bytes = space.read_string(address, MAX_NAME, what)?;

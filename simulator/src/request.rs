@@ -19,7 +19,7 @@ pub struct RunRequest {
     pub platform_files: Vec<(String, String)>,
     /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
     pub inputs: Vec<Input>,
-    /// Map contents to set before the first input, as user mode would.
+    /// Map contents of the first load to set before the first input, as user mode would.
     pub presets: Vec<MapPreset>,
     /// The machine around it.
     pub machine: SimulatedMachine,
@@ -31,6 +31,13 @@ pub struct RunRequest {
     /// Take what the runtime refuses with a status for an answer, which the report gives in its only life, and not for an
     /// error. What would stop the machine or corrupt its memory stays one.
     pub defects_are_answers: bool,
+    /// The runtime's version.
+    pub runtime: SimulatedRuntime,
+    /// How often the driver is loaded, side by side; 0 means once. Each load has its own image, module id, programs and maps;
+    /// only pinned maps are shared. Loads count from 0.
+    pub loads: u32,
+    /// Maps that are pinned before.
+    pub pinned: Vec<PinnedMap>,
     /// Providers that are not there when the module is loaded.
     pub absent: Vec<Provider>,
     /// When helpers and BTF-resolved functions get other addresses while a program is loaded, as they do when a provider
@@ -41,6 +48,41 @@ pub struct RunRequest {
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
+}
+
+/// A version of the runtime that behaves in a way of its own (native module contract §1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SimulatedRuntime {
+    /// 0.21: `map_data` elements without array data, whatever the module states; program entries of 144 bytes only.
+    #[serde(rename = "0.21")]
+    V0_21,
+    /// 1.4: `map_data` elements with array data for modules that state 1.4.0 or more; program entries of 144 bytes only.
+    #[serde(rename = "1.4")]
+    V1_4,
+    /// 1.6: BTF-resolved functions, and program entries of 144 or 154 bytes.
+    #[default]
+    #[serde(rename = "1.6")]
+    V1_6,
+}
+
+/// A map that somebody else has pinned before the module is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PinnedMap {
+    /// The map's name, which makes the path.
+    pub name: String,
+    /// Map type number.
+    pub map_type: u32,
+    /// Key bytes.
+    pub key_size: u32,
+    /// Value bytes.
+    pub value_size: u32,
+    /// Capacity.
+    pub max_entries: u32,
+    /// Type, key bytes, value bytes and capacity of the inner maps of a map of maps.
+    pub inner: Option<[u32; 4]>,
+    /// What it holds: keys and values.
+    pub entries: Vec<(HexBytes, HexBytes)>,
 }
 
 /// A provider, by what it offers.
@@ -105,6 +147,8 @@ pub struct ObjectFile {
 pub struct Input {
     /// Program name.
     pub program: String,
+    /// The load whose program is meant. Its maps are meant, too, by presets.
+    pub load: u32,
     /// Bytes between the context's data pointers. Only for program types that have such pointers.
     pub packet: HexBytes,
     /// Bytes between the metadata pointer and the data. `None` leaves the metadata pointer 0, as providers do when there
@@ -250,6 +294,9 @@ pub struct Pin {
 pub struct HelperCalls {
     /// Program name.
     pub program: String,
+    /// The load whose program it is.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub load: u32,
     /// Helper id.
     pub id: u32,
     /// Helper name.
@@ -258,11 +305,19 @@ pub struct HelperCalls {
     pub calls: u64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_first(load: &u32) -> bool {
+    *load == 0
+}
+
 /// Calls of one BTF-resolved function from one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BtfCalls {
     /// Program name.
     pub program: String,
+    /// The load whose program it is.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub load: u32,
     /// GUID of the module that provides it.
     pub module: String,
     /// Function name.
@@ -317,6 +372,9 @@ pub struct MapContents {
     pub omitted: u64,
     /// Records of ring buffers and perf event arrays, oldest first.
     pub records: Vec<RingRecord>,
+    /// The load whose map it is. A map that several loads share is listed for each.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub load: u32,
 }
 
 /// A map entry.

@@ -139,6 +139,8 @@ rules! {
     // ---- maps, programs
     /// pinning is 0 or 1, and a pinned name must make a valid path
     MapPinning = "map-pinning", "native module contract §4.3";
+    /// a map that is pinned already must have the definition that the module states
+    PinnedMap = "pinned-map", "native module contract §4.3";
     /// map definitions must be ones that the runtime creates
     MapDefinition = "map-definition", "native module contract §4.3";
     /// a custom map type needs the extension that implements it

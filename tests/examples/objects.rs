@@ -37,6 +37,9 @@ pub fn trials() -> Vec<Trial> {
         test_with("interpret::objects_come_from_their_sources", &clang, || {
             same_fixtures("interpret")
         }),
+        test_with("contract::objects_come_from_their_sources", &clang, || {
+            same_fixtures("contract")
+        }),
         test_with("metadata::objects_come_from_their_sources", &clang, || {
             same_fixtures("metadata")
         }),

@@ -1,7 +1,8 @@
-//! Runs a program of an example's driver with the built tool, and reads the report.
+//! Runs a program of a driver with the built tool, and reads the report. The driver is that of an example, or of another
+//! object of the repository.
 //!
-//! Each run is done a second time by the interpreter, and both must report the same: what the tests of the examples know
-//! to be right is a test of both.
+//! Each run is done a second time by the interpreter, and both must report the same: what the tests know to be right is a
+//! test of both.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,8 +24,13 @@ thread_local! {
     static ARCH: Cell<&'static str> = const { Cell::new("x64") };
 }
 
-/// A trial of what programs do, for each architecture.
+/// A trial of what the examples' programs do, for each architecture.
 pub fn programs(name: &str, body: fn() -> Result<(), Failed>) -> [Trial; 2] {
+    programs_of("examples", name, body)
+}
+
+/// A trial of what programs do, for each architecture; `topic` is what its name starts with.
+pub fn programs_of(topic: &str, name: &str, body: fn() -> Result<(), Failed>) -> [Trial; 2] {
     let on = move |arch| {
         move || {
             ARCH.set(arch);
@@ -32,48 +38,55 @@ pub fn programs(name: &str, body: fn() -> Result<(), Failed>) -> [Trial; 2] {
         }
     };
     [
-        test(&format!("examples::{name}"), on("x64")),
-        test_with(&format!("examples::arm64::{name}"), &[Need::Emulator], on("arm64")),
+        test(&format!("{topic}::{name}"), on("x64")),
+        test_with(&format!("{topic}::arm64::{name}"), &[Need::Emulator], on("arm64")),
     ]
 }
 
 /// The driver of an example for x64, built by the tool; once per run of the tests.
 pub fn image(example: &'static str) -> Result<PathBuf, Failed> {
-    image_for("x64", example)
+    image_for("x64", &example_object(example), &[])
 }
 
-fn image_for(arch: &'static str, example: &'static str) -> Result<PathBuf, Failed> {
-    static IMAGES: Mutex<BTreeMap<(&str, &str), PathBuf>> = Mutex::new(BTreeMap::new());
+/// The driver of an object, by its path in the repository, built with further options.
+fn image_for(arch: &'static str, object: &str, options: &[&'static str]) -> Result<PathBuf, Failed> {
+    type Images = BTreeMap<(&'static str, String), PathBuf>;
+    static IMAGES: Mutex<Images> = Mutex::new(Images::new());
     let mut images = IMAGES
         .lock()
         .map_err(|_| "another test panicked while it built an image")?;
-    if let Some(path) = images.get(&(arch, example)) {
+    let name = format!("{object}{}", options.concat()).replace('/', "-");
+    if let Some(path) = images.get(&(arch, name.clone())) {
         return Ok(path.clone());
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(arch);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images").join(arch);
     std::fs::create_dir_all(&folder)?;
-    let path = folder.join(example).with_extension("sys");
+    let path = folder.join(format!("{name}.sys"));
     succeed(
         tool()
             .args(["build", "--arch", arch])
-            .arg(object(example))
+            .args(options)
+            .arg(root().join(object))
             .arg("-o")
             .arg(&path),
     )?;
-    images.insert((arch, example), path.clone());
+    images.insert((arch, name), path.clone());
     Ok(path)
 }
 
 /// The object of an example.
-fn object(example: &str) -> PathBuf {
-    root().join(format!("examples/{example}/{example}.o"))
+fn example_object(example: &str) -> String {
+    format!("examples/{example}/{example}.o")
 }
 
 /// One start of `bpf2sys run`.
 #[derive(Default)]
 pub struct Run {
-    example: &'static str,
+    object: String,
     program: &'static str,
+    options: Vec<&'static str>,
+    section: Option<&'static str>,
+    repeat: Option<u32>,
     packets: Vec<Vec<u8>>,
     context: Option<Vec<u8>>,
     entries: Vec<String>,
@@ -82,11 +95,40 @@ pub struct Run {
 impl Run {
     /// Will run `program` of `example`.
     pub fn new(example: &'static str, program: &'static str) -> Self {
+        Run::of_object(example_object(example), program)
+    }
+
+    /// Will run `program` of an object, by its path in the repository.
+    pub fn of_object(object: String, program: &'static str) -> Self {
         Run {
-            example,
+            object,
             program,
             ..Run::default()
         }
+    }
+
+    /// Gives `build` two more words.
+    pub fn build_option(mut self, option: &'static str, value: &'static str) -> Self {
+        self.options.extend([option, value]);
+        self
+    }
+
+    /// Verifies the programs as those of a section of this name.
+    pub fn section(mut self, section: &'static str) -> Self {
+        self.section = Some(section);
+        self.build_option("--type", section)
+    }
+
+    /// Runs so often on each input.
+    pub fn repeat(mut self, times: u32) -> Self {
+        self.repeat = Some(times);
+        self
+    }
+
+    /// Sets an entry of a map of maps or of a program array first.
+    pub fn refer(mut self, map: &str, key: &[u8], name: &str) -> Self {
+        self.entries.push(format!("{map}:{}=@{name}", hex(key)));
+        self
     }
 
     /// Adds a packet; each packet is one invocation.
@@ -110,9 +152,14 @@ impl Run {
     /// Runs, by the driver's code and by the interpreter, and reads the report.
     pub fn report(&self) -> Result<Report, Failed> {
         let mut driver = tool();
-        driver.arg("run").arg(image_for(ARCH.get(), self.example)?);
+        driver
+            .arg("run")
+            .arg(image_for(ARCH.get(), &self.object, &self.options)?);
         let mut interpreter = tool();
-        interpreter.args(["run", "--interpret"]).arg(object(self.example));
+        interpreter
+            .args(["run", "--interpret"])
+            .arg(root().join(&self.object))
+            .args(self.section.iter().flat_map(|name| ["--type", name]));
         let (driver, interpreted) = (self.run(driver)?, self.run(interpreter)?);
         let (expected, found) = (comparable(&driver), comparable(&interpreted));
         if expected != found {
@@ -135,6 +182,9 @@ impl Run {
             std::fs::write(&path, context)?;
             command.arg("--context").arg(path);
         }
+        if let Some(times) = self.repeat {
+            command.arg("--repeat").arg(times.to_string());
+        }
         for entry in &self.entries {
             command.args(["--set-map", entry]);
         }
@@ -143,11 +193,13 @@ impl Run {
     }
 }
 
-/// What a driver and the interpreter must report alike: all but the stack that native code takes, and how often
-/// `bpf_map_lookup_elem` is called, which the driver does itself in arrays.
+/// What a driver and the interpreter must report alike: all but the stack that native code takes, the version that the
+/// driver states, which options choose, and how often `bpf_map_lookup_elem` is called, which the driver does itself in
+/// arrays.
 fn comparable(report: &Value) -> Value {
     let mut report = report.clone();
     report["max_stack_bytes"] = Value::Null;
+    report["stated_version"] = Value::Null;
     if let Some(calls) = report["helper_calls"].as_array_mut() {
         calls.retain(|call| call["helper"] != "bpf_map_lookup_elem");
     }
@@ -158,6 +210,11 @@ fn comparable(report: &Value) -> Value {
 pub struct Report(Value);
 
 impl Report {
+    /// The version that the driver states to be made for.
+    pub fn stated_version(&self) -> Option<&str> {
+        self.0["stated_version"].as_str()
+    }
+
     fn invocation(&self, index: usize) -> Result<&Value, Failed> {
         self.0["results"]
             .get(index)

@@ -1,6 +1,7 @@
 //! Reads an eBPF ELF object into a [`Module`].
 //!
-//! Given: the bytes of an ELF64 little-endian `EM_BPF` object, as clang, `bpftool gen object` or a Rust toolchain write it.
+//! Given: the bytes of an ELF64 little-endian `EM_BPF` object, as clang, `bpftool gen object` or a Rust toolchain write it. Of what other
+//! linkers make of several objects (`ld -r`), that is read whose meaning they leave intact.
 //! Computed: decoded instructions with map, global variable and function references resolved to indices, map
 //! definitions, initial values, source lines and the SHA-256 of the file.
 //! Safe because: every offset, size and index of the file is checked before it is used, and a [`Module`] that

@@ -1,8 +1,8 @@
 //! Gives each instruction the source line it came from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::btf::{Btf, LineRecord};
+use crate::btf::{Btf, FunctionRecord, LineRecord, Records, Text};
 use crate::error::{Place, Problem, ReadError};
 use crate::functions::CodeSection;
 use crate::{Function, LineIndex, Slot, SourceLine};
@@ -15,11 +15,16 @@ const MAX_TEXT: usize = 256 << 20;
 ///
 /// An instruction has the record at it or the nearest one before it in the same function.
 pub(crate) fn assign(
-    records: Vec<LineRecord<'_>>,
+    records: Records<'_>,
     btf: &Btf<'_>,
     sections: &[CodeSection<'_>],
     functions: &mut [Function],
 ) -> Result<Vec<SourceLine>, ReadError> {
+    let records = if btf.objects() > 1 {
+        moved(records, sections)
+    } else {
+        records.lines
+    };
     let mut by_section: BTreeMap<&str, Vec<LineRecord<'_>>> = BTreeMap::new();
     for record in records {
         by_section.entry(record.section).or_default().push(record);
@@ -61,10 +66,55 @@ pub(crate) fn assign(
     Ok(lines.all)
 }
 
+/// Most functions of one name that are looked at to find where an object's instructions went.
+const MAX_NAMESAKES: usize = 64;
+
+/// The line records of objects that a linker put together, at the offsets that the instructions have now.
+///
+/// An object's part of a section went as far as its functions did. Where these do not tell one distance, the part has no lines.
+fn moved<'a>(records: Records<'a>, sections: &[CodeSection<'_>]) -> Vec<LineRecord<'a>> {
+    // By section and name, the offsets where functions begin.
+    let mut starts: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
+    for code in sections {
+        for extent in &code.functions {
+            let key = (code.section.name, extent.name.as_str());
+            starts.entry(key).or_default().push(extent.start * Slot::SIZE as u32);
+        }
+    }
+    let mut distances: BTreeMap<(u32, &str), BTreeSet<u32>> = BTreeMap::new();
+    for FunctionRecord {
+        object,
+        section,
+        offset,
+        name,
+    } in records.functions
+    {
+        let starts = starts.get(&(section, name)).map_or(&[][..], Vec::as_slice);
+        let possible = starts
+            .iter()
+            .take(MAX_NAMESAKES)
+            .filter_map(|s| s.checked_sub(offset))
+            .collect();
+        distances
+            .entry((object, section))
+            .and_modify(|all| all.retain(|d| BTreeSet::contains(&possible, d)))
+            .or_insert(possible);
+    }
+    let distance = |record: &LineRecord<'_>| {
+        let all = distances.get(&(record.object, record.section))?;
+        all.first().filter(|_| all.len() == 1).copied()
+    };
+    let lines = records.lines.into_iter().filter_map(|record| {
+        let offset = record.offset.checked_add(distance(&record)?)?;
+        Some(LineRecord { offset, ..record })
+    });
+    lines.collect()
+}
+
 struct Lines<'b, 'a> {
     btf: &'b Btf<'a>,
     all: Vec<SourceLine>,
-    known: HashMap<(u32, u32, u32, u32), LineIndex>,
+    known: HashMap<(Text, Text, u32, u32), LineIndex>,
     bytes: usize,
 }
 
@@ -159,6 +209,67 @@ mod tests {
             (&[(24, 4), (0, 1), (0, 7)], [Some(7), Some(7), None, Some(4)]),
         ] {
             assert_eq!(lines(records), expected, "{records:?}");
+        }
+    }
+
+    /// The lines of `first` and `second`, which come from two objects that were joined: the first with line 1 at its start, the second with
+    /// line 9 at `line`, and functions of these names and offsets.
+    fn joined(functions: &[(&str, u32)], line: u32) -> Vec<Option<u32>> {
+        let part = |functions: &[(&str, u32)], line: u32, number: u32| {
+            let mut types = Types::new();
+            let (section, text) = (types.string("xdp"), types.string("text"));
+            let mut table = vec![8, section, functions.len() as u32];
+            for (name, offset) in functions {
+                table.extend([*offset, types.function(name)]);
+            }
+            let lines = [16, section, 1, line, text, text, number << 10];
+            let (functions_length, lines_length) = (table.len() as u32 * 4, lines.len() as u32 * 4);
+            let header = [24, 0, functions_length, functions_length, lines_length];
+            let words = header.iter().chain(&table).chain(&lines);
+            let ext: Vec<u8> = [0x9f, 0xeb, 1, 0]
+                .into_iter()
+                .chain(words.flat_map(|w| w.to_le_bytes()))
+                .collect();
+            // Linkers align the next one.
+            let mut btf = types.build();
+            btf.resize(btf.len().next_multiple_of(4), 0);
+            (btf, ext)
+        };
+        let ((first_btf, first_ext), (second_btf, second_ext)) =
+            (part(&[("first", 0)], 0, 1), part(functions, line, 9));
+        let mut object = Object::default();
+        object.section("xdp", PROGBITS, EXEC, &EXIT.repeat(4));
+        object.symbol("first", FUNCTION, 1, 0, 16);
+        object.symbol("second", FUNCTION, 1, 16, 16);
+        object.section(".BTF", PROGBITS, 0, &[first_btf, second_btf].concat());
+        object.section(".BTF.ext", PROGBITS, 0, &[first_ext, second_ext].concat());
+        let module = read(&object.build(), "test.o").unwrap();
+        let insns = module.functions.iter().flat_map(|f| &f.instructions);
+        insns.map(|i| module.line(i).map(|l| l.line)).collect()
+    }
+
+    #[test]
+    fn lines_of_joined_objects_are_where_their_functions_went() {
+        // As the linker found them, and moved along with the code.
+        for offset in [0, 16] {
+            assert_eq!(
+                joined(&[("second", offset)], offset + 8),
+                [Some(1), Some(1), None, Some(9)]
+            );
+        }
+    }
+
+    #[test]
+    fn where_functions_do_not_tell_one_distance_there_are_no_lines() {
+        for functions in [
+            &[][..],
+            &[("elsewhere", 0)],
+            &[("second", 0), ("second", 8)],
+            &[("second", 0), ("elsewhere", 0)],
+            // It would have gone backwards.
+            &[("second", 24)],
+        ] {
+            assert_eq!(joined(functions, 8), [Some(1), Some(1), None, None], "{functions:?}");
         }
     }
 

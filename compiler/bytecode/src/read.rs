@@ -46,19 +46,20 @@ pub fn read_with(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Resul
     let btf = elf.section_by_name(".BTF")?.map(|s| Btf::parse(s.data)).transpose()?;
     let mut maps = MapTable::read(&elf, btf.as_ref(), &name, &referenced_sections(&elf, &code)?)?;
     let externs = Externs::read(&elf, &code, btf.as_ref())?;
+    let is_joined = elf.is_joined() || btf.as_ref().is_some_and(|b| b.objects() > 1);
     let mut functions = Vec::new();
     for section in &code.sections {
-        let resolved = Resolved::read(&elf, &code, &maps, &externs, section)?;
+        let resolved = Resolved::read(&elf, &code, &maps, &externs, section, is_joined)?;
         for extent in &section.functions {
             functions.push(function(section, extent, &resolved)?);
         }
     }
     set_kinds(&code, &mut functions);
     check_programs(&functions)?;
-    maps::resolve_initial_values(&mut maps, &elf, &code, &functions)?;
+    maps::resolve_initial_values(&mut maps, &elf, &code, &functions, is_joined)?;
     let lines = match (&btf, elf.section_by_name(".BTF.ext")?) {
         (Some(btf), Some(section)) => {
-            let records = btf::line_records(section.data, btf)?;
+            let records = btf::records(section.data, btf)?;
             lines::assign(records, btf, &code.sections, &mut functions)?
         }
         (None, Some(section)) => return Err(section.place().error(Problem::Malformed("there is no .BTF"))),

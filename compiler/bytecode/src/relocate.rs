@@ -20,16 +20,16 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    /// Resolves the relocations of a section.
+    /// Resolves the relocations of a section. `is_joined`: see [`Elf::is_joined`].
     pub(crate) fn read(
         elf: &Elf<'_>,
         table: &FunctionTable<'_>,
         maps: &MapTable,
         externs: &Externs<'_>,
         code: &CodeSection<'_>,
+        is_joined: bool,
     ) -> Result<Resolved, ReadError> {
         let mut resolved = Resolved::default();
-        let is_joined = elf.is_joined();
         for relocation in elf.relocations(&code.section)? {
             let fail = |problem| {
                 let place = code.section.place().at(relocation.offset);
@@ -178,6 +178,8 @@ mod tests {
 
     const ABS64: u32 = 1;
     const CALL32: u32 = 10;
+    /// `STB_LOCAL`, `STT_SECTION`.
+    const SECTION: u8 = 0x03;
 
     /// A program of `lddw` and `exit` whose `lddw` refers to symbol 2, at an addend.
     fn loading(addend: i64) -> Object {
@@ -212,6 +214,25 @@ mod tests {
                 panic!("{:?}", constant(&object));
             };
             assert_eq!((section.0, found), (0, offset), "{value} + {addend}");
+        }
+    }
+
+    #[test]
+    fn a_map_is_found_by_its_sections_symbol_too() {
+        // As compilers refer to static maps.
+        for (addend, expected) in [(0, Ok(0)), (16, Ok(1)), (8, Err(())), (32, Err(()))] {
+            let mut object = loading(addend);
+            let maps = object.section("maps", PROGBITS, DATA, &[1, 0, 0, 0].repeat(8));
+            object.symbol("", SECTION, maps, 0, 0);
+            object.symbol("first", OBJECT, maps, 0, 16);
+            object.symbol("second", OBJECT, maps, 16, 16);
+            match (constant(&object), expected) {
+                (Ok(Imm64::Map(map)), Ok(index)) => assert_eq!(map.0, index),
+                (Err(error), Err(())) => {
+                    assert_eq!(error, "section `xdp` at 0x0: refers to a place where no map begins");
+                }
+                (found, _) => panic!("{addend}: {found:?}"),
+            }
         }
     }
 

@@ -149,6 +149,128 @@ mod tests {
         }
     }
 
+    /// The module and name of the sample extension's function.
+    const LOOKUP: (&str, &str) = (
+        "8f6c1f83-ce4c-4b58-8b91-654a29e23b7c",
+        "sample_ebpf_extension_btf_lookup",
+    );
+
+    /// Digests computed from the recipe by an independent implementation, in Python with `hashlib`: the bytes of
+    /// a program without functions, `struct.pack("<Q", count)`, then for each function `uuid.UUID(module).bytes_le`, the
+    /// name, and `struct.pack("<i5iI", return_type, *arguments, flags)`.
+    #[test]
+    fn functions_of_modules_are_hashed_behind_the_helpers() {
+        use HashAlgorithm::{Sha256, Sha384, Sha512};
+        let platform = Platform::builtin();
+        let function: &[(&str, &str)] = &[LOOKUP];
+        for (algorithm, name, ids, functions, expected) in [
+            (
+                Sha256,
+                "sample",
+                &[][..],
+                function,
+                "98dfc1fa1a2a771e862d8a194e6051d85b76db8f4414c59563383509b742da04",
+            ),
+            (
+                Sha256,
+                "sample",
+                &[1, 22],
+                function,
+                "8bb1e9b921e1afcaef15770aa522f3479d03ae2f232540d5e4dcbca3da0d1ab0",
+            ),
+            (
+                Sha256,
+                "bind",
+                &[5],
+                function,
+                "adb4f12405757473f703cbd9e82cc41d57723b7cd956cecbc4e59ed79a2b8556",
+            ),
+            (
+                Sha384,
+                "bind",
+                &[],
+                &[],
+                "3428a9265f676133b62086470041458761fe59730424986901f57ef0d96cf815ce67519dd87879f8ab2f5a7d48cc487a",
+            ),
+            (
+                Sha384,
+                "sample",
+                &[1, 22],
+                function,
+                "d34e42b986df1ccd1786b80299e48ad7b5eedfa7da594c6e61f4535c58fd09b2a5058fc7deb1bf21ddf6ebbbb54197df",
+            ),
+            (
+                Sha512,
+                "bind",
+                &[],
+                &[],
+                "5d97ef521167e18dc64fdee739a85d57f60357deafa09a30eaf12d50025962c7\
+                 838a32b314358c90572a664b732647c82342ad4ba323ccf2e4d70573d4615bad",
+            ),
+            (
+                Sha512,
+                "sample",
+                &[1, 22],
+                function,
+                "46886b7c572cc1ca72cb0f8693bdddf59b1de30e4624bfcd71bb9c776e318cec\
+                 c698fe87fef86bf3a40917f59daed421a7c2b3903c94d0bffd3eb9c60d43f298",
+            ),
+        ] {
+            let program_type = platform.program_types.iter().find(|t| t.name == name).unwrap();
+            let functions = functions.iter().map(|(module, name)| (module.parse().unwrap(), *name));
+            let hash = platform.program_info_hash(algorithm, program_type, ids.iter().copied(), functions);
+            assert_eq!(hex(&hash.unwrap()), expected, "{algorithm} {name} {ids:?}");
+        }
+    }
+
+    /// Three functions of two modules, of which one has flags: in the order of the platform, which is that of the hash. The
+    /// digest comes from the same independent implementation, which sorts by the GUID's bytes in memory.
+    #[test]
+    fn functions_are_hashed_in_the_order_of_their_modules_bytes() {
+        let text = "schema = 1\nprovider = { id = \"mine\" }\n\
+             btf_resolved_function = [\n\
+             { module_guid = \"00000001-0000-0000-0000-000000000000\", name = \"b\", \
+             return_type = \"EBPF_RETURN_TYPE_INTEGER\", args = [] },\n\
+             { module_guid = \"00000001-0000-0000-0000-000000000000\", name = \"B\", \
+             return_type = \"EBPF_RETURN_TYPE_PTR_TO_MAP_VALUE_OR_NULL\", \
+             args = [\"EBPF_ARGUMENT_TYPE_PTR_TO_MAP\", \"EBPF_ARGUMENT_TYPE_PTR_TO_MAP_KEY\"], flags = 7 },\n\
+             { module_guid = \"00000100-0000-0000-0000-000000000000\", name = \"a\", \
+             return_type = \"EBPF_RETURN_TYPE_INTEGER\", args = [\"EBPF_ARGUMENT_TYPE_ANYTHING\"] },\n]\n";
+        let files: Vec<(&str, &str)> = Platform::builtin_files()
+            .iter()
+            .copied()
+            .chain([("mine.toml", text)])
+            .collect();
+        let platform = Platform::from_toml(&files).unwrap();
+        let bind = platform.program_types.iter().find(|t| t.name == "bind").unwrap();
+        let mine = || platform.btf_functions.iter().filter(|f| f.provider == "mine");
+        let hash = |functions: Vec<&BtfFunction>| {
+            let named = functions.into_iter().map(|f| (f.module, f.name.as_str()));
+            hex(&platform
+                .program_info_hash(HashAlgorithm::Sha256, bind, [], named)
+                .unwrap())
+        };
+        let expected = "993b719ee7850cce0e8f156abbb358c63058dcaed0f91376594d431299d0ba18";
+        assert_eq!(hash(mine().collect()), expected);
+        assert_ne!(
+            hash(mine().rev().collect()),
+            expected,
+            "the runtime hashes in the order of the module's table"
+        );
+    }
+
+    #[test]
+    fn a_function_that_nobody_offers_has_no_hash() {
+        let platform = Platform::builtin();
+        let sample = platform.program_types.iter().find(|t| t.name == "sample").unwrap();
+        let module: Guid = LOOKUP.0.parse().unwrap();
+        let error = platform
+            .program_info_hash(HashAlgorithm::Sha256, sample, [], [(module, "nothing")])
+            .unwrap_err();
+        let name = "nothing".to_owned();
+        assert_eq!(error, UnknownCallee::BtfFunction { module, name });
+    }
+
     #[test]
     fn order_and_repetition_of_ids_do_not_matter() {
         let platform = Platform::builtin();

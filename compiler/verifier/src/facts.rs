@@ -10,7 +10,8 @@ use bpf2sys_bytecode::{MapIndex, Reg};
 pub struct FunctionFacts {
     /// Facts by [`InsnIndex`](bpf2sys_bytecode::InsnIndex).
     pub instructions: Vec<InsnFacts>,
-    /// Signed range of `r0` where the function exits.
+    /// Signed range of `r0` where the function exits. A tail call that succeeds ends the program without an exit of the
+    /// function.
     pub returns: Interval,
 }
 

@@ -1,6 +1,8 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
+mod build;
 mod calls;
+mod helpers;
 mod random;
 mod rules;
 

@@ -26,7 +26,8 @@ pub struct VerifiedProgram {
     pub attach_type: Guid,
     /// Subprograms that calls from it can reach, ascending.
     pub reachable: Vec<FunctionIndex>,
-    /// Signed range of `r0` at exit.
+    /// Signed range of `r0` at the program's own exits. A program that a tail call replaced, in it or in a subprogram, has left
+    /// by none of them; the runtime does not look at what it returns then (native module contract §6.3).
     pub returns: Interval,
 }
 

@@ -14,6 +14,7 @@ macro_rules! every_trial {
             }
             maps {
                 hash_maps_honour_their_flags
+                the_option_of_an_update_has_32_bits
                 arrays_are_bounded_and_zeroed_by_delete
                 per_cpu_maps_show_programs_the_value_of_their_processor
                 lru_maps_drop_what_was_used_longest_ago
@@ -62,6 +63,15 @@ macro_rules! every_trial {
                 defects_that_the_runtime_notices_are_answered_and_leave_nothing
                 defects_that_it_does_not_notice_stay_errors
                 a_failure_that_cannot_happen_to_a_module_is_no_request
+            }
+            loads {
+                loads_share_pinned_maps_and_nothing_else
+                tail_calls_through_a_shared_map_reach_the_program_of_the_load_that_stored_it
+                a_load_that_does_not_exist_is_no_request
+                a_map_that_is_pinned_already_is_used_as_it_is
+                a_pinned_map_of_another_definition_fails_the_load
+                older_runtimes_refuse_the_long_form_of_programs
+                older_runtimes_have_no_table_of_functions
             }
             kernel {
                 each_check_of_the_kernel_catches_its_own

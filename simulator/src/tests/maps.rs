@@ -50,6 +50,18 @@ pub fn hash_maps_honour_their_flags() {
     assert!(value(&report, "hash", &key).is_none());
 }
 
+pub fn the_option_of_an_update_has_32_bits() {
+    let key = [7, 0, 0, 0];
+    let calls = [
+        update(map::HASH, &key, &[1; 8], 1 << 32 | 2),
+        update(map::HASH, &key, &[1; 8], 1 << 32),
+        update(map::HASH, &key, &[1; 8], 1 << 63 | 1),
+        update(map::ARRAY, &[1, 0, 0, 0], &[1; 8], 1 << 32 | 1),
+        update(map::ARRAY, &[1, 0, 0, 0], &[1; 8], 9),
+    ];
+    assert_eq!(results(&calls), [neg64(19), 0, neg64(26), neg64(6), 0]);
+}
+
 pub fn arrays_are_bounded_and_zeroed_by_delete() {
     let calls = [
         update(map::ARRAY, &[3, 0, 0, 0], &[9; 8], 0),

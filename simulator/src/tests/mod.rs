@@ -3,6 +3,7 @@
 mod broken;
 mod dll;
 mod fixture;
+mod module_tables;
 mod patch;
 
 // What runs native code, where that is possible.
@@ -17,6 +18,8 @@ mod failures;
 mod helpers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod kernel;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod loads;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod maps;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -54,4 +57,24 @@ mod x64 {
         };
     }
     every_trial!(unit_tests);
+}
+
+/// `BLESS=1` writes the tables that the documents end with.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn documents_end_with_the_tables_that_tests_find() {
+    for (file, table) in [("failures.md", failures::table_of_failures().unwrap())] {
+        let path = format!("{}/docs/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let start = text.find("\n| ").map_or(text.len(), |at| at + 1);
+        let wanted = format!("{}{table}", &text[..start]);
+        if std::env::var_os("BLESS").is_some_and(|value| value == "1") {
+            std::fs::write(&path, wanted).unwrap();
+        } else {
+            assert_eq!(
+                text, wanted,
+                "if that is meant, `BLESS=1 cargo test -p bpf2sys-simulator documents` rewrites {file}"
+            );
+        }
+    }
 }

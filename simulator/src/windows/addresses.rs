@@ -57,13 +57,14 @@ impl Kernel {
         let mut addresses = std::mem::take(&mut loaded.addresses);
         let loaded = loaded.clone();
         for &former in addresses.turns.get(addresses.turn).into_iter().flatten() {
-            self.thunks.change(former, Target::Former);
+            self.thunks.change(former, Target::Former { program });
         }
         addresses.turn = (addresses.turn + 1) % TURNS;
         match addresses.turns.get(addresses.turn) {
             Some(again) => {
                 for (&address, target) in again.iter().zip(targets(program, &loaded)) {
-                    self.thunks.change(address, target.unwrap_or(Target::Former));
+                    self.thunks
+                        .change(address, target.unwrap_or(Target::Former { program }));
                 }
             }
             None => addresses.turns.push(self.stand_ins(program, &loaded)?),

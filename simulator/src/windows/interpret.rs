@@ -21,7 +21,7 @@ use crate::interpreter::{
 };
 use crate::request::ObjectFile;
 use crate::rule::Rule;
-use crate::tables::{AddressData, MapData, RuntimeContext};
+use crate::tables::{AddressData, RuntimeContext};
 
 /// Most instructions of one invocation, for each millisecond of the run's time limit: what an optimized interpreter could
 /// just do in it. Where it is slower, the time limit itself comes first; but this error says which instruction it was.
@@ -54,15 +54,22 @@ impl Kernel {
                 .ok_or_else(|| other(format!("there is no program {} in it", program.name)))?;
             functions.push(index);
         }
-        if functions.len() != module.programs().count() {
+        let loads = self.module.loads.len();
+        if functions.len() != loads * module.programs().count() {
             return Err(other("it has more programs".into()));
         }
-        let maps = self.maps.list.iter().map(|map| &map.name);
-        if !maps.eq(module.maps.iter().map(|map| &map.name)) {
-            return Err(other("its maps are others".into()));
+        for load in &self.module.loads {
+            let maps = load.maps.iter().map(|&map| &self.maps.list[map].name);
+            if !maps.eq(module.maps.iter().map(|map| &map.name)) {
+                return Err(other("its maps are others".into()));
+            }
         }
         let stack = self.allocate(STACK_BYTES as usize, "the stack", Use::ReadWrite)?;
-        let sections = self.image.sections.iter().map(|section| section.start);
+        let sections = self
+            .images
+            .iter()
+            .flat_map(|image| &image.sections)
+            .map(|section| section.start);
         for start in sections.chain([self.stack.bottom]).collect::<Vec<_>>() {
             let Some((label, allowed)) = self.memory.region(start).map(|r| (r.label.clone(), r.allowed)) else {
                 continue;
@@ -229,15 +236,11 @@ impl World for RunningProgram<'_> {
 
     fn map_address(&mut self, map: MapIndex) -> Option<u64> {
         let (index, table) = (u64::from(map.0), self.runtime_context()?.maps.get());
-        let address = if self.kernel.module.version >= (1, 4, 0) {
-            let place = table + index * size_of::<MapData>() as u64;
-            let data: MapData = self.kernel.memory.read_as(place, "map_data").ok()?;
-            data.address.get()
-        } else {
-            let place = table + index * size_of::<AddressData>() as u64;
-            let data: AddressData = self.kernel.memory.read_as(place, "map_data").ok()?;
-            data.address.get()
-        };
+        let stride = self.kernel.module.programs[self.program].map_stride;
+        // Both forms of an element start with the same fields.
+        let place = table + index * stride as u64;
+        let data: AddressData = self.kernel.memory.read_as(place, "map_data").ok()?;
+        let address = data.address.get();
         (address != 0).then_some(address)
     }
 

@@ -67,15 +67,13 @@ impl Kernel {
                     "{repeat} repetitions are more than {MAX_REPEAT}"
                 )));
             }
-            let program = self
-                .module
-                .programs
-                .iter()
-                .position(|p| p.name == input.program)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = self.module.programs.iter().map(|p| p.name.as_str()).collect();
-                    SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
-                })?;
+            let load = input.load as usize;
+            self.be(load)?;
+            let program = self.program_named(load, &input.program).ok_or_else(|| {
+                let programs = self.module.programs.iter().filter(|p| p.load == load);
+                let names: Vec<&str> = programs.map(|p| p.name.as_str()).collect();
+                SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
+            })?;
             self.provider_events(&input.events)?;
             self.set_presets(&input.presets)?;
             let image = self.context_image(program, &input)?;
@@ -94,6 +92,8 @@ impl Kernel {
                 return Err(self.broken(Rule::RuntimeMemory, detail));
             }
         }
+        // Presets of the next, and unloading, find the last load.
+        self.be(self.module.loads.len().saturating_sub(1))?;
         if let Some(frame) = frame {
             self.memory.free(frame.block);
             self.memory.free(frame.header);
@@ -246,6 +246,7 @@ impl Kernel {
 
     /// Executes a program on a context and gives its result.
     fn execute(&mut self, program: usize, context: u64) -> Result<u64, SimulatorError> {
+        self.be(self.module.programs[program].load)?;
         if let Some(interpreted) = self.interpreted.clone() {
             return self.interpret(&interpreted, program, context);
         }

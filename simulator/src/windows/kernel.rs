@@ -62,8 +62,12 @@ pub struct Kernel {
     pub cpu: Box<dyn Processor>,
     /// Stand-ins.
     pub thunks: Thunks,
-    /// The image.
+    /// The image, where the current load has it.
     pub image: MappedImage,
+    /// Where each load has it.
+    pub images: Vec<MappedImage>,
+    /// The current load: the one whose code runs and whose names are meant.
+    pub load: usize,
     /// Where functions return to.
     pub return_address: u64,
     /// The stack.
@@ -111,6 +115,18 @@ impl Kernel {
             Some(Activity::Metadata(name)) => format!("in the metadata function {name}"),
             Some(Activity::Program(index)) => format!("program {} running", self.program_name(*index)),
         }
+    }
+
+    /// Makes a load the current one.
+    pub fn be(&mut self, load: usize) -> Result<(), SimulatorError> {
+        if self.load == load {
+            return Ok(());
+        }
+        let image = self.images.get(load).filter(|_| load < self.module.loads.len());
+        let missing = || SimulatorError::Request(format!("there is no load {load}; they count from 0"));
+        self.image = image.cloned().ok_or_else(missing)?;
+        self.load = load;
+        Ok(())
     }
 
     /// A broken rule, here and now.
@@ -218,7 +234,7 @@ impl Kernel {
             Target::Import(import) => self.import(import)?,
             Target::Helper { program, slot } => self.helper(program, slot)?,
             Target::BtfFunction { program, slot } => self.btf_function(program, slot)?,
-            Target::Former => return Err(self.former_address()),
+            Target::Former { .. } => return Err(self.former_address()),
             Target::Return => POISON,
             Target::Gone => {
                 return Err(self.broken(Rule::UnexpectedCall, "a helper of a program that is gone was called"));

@@ -20,6 +20,7 @@ impl Kernel {
         self.new_module_id();
         self.nmr = Nmr::default();
         self.system.at_failure = None;
+        self.system.start = self.extent();
         if self.request.sabotage == Sabotage::ModuleIdTaken {
             let id = self.system.module_id;
             self.system.modules.push(Module {
@@ -141,9 +142,11 @@ impl Kernel {
 
     /// What the runtime answers to a failure, and what is wrong with the module if that was the reason. Anything that it has
     /// no answer to is an error, and so are defects unless the request wants to see what becomes of them.
-    fn answer(&self, error: SimulatorError) -> Result<(EbpfResult, Option<Violation>), SimulatorError> {
+    fn answer(&mut self, error: SimulatorError) -> Result<(EbpfResult, Option<Violation>), SimulatorError> {
+        if let Some(result) = self.system.made_to_fail.take() {
+            return Ok((result, None));
+        }
         match error {
-            SimulatorError::MadeToFail { result, .. } => Ok((result, None)),
             SimulatorError::Kernel { during, violation } if self.request.defects_are_answers => {
                 match EbpfResult::at_load(violation.rule) {
                     Some(result) => Ok((result, Some(violation))),

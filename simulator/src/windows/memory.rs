@@ -586,6 +586,18 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_block_can_be_rewritten_and_stays_sealed() {
+        let mut memory = Memory::default();
+        let start = memory.allocate(16, 16, "table", Use::Kernel).unwrap();
+        assert!(!memory.rewrite(start, &[1; 16]).unwrap(), "it is not sealed");
+        memory.seal(start).unwrap();
+        assert!(!memory.rewrite(start, &[1; 8]).unwrap() && !memory.rewrite(start + 8, &[1; 8]).unwrap());
+        assert!(memory.rewrite(start, &[1; 16]).unwrap());
+        assert_eq!(memory.read(start, 16).unwrap(), [1; 16]);
+        assert!(!memory.write(start, &[2]) && !memory.program_may_read(start, 1));
+    }
+
+    #[test]
     fn huge_blocks_are_refused() {
         assert!(Memory::default().allocate(1 << 40, 8, "huge", Use::ReadWrite).is_err());
     }

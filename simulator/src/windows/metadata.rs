@@ -6,6 +6,7 @@ use super::memory::Use;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::kernel_tables::{self, Array, Tables};
+use crate::request::SimulatedRuntime;
 use crate::rule::Rule;
 use crate::tables::{MetadataTable, Version};
 
@@ -39,8 +40,12 @@ impl Kernel {
         let stated = kernel_tables::check_version(&stated).map_err(|v| self.refuse(v))?;
 
         let mut tables = Tables::default();
+        let sizes: &[u64] = match self.request.runtime {
+            SimulatedRuntime::V1_6 => &kernel_tables::PROGRAM_SIZES,
+            _ => &kernel_tables::PROGRAM_SIZES[..1],
+        };
         let array = self.metadata_array("programs", table.programs.get())?;
-        tables.programs = kernel_tables::read_programs(&self.memory, array).map_err(|v| self.refuse(v))?;
+        tables.programs = kernel_tables::read_programs(&self.memory, array, sizes).map_err(|v| self.refuse(v))?;
         let array = self.metadata_array("maps", table.maps.get())?;
         tables.maps = kernel_tables::read_maps(&self.memory, array).map_err(|v| self.refuse(v))?;
         let array = self.metadata_array("map_initial_values", table.initial_values.get())?;

@@ -39,7 +39,7 @@ use bpf2sys_bytecode::Module;
 use bpf2sys_platform::Platform;
 
 use crate::error::SimulatorError;
-use crate::failure::Sabotage;
+use crate::failure::{Life, Sabotage};
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
@@ -54,6 +54,9 @@ use memory::Memory;
 use switch::Switch;
 use thunks::Form;
 use unicorn::Engine;
+
+/// Most times that a driver is loaded side by side.
+const MAX_LOADS: u32 = 8;
 
 /// Loads the image, runs what is asked for, unloads it, and reports.
 ///
@@ -99,14 +102,30 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     let mut thunks = thunks::Thunks::new(form);
     let full = |_| kernel::no_memory("the kernel's code");
     let return_address = thunks.add(&mut memory, thunks::Target::Return).map_err(full)?;
-    let mapped = mapping::place(&image, &mut memory, &mut thunks)?;
+    let loads = request.loads.max(1);
+    if loads > MAX_LOADS || loads > 1 && metadata_function.is_some() {
+        return Err(SimulatorError::Request(format!(
+            "a driver is loaded up to {MAX_LOADS} times, a DLL once, not {loads} times"
+        )));
+    }
+    if loads > 1 && request.defects_are_answers {
+        return Err(SimulatorError::Request(
+            "answers to defects are given for one load only".into(),
+        ));
+    }
+    let mut images = Vec::new();
+    for _ in 0..loads {
+        images.push(mapping::place(&image, &mut memory, &mut thunks)?);
+    }
     let stack = driver::make_stack(&mut memory, machine.stack_bytes)?;
-    sandbox::enter(&mapped).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
+    sandbox::enter(&images).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
     let mut kernel = Kernel {
         memory,
         cpu,
         thunks,
-        image: mapped,
+        image: images[0].clone(),
+        images,
+        load: 0,
         return_address,
         stack,
         activities: Vec::new(),
@@ -127,6 +146,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         functions: BTreeMap::new(),
         request,
     };
+    kernel.pin_before()?;
     let Some(metadata_function) = metadata_function else {
         return live_and_live_again(&mut kernel, &view, object);
     };
@@ -152,7 +172,7 @@ fn live_and_live_again(
         lives.push(kernel.live(|_| Ok(RunReport::default()))?.0);
         kernel.request.sabotage = Sabotage::None;
     }
-    let (life, report) = kernel.live(|kernel| use_module(kernel, view, object))?;
+    let (life, report) = live_beside(kernel, 0, &|kernel| use_module(kernel, view, object.clone()))?;
     let mut report = report.unwrap_or_default();
     if !lives.is_empty() || kernel.request.defects_are_answers {
         lives.push(life);
@@ -161,14 +181,34 @@ fn live_and_live_again(
     Ok(report)
 }
 
+/// The life of a load, in which those after it are lived and, when all are there, `in_use` is done.
+fn live_beside(
+    kernel: &mut Kernel,
+    load: usize,
+    in_use: &dyn Fn(&mut Kernel) -> Result<RunReport, SimulatorError>,
+) -> Result<(Life, Option<RunReport>), SimulatorError> {
+    kernel.live(|kernel| {
+        if load + 1 == kernel.images.len() {
+            return in_use(kernel);
+        }
+        let before = kernel.next_load();
+        let (_, report) = live_beside(kernel, load + 1, in_use)?;
+        kernel.previous_load(before)?;
+        Ok(report.unwrap_or_default())
+    })
+}
+
 /// Compares what both sides see of a loaded module, and runs what is asked for.
 fn use_module(kernel: &mut Kernel, view: &UserModeView, object: Option<Module>) -> Result<RunReport, SimulatorError> {
     let (tables, (major, minor, revision)) = kernel.nmr.tables.clone().unwrap_or_default();
-    compare_views(kernel, view, &tables)?;
+    for load in 0..kernel.module.loads.len() {
+        compare_views(kernel, load, view, &tables)?;
+    }
     if let Some(object) = object {
         kernel.interpret_instead(object)?;
     }
     let presets = kernel.request.presets.clone();
+    kernel.be(0)?;
     kernel.set_presets(&presets)?;
     let results = kernel.run_inputs()?;
     let mut report = kernel.report(results);
@@ -195,16 +235,18 @@ unsafe fn processor(machine: u16) -> Result<(Memory, Form, Box<dyn Processor>), 
 }
 
 /// User mode pairs what it read from the file with what the kernel loaded, by position (native module contract §5.4).
-fn compare_views(kernel: &Kernel, view: &UserModeView, tables: &Tables) -> Result<(), SimulatorError> {
+fn compare_views(kernel: &Kernel, load: usize, view: &UserModeView, tables: &Tables) -> Result<(), SimulatorError> {
+    let programs = || kernel.module.programs.iter().filter(|p| p.load == load);
+    let maps = || kernel.module.loads[load].maps.iter().map(|&map| &kernel.maps.list[map]);
     let differ = |detail: String| SimulatorError::UserMode(Violation::new(Rule::ViewsDiffer, detail));
-    let kernel_programs: Vec<&str> = kernel.module.programs.iter().map(|p| p.name.as_str()).collect();
+    let kernel_programs: Vec<&str> = programs().map(|p| p.name.as_str()).collect();
     let user_programs: Vec<&str> = view.programs.iter().map(|p| p.name.as_str()).collect();
     if kernel_programs != user_programs {
         return Err(differ(format!(
             "user mode sees programs {user_programs:?}, the kernel {kernel_programs:?}"
         )));
     }
-    for (user, loaded) in view.programs.iter().zip(&kernel.module.programs) {
+    for (user, loaded) in view.programs.iter().zip(programs()) {
         let attach = loaded.attach_type.map(|g| bpf2sys_platform::Guid(g).to_string());
         if user.section != loaded.section
             || user.program_type != loaded.program_type.guid.to_string()
@@ -221,11 +263,11 @@ fn compare_views(kernel: &Kernel, view: &UserModeView, tables: &Tables) -> Resul
     if duplicates.len() != user_programs.len() {
         return Err(differ("two programs have the same name".into()));
     }
-    let same_maps = view.maps.len() == kernel.maps.list.len()
+    let same_maps = view.maps.len() == maps().count()
         && view
             .maps
             .iter()
-            .zip(&kernel.maps.list)
+            .zip(maps())
             .zip(&tables.maps)
             .all(|((user, loaded), entry)| {
                 let d = &entry.definition;
@@ -242,7 +284,7 @@ fn compare_views(kernel: &Kernel, view: &UserModeView, tables: &Tables) -> Resul
             });
     if !same_maps {
         let user: Vec<&str> = view.maps.iter().map(|m| m.name.as_str()).collect();
-        let kernel: Vec<&str> = kernel.maps.list.iter().map(|m| m.name.as_str()).collect();
+        let kernel: Vec<&str> = maps().map(|m| m.name.as_str()).collect();
         return Err(differ(format!(
             "user mode sees maps {user:?}, the kernel {kernel:?}, or their definitions differ"
         )));
@@ -255,7 +297,7 @@ impl Kernel {
     fn set_presets(&mut self, presets: &[MapPreset]) -> Result<(), SimulatorError> {
         for preset in presets {
             let bad = |detail: String| SimulatorError::Request(format!("map {}: {detail}", preset.map));
-            let Some(index) = self.maps.list.iter().position(|m| m.name == preset.map) else {
+            let Some(index) = self.map_named(self.load, &preset.map) else {
                 return Err(bad("there is no such map".into()));
             };
             let map = &self.maps.list[index];

@@ -8,7 +8,7 @@ use bpf2sys_platform::{BtfFunction, HashAlgorithm, Helper, ProgramType};
 
 use super::addresses::Addresses;
 use super::kernel::Kernel;
-use super::maps::{Custom, Maps, NotCreated, kind};
+use super::maps::{self, Custom, Maps, NotCreated, kind};
 use crate::address_space::AddressSpace;
 use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
@@ -38,17 +38,36 @@ pub struct LoadedProgram {
     pub addresses: Addresses,
     /// The program information hash that the module states, if any.
     pub info_hash: Option<(HashAlgorithm, Vec<u8>)>,
+    /// Whether that hash is the one of the prototypes that providers have now.
+    pub hash_is_right: bool,
     /// What it gets as second argument.
     pub runtime_context: u64,
+    /// Bytes from one element of its `map_data` to the next.
+    pub map_stride: usize,
+    /// The load that it belongs to.
+    pub load: usize,
 }
 
-/// A loaded module.
+/// The module, as often as it is loaded. Each load adds programs and maps behind those of the loads before.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedModule {
-    /// Version that it states.
-    pub version: (u32, u32, u32),
-    /// Programs, in table order.
+    /// Programs of all loads, each in table order.
     pub programs: Vec<LoadedProgram>,
+    /// The loads.
+    pub loads: Vec<Load>,
+}
+
+/// One load.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// Version that the module states.
+    pub version: (u32, u32, u32),
+    /// Its first program.
+    pub first_program: usize,
+    /// Its maps in table order, as indices of all maps.
+    pub maps: Vec<usize>,
+    /// Those of them that were pinned before, and are not its own.
+    pub reused: Vec<usize>,
 }
 
 /// Longest name of a map, program or section, without the NUL.
@@ -60,15 +79,32 @@ impl Kernel {
         self.module.programs.get(index).map_or("?", |p| p.name.as_str())
     }
 
+    /// The program of a load with this name.
+    pub fn program_named(&self, load: usize, name: &str) -> Option<usize> {
+        let mut programs = self.module.programs.iter();
+        programs.position(|p| p.load == load && p.name == name)
+    }
+
+    /// The map of a load with this name.
+    pub fn map_named(&self, load: usize, name: &str) -> Option<usize> {
+        let maps = &self.module.loads.get(load)?.maps;
+        maps.iter().copied().find(|&map| self.maps.list[map].name == name)
+    }
+
     /// Loads everything that the module showed when it attached.
     pub fn load_module(&mut self) -> Result<(), SimulatorError> {
         let Some((tables, version)) = self.nmr.tables.clone() else {
             return Ok(());
         };
-        self.module.version = version;
-        self.create_maps(&tables)?;
-        for (index, program) in tables.programs.iter().enumerate() {
-            let loaded = self.load_program(index, program, &tables)?;
+        let mut load = Load {
+            version,
+            first_program: self.module.programs.len(),
+            ..Load::default()
+        };
+        self.create_maps(&tables, &mut load)?;
+        self.module.loads.push(load);
+        for program in &tables.programs {
+            let loaded = self.load_program(program, &tables)?;
             self.functions.insert(loaded.function, loaded.name.clone());
             self.module.programs.push(loaded);
             if let Some(module) = self.attached_module() {
@@ -78,7 +114,7 @@ impl Kernel {
         self.set_initial_values(&tables)
     }
 
-    fn create_maps(&mut self, tables: &Tables) -> Result<(), SimulatorError> {
+    fn create_maps(&mut self, tables: &Tables, load: &mut Load) -> Result<(), SimulatorError> {
         let definitions: Vec<MapDefinition> = tables.maps.iter().map(|m| m.definition).collect();
         let mut names = Vec::new();
         for (index, map) in tables.maps.iter().enumerate() {
@@ -103,7 +139,13 @@ impl Kernel {
             if self.request.sabotage == Sabotage::PinTaken && definitions[index].pinning.get() == 1 {
                 return Err(self.made_to_fail(format!("the pin of map {}", names[index]), EbpfResult::InvalidArgument));
             }
-            let custom = self.custom(&names[index], definitions[index].map_type.get())?;
+            if let Some(pinned) = self.pinned_already(&names[index], &definitions[index], shape)? {
+                self.system.handles += 1;
+                load.reused.push(pinned);
+                created[index] = Some(pinned);
+                continue;
+            }
+            let custom = self.custom(&names[index], &definitions[index])?;
             let map = self
                 .maps
                 .create(&mut self.memory, &names[index], definitions[index], shape, custom)
@@ -119,15 +161,51 @@ impl Kernel {
             self.system.maps.push(map.name.clone());
             self.system.handles += 1;
             self.system.pins.extend(map.pin.clone());
-            created[index] = Some(map);
+            self.maps.list.push(map);
+            created[index] = Some(self.maps.list.len() - 1);
         }
-        self.maps.list = created.into_iter().flatten().collect();
+        load.maps = created.into_iter().flatten().collect();
         Ok(())
     }
 
+    /// The map that is pinned already where this one is to be, which then is the one that the module gets.
+    fn pinned_already(
+        &self,
+        name: &str,
+        definition: &MapDefinition,
+        template: Option<[u32; 4]>,
+    ) -> Result<Option<usize>, SimulatorError> {
+        if definition.pinning.get() != 1 {
+            return Ok(None);
+        }
+        let path = maps::pin_path(name);
+        let found = self.maps.list.iter().position(|m| m.pin.is_some() && m.pin == path);
+        let Some(index) = found else { return Ok(None) };
+        let pinned = &self.maps.list[index];
+        if (pinned.shape(), pinned.template) != (maps::shape(definition), template) {
+            return Err(self.broken(
+                Rule::PinnedMap,
+                format!(
+                    "map {name} has type, key size, value size and entries {:?}, the map pinned to {} {:?}{}",
+                    maps::shape(definition),
+                    path.unwrap_or_default(),
+                    pinned.shape(),
+                    if pinned.template == template {
+                        ""
+                    } else {
+                        " and another inner template"
+                    }
+                ),
+            ));
+        }
+        Ok(Some(index))
+    }
+
     /// What the extension says that implements a map type; `None` for the runtime's own types.
-    fn custom(&self, name: &str, map_type: u32) -> Result<Option<Custom>, SimulatorError> {
-        let Some(custom) = self.platform.map_type(map_type).and_then(|t| t.custom.as_ref()) else {
+    pub(super) fn custom(&self, name: &str, definition: &MapDefinition) -> Result<Option<Custom>, SimulatorError> {
+        let map_type = definition.map_type.get();
+        let known = self.platform.map_type(map_type);
+        let Some((known, custom)) = known.and_then(|t| Some((t, t.custom.as_ref()?))) else {
             return Ok(None);
         };
         let there = self.providers.has_map_type(&self.platform, map_type);
@@ -135,6 +213,17 @@ impl Kernel {
             let detail = format!("map {name}: no provider of map type {map_type} is attached");
             return Err(self.broken(Rule::MapProvider, detail));
         };
+        // The extension checks sizes itself.
+        let sizes = bpf2sys_bytecode::MapDefinition {
+            map_type,
+            key_size: definition.key_size.get(),
+            value_size: definition.value_size.get(),
+            max_entries: definition.max_entries.get(),
+            ..bpf2sys_bytecode::MapDefinition::default()
+        };
+        known
+            .check(&sizes, &self.platform.limits)
+            .map_err(|e| self.broken(Rule::MapDefinition, format!("map {name}: {e}")))?;
         Ok(Some(Custom {
             base,
             provider: provider.clone(),
@@ -153,9 +242,12 @@ impl Kernel {
                 )
                 .map_err(|v| self.refuse(v))?;
             let name = String::from_utf8_lossy(&name).into_owned();
-            let Some(map) = self.maps.list.iter().position(|m| m.name == name) else {
+            let Some(map) = self.map_named(self.load, &name) else {
                 return Err(self.broken(Rule::InitialValue, format!("there is no map {name}")));
             };
+            if self.module.loads[self.load].reused.contains(&map) {
+                continue;
+            }
             for slot in 0..list.count.get() {
                 let address = list.values.get().wrapping_add(slot.wrapping_mul(8));
                 let Some(value) = self.memory.read_u64(address) else {
@@ -190,7 +282,7 @@ impl Kernel {
         let bad = |kernel: &Kernel, detail: String| kernel.broken(Rule::InitialValue, format!("map {name}: {detail}"));
         let index = match self.maps.list[map].kind() {
             kind::PROG_ARRAY => {
-                let Some(index) = self.module.programs.iter().position(|p| p.name == object) else {
+                let Some(index) = self.program_named(self.load, object) else {
                     return Err(bad(self, format!("there is no program {object}")));
                 };
                 let program_type = self.module.programs[index].program_type.clone();
@@ -198,7 +290,7 @@ impl Kernel {
                 index
             }
             kind::ARRAY_OF_MAPS | kind::HASH_OF_MAPS => {
-                let Some(index) = self.maps.list.iter().position(|m| m.name == object) else {
+                let Some(index) = self.map_named(self.load, object) else {
                     return Err(self.broken(Rule::InitialMap, format!("map {name}: there is no map {object}")));
                 };
                 if self.maps.list[map].template != Some(self.maps.list[index].shape()) {

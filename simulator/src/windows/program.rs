@@ -17,6 +17,7 @@ use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
 use crate::failure::Sabotage;
 use crate::kernel_tables::{Program, Tables};
+use crate::request::SimulatedRuntime;
 use crate::rule::Rule;
 use crate::tables::{AddressData, MapData, RuntimeContext};
 
@@ -42,12 +43,8 @@ impl Kernel {
         bytes.ok_or_else(|| self.broken(Rule::WildPointer, format!("{what} is {}", self.memory.place(address))))
     }
 
-    pub(super) fn load_program(
-        &mut self,
-        index: usize,
-        program: &Program,
-        tables: &Tables,
-    ) -> Result<LoadedProgram, SimulatorError> {
+    pub(super) fn load_program(&mut self, program: &Program, tables: &Tables) -> Result<LoadedProgram, SimulatorError> {
+        let index = self.module.programs.len() - self.module.loads[self.load].first_program;
         let entry = &program.entry;
         let name = self.name(entry.program_name.get(), &format!("the name of program {index}"), 1)?;
         let section = self.name(
@@ -97,7 +94,14 @@ impl Kernel {
         self.system.programs.push(name.clone());
         self.system.handles += 1;
 
-        let map_data = self.map_data(&name, &program_type, program)?;
+        // Runtimes before 1.4 know of no array_data, and modules of such versions count on a shorter stride.
+        let long = self.request.runtime >= SimulatedRuntime::V1_4 && self.module.loads[self.load].version >= (1, 4, 0);
+        let map_stride = if long {
+            size_of::<MapData>()
+        } else {
+            size_of::<AddressData>()
+        };
+        let map_data = self.map_data(&name, &program_type, program, map_stride)?;
         let global_data = self.global_data(tables)?;
         let btf_functions = self.resolve_btf_functions(&name, program)?;
         let helpers = self.resolve_helpers(&name, &program_type, program)?;
@@ -121,16 +125,24 @@ impl Kernel {
             btf_functions,
             addresses: Addresses::default(),
             info_hash,
+            hash_is_right: true,
             runtime_context: 0,
+            map_stride,
+            load: self.load,
         };
-        loaded.addresses = self.make_addresses(index, &loaded)?;
+        loaded.addresses = self.make_addresses(self.module.programs.len(), &loaded)?;
         let mut context: RuntimeContext = RuntimeContext::new_zeroed();
         context.helpers.set(loaded.addresses.helper_data);
         context.maps.set(map_data);
         context.global_sections.set(global_data);
         context.btf_functions.set(loaded.addresses.btf_data);
         let label = format!("the runtime context of program {}", loaded.name);
-        loaded.runtime_context = self.allocate_table(context.as_bytes(), &label)?;
+        // Before BTF-resolved functions, the structure ended where they are.
+        let context = match self.request.runtime {
+            SimulatedRuntime::V1_6 => context.as_bytes(),
+            _ => &context.as_bytes()[..48],
+        };
+        loaded.runtime_context = self.allocate_table(context, &label)?;
         Ok(loaded)
     }
 
@@ -146,8 +158,15 @@ impl Kernel {
         Ok(start)
     }
 
-    fn map_data(&mut self, name: &str, program_type: &ProgramType, program: &Program) -> Result<u64, SimulatorError> {
-        let mut data = vec![(0u64, 0u64); self.maps.list.len()];
+    fn map_data(
+        &mut self,
+        name: &str,
+        program_type: &ProgramType,
+        program: &Program,
+        stride: usize,
+    ) -> Result<u64, SimulatorError> {
+        let maps = self.module.loads[self.load].maps.clone();
+        let mut data = vec![(0u64, 0u64); maps.len()];
         for i in 0..u64::from(program.entry.map_index_count.get()) {
             let address = program.entry.map_indices.get().wrapping_add(2 * i);
             let index: U16 = self
@@ -161,18 +180,17 @@ impl Kernel {
                     format!("program {name} refers to map {index} of {}", data.len()),
                 ));
             }
-            self.associate(index, program_type, name)?;
-            let map = &self.maps.list[index];
+            self.associate(maps[index], program_type, name)?;
+            let map = &self.maps.list[maps[index]];
             let array = match map.storage {
                 Storage::Array { base, .. } if map.kind() == kind::ARRAY => base,
                 _ => 0,
             };
             data[index] = (map.address, array);
         }
-        // Versions before 1.4.0 know of no array_data: their stride is shorter.
         let mut bytes = Vec::new();
         for (address, array) in data {
-            if self.module.version >= (1, 4, 0) {
+            if stride == size_of::<MapData>() {
                 let mut map: MapData = MapData::new_zeroed();
                 map.address.set(address);
                 map.array_data.set(array);
@@ -238,9 +256,10 @@ impl Kernel {
             let bad = |kernel: &Kernel, detail: String| {
                 kernel.broken(Rule::GlobalSection, format!("global section {name}: {detail}"))
             };
-            let Some(map) = self.maps.list.iter().find(|m| m.name == name) else {
+            let Some(map) = self.map_named(self.load, &name) else {
                 return Err(bad(self, "there is no map of that name".into()));
             };
+            let map = &self.maps.list[map];
             let Storage::Array { base, .. } = map.storage else {
                 return Err(bad(self, format!("its map has type {}, not ARRAY", map.kind())));
             };

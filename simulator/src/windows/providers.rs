@@ -105,6 +105,7 @@ impl Kernel {
             for program in 0..self.module.programs.len() {
                 if self.uses(program, provider) {
                     self.reload_addresses(program)?;
+                    self.module.programs[program].hash_is_right = self.hash_is_right(program);
                 }
             }
         }
@@ -154,16 +155,25 @@ impl Kernel {
             let name = &loaded.program_type.name;
             return Some(format!("the provider of program type {name} is detached"));
         }
-        let (algorithm, stated) = loaded.info_hash.as_ref()?;
+        (!loaded.hash_is_right).then(|| "its program information hash is no longer the right one".into())
+    }
+
+    /// Whether the hash that a program states, if it does, is the one of the prototypes that providers have now.
+    fn hash_is_right(&self, program: usize) -> bool {
+        let loaded = &self.module.programs[program];
+        let Some((algorithm, stated)) = &loaded.info_hash else {
+            return true;
+        };
         let mut types = self.platform.program_types.iter();
-        let program_type = types.find(|t| t.guid == loaded.program_type.guid)?;
+        let Some(program_type) = types.find(|t| t.guid == loaded.program_type.guid) else {
+            return false;
+        };
         let ids = loaded.helpers.iter().flatten().map(|h| h.id);
         let functions = loaded.btf_functions.iter().flatten();
         let functions = functions.map(|f| (f.module, f.name.as_str()));
-        let hash = self
-            .platform
-            .program_info_hash(*algorithm, program_type, ids, functions);
-        (hash.as_ref() != Ok(stated)).then(|| "its program information hash is no longer the right one".into())
+        let platform = &self.platform;
+        let hash = platform.program_info_hash(*algorithm, program_type, ids, functions);
+        hash.as_ref() == Ok(stated)
     }
 
     /// Why the runtime would not run a program now, not even after a tail call: a provider of functions of it is not there.

@@ -18,8 +18,13 @@ const BLOCK: u64 = 1 << 16;
 impl Kernel {
     pub(super) fn report(&mut self, results: Vec<InvocationResult>) -> RunReport {
         let mut maps = Vec::new();
-        for map in &self.maps.list {
-            maps.push(self.map_contents(map));
+        for (number, load) in self.module.loads.iter().enumerate() {
+            for &map in &load.maps {
+                maps.push(MapContents {
+                    load: number as u32,
+                    ..self.map_contents(&self.maps.list[map])
+                });
+            }
         }
         let helper_calls = self
             .state
@@ -27,6 +32,7 @@ impl Kernel {
             .iter()
             .map(|(&(program, id), &calls)| HelperCalls {
                 program: self.program_name(program).to_owned(),
+                load: self.module.programs[program].load as u32,
                 id,
                 helper: self
                     .platform
@@ -40,6 +46,7 @@ impl Kernel {
             let function = loaded.btf_functions.get(slot)?.as_ref()?;
             Some(BtfCalls {
                 program: loaded.name.clone(),
+                load: loaded.load as u32,
                 module: function.module.to_string(),
                 function: function.name.clone(),
                 calls,
@@ -183,6 +190,7 @@ impl Kernel {
             entries,
             omitted,
             records,
+            load: 0,
         }
     }
 }

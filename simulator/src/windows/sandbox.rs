@@ -79,10 +79,10 @@ fn answer(k: u32) -> sock_filter {
 }
 
 /// How the image's code runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Code {
-    /// By the host, between two addresses. Calls from there are refused if the addresses share their upper half.
-    Native(u64, u64),
+    /// By the host, between two addresses each time. Calls from there are refused if the addresses share their upper half.
+    Native(Vec<(u64, u64)>),
     /// In the emulator: nothing becomes executable.
     Emulated,
 }
@@ -91,15 +91,18 @@ enum Code {
 fn filter(code: Code) -> Vec<sock_filter> {
     let mut program = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), answer(SECCOMP_RET_TRAP)];
     match code {
-        Code::Native(start, end) if start >> 32 == end >> 32 => program.extend([
-            load(INSTRUCTION_HIGH),
-            jump(BPF_JEQ, (start >> 32) as u32, 0, 4),
-            load(INSTRUCTION_LOW),
-            jump(BPF_JGE, start as u32, 0, 2),
-            jump(BPF_JGE, end as u32, 1, 0),
-            answer(SECCOMP_RET_TRAP),
-        ]),
-        Code::Native(..) => {}
+        Code::Native(images) => {
+            for (start, end) in images.into_iter().filter(|(start, end)| start >> 32 == end >> 32) {
+                program.extend([
+                    load(INSTRUCTION_HIGH),
+                    jump(BPF_JEQ, (start >> 32) as u32, 0, 4),
+                    load(INSTRUCTION_LOW),
+                    jump(BPF_JGE, start as u32, 0, 2),
+                    jump(BPF_JGE, end as u32, 1, 0),
+                    answer(SECCOMP_RET_TRAP),
+                ]);
+            }
+        }
         Code::Emulated => program.extend([
             load(NUMBER),
             jump(BPF_JEQ, libc::SYS_mmap as u32, 1, 0),
@@ -117,12 +120,17 @@ fn filter(code: Code) -> Vec<sock_filter> {
     program
 }
 
-/// Confines the process, for good.
-pub fn enter(image: &MappedImage) -> std::io::Result<()> {
-    let mut program = filter(if image.machine == Image::ARM64 {
+/// Confines the process, in which these images are, for good.
+pub fn enter(images: &[MappedImage]) -> std::io::Result<()> {
+    let mut program = filter(if images.iter().any(|image| image.machine == Image::ARM64) {
         Code::Emulated
     } else {
-        Code::Native(image.base, image.base + image.size)
+        Code::Native(
+            images
+                .iter()
+                .map(|image| (image.base, image.base + image.size))
+                .collect(),
+        )
     });
     let program = libc::sock_fprog {
         len: program.len() as u16,
@@ -178,12 +186,15 @@ mod tests {
     #[test]
     fn calls_are_judged_by_their_number_and_where_they_come_from() {
         let (start, end) = (0x7F12_3000_0000, 0x7F12_3001_0000);
-        let program = filter(Code::Native(start, end));
+        let far = 0x7F13_0000_0000;
+        let program = filter(Code::Native(vec![(start, end), (far, far + 1)]));
         let refused = REFUSED;
         let cases = [
             (libc::SYS_write, ARCHITECTURE, start - 1, SECCOMP_RET_ALLOW),
             (libc::SYS_write, ARCHITECTURE, start, SECCOMP_RET_TRAP),
             (libc::SYS_write, ARCHITECTURE, end - 1, SECCOMP_RET_TRAP),
+            (libc::SYS_write, ARCHITECTURE, far, SECCOMP_RET_TRAP),
+            (libc::SYS_write, ARCHITECTURE, far + 1, SECCOMP_RET_ALLOW),
             (libc::SYS_write, ARCHITECTURE, end, SECCOMP_RET_ALLOW),
             (libc::SYS_write, ARCHITECTURE, start + (1 << 32), SECCOMP_RET_ALLOW),
             (libc::SYS_exit_group, ARCHITECTURE, end, SECCOMP_RET_ALLOW),
@@ -201,7 +212,7 @@ mod tests {
                 "{number} at {instruction:#x}"
             );
         }
-        let apart = filter(Code::Native(start, start + (1 << 32)));
+        let apart = filter(Code::Native(vec![(start, start + (1 << 32))]));
         assert_eq!(
             judge(&apart, libc::SYS_write, ARCHITECTURE, start, 0),
             SECCOMP_RET_ALLOW
@@ -215,7 +226,7 @@ mod tests {
             let judge = |code, protection| judge(&filter(code), number, ARCHITECTURE, 0, protection);
             assert_eq!(judge(Code::Emulated, readable), SECCOMP_RET_ALLOW);
             assert_eq!(judge(Code::Emulated, executable), REFUSED);
-            assert_eq!(judge(Code::Native(1, 2), executable), SECCOMP_RET_ALLOW);
+            assert_eq!(judge(Code::Native(vec![(1, 2)]), executable), SECCOMP_RET_ALLOW);
         }
         // The third argument of other calls means something else.
         let write = judge(&filter(Code::Emulated), libc::SYS_write, ARCHITECTURE, 0, 4);

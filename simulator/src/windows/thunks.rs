@@ -70,19 +70,24 @@ pub enum Target {
         /// Slot in its table.
         slot: usize,
     },
-    /// A helper or BTF-resolved function that has another address now.
-    Former,
+    /// A helper or BTF-resolved function of a program, which has another address now.
+    Former {
+        /// Index of the program.
+        program: usize,
+    },
     /// A helper of a program that is gone.
     Gone,
 }
 
 impl Target {
-    /// Whether it is, or was, in a program's tables.
-    fn is_programs(self) -> bool {
-        matches!(
-            self,
-            Target::Helper { .. } | Target::BtfFunction { .. } | Target::Former
-        )
+    /// The program in whose tables it is or was.
+    fn program(self) -> Option<usize> {
+        match self {
+            Target::Helper { program, .. } | Target::BtfFunction { program, .. } | Target::Former { program } => {
+                Some(program)
+            }
+            Target::Return | Target::Import(_) | Target::Gone => None,
+        }
     }
 }
 
@@ -130,13 +135,15 @@ impl Thunks {
 
     /// How many stand for helpers and BTF-resolved functions.
     pub fn helpers(&self) -> usize {
-        self.targets.iter().filter(|target| target.is_programs()).count()
+        self.targets.iter().filter(|target| target.program().is_some()).count()
     }
 
-    /// Makes the addresses of all helpers and BTF-resolved functions wild ones.
-    pub fn retire_helpers(&mut self) {
-        for target in self.targets.iter_mut().filter(|target| target.is_programs()) {
-            *target = Target::Gone;
+    /// Makes the addresses of helpers and BTF-resolved functions wild ones, of this program and all behind it.
+    pub fn retire_helpers(&mut self, first: usize) {
+        for target in &mut self.targets {
+            if target.program().is_some_and(|program| program >= first) {
+                *target = Target::Gone;
+            }
         }
     }
 

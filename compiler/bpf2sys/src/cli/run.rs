@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use bpf2sys_simulator::{HexBytes, Input, MapContents, MapPreset, ObjectFile, PresetValue, RunReport, RunRequest};
+use bpf2sys_simulator::{
+    HexBytes, Input, MapContents, MapPreset, ObjectFile, PresetValue, RunReport, RunRequest, SimulatedRuntime,
+};
 
 use super::{Outcome, output};
 use crate::{BuildOptions, Error, ErrorKind, files};
@@ -64,6 +66,10 @@ pub(super) struct Arguments {
     /// Number of simulated processors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
+
+    /// Version of the simulated runtime: 0.21, 1.4 or 1.6
+    #[arg(long, value_name = "VERSION", default_value = "1.6", value_parser = runtime)]
+    runtime: SimulatedRuntime,
 
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -147,8 +153,18 @@ fn request(arguments: &Arguments, image: Vec<u8>, interpret: Option<ObjectFile>)
         time_limit_ms: arguments.time_limit * 1000,
         ..RunRequest::default()
     };
+    request.runtime = arguments.runtime;
     request.machine.cpus = arguments.cpus;
     Ok(request)
+}
+
+fn runtime(text: &str) -> Result<SimulatedRuntime, String> {
+    match text {
+        "0.21" => Ok(SimulatedRuntime::V0_21),
+        "1.4" => Ok(SimulatedRuntime::V1_4),
+        "1.6" => Ok(SimulatedRuntime::V1_6),
+        _ => Err("runtimes that differ are 0.21, 1.4 and 1.6".into()),
+    }
 }
 
 /// The program to run: the one named, or the only one there is.

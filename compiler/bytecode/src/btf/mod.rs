@@ -1,13 +1,16 @@
 //! BTF: the types of a program, and which of its source lines each instruction came from.
 //!
+//! A linker that knows nothing of BTF (`ld -r`) leaves the sections of its objects one behind the other. They are read as one, with type ids
+//! counted on, and each with its own strings.
+//!
 //! Only what the reader needs is kept, but every type is walked, and one of an unknown kind is an error: its length
 //! would be unknown, and all types after it misread.
 
 mod ext;
 mod types;
 
-pub(crate) use ext::{LineRecord, line_records};
-pub(crate) use types::{Btf, DataSection, Member, Type, TypeId};
+pub(crate) use ext::{FunctionRecord, LineRecord, Records, records};
+pub(crate) use types::{Btf, DataSection, Member, Text, Type, TypeId};
 
 /// Little-endian integers from a section, front to back.
 pub(super) struct Reader<'a>(&'a [u8]);
@@ -59,8 +62,8 @@ pub(super) fn part(whole: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
 /// First field of both headers (Linux documentation, "BPF Type Format").
 pub(super) const MAGIC: u16 = 0xeb9f;
 
-/// Whether what follows the tables of a section is the section of another object, where a linker put one behind the other.
-pub(super) fn is_joined(rest: &[u8]) -> bool {
-    let start = rest.iter().position(|b| *b != 0);
-    start.is_some_and(|start| rest[start..].starts_with(&MAGIC.to_le_bytes()))
+/// What is left of a section behind the tables of one object, where a linker put those of another one behind them.
+pub(super) fn next_object(rest: &[u8]) -> Option<&[u8]> {
+    let start = rest.iter().position(|b| *b != 0)?;
+    rest.get(start..).filter(|next| next.starts_with(&MAGIC.to_le_bytes()))
 }

@@ -1,13 +1,23 @@
 //! The type table of `.BTF` (Linux documentation, "BPF Type Format", §2).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use super::{MAGIC, Reader, is_joined, part};
+use super::{MAGIC, Reader, next_object, part};
 use crate::error::{Place, Problem, ReadError};
 
 /// Number of a type: 1 for the first of the file, 0 for `void`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TypeId(pub(crate) u32);
+
+/// Where a text stands: in the strings of one of the objects that a linker put together, at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Text {
+    /// Counted from 0; there is only one where no linker put several together.
+    pub(crate) object: u32,
+    /// In bytes.
+    pub(crate) offset: u32,
+}
 
 /// A type, as far as the reader needs it.
 #[derive(Clone, Debug)]
@@ -27,7 +37,12 @@ pub(crate) enum Type<'a> {
     /// A function.
     Function { name: &'a str },
     /// A variable.
-    Variable { name: &'a str, of: TypeId },
+    Variable {
+        name: &'a str,
+        of: TypeId,
+        /// Whether this only declares it.
+        is_extern: bool,
+    },
     /// What a section holds: variables.
     DataSection {
         name: &'a str,
@@ -35,8 +50,8 @@ pub(crate) enum Type<'a> {
         /// In `.ksyms` functions too.
         variables: Vec<TypeId>,
     },
-    /// A note on the declaration of a type, by the offset of its text (`btf_decl_tag`).
-    Tag { text: u32, of: TypeId },
+    /// A note on a declaration (`btf_decl_tag`).
+    Tag { text: Text, of: TypeId },
     /// Anything else that has no size: forward declarations, tags of members and parameters.
     Other,
 }
@@ -51,17 +66,25 @@ pub(crate) struct Member<'a> {
 }
 
 /// What BTF says about a section.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DataSection<'b> {
+#[derive(Clone, Debug)]
+pub(crate) struct DataSection {
     pub(crate) id: TypeId,
     /// In bytes; 0 where the compiler left it to the loader.
     pub(crate) size: u32,
-    pub(crate) variables: &'b [TypeId],
+    pub(crate) variables: Vec<TypeId>,
 }
 
 /// The types of an object.
 pub(crate) struct Btf<'a> {
     types: Vec<Type<'a>>,
+    /// One, or as many as a linker put together.
+    objects: Vec<ObjectTypes<'a>>,
+}
+
+/// What belongs to the types of one object.
+struct ObjectTypes<'a> {
+    /// How many types the objects before it have.
+    before: u32,
     strings: &'a [u8],
     /// Where the strings end, ascending: finding one end costs the same for a short string and for a hostile one.
     ends: Vec<usize>,
@@ -69,6 +92,9 @@ pub(crate) struct Btf<'a> {
 
 /// What a tag states as its component when it is on no member or parameter: -1.
 const WHOLE: u32 = u32::MAX;
+
+/// The linkage of a variable that is only declared.
+const EXTERN: u32 = 2;
 
 /// Longest name that is read, in bytes.
 const MAX_NAME: usize = 4096;
@@ -79,49 +105,84 @@ const MAX_DEPTH: u32 = 32;
 impl<'a> Btf<'a> {
     /// Reads a `.BTF` section.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Btf<'a>, ReadError> {
-        let (table, strings) = split(bytes).map_err(|what| place().error(what))?;
-        let ends = strings.iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i);
         let mut btf = Btf {
             types: vec![Type::Other],
-            strings,
-            ends: ends.collect(),
+            objects: Vec::new(),
         };
-        let mut reader = Reader::new(table);
-        while !reader.is_empty() {
-            let offset = (table.len() - reader.remaining()) as u64;
-            let id = TypeId(btf.types.len() as u32);
-            let entry = btf
-                .entry(id, &mut reader)
-                .map_err(|problem| place().at(offset).error(problem))?;
-            btf.types.push(entry);
+        let mut rest = Some(bytes);
+        while let Some(section) = rest {
+            let [table, strings, behind] = split(section).map_err(|what| place().error(Problem::Malformed(what)))?;
+            let ends = strings.iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i);
+            btf.objects.push(ObjectTypes {
+                // Type 0 is `void` for all.
+                before: btf.types.len() as u32 - 1,
+                strings,
+                ends: ends.collect(),
+            });
+            btf.add(table)?;
+            rest = next_object(behind);
         }
         Ok(btf)
     }
 
-    /// The text at an offset of the string table, in whatever encoding the source had.
-    pub(crate) fn text(&self, offset: u32) -> Result<&'a [u8], Problem> {
-        let start = offset as usize;
-        let end = self.ends.get(self.ends.partition_point(|end| *end < start));
-        end.and_then(|end| self.strings.get(start..*end))
+    /// Adds the types of the last object.
+    fn add(&mut self, table: &'a [u8]) -> Result<(), ReadError> {
+        let mut reader = Reader::new(table);
+        while !reader.is_empty() {
+            let offset = (table.len() - reader.remaining()) as u64;
+            let entry = self
+                .entry(&mut reader)
+                .map_err(|problem| place().at(offset).error(problem))?;
+            self.types.push(entry);
+        }
+        Ok(())
+    }
+
+    /// How many objects a linker put together that left their types apart.
+    pub(crate) fn objects(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// The type that an id means in one of the objects.
+    pub(crate) fn id_in(&self, object: u32, id: u32) -> TypeId {
+        let before = self.objects.get(object as usize).map_or(0, |o| o.before);
+        // An id that no table can have leads nowhere, and stays so.
+        TypeId(if id == 0 { 0 } else { id.saturating_add(before) })
+    }
+
+    /// The text at a place, in whatever encoding the source had.
+    pub(crate) fn text(&self, text: Text) -> Result<&'a [u8], Problem> {
+        let start = text.offset as usize;
+        let object = self.objects.get(text.object as usize);
+        object
+            .and_then(|o| {
+                let end = o.ends.get(o.ends.partition_point(|end| *end < start))?;
+                o.strings.get(start..*end)
+            })
             .ok_or(Problem::Name("a name lies outside of the BTF string table"))
     }
 
-    /// The name at an offset of the string table.
-    pub(crate) fn name(&self, offset: u32) -> Result<&'a str, Problem> {
-        let text = self.text(offset)?;
+    /// The name at a place.
+    pub(crate) fn name(&self, text: Text) -> Result<&'a str, Problem> {
+        let text = self.text(text)?;
         if text.len() > MAX_NAME {
             return Err(Problem::Name("a BTF name is longer than 4096 bytes"));
         }
         std::str::from_utf8(text).map_err(|_| Problem::Name("a BTF name is no UTF-8"))
     }
 
-    fn entry(&self, id: TypeId, reader: &mut Reader<'a>) -> Result<Type<'a>, Problem> {
+    /// Reads a type of the last object.
+    fn entry(&self, reader: &mut Reader<'a>) -> Result<Type<'a>, Problem> {
         const SHORT: Problem = Problem::Malformed("ends in the middle of a type");
         let mut next = || reader.u32().ok_or(SHORT);
         let (name, info, size_or_type) = (next()?, next()?, next()?);
         let count = info & 0xffff;
         let kind = (info >> 24) & 0x1f;
-        let referred = TypeId(size_or_type);
+        let object = self.objects.len() as u32 - 1;
+        let text = |offset| Text { object, offset };
+        let name_at = |offset| self.name(text(offset));
+        let type_id = |id| self.id_in(object, id);
+        let referred = type_id(size_or_type);
         // The kinds in the order of their numbers; the bytes that follow the common part are as documented for each.
         Ok(match kind {
             1 => {
@@ -130,14 +191,14 @@ impl<'a> Btf<'a> {
             }
             2 => Type::Pointer(referred),
             3 => {
-                let (element, _index, count) = (TypeId(next()?), next()?, next()?);
+                let (element, _index, count) = (type_id(next()?), next()?, next()?);
                 Type::Array { element, count }
             }
             4 | 5 => {
                 let members = (0..count)
                     .map(|_| {
-                        let (name, of, bit_offset) = (next()?, TypeId(next()?), next()?);
-                        let name = self.name(name)?;
+                        let (name, of, bit_offset) = (next()?, type_id(next()?), next()?);
+                        let name = name_at(name)?;
                         // With the kind flag the upper byte is the width of a bit field.
                         let bit_offset = if info >> 31 == 1 {
                             bit_offset & 0xff_ffff
@@ -161,28 +222,26 @@ impl<'a> Btf<'a> {
                 Type::Scalar { size: size_or_type }
             }
             7 => Type::Other,
-            12 => Type::Function { name: self.name(name)? },
+            12 => Type::Function { name: name_at(name)? },
             8..=11 | 18 => Type::Alias(referred),
             13 => {
                 reader.bytes(count as usize * 8).ok_or(SHORT)?;
                 Type::Signature
             }
-            14 => {
-                next()?;
-                Type::Variable {
-                    name: self.name(name)?,
-                    of: referred,
-                }
-            }
+            14 => Type::Variable {
+                is_extern: next()? == EXTERN,
+                name: name_at(name)?,
+                of: referred,
+            },
             15 => {
                 let variables = (0..count)
                     .map(|_| {
-                        let (variable, _offset, _size) = (TypeId(next()?), next()?, next()?);
+                        let (variable, _offset, _size) = (type_id(next()?), next()?, next()?);
                         Ok(variable)
                     })
                     .collect::<Result<_, Problem>>()?;
                 Type::DataSection {
-                    name: self.name(name)?,
+                    name: name_at(name)?,
                     size: size_or_type,
                     variables,
                 }
@@ -190,7 +249,7 @@ impl<'a> Btf<'a> {
             16 => Type::Scalar { size: size_or_type },
             17 => match next()? {
                 WHOLE => Type::Tag {
-                    text: name,
+                    text: text(name),
                     of: referred,
                 },
                 _ => Type::Other,
@@ -199,7 +258,10 @@ impl<'a> Btf<'a> {
                 reader.bytes(count as usize * 12).ok_or(SHORT)?;
                 Type::Scalar { size: size_or_type }
             }
-            _ => return Err(Problem::TypeKind { id: id.0, kind }),
+            _ => {
+                let id = self.types.len() as u32;
+                return Err(Problem::TypeKind { id, kind });
+            }
         })
     }
 
@@ -266,16 +328,25 @@ impl<'a> Btf<'a> {
             .map(|(id, entry)| (TypeId(id as u32), entry))
     }
 
-    /// The descriptions of sections by name; the first, where several have one name.
-    pub(crate) fn data_sections(&self) -> BTreeMap<&'a str, DataSection<'_>> {
-        let mut all = BTreeMap::new();
-        for (id, entry) in self.types.iter().enumerate() {
+    /// The descriptions of sections by name. Where several have one name, the id is the first one's, and the size is left out.
+    pub(crate) fn data_sections(&self) -> BTreeMap<&'a str, DataSection> {
+        let mut all: BTreeMap<_, DataSection> = BTreeMap::new();
+        for (id, entry) in self.types() {
             if let Type::DataSection { name, size, variables } = entry {
-                all.entry(*name).or_insert(DataSection {
-                    id: TypeId(id as u32),
-                    size: *size,
-                    variables,
-                });
+                match all.entry(*name) {
+                    Entry::Vacant(vacant) => {
+                        vacant.insert(DataSection {
+                            id,
+                            size: *size,
+                            variables: variables.clone(),
+                        });
+                    }
+                    Entry::Occupied(mut occupied) => {
+                        let section = occupied.get_mut();
+                        section.size = 0;
+                        section.variables.extend(variables);
+                    }
+                }
             }
         }
         all
@@ -286,37 +357,30 @@ fn place() -> Place {
     Place::section(".BTF")
 }
 
-/// Splits the section into its type table and its string table.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
-    const SHORT: Problem = Problem::Malformed("shorter than its header");
+/// Splits the section into its type table, its string table, and what is behind them.
+fn split(bytes: &[u8]) -> Result<[&[u8]; 3], &'static str> {
+    const SHORT: &str = "shorter than its header";
     let mut reader = Reader::new(bytes);
     if reader.u16().ok_or(SHORT)? != MAGIC {
-        return Err(Problem::Malformed("does not start as BTF does"));
+        return Err("does not start as BTF does");
     }
     if (reader.u8().ok_or(SHORT)?, reader.u8().ok_or(SHORT)?) != (1, 0) {
-        return Err(Problem::Malformed("unknown BTF version or flags"));
+        return Err("unknown BTF version or flags");
     }
     let mut next = || reader.u32().ok_or(SHORT);
     let header_length = next()?;
     let (type_offset, type_length) = (next()?, next()?);
     let (string_offset, string_length) = (next()?, next()?);
     if header_length < 24 {
-        return Err(Problem::Malformed("its header is too short"));
+        return Err("its header is too short");
     }
     let body = bytes.get(header_length as usize..).ok_or(SHORT)?;
-    let types =
-        part(body, type_offset, type_length).ok_or(Problem::Malformed("the type table lies outside of the section"))?;
-    let strings = part(body, string_offset, string_length)
-        .ok_or(Problem::Malformed("the string table lies outside of the section"))?;
-    let end = (type_offset as usize + type_length as usize).max(string_offset as usize + string_length as usize);
-    if is_joined(&body[end..]) {
-        return Err(Problem::JoinedUnits);
-    }
+    let types = part(body, type_offset, type_length).ok_or("the type table lies outside of the section")?;
+    let strings = part(body, string_offset, string_length).ok_or("the string table lies outside of the section")?;
+    let end = (type_offset as usize + types.len()).max(string_offset as usize + strings.len());
     match (strings.first(), strings.last()) {
-        (Some(0), Some(0)) => Ok((types, strings)),
-        _ => Err(Problem::Malformed(
-            "the string table does not start and end with a zero",
-        )),
+        (Some(0), Some(0)) => Ok([types, strings, &body[end..]]),
+        _ => Err("the string table does not start and end with a zero"),
     }
 }
 

@@ -41,10 +41,15 @@ pub(super) fn read(
     let mut types = BTreeMap::new();
     for id in variables {
         match btf.get(*id) {
-            Ok(Type::Variable { name, of }) => types.insert(*name, *of),
+            Ok(Type::Variable { name, of, is_extern }) => {
+                // Of two objects, one may declare what the other defines.
+                if !(*is_extern && types.contains_key(name)) {
+                    types.insert(*name, *of);
+                }
+            }
             Ok(_) => return Err(section.place().error(not_a_variable(*id))),
             Err(problem) => return Err(section.place().error(problem)),
-        };
+        }
     }
     // Type id of a map structure → first map of that type.
     let mut by_type = BTreeMap::new();

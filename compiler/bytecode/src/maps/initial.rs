@@ -68,12 +68,13 @@ impl Values {
     }
 }
 
-/// Fills in the initial values of all maps.
+/// Fills in the initial values of all maps. `is_joined`: see [`Elf::is_joined`].
 pub(crate) fn resolve(
     table: &mut MapTable,
     elf: &Elf<'_>,
     code: &FunctionTable<'_>,
     functions: &[Function],
+    is_joined: bool,
 ) -> Result<(), ReadError> {
     let mut values = std::mem::take(&mut table.values);
     values.sort_by_key(|v| (v.section, v.start));
@@ -82,7 +83,6 @@ pub(crate) fn resolve(
             map.initial_values = vec![None; member.count as usize];
         }
     }
-    let is_joined = elf.is_joined();
     let sections: Vec<SectionIndex> = table.sections.iter().copied().collect();
     for section in sections.iter().filter_map(|s| elf.section(*s)) {
         for relocation in elf.relocations(section)? {

@@ -52,7 +52,7 @@ impl MapTable {
             match (btf, description) {
                 (Some(btf), Some(description)) if section.name == ".maps" => {
                     table.sections.insert(section.index);
-                    btf::read(&mut table, elf, section, btf, description.variables)?;
+                    btf::read(&mut table, elf, section, btf, &description.variables)?;
                 }
                 _ if legacy::is_map_section(section.name) => {
                     table.sections.insert(section.index);

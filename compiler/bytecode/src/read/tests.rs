@@ -6,6 +6,8 @@ use crate::{
 const MAPS: &[u8] = include_bytes!("../../tests/fixtures/maps.o");
 const LEGACY: &[u8] = include_bytes!("../../tests/fixtures/legacy.o");
 const KSYMS: &[u8] = include_bytes!("../../tests/fixtures/ksyms.o");
+/// Put together by a linker that leaves types and lines of two objects apart.
+const JOINED: &[u8] = include_bytes!("../../tests/fixtures/units/named_ld_r.o");
 const TEXT_ONLY: &[u8] = include_bytes!("../../tests/fixtures/text_only.o");
 
 fn maps() -> Module {
@@ -362,7 +364,7 @@ fn assert_invariants(module: &Module) {
 
 #[test]
 fn objects_cut_anywhere_are_survived() {
-    for object in [MAPS, LEGACY, KSYMS, TEXT_ONLY] {
+    for object in [MAPS, LEGACY, KSYMS, JOINED, TEXT_ONLY] {
         for length in 0..object.len() {
             // The section headers stand at the end, so nothing is left to read.
             assert!(read(&object[..length], "cut.o").is_err(), "{length}");
@@ -373,7 +375,7 @@ fn objects_cut_anywhere_are_survived() {
 #[test]
 fn objects_changed_anywhere_are_survived() {
     let mut read_anyway = 0;
-    for object in [MAPS, LEGACY, KSYMS, TEXT_ONLY] {
+    for object in [MAPS, LEGACY, KSYMS, JOINED, TEXT_ONLY] {
         for offset in 0..object.len() {
             let mut changed = object.to_vec();
             changed[offset] ^= [0x01, 0x80, 0xff][offset % 3];
@@ -400,7 +402,7 @@ fn objects_changed_in_many_places_are_survived() {
         (state % below as u64) as usize
     };
     for round in 0..6_000 {
-        let mut changed = if round % 3 == 0 { KSYMS } else { MAPS }.to_vec();
+        let mut changed = [MAPS, KSYMS, MAPS, JOINED][round % 4].to_vec();
         for _ in 0..=next(8) {
             // Four bytes at once: sizes, offsets and type ids become another plausible or a huge number.
             let offset = next(changed.len() / 4) * 4;

@@ -111,17 +111,38 @@ fn linked_by_bpftool_they_equal_one_unit() {
     assert_eq!(order, ["outer", "flows", "other", "counters"]);
 }
 
-/// What is wrong with an object of `tests/fixtures/units` whose references between sections cannot be told.
 #[test]
-fn joined_by_a_linker_that_does_not_know_ebpf_they_are_refused() {
-    let message = |object: &[u8]| read(object, "units.o").map(|_| ()).unwrap_err().to_string();
-    const JOINED: &str =
-        "the object was put together by a linker that does not know eBPF (`ld -r`): what this means cannot be told";
-    let with_btf = include_bytes!("../../tests/fixtures/units/ld_r.o");
-    assert_eq!(message(with_btf), format!("section `.BTF`: {JOINED}"));
+fn joined_by_another_linker_they_equal_one_unit_where_everything_has_a_name() {
+    let linked = read(include_bytes!("../../tests/fixtures/units/named_ld_r.o"), "units.o").unwrap();
+    let together = read(include_bytes!("../../tests/fixtures/units/named_together.o"), "units.o").unwrap();
+    assert_eq!(functions(&linked), functions(&together));
+    assert_eq!(functions(&linked).len(), 5);
+    assert!(
+        linked
+            .functions
+            .iter()
+            .flat_map(|f| &f.instructions)
+            .all(|i| i.line.is_some())
+    );
+    assert_eq!(maps(&linked), maps(&together));
+    assert_eq!(linked.btf_functions, together.btf_functions);
+    let ids: BTreeMap<_, _> = linked.maps.iter().map(|m| (m.definition.id, &m.name)).collect();
+    assert_eq!(ids.len(), linked.maps.len(), "{ids:?}");
+}
+
+const JOINED: &str =
+    "the object was put together by a linker that does not know eBPF (`ld -r`): what this means cannot be told";
+
+#[test]
+fn joined_by_another_linker_they_are_refused_where_something_has_none() {
+    let error = read(include_bytes!("../../tests/fixtures/units/ld_r.o"), "units.o")
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(error.to_string(), format!("section `.text` at 0x18: {JOINED}"));
 }
 
 mod without_types {
+    use super::JOINED;
     use crate::read;
     use crate::testing::{CALL, DATA, EXEC, EXIT, FUNCTION, IMM64, OBJECT, Object, PROGBITS};
 
@@ -163,8 +184,6 @@ mod without_types {
         for files in 0..2 {
             assert_eq!(error(&object(files, SECTION, SECTION)), None, "{files}");
         }
-        const JOINED: &str =
-            "the object was put together by a linker that does not know eBPF (`ld -r`): what this means cannot be told";
         for (variable, function, offset) in [(SECTION, 0x10, "0x0"), (OBJECT, SECTION, "0x10")] {
             assert_eq!(
                 error(&object(2, variable, function)),

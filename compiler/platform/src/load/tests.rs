@@ -1,5 +1,7 @@
 //! What the loader accepts and refuses.
 
+mod extensions;
+
 use super::*;
 
 /// A provider with one of everything; `{name, value}` is the long form of a type.

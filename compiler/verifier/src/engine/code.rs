@@ -1,12 +1,17 @@
 //! The code of one program as the engine takes it: one row of slots.
 //!
-//! The program comes first and the functions that it reaches follow, in module order, as the engine's own loader lays
-//! them out; calls and map references hold the numbers that the engine expects. A slot's place in the module is kept,
-//! so that what the engine says about a slot finds its instruction.
+//! The program comes first and the functions that it reaches follow, callers before callees; calls and map references
+//! hold the numbers that the engine expects. A slot's place in the module is kept, so that what the engine says about a
+//! slot finds its instruction.
+//!
+//! The engine copies what is called to where it is called, at every call of the row in turn, those in subprograms
+//! included. A function whose own calls had their turn before it is copied is copied with the copies in it, and then it
+//! breaks off because a place is taken twice. With callers first that can't happen: no function is copied after its
+//! turn. In module order, which is mostly callees first, five functions that call each other in a row are enough.
 
 use std::collections::HashMap;
 
-use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Module, Reference, encode};
+use bpf2sys_bytecode::{Callee, FunctionIndex, InsnIndex, Instruction, Module, Reference, encode};
 use prevail::spec::vm_isa::EbpfInst;
 
 use super::fd;
@@ -15,7 +20,7 @@ use super::fd;
 pub(super) struct Code {
     /// What the engine reads.
     pub slots: Vec<EbpfInst>,
-    /// Where each function starts, by ascending start; the program is first.
+    /// Where each function starts, by ascending start; callers before callees.
     starts: Vec<(u32, FunctionIndex)>,
 }
 
@@ -24,7 +29,7 @@ impl Code {
     pub fn new(module: &Module, program: FunctionIndex) -> Code {
         let mut starts = Vec::new();
         let mut next = 0;
-        for function in std::iter::once(program).chain(module.reachable_from(program)) {
+        for function in callers_first(module, program) {
             starts.push((next, function));
             next += module.function(function).slots();
         }
@@ -51,7 +56,7 @@ impl Code {
         Code { slots, starts }
     }
 
-    /// The functions in the code, the program first, with the slot each starts at.
+    /// The functions in the code, callers before callees, with the slot each starts at.
     pub fn functions(&self) -> impl Iterator<Item = (u32, FunctionIndex)> + '_ {
         self.starts.iter().copied()
     }
@@ -66,4 +71,33 @@ impl Code {
         let (start, function) = self.starts[at];
         Some((function, module.function(function).at_slot(slot - start)?))
     }
+}
+
+/// A program and the functions that it reaches: each stands behind all that call it. There must be no recursion.
+fn callers_first(module: &Module, program: FunctionIndex) -> Vec<FunctionIndex> {
+    let callees = |function: FunctionIndex| {
+        let instructions = &module.function(function).instructions;
+        instructions.iter().filter_map(|insn| match insn.op {
+            Instruction::Call(Callee::Local(callee)) => Some(callee),
+            _ => None,
+        })
+    };
+    let mut calls = vec![0usize; module.functions.len()];
+    for function in std::iter::once(program).chain(module.reachable_from(program)) {
+        for callee in callees(function) {
+            calls[callee.index()] += 1;
+        }
+    }
+    let mut order = vec![program];
+    let mut next = 0;
+    while let Some(&function) = order.get(next) {
+        next += 1;
+        for callee in callees(function) {
+            calls[callee.index()] -= 1;
+            if calls[callee.index()] == 0 {
+                order.push(callee);
+            }
+        }
+    }
+    order
 }

@@ -20,6 +20,9 @@
 //! * Edges: each edge of a conditional jump is a point with the condition as its instruction; the edge is dead if
 //!   the state after it is empty at all its points. A jump whose two edges lead to the same place has none.
 //! * `r0` at exit: its range in the states before the exit instructions.
+//! * A tail call, to PREVAIL, gives any number and execution goes on: that covers the failed call. A successful one ends the
+//!   whole program at run time, in a subprogram too, so no execution carries its result to the point behind it, to a caller or to
+//!   an exit, and no fact has to hold for it.
 //!
 //! What PREVAIL lets pass and is refused all the same is listed in [`rules`]; where it gets another program to analyse than
 //! it would read by itself, in [`meaning`].

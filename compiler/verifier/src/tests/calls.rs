@@ -3,91 +3,28 @@
 use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{
-    AluOp, BtfFunction, BtfFunctionIndex, Callee, Function, FunctionKind, Insn, Instruction, Module, Operand, Reg,
-    Width, WordSize,
+    BtfFunction, BtfFunctionIndex, Callee, GlobalIndex, GlobalSection, Imm64, Instruction, MapIndex, MapOrigin, Module,
+    Reg,
 };
 use bpf2sys_platform::{self as platform, Guid, Helper, Platform};
 
+use super::build::{EXIT, add, copy, judge, judge_on, load, map, module, reg, set, store};
 use super::fixture;
 use crate::{Interval, Options, RegisterKind, RejectionReason, VerifiedModule, VerifyError, verify};
 
 const LOOKUP: &str = "sample_ebpf_extension_btf_lookup";
-const MODULE: &str = "8f6c1f83-ce4c-4b58-8b91-654a29e23b7c";
-
-const EXIT: Instruction = Instruction::Exit;
 const CALL: Instruction = Instruction::Call(Callee::Btf(BtfFunctionIndex(0)));
-
-fn reg(number: u8) -> Reg {
-    Reg::new(number).unwrap()
-}
-
-fn alu(op: AluOp, dst: Reg, src: Operand) -> Instruction {
-    let size = WordSize::W64;
-    Instruction::Alu { size, op, dst, src }
-}
-
-fn set(dst: Reg, imm: i32) -> Instruction {
-    alu(AluOp::Mov, dst, Operand::Imm(imm))
-}
-
-fn copy(dst: Reg, src: Reg) -> Instruction {
-    alu(AluOp::Mov, dst, Operand::Reg(src))
-}
-
-fn add(dst: Reg, imm: i32) -> Instruction {
-    alu(AluOp::Add, dst, Operand::Imm(imm))
-}
-
-fn load(dst: Reg, base: Reg, offset: i16) -> Instruction {
-    Instruction::Load {
-        width: Width::Dw,
-        signed: false,
-        dst,
-        base,
-        offset,
-    }
-}
-
-fn store(base: Reg, offset: i16, imm: i32) -> Instruction {
-    Instruction::Store {
-        width: Width::Dw,
-        base,
-        offset,
-        src: Operand::Imm(imm),
-    }
-}
+const MODULE: &str = "8f6c1f83-ce4c-4b58-8b91-654a29e23b7c";
 
 /// A program that names one function of a Windows module.
 fn calling(section: &str, name: &str, ops: &[Instruction]) -> Module {
     Module {
-        name: "m".to_owned(),
-        hash: None,
-        functions: vec![Function {
-            name: "program".to_owned(),
-            section: section.to_owned(),
-            section_offset: 0,
-            kind: FunctionKind::Program,
-            instructions: Insn::sequence(ops.iter().copied()),
-        }],
-        maps: Vec::new(),
-        globals: Vec::new(),
         btf_functions: vec![BtfFunction {
             module: MODULE.parse().unwrap(),
             name: name.to_owned(),
         }],
-        lines: Vec::new(),
+        ..module(section, &[ops])
     }
-}
-
-fn judge(module: Module) -> Result<VerifiedModule, RejectionReason> {
-    judge_on(&Platform::builtin(), module)
-}
-
-fn judge_on(platform: &Platform, module: Module) -> Result<VerifiedModule, RejectionReason> {
-    verify(module, platform, &Options::default()).map_err(|error| match error {
-        VerifyError::Rejected(mut rejections) => rejections.remove(0).reason,
-        other => panic!("{other:?}"),
-    })
 }
 
 /// The arguments of a good call: a key, 8 bytes of stack, their size.
@@ -123,9 +60,11 @@ fn a_call_gives_a_number_and_may_write_what_it_can_write() {
     let one = |value| Interval { min: value, max: value };
     assert_eq!(before[1].signed, one(5));
     assert_eq!((after[0].kind, after[0].signed), (RegisterKind::Number, Interval::FULL));
-    for register in 1..6 {
-        assert_eq!(after[register].kind, RegisterKind::Unknown, "r{register}");
-        assert_eq!(after[register].signed, Interval::FULL, "r{register}");
+    for register in &after[1..6] {
+        assert_eq!(
+            (register.kind, register.signed),
+            (RegisterKind::Unknown, Interval::FULL)
+        );
     }
     assert_eq!(after[6].signed, one(3));
     assert_eq!(after[7].signed, Interval::FULL, "the buffer is written");
@@ -183,6 +122,36 @@ fn arguments_follow_the_prototype() {
         let reason = changed(change, after).expect_err(what);
         assert!(reason.to_string().contains(expected), "{what}: {reason}");
     }
+}
+
+#[test]
+fn a_function_may_not_write_constants() {
+    let constant = Imm64::Global {
+        section: GlobalIndex(0),
+        offset: 0,
+    };
+    let buffer = Instruction::LoadImm64 {
+        dst: reg(2),
+        value: constant,
+    };
+    let calling = |read_only| {
+        let mut module = with_arguments(&[], &[EXIT]);
+        let ops = [&arguments()[..], &[buffer, CALL, EXIT]].concat();
+        module.functions[0].instructions = bpf2sys_bytecode::Insn::sequence(ops);
+        let mut memory = map("m.rodata", 2, 4, 8);
+        memory.origin = MapOrigin::Global(GlobalIndex(0));
+        module.maps.push(memory);
+        module.globals.push(GlobalSection {
+            section: ".rodata".to_owned(),
+            map: MapIndex(0),
+            data: vec![0; 8],
+            read_only,
+        });
+        judge(module)
+    };
+    assert!(calling(false).is_ok());
+    let section = ".rodata".to_owned();
+    assert_eq!(calling(true).unwrap_err(), RejectionReason::ReadOnlyWrite { section });
 }
 
 #[test]

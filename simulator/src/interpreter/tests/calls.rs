@@ -1,5 +1,7 @@
 //! RFC 9669 §4.3.1 and §4.3.2, and what eBPF for Windows adds: frames, tail calls.
 
+use bpf2sys_bytecode::{BtfFunctionIndex, GlobalIndex, MapIndex};
+
 use super::*;
 
 fn add(dst: u8, src: Operand) -> Instruction {
@@ -146,4 +148,50 @@ fn a_tail_call_ends_the_whole_program_in_whatever_function_it_is() {
     // What only returns 0 ends nothing.
     let outcome = run_in(&mut helpers(), &[&[helper(6), set(0, 4), EXIT]]).unwrap();
     assert_eq!((outcome.r0, outcome.ended_by_helper), (4, false));
+}
+
+/// A world with one function of another module, which gives the sum of its first and fifth argument.
+struct WithFunction;
+
+impl World for WithFunction {
+    type Error = FlatError;
+
+    fn read(&mut self, _address: u64, _bytes: &mut [u8]) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    fn write(&mut self, _address: u64, _bytes: &[u8]) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    fn helper(&mut self, id: i32, _arguments: [u64; 5]) -> Result<HelperResult, FlatError> {
+        Err(FlatError::NoHelper(id))
+    }
+
+    fn btf_function(&mut self, function: BtfFunctionIndex, arguments: [u64; 5]) -> Result<Option<u64>, FlatError> {
+        Ok((function == BtfFunctionIndex(1)).then(|| arguments[0] + arguments[4]))
+    }
+
+    fn map_address(&mut self, _map: MapIndex) -> Option<u64> {
+        None
+    }
+
+    fn global_address(&mut self, _section: GlobalIndex) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn a_function_of_another_module_gets_arguments_and_leaves_only_r0() {
+    let call = |n| Instruction::Call(Callee::Btf(BtfFunctionIndex(n)));
+    let mut world = WithFunction;
+    let code = [set(1, 1 << 40), set(5, 5), call(1), EXIT];
+    assert_eq!(run_in(&mut world, &[&code]).unwrap().r0, (1 << 40) + 5);
+    let code = [set(1, 1), call(1), mov(0, reg(1)), EXIT];
+    assert_eq!(
+        run_in(&mut world, &[&code]).unwrap_err().problem,
+        Problem::Unset(Reg::R1)
+    );
+    let code = [call(0), EXIT];
+    assert_eq!(run_in(&mut world, &[&code]).unwrap_err().problem, Problem::NoMeaning);
 }

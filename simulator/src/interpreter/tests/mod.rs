@@ -122,7 +122,7 @@ fn world(memory: &[u8]) -> FlatWorld {
 type Failure = Box<InterpretError<FlatError>>;
 
 /// Runs functions in a world, strictly, with the memory's address in `r1`.
-fn run_in(world: &mut FlatWorld, functions: &[&[Instruction]]) -> Result<Outcome, Failure> {
+fn run_in<W: World<Error = FlatError>>(world: &mut W, functions: &[&[Instruction]]) -> Result<Outcome, Failure> {
     let entry = Entry::new(FunctionIndex(0), &[MEMORY], STACK_END);
     interpret(&module(functions), &entry, world, Options::default())
 }

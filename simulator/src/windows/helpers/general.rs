@@ -100,8 +100,10 @@ impl Kernel {
             }
             2 => {
                 let (key, value) = (bytes(memory, a2, key_size), bytes(memory, a3, value_size));
+                // The runtime's option is an enumeration of 32 bits.
+                let option = u64::from(a4 as u32);
                 self.maps
-                    .update(memory, map, &key, &value, a4, false)
+                    .update(memory, map, &key, &value, option, false)
                     .map_or_else(negative64, |()| 0)
             }
             3 => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::lru::History;
 use super::{Custom, Map, Maps, Ring, Storage, kind, pad8, shape};
 use crate::rule::{Rule, Violation};
 use crate::tables::MapDefinition;
@@ -148,6 +149,7 @@ impl Maps {
             storage,
             template,
             program_type: None,
+            history: History::new(max_entries, self.cpus),
             pin,
             custom,
         })

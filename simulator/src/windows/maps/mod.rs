@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 mod create;
+mod lru;
 mod operations;
 mod prefix;
 mod sequences;
 
-pub use create::NotCreated;
+pub use create::{NotCreated, pin_path};
 
 use super::memory::Memory;
 use crate::address_space::AddressSpace;
@@ -57,8 +58,8 @@ const EXIST: u64 = 2;
 pub struct HashEntry {
     /// Its memory.
     pub value: u64,
-    /// When it was last used, for LRU maps.
-    pub used: u64,
+    /// Its place among the keys of an LRU map.
+    pub history: lru::Place,
 }
 
 /// What a map holds.
@@ -107,6 +108,8 @@ pub struct Map {
     pub program_type: Option<[u8; 16]>,
     /// Canonical pin path.
     pub pin: Option<String>,
+    /// Which keys of an LRU map were used lately.
+    pub history: lru::History,
     /// What an extension has to do with it, if its type is a custom one.
     pub custom: Option<Custom>,
 }
@@ -131,7 +134,6 @@ pub struct Maps {
     pub cpus: u32,
     /// The processor that runs programs.
     pub cpu: u32,
-    clock: u64,
     /// Values that were deleted or replaced while a program runs: it may still use them until it ends.
     retired: Vec<u64>,
 }
@@ -150,6 +152,11 @@ impl Map {
     /// The number of the type that holds the values: of custom types, the one that they are made of.
     pub fn base(&self) -> u32 {
         self.custom.as_ref().map_or(self.kind(), |custom| custom.base)
+    }
+
+    /// Whether it drops what was not used lately when it is full.
+    pub fn keeps_history(&self) -> bool {
+        matches!(self.base(), kind::LRU_HASH | kind::LRU_PERCPU_HASH)
     }
 
     /// Whether there is one value per processor.
@@ -176,7 +183,8 @@ impl Map {
     }
 }
 
-fn shape(d: &MapDefinition) -> [u32; 4] {
+/// Type, key size, value size, entries.
+pub fn shape(d: &MapDefinition) -> [u32; 4] {
     [
         d.map_type.get(),
         d.key_size.get(),

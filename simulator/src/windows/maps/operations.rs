@@ -37,12 +37,11 @@ impl Maps {
     }
 
     fn touch(&mut self, index: usize, key: &[u8]) {
-        self.clock += 1;
-        let clock = self.clock;
-        if let Storage::Hash(entries) = &mut self.list[index].storage
+        let Map { storage, history, .. } = &mut self.list[index];
+        if let Storage::Hash(entries) = storage
             && let Some(entry) = entries.get_mut(key)
         {
-            entry.used = clock;
+            entry.history = history.used(entry.history);
         }
     }
 
@@ -146,24 +145,25 @@ impl Maps {
             _ => return Err(code::INVALID_ARGUMENT),
         }
         // Only LRU maps have a fixed size: of the others, max_entries just sets the number of buckets.
-        let lru = matches!(map.base(), kind::LRU_HASH | kind::LRU_PERCPU_HASH);
-        if lru && existing.is_none() && entries.len() >= map.definition.max_entries.get() as usize {
-            let oldest = entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| k.clone());
-            if let Some(oldest) = oldest {
-                self.delete(memory, index, &oldest)?;
+        let full = entries.len() >= map.definition.max_entries.get() as usize;
+        if map.keeps_history() && existing.is_none() && full {
+            let dropped = map.history.dropped(entries.iter().map(|(key, e)| (key, e.history)));
+            if let Some(dropped) = dropped.cloned() {
+                self.delete(memory, index, &dropped)?;
             }
         }
         let address = self.new_value(memory, index)?;
         self.write_value(memory, index, address, value, all_cpus)?;
-        self.clock += 1;
+        let Map { storage, history, .. } = &mut self.list[index];
         let entry = HashEntry {
             value: address,
-            used: self.clock,
+            history: history.inserted(),
         };
         // A replaced value stays where it is for those who still hold its address.
-        if let Storage::Hash(entries) = &mut self.list[index].storage
+        if let Storage::Hash(entries) = storage
             && let Some(old) = entries.insert(key, entry)
         {
+            history.removed(old.history);
             self.retired.push(old.value);
         }
         Ok(())
@@ -207,10 +207,12 @@ impl Maps {
             }
             Storage::Hash(_) => {
                 let key = Self::stored_key(map, key)?;
-                let Storage::Hash(entries) = &mut self.list[index].storage else {
+                let Map { storage, history, .. } = &mut self.list[index];
+                let Storage::Hash(entries) = storage else {
                     return Err(code::INVALID_ARGUMENT);
                 };
                 let old = entries.remove(&key).ok_or(code::KEY_NOT_FOUND)?;
+                history.removed(old.history);
                 self.retired.push(old.value);
                 Ok(())
             }

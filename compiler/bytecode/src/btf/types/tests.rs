@@ -1,4 +1,4 @@
-use super::{Btf, Type, TypeId};
+use super::{Btf, Text, Type, TypeId};
 use crate::error::Problem;
 
 /// A `.BTF` section of these types; the strings are `\0name\0long\0`.
@@ -56,7 +56,8 @@ fn every_kind_of_type_has_its_length() {
                 last,
                 Type::Variable {
                     name: "long",
-                    of: TypeId(7)
+                    of: TypeId(7),
+                    is_extern: false
                 }
             ),
             "kind {number}: {last:?}"
@@ -119,7 +120,9 @@ fn refuses_headers_that_make_no_sense() {
 fn names_are_looked_up_by_offset() {
     let bytes = section(&[]);
     let btf = Btf::parse(&bytes).unwrap();
-    let found: Vec<_> = (0..12).map(|offset| btf.name(offset).ok()).collect();
+    let found: Vec<_> = (0..12)
+        .map(|offset| btf.name(Text { object: 0, offset }).ok())
+        .collect();
     let tails = ["", "name", "ame", "me", "e", "", "long", "ong", "ng", "g", ""];
     assert_eq!(found[..11], tails.map(Some));
     assert_eq!(found[11], None);
