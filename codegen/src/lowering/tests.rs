@@ -1,10 +1,7 @@
 //! What the emitted instructions do with memory, divisors, calls and stacks. That they compute what RFC 9669 says is
 //! tested where code can be run.
 
-use bpf2sys_bytecode::{
-    AluOp, AtomicOp, BtfFunctionIndex, Callee, Condition, Imm64, InsnIndex, Instruction, Module, Operand, Width,
-    WordSize,
-};
+use bpf2sys_bytecode::{AluOp, AtomicOp, Condition, Imm64, InsnIndex, Instruction, Module, Operand, Width, WordSize};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{Branch, FunctionFacts, InsnFacts};
 use iced_x86::{FlowControl, Mnemonic, OpAccess, OpKind, Register};
@@ -13,8 +10,8 @@ use super::flow::{Flow, Next};
 use super::inherited::inherited;
 use crate::error::{FunctionProblem, InstructionProblem, LowerError};
 use crate::testing::{
-    EXIT, alu, call, helper, instructions, lddw_map, load, lower, map, module, mov, mov_reg, native, one, program, r,
-    store, subprogram, verified,
+    EXIT, alu, btf, call, helper, instructions, lddw_map, load, lower, map, module, mov, mov_reg, native, one, program,
+    r, store, subprogram, verified,
 };
 use crate::{Options, testing};
 
@@ -414,7 +411,6 @@ fn what_windows_cannot_do_is_an_error_with_its_place() {
             next_imm: 0,
         },
     };
-    let kfunc = Instruction::Call(Callee::Btf(BtfFunctionIndex(0)));
     let cases = [
         (
             Instruction::CallX(r(2)),
@@ -422,7 +418,7 @@ fn what_windows_cannot_do_is_an_error_with_its_place() {
         ),
         (packet, InstructionProblem::NoMeaning(packet)),
         (pseudo, InstructionProblem::NoMeaning(pseudo)),
-        (kfunc, InstructionProblem::NoMeaning(kfunc)),
+        (btf(0), InstructionProblem::Reference),
         (mov(10, 0), InstructionProblem::WritesFramePointer),
         (helper(0), InstructionProblem::UnknownHelper(0)),
         (helper(-1), InstructionProblem::UnknownHelper(-1)),

@@ -4,6 +4,7 @@ use bpf2sys_bytecode::{
     BtfFunction, FunctionIndex, GlobalIndex, GlobalSection, HashAlgorithm, Imm64, InitialValue, Instruction, MapIndex,
     Module, Pinning,
 };
+use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
 
 use crate::testing::{
@@ -338,6 +339,57 @@ fn calls_of_functions_of_other_modules_need_runtime_1_6() {
              have; 1.6 is needed"
         );
         assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn calls_of_functions_of_other_modules_in_dead_code_need_no_level() {
+    let mut module = module(vec![program("p", "bind", &[mov(0, 0), EXIT, btf(0), EXIT])]);
+    module.btf_functions = vec![btf_function(7, "far")];
+    let platform = offering(&module.btf_functions);
+    let verified = bpf2sys_verifier::verify(module, &platform, &bpf2sys_verifier::Options::default()).unwrap();
+    for (runtime, listed) in [
+        (RuntimeLevel::V0_21, false),
+        (RuntimeLevel::V1_4, false),
+        (RuntimeLevel::V1_6, true),
+    ] {
+        let options = Options {
+            runtime,
+            ..Options::default()
+        };
+        let object = crate::lower(&verified, &platform, &options).unwrap().object;
+        let names = object.sections.iter().find(|s| s.name == ".rdata").unwrap();
+        let found = names.data.windows(5).any(|bytes| bytes == b"\0far\0");
+        assert_eq!(found, listed, "{runtime}");
+    }
+}
+
+#[test]
+fn functions_of_other_modules_are_called_from_pieces_too_and_named_in_listings() {
+    let mut code: Vec<_> = (0..40).flat_map(|n| [mov(1, n), btf(0)]).collect();
+    code.push(EXIT);
+    let mut module = module(vec![program("p", "bind", &code)]);
+    module.btf_functions = vec![btf_function(7, "far")];
+    let platform = offering(&module.btf_functions);
+    let verified = trusted(module);
+    for machine in [Machine::X64, Machine::Arm64] {
+        for (most_work, whole) in [(Options::MOST_WORK, true), (32, false)] {
+            let options = Options {
+                machine,
+                most_work,
+                keep_ir: true,
+                ..Options::default()
+            };
+            let lowered = crate::lower(&verified, &platform, &options).unwrap();
+            assert_eq!(lowered.functions.len() == 1, whole);
+            for text in [
+                crate::listing::assembly(&verified, &platform, &lowered),
+                crate::listing::clif(&verified, &platform, &lowered),
+            ] {
+                // More than once where the compiler put a part of one elsewhere.
+                assert!(text.matches("call btf function 0 (far)").count() >= 40, "{text}");
+            }
+        }
     }
 }
 
