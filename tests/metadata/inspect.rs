@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
         test("metadata::json_and_module_metadata_may_be_asked_for_at_once", json_too),
         test("metadata::senseless_combinations_are_refused", senseless),
         test("metadata::objects_and_foreign_images_have_no_tables", without_tables),
+        test("metadata::the_level_shown_is_the_one_built_for", levels),
     ]
 }
 
@@ -102,6 +103,22 @@ fn without_tables() -> Result<(), Failed> {
     let broken = folder.path().join("broken.sys");
     std::fs::write(&broken, image)?;
     refused(&arguments, &broken, 6, "0 metadata tables are found in the image")
+}
+
+fn levels() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    for (level, machine) in [("0.21", "x64"), ("1.4", "arm64"), ("1.6", "x64")] {
+        let image = folder.path().join(format!("{level}.sys"));
+        let mut command = tool();
+        command.args(["build", "--quiet", "--runtime", level, "--arch", machine, "-o"]);
+        succeed(command.arg(&image).arg(fixture("droppacket", "o")))?;
+        let text = inspect(&[], &image)?;
+        let json: serde_json::Value = serde_json::from_str(&inspect(&["--json"], &image)?)?;
+        if !text.contains(&format!("\nruntime level: {level} (")) || json["tables"]["level"] != level {
+            return Err(format!("{level}: {}\n{text}", json["tables"]["level"]).into());
+        }
+    }
+    Ok(())
 }
 
 /// Offset of the metadata table in a driver: its size of 56, and then six addresses of the first section's code.
