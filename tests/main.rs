@@ -26,7 +26,11 @@ mod rejected;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod strict;
 mod support;
+mod tables;
+mod units;
 mod unwind;
 mod wine;
 
@@ -57,6 +61,10 @@ fn main() {
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
+        tables::trials(),
+        units::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        strict::trials(),
         unwind::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();

@@ -13,6 +13,9 @@
 //! [`emulator`] tells whether it is there. The emulated processor sees the same memory at the same addresses, and maps,
 //! helpers, registration and every check are the same code for both machines.
 //!
+//! A run can also make things around a module fail ([`Sabotage`]). `docs/failures.md` has what is answered then, and
+//! `docs/strict-reading.md` what is said of modules that break one rule each.
+//!
 //! [`interpreter`] says what eBPF instructions mean, one by one. A run can use it instead of the image's code.
 
 mod address_space;

@@ -13,9 +13,9 @@ pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
 pub const ARM64_IMAGE: &[u8] = include_bytes!("../../testdata/module-arm64.image");
 
 /// The x64 image of `testdata/sample.c`.
-const SAMPLE: &[u8] = include_bytes!("../../testdata/sample.image");
+pub const SAMPLE: &[u8] = include_bytes!("../../testdata/sample.image");
 /// Its ARM64 image.
-const ARM64_SAMPLE: &[u8] = include_bytes!("../../testdata/sample-arm64.image");
+pub const ARM64_SAMPLE: &[u8] = include_bytes!("../../testdata/sample-arm64.image");
 
 thread_local! {
     /// What this thread's trial is for. Each trial is on one thread from start to end.
