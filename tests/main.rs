@@ -29,6 +29,8 @@ mod simulator_trials;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod strict;
 mod support;
+mod tables;
+mod units;
 mod unwind;
 mod wine;
 
@@ -59,6 +61,8 @@ fn main() {
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
+        tables::trials(),
+        units::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         strict::trials(),
         unwind::trials(),

@@ -193,11 +193,13 @@ impl Run {
     }
 }
 
-/// What a driver and the interpreter must report alike: all but the stack that native code takes, and how often
-/// `bpf_map_lookup_elem` is called, which the driver does itself in arrays.
+/// What a driver and the interpreter must report alike: all but the stack that native code takes, the version that the
+/// driver states, which options choose, and how often `bpf_map_lookup_elem` is called, which the driver does itself in
+/// arrays.
 fn comparable(report: &Value) -> Value {
     let mut report = report.clone();
     report["max_stack_bytes"] = Value::Null;
+    report["stated_version"] = Value::Null;
     if let Some(calls) = report["helper_calls"].as_array_mut() {
         calls.retain(|call| call["helper"] != "bpf_map_lookup_elem");
     }
@@ -208,6 +210,11 @@ fn comparable(report: &Value) -> Value {
 pub struct Report(Value);
 
 impl Report {
+    /// The version that the driver states to be made for.
+    pub fn stated_version(&self) -> Option<&str> {
+        self.0["stated_version"].as_str()
+    }
+
     fn invocation(&self, index: usize) -> Result<&Value, Failed> {
         self.0["results"]
             .get(index)

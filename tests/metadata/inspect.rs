@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use bpf2sys_pe_emit::Machine;
 use libtest_mimic::{Failed, Trial};
 
-use super::{build, fixture};
+use super::builds::build;
+use super::fixture;
 use crate::support::{output, succeed, test, tool};
 
 pub fn trials() -> Vec<Trial> {
@@ -25,10 +25,14 @@ fn inspect(arguments: &[&str], file: &Path) -> Result<String, Failed> {
 }
 
 fn keys_in_order() -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    let [driver, dll] = build("droppacket", Machine::X64, "none", folder.path())?;
-    for (image, name) in [(driver, "droppacket.sys"), (dll, "droppacket.dll")] {
-        let text = inspect(&["--format", "module-metadata"], &image)?;
+    let folder = build("droppacket", "none")?;
+    for name in [
+        "droppacket.x64.sys",
+        "droppacket.x64.dll",
+        "droppacket.arm64.sys",
+        "droppacket.arm64.dll",
+    ] {
+        let text = inspect(&["--format", "module-metadata"], &folder.path().join(name))?;
         if text != DROPPACKET.replace("droppacket.sys", name) {
             return Err(format!("{text}\ninstead of\n{DROPPACKET}").into());
         }
@@ -37,8 +41,8 @@ fn keys_in_order() -> Result<(), Failed> {
 }
 
 fn json_too() -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    let [driver, _] = build("droppacket", Machine::Arm64, "sha256", folder.path())?;
+    let folder = build("droppacket", "sha256")?;
+    let driver = folder.path().join("droppacket.arm64.sys");
     let same = [
         [
             &["--format", "module-metadata"][..],
@@ -82,7 +86,7 @@ fn senseless() -> Result<(), Failed> {
 fn without_tables() -> Result<(), Failed> {
     let arguments = ["--format", "module-metadata"];
     refused(&arguments, &fixture("droppacket", "o"), 2, "build one first")?;
-    let folder = tempfile::tempdir()?;
+    let folder = build("droppacket", "none")?;
     let coff = folder.path().join("droppacket.obj");
     let mut command = tool();
     command
@@ -92,8 +96,7 @@ fn without_tables() -> Result<(), Failed> {
     refused(&arguments, &coff, 2, "build one first")?;
 
     // Without its size, it is no table that the runtime takes.
-    let [driver, _] = build("droppacket", Machine::X64, "none", folder.path())?;
-    let mut image = std::fs::read(&driver)?;
+    let mut image = std::fs::read(folder.path().join("droppacket.x64.sys"))?;
     let table = metadata_table(&image)?;
     image[table] = 0;
     let broken = folder.path().join("broken.sys");

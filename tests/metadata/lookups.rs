@@ -4,27 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpf2sys_bytecode::{Callee, Function, Imm64, Instruction, MapIndex, Module, Reg};
-use bpf2sys_pe_emit::Machine;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use super::compare::Difference;
 use super::fixture;
-use crate::forms::machine_name;
-use crate::support::{succeed, tool};
 
 const MAP_LOOKUP_ELEM: i32 = 1;
 
 /// Differences of the look-ups that each program does in place.
-pub fn differences(module: &str, machine: Machine, facts: &Value) -> Result<Vec<Difference>, Failed> {
+pub fn differences(module: &str, listing: &str, facts: &Value) -> Result<Vec<Difference>, Failed> {
     let object = std::fs::read(fixture(module, "o"))?;
     let object = bpf2sys_bytecode::read(&object, &format!("{module}.o"))?;
-    let listing = succeed(
-        tool()
-            .args(["build", "--arch", machine_name(machine), "--emit", "asm", "-o", "-"])
-            .arg(fixture(module, "o")),
-    )?;
-    let called = calls(&listing);
+    let called = calls(listing);
     let mut differences = Vec::new();
     for (index, program) in facts["programs"].as_array().ok_or("no programs")?.iter().enumerate() {
         let name = program["name"].as_str().ok_or("a program without a name")?;

@@ -3,6 +3,7 @@
 //! `tests/fixtures/metadata/` has a program and the facts for each. Everything that tells a module from another is
 //! compared; `compare` says how, and `exceptions` lists where we differ on purpose.
 
+mod builds;
 mod compare;
 mod exceptions;
 mod inspect;
@@ -10,12 +11,15 @@ mod lookups;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use bpf2sys::HashAlgorithm;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_simulator::RunRequest;
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
+use self::builds::Builds;
 use crate::forms::{MACHINES, machine_name, needs_to_run};
 use crate::support::{Need, judge, output, root, succeed, test, test_with, tool};
 
@@ -46,9 +50,6 @@ const MODULES: [&str; 23] = [
     "utility",
 ];
 
-/// What a module is made into.
-const FORMS: [&str; 2] = ["sys", "dll"];
-
 pub fn trials() -> Vec<Trial> {
     let mut trials = inspect::trials();
     trials.push(test("metadata::every_fact_is_compared", every_fact));
@@ -57,32 +58,31 @@ pub fn trials() -> Vec<Trial> {
         exceptions::all_known,
     ));
     for module in MODULES {
-        // While they are being written.
-        if !fixture(module, "o").exists() {
-            eprintln!("metadata::{module}: skipped: no object");
-            trials.push(test(&format!("metadata::{module}"), || Ok(())).with_ignored_flag(true));
-            continue;
-        }
+        let builds = Arc::new(Builds::new(module));
         for (machine, name) in MACHINES.map(|machine| (machine, machine_name(machine))) {
+            let of = builds.clone();
             trials.push(test(
                 &format!("metadata::{module}_has_the_known_tables_on_{name}"),
-                move || has_tables(module, machine),
+                move || has_tables(&of, machine),
             ));
+            let of = builds.clone();
             trials.push(test_with(
                 &format!("metadata::{module}_loads_on_{name}"),
                 needs_to_run(machine),
-                move || loads(module, machine),
+                move || loads(&of, machine),
             ));
+            let of = builds.clone();
             trials.push(test_with(
                 &format!("metadata::{module}_is_what_another_reader_expects_on_{name}"),
                 &[Need::Judge],
-                move || is_judged(module, machine),
+                move || is_judged(&of, machine),
             ));
         }
         trials.push(test(&format!("metadata::{module}_states_its_hashes"), move || {
-            states_hashes(module)
+            states_hashes(&builds)
         }));
     }
+    trials.push(test("metadata::every_algorithm_gives_its_hashes", every_algorithm));
     trials
 }
 
@@ -97,17 +97,6 @@ fn facts(module: &str) -> Result<Value, Failed> {
     Ok(serde_json::from_slice(&std::fs::read(fixture(module, "json"))?)?)
 }
 
-/// Builds a module for a machine, in both forms; the files are in `folder`.
-fn build(module: &str, machine: Machine, hash: &str, folder: &Path) -> Result<[PathBuf; 2], Failed> {
-    succeed(
-        tool()
-            .args(["build", "--quiet", "--arch", machine_name(machine), "--hash", hash])
-            .args(["--emit", &FORMS.join(","), "--out-dir"])
-            .args([folder, &fixture(module, "o")]),
-    )?;
-    Ok(FORMS.map(|form| folder.join(module).with_extension(form)))
-}
-
 fn module_metadata(image: &Path) -> Result<Value, Failed> {
     let mut command = tool();
     command.args(["inspect", "--format", "module-metadata"]).arg(image);
@@ -116,76 +105,75 @@ fn module_metadata(image: &Path) -> Result<Value, Failed> {
 
 /// Both forms of the module have the tables that the facts tell of, the listing shows the look-ups that need no call,
 /// and the object has the subprograms.
-fn has_tables(module: &str, machine: Machine) -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    let facts = facts(module)?;
+fn has_tables(builds: &Builds, machine: Machine) -> Result<(), Failed> {
+    let facts = facts(builds.module)?;
     let mut differences = Vec::new();
-    for image in build(module, machine, "none", folder.path())? {
-        let metadata = module_metadata(&image)?;
-        let found = compare::differences(&metadata, &facts);
+    for image in builds.plain(machine)? {
         let form = image.extension().unwrap_or_default().to_string_lossy().into_owned();
+        let found = compare::differences(&module_metadata(&image)?, &facts);
         differences.extend(found.into_iter().map(|difference| (form.clone(), difference)));
     }
-    let of_object = [
-        compare::subprograms(module, &facts)?,
-        lookups::differences(module, machine, &facts)?,
-    ];
-    differences.extend(
-        of_object
-            .concat()
-            .into_iter()
-            .map(|difference| ("o".to_owned(), difference)),
-    );
-    exceptions::report(module, &differences)
+    let mut of_object = compare::subprograms(builds.module, &facts)?;
+    of_object.extend(lookups::differences(builds.module, &builds.listing(machine)?, &facts)?);
+    differences.extend(of_object.into_iter().map(|difference| ("code".to_owned(), difference)));
+    exceptions::report(builds.module, &differences)
 }
 
 /// The simulator takes both forms, with and without hashes: it computes them from what its providers offer.
-fn loads(module: &str, machine: Machine) -> Result<(), Failed> {
-    for hash in ["none", "sha256"] {
-        let folder = tempfile::tempdir()?;
-        for image in build(module, machine, hash, folder.path())? {
-            let request = RunRequest {
-                image: std::fs::read(&image)?,
-                ..RunRequest::default()
-            };
-            let report =
-                bpf2sys_simulator::run(&request).map_err(|e| format!("{} with --hash {hash}: {e}", image.display()))?;
-            if report.stated_version != "1.6.0" {
-                return Err(format!("it states {}", report.stated_version).into());
-            }
+fn loads(builds: &Builds, machine: Machine) -> Result<(), Failed> {
+    for image in builds.plain(machine)?.iter().chain(&builds.hashed(machine)?) {
+        let request = RunRequest {
+            image: std::fs::read(image)?,
+            ..RunRequest::default()
+        };
+        let report = bpf2sys_simulator::run(&request).map_err(|e| format!("{}: {e}", image.display()))?;
+        if report.stated_version != "1.6.0" {
+            return Err(format!("it states {}", report.stated_version).into());
         }
     }
     Ok(())
 }
 
-/// With hashes, the tables are the same, and the hashes are those of the algorithm; SHA-256 is the default.
-fn states_hashes(module: &str) -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    let plain = without_hashes(&module_metadata(
-        &build(module, Machine::X64, "none", folder.path())?[0],
-    )?);
-    let object = std::fs::read(fixture(module, "o"))?;
-    for algorithm in bpf2sys::HashAlgorithm::ALL {
-        let cng = algorithm.cng_name();
-        let option = cng.to_lowercase();
-        let folder = tempfile::tempdir()?;
-        let metadata = module_metadata(&build(module, Machine::X64, &option, folder.path())?[0])?;
-        let digest = algorithm.digest(&object);
-        let hex = digest
-            .iter()
-            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        if metadata["elf_hash"] != hex.as_str() {
-            return Err(format!("{cng}: the hash of the object is {}, not {hex}", metadata["elf_hash"]).into());
+/// With hashes, the tables are the same; without, there are none.
+fn states_hashes(builds: &Builds) -> Result<(), Failed> {
+    for (plain, hashed) in builds.plain(Machine::X64)?.iter().zip(&builds.hashed(Machine::X64)?) {
+        let plain = module_metadata(plain)?;
+        if plain != without_hashes(&plain) {
+            return Err(format!("hashes where there should be none: {plain}").into());
         }
-        for program in metadata["programs"].as_array().ok_or("no programs")? {
-            let hash = program["program_info_hash"].as_str().unwrap_or_default();
-            if hash.len() != hex.len() || program["program_info_hash_type"] != cng {
-                return Err(format!("{cng}: {program}").into());
-            }
+        let hashed = module_metadata(hashed)?;
+        hashes(builds.module, HashAlgorithm::Sha256, &hashed)?;
+        if without_hashes(&hashed) != plain {
+            return Err(format!("{hashed}, without hashes {plain}").into());
         }
-        let rest = without_hashes(&metadata);
-        if rest != plain {
-            return Err(format!("{cng}: {rest}, without hashes {plain}").into());
+    }
+    Ok(())
+}
+
+fn every_algorithm() -> Result<(), Failed> {
+    for algorithm in HashAlgorithm::ALL {
+        let folder = builds::build("droppacket", &algorithm.cng_name().to_lowercase())?;
+        for machine in MACHINES {
+            let image = folder.path().join(format!("droppacket.{}.sys", machine_name(machine)));
+            hashes("droppacket", algorithm, &module_metadata(&image)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The hash of the object is right, and each program has one of that algorithm.
+fn hashes(module: &str, algorithm: HashAlgorithm, metadata: &Value) -> Result<(), Failed> {
+    let digest = algorithm.digest(&std::fs::read(fixture(module, "o"))?);
+    let digest = digest
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    if metadata["elf_hash"] != digest.as_str() {
+        return Err(format!("the hash of the object is {}, not {digest}", metadata["elf_hash"]).into());
+    }
+    for program in metadata["programs"].as_array().ok_or("no programs")? {
+        let hash = program["program_info_hash"].as_str().unwrap_or_default();
+        if hash.len() != digest.len() || program["program_info_hash_type"] != algorithm.cng_name() {
+            return Err(format!("{}: {program}", algorithm.cng_name()).into());
         }
     }
     Ok(())
@@ -203,15 +191,15 @@ fn without_hashes(metadata: &Value) -> Value {
 
 /// A reader of images that this project did not write finds what it expects, in the facts as they were before this
 /// project took them over.
-fn is_judged(module: &str, machine: Machine) -> Result<(), Failed> {
+fn is_judged(builds: &Builds, machine: Machine) -> Result<(), Failed> {
     let (script, expected) = judge().ok_or("the judge is gone")?;
-    let folder = tempfile::tempdir()?;
-    for image in build(module, machine, "none", folder.path())? {
+    let expected = expected.join(builds.module).with_extension("json");
+    for image in builds.plain(machine)? {
         let mut command = Command::new("python3");
         command
             .arg(&script)
             .args(["--level", "contract", "--arch", machine_name(machine), "--expect"])
-            .args([&expected.join(module).with_extension("json"), &image]);
+            .args([&expected, &image]);
         let out = output(&mut command)?;
         let (said, complained) = (
             String::from_utf8_lossy(&out.stdout),

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use bpf2sys_bytecode::{Callee, Instruction, Module};
-use bpf2sys_platform::Platform;
+use bpf2sys_bytecode::{Callee, InsnIndex, Instruction, Module};
+use bpf2sys_platform::{Helper, Platform, ProgramType};
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
 use super::slots::{Slots, unreached_calls};
@@ -18,8 +18,8 @@ pub(crate) type HelperTables = Slots<u32>;
 impl HelperTables {
     /// Collects the helpers of every program.
     ///
-    /// Calls in dead code count too, as they do in bpf2c's tables, unless the program type has no such helper: nothing
-    /// will call it, and the runtime would refuse the module for it.
+    /// Calls in dead code count too, as they do in bpf2c's tables, unless the program type has no such helper or nobody
+    /// implements it: nothing will call it, and the runtime would refuse the module for it.
     pub(crate) fn of_module(verified: &VerifiedModule, platform: &Platform) -> Result<HelperTables, LowerError> {
         let programs = verified.programs().iter();
         let used: Vec<Vec<u32>> = programs
@@ -50,28 +50,29 @@ fn called_by(
             let Instruction::Call(Callee::Helper(number)) = insn.op else {
                 continue;
             };
-            match u32::try_from(number) {
-                Ok(id) if id != 0 && platform.helper(&program.program_type, id).is_some() => {
-                    if seen.insert(id) {
-                        order.push(id);
+            let facts = verified.facts(index).instructions.get(position as usize);
+            let reachable = facts.is_none_or(|f| f.reachable);
+            let id = u32::try_from(number).ok().filter(|id| *id != 0);
+            match id.and_then(|id| platform.helper(&program.program_type, id)) {
+                Some(helper) if reachable || implemented(helper, &program.program_type) => {
+                    if seen.insert(helper.id) {
+                        order.push(helper.id);
                     }
                 }
-                _ => {
-                    let facts = verified.facts(index).instructions.get(position as usize);
-                    if facts.is_none_or(|f| f.reachable) {
-                        let index = bpf2sys_bytecode::InsnIndex(position);
-                        return Err(instruction_error(
-                            module,
-                            function,
-                            index,
-                            InstructionProblem::UnknownHelper(number),
-                        ));
-                    }
+                None if reachable => {
+                    let (index, problem) = (InsnIndex(position), InstructionProblem::UnknownHelper(number));
+                    return Err(instruction_error(module, function, index, problem));
                 }
+                _ => {}
             }
         }
     }
     Ok(order)
+}
+
+/// Whether the runtime finds an implementation when the program is loaded (native module contract §4.6).
+fn implemented(helper: &Helper, program_type: &ProgramType) -> bool {
+    helper.default_implementation || program_type.helper_overrides.contains(&helper.id)
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     use bpf2sys_platform::Platform;
 
     use super::HelperTables;
-    use crate::testing::{EXIT, call, helper, module, mov, program, subprogram, trusted};
+    use crate::testing::{EXIT, call, helper, module, mov, program, subprogram, trusted, verified};
 
     fn tables(functions: Vec<bpf2sys_bytecode::Function>) -> HelperTables {
         HelperTables::of_module(&trusted(module(functions)), &Platform::builtin()).unwrap()
@@ -133,5 +134,53 @@ mod tests {
             subprogram("s", &[mov(0, 0), EXIT]),
         ]);
         assert_eq!(tables.of_program(0), [Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn helpers_that_only_dead_code_calls_are_listed_if_the_runtime_has_them() {
+        let mut platform = Platform::builtin();
+        let unimplemented = platform.helpers.iter_mut().find(|h| h.id == 12).unwrap();
+        unimplemented.default_implementation = false;
+        let code = [mov(0, 1), EXIT, helper(9), helper(12), helper(8), mov(0, 1), EXIT];
+        let verified = verified(module(vec![program("p", "xdp", &code)]));
+        let tables = HelperTables::of_module(&verified, &platform).unwrap();
+        assert_eq!(tables.of_program(0), [Some(9), Some(8)]);
+    }
+
+    #[test]
+    fn a_subprogram_that_no_program_reaches_has_slots_that_are_holes() {
+        let tables = tables(vec![
+            program("p1", "bind", &calling(&[9])),
+            subprogram("unreached", &calling(&[2, 0, -1])),
+        ]);
+        assert_eq!(tables.of_program(0), [None, Some(9)]);
+        assert_eq!(tables.slot(FunctionIndex(0), 9), Some(1));
+    }
+
+    /// The id is `bpf_xdp_adjust_head` in one of the programs, and `bpf_sock_ops_get_flow_id` in the other.
+    #[test]
+    fn programs_of_two_types_share_the_slot_of_an_id_that_means_a_helper_of_each() {
+        let module = module(vec![
+            program("a", "xdp", &[call(2), mov(0, 1), EXIT]),
+            program("b", "sockops", &[call(2), mov(0, 0), EXIT]),
+            subprogram("sub", &[mov(2, 0), helper(65536), mov(0, 0), EXIT]),
+        ]);
+        let verified = verified(module);
+        let platform = Platform::builtin();
+        let tables = HelperTables::of_module(&verified, &platform).unwrap();
+        assert_eq!(tables.of_program(0), [Some(65536)]);
+        assert_eq!(tables.of_program(1), [Some(65536)]);
+        let names = verified
+            .programs()
+            .iter()
+            .map(|p| platform.helper(&p.program_type, 65536).unwrap().name.as_str());
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            ["bpf_xdp_adjust_head", "bpf_sock_ops_get_flow_id"]
+        );
+        // A program of a type without the id is not verified with that subprogram.
+        let mut third = verified.module().clone();
+        third.functions.push(program("c", "bind", &[call(2), mov(0, 0), EXIT]));
+        assert!(bpf2sys_verifier::verify(third, &platform, &bpf2sys_verifier::Options::default()).is_err());
     }
 }

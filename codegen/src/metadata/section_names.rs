@@ -115,6 +115,8 @@ mod tests {
         );
         let many = names(&["cgroup/bind4"; 12]);
         assert_eq!(many[..4], ["cgrou~12", "cgrou~11", "cgrou~10", "cgroup~9"]);
+        let many = names(&["sample_ext"; 101]);
+        assert_eq!(many[..3], ["samp~101", "samp~100", "sampl~99"]);
     }
 
     #[test]

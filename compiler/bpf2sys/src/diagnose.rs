@@ -138,7 +138,7 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
         RejectionReason::ImpossibleNumber => "BPF2023",
         RejectionReason::ReadOnlyWrite { .. } => "BPF2024",
         RejectionReason::NullMetadata { .. } => "BPF2025",
-        RejectionReason::NotImplemented { .. } => "BPF2026",
+        RejectionReason::NotImplemented(_) => "BPF2026",
         RejectionReason::UnknownFunction(_) | RejectionReason::NoSuchFunction(_) => "BPF2027",
         RejectionReason::FunctionFlags { .. } => "BPF2028",
     };
@@ -184,14 +184,13 @@ fn rejection_help(reason: &RejectionReason) -> Option<String> {
             _ => None,
         },
         RejectionReason::UnknownHelper(missing) => Some(helper_help(missing)),
-        RejectionReason::NotImplemented { implemented_for, .. } => Some(if implemented_for.is_empty() {
-            "no provider implements it, so no module that calls it can be loaded".to_owned()
-        } else {
-            format!(
-                "only programs of these types can call it: {}",
-                implemented_for.join(", ")
-            )
-        }),
+        RejectionReason::NotImplemented(missing) if missing.implemented_for.is_empty() => {
+            Some("no provider implements it, so no module that calls it can be loaded".to_owned())
+        }
+        RejectionReason::NotImplemented(missing) => Some(format!(
+            "only programs of these types can call it: {}",
+            missing.implemented_for.join(", ")
+        )),
         RejectionReason::UnknownFunction(missing) => function_help(missing),
         RejectionReason::FunctionFlags { .. } => {
             Some("the verifier of eBPF for Windows refuses such functions, too".to_owned())

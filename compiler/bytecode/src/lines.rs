@@ -212,6 +212,67 @@ mod tests {
         }
     }
 
+    /// The lines of `first` and `second`, which come from two objects that were joined: the first with line 1 at its start, the second with
+    /// line 9 at `line`, and functions of these names and offsets.
+    fn joined(functions: &[(&str, u32)], line: u32) -> Vec<Option<u32>> {
+        let part = |functions: &[(&str, u32)], line: u32, number: u32| {
+            let mut types = Types::new();
+            let (section, text) = (types.string("xdp"), types.string("text"));
+            let mut table = vec![8, section, functions.len() as u32];
+            for (name, offset) in functions {
+                table.extend([*offset, types.function(name)]);
+            }
+            let lines = [16, section, 1, line, text, text, number << 10];
+            let (functions_length, lines_length) = (table.len() as u32 * 4, lines.len() as u32 * 4);
+            let header = [24, 0, functions_length, functions_length, lines_length];
+            let words = header.iter().chain(&table).chain(&lines);
+            let ext: Vec<u8> = [0x9f, 0xeb, 1, 0]
+                .into_iter()
+                .chain(words.flat_map(|w| w.to_le_bytes()))
+                .collect();
+            // Linkers align the next one.
+            let mut btf = types.build();
+            btf.resize(btf.len().next_multiple_of(4), 0);
+            (btf, ext)
+        };
+        let ((first_btf, first_ext), (second_btf, second_ext)) =
+            (part(&[("first", 0)], 0, 1), part(functions, line, 9));
+        let mut object = Object::default();
+        object.section("xdp", PROGBITS, EXEC, &EXIT.repeat(4));
+        object.symbol("first", FUNCTION, 1, 0, 16);
+        object.symbol("second", FUNCTION, 1, 16, 16);
+        object.section(".BTF", PROGBITS, 0, &[first_btf, second_btf].concat());
+        object.section(".BTF.ext", PROGBITS, 0, &[first_ext, second_ext].concat());
+        let module = read(&object.build(), "test.o").unwrap();
+        let insns = module.functions.iter().flat_map(|f| &f.instructions);
+        insns.map(|i| module.line(i).map(|l| l.line)).collect()
+    }
+
+    #[test]
+    fn lines_of_joined_objects_are_where_their_functions_went() {
+        // As the linker found them, and moved along with the code.
+        for offset in [0, 16] {
+            assert_eq!(
+                joined(&[("second", offset)], offset + 8),
+                [Some(1), Some(1), None, Some(9)]
+            );
+        }
+    }
+
+    #[test]
+    fn where_functions_do_not_tell_one_distance_there_are_no_lines() {
+        for functions in [
+            &[][..],
+            &[("elsewhere", 0)],
+            &[("second", 0), ("second", 8)],
+            &[("second", 0), ("elsewhere", 0)],
+            // It would have gone backwards.
+            &[("second", 24)],
+        ] {
+            assert_eq!(joined(functions, 8), [Some(1), Some(1), None, None], "{functions:?}");
+        }
+    }
+
     #[test]
     fn a_line_is_kept_once() {
         let module = with_lines(&[(0, 1), (8, 2), (16, 1), (24, 2)]).unwrap();

@@ -229,7 +229,7 @@ mod tests {
             match (constant(&object), expected) {
                 (Ok(Imm64::Map(map)), Ok(index)) => assert_eq!(map.0, index),
                 (Err(error), Err(())) => {
-                    assert_eq!(error, "section `xdp` at 0x0: refers to a place where no map begins")
+                    assert_eq!(error, "section `xdp` at 0x0: refers to a place where no map begins");
                 }
                 (found, _) => panic!("{addend}: {found:?}"),
             }

@@ -251,6 +251,11 @@ impl Types {
         self.add(name, 14, 0, of, &[1])
     }
 
+    /// A variable that is only declared.
+    pub(crate) fn extern_variable(&mut self, name: &str, of: u32) -> u32 {
+        self.add(name, 14, 0, of, &[2])
+    }
+
     pub(crate) fn data_section(&mut self, name: &str, size: u32, variables: &[u32]) -> u32 {
         let entries: Vec<u32> = variables.iter().flat_map(|v| [*v, 0, 0]).collect();
         self.add(name, 15, variables.len(), size, &entries)

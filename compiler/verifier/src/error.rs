@@ -6,7 +6,7 @@ use std::time::Duration;
 use bpf2sys_bytecode::{InsnIndex, SourceLine};
 use bpf2sys_platform::Guid;
 
-use crate::{HelperName, MissingFunction, MissingHelper};
+use crate::{MissingFunction, MissingHelper, NotImplemented};
 
 /// A module is not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,15 +171,8 @@ pub enum RejectionReason {
     #[error("program type `{}` has no helper with id {}{}", .0.program_type, .0.id, Meant(.0))]
     UnknownHelper(Box<MissingHelper>),
     /// A call of a helper that nobody implements for the program type, so that the module could not be loaded.
-    #[error("helper {} (`{}`) has no implementation for programs of type `{program_type}`", helper.id, helper.name)]
-    NotImplemented {
-        /// The helper.
-        helper: HelperName,
-        /// Name of the program type.
-        program_type: String,
-        /// Program types whose provider implements it.
-        implemented_for: Vec<String>,
-    },
+    #[error("helper {} (`{}`) has no implementation for programs of type `{}`", .0.helper.id, .0.helper.name, .0.program_type)]
+    NotImplemented(Box<NotImplemented>),
     /// A call of a function that no provider offers.
     #[error("no provider that is known offers the function `{}` of module {}", .0.name, .0.module)]
     UnknownFunction(Box<MissingFunction>),

@@ -25,6 +25,6 @@ mod tests;
 
 pub use error::{Rejection, RejectionPlace, RejectionReason, VerifyError};
 pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
-pub use missing::{HelperName, MissingFunction, MissingHelper};
+pub use missing::{HelperName, MissingFunction, MissingHelper, NotImplemented};
 pub use verified::{VerifiedModule, VerifiedProgram};
 pub use verify::{Options, verify};

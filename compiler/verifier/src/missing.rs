@@ -33,6 +33,17 @@ pub struct MissingHelper {
     pub nearest: Vec<HelperName>,
 }
 
+/// A helper that no program of the type can call, because neither the runtime nor the type's provider implements it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotImplemented {
+    /// The helper.
+    pub helper: HelperName,
+    /// Name of the program type.
+    pub program_type: String,
+    /// Program types whose provider implements it.
+    pub implemented_for: Vec<String>,
+}
+
 /// A function that no provider offers, and what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingFunction {
@@ -62,11 +73,11 @@ pub(crate) fn helper(id: i32, program_type: &ProgramType, platform: &Platform) -
         return None;
     }
     let by = platform.program_types.iter().filter(|t| implemented(helper, t));
-    Some(RejectionReason::NotImplemented {
+    Some(RejectionReason::NotImplemented(Box::new(NotImplemented {
         helper: HelperName::of(helper),
         program_type: program_type.name.clone(),
         implemented_for: by.map(|t| t.name.clone()).collect(),
-    })
+    })))
 }
 
 /// Whether a call can be resolved when the program is loaded (native module contract §4.6).
@@ -84,13 +95,12 @@ fn missing_helper(id: i32, program_type: &ProgramType, platform: &Platform) -> M
     };
     let usable = all.iter().filter(|h| implemented(h, program_type));
     let linux = linux_helper_name(number);
-    let nearest = match linux {
-        Some(name) => by_distance(name, usable, |h| &h.name),
-        None => {
-            let mut by_id: Vec<&Helper> = usable.collect();
-            by_id.sort_by_key(|h| h.id.abs_diff(number));
-            by_id
-        }
+    let nearest = if let Some(name) = linux {
+        by_distance(name, usable, |h| &h.name)
+    } else {
+        let mut by_id: Vec<&Helper> = usable.collect();
+        by_id.sort_by_key(|h| h.id.abs_diff(number));
+        by_id
     };
     let elsewhere = platform.program_types.iter().filter_map(|t| {
         let helper = t.helpers.iter().find(|h| h.id == number)?;

@@ -3,6 +3,7 @@
 mod broken;
 mod dll;
 mod fixture;
+mod module_tables;
 mod patch;
 
 // What runs native code, where that is possible.

@@ -419,3 +419,26 @@ fn empty_tables_are_null_and_have_no_section() {
     let object = lower(module(Vec::new())).unwrap();
     assert_eq!(View(&object).sections(), [".text", ".rdata", ".data", "hash"]);
 }
+
+#[test]
+fn counts_must_fit_sixteen_bits() {
+    assert_eq!(super::narrow("things", 65535), Ok(u16::MAX));
+    let error = super::narrow("things", 65536).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "things: 65536 entries; the table takes at most 65535"
+    );
+}
+
+/// The one program of an object without subprograms may lie in `.text`.
+#[test]
+fn a_lone_program_in_text_lies_beside_the_driver() {
+    let object = lower(module(vec![program("alone", ".text", &[mov(0, 0), EXIT])])).unwrap();
+    let view = View(&object);
+    assert_eq!(view.sections(), [".text", ".rdata", "programs", ".data", "hash"]);
+    for field in [40, 48] {
+        assert_eq!(view.string(("programs", field)), ".text");
+    }
+    assert_eq!(view.pointer(("programs", 32)), Some(view.symbol("alone")));
+    assert_eq!(view.symbol("alone").0, ".text");
+}

@@ -56,7 +56,7 @@ fn read<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Records<'a>, Problem> {
     let mut object = 0;
     let mut rest = Some(bytes);
     while let Some(section) = rest {
-        let (functions, lines, behind) = split(section)?;
+        let [functions, lines, behind] = split(section)?;
         line_table(lines, btf, object, &mut records.lines)?;
         if btf.objects() > 1 {
             function_table(functions, btf, object, &mut records.functions)?;
@@ -72,7 +72,7 @@ fn read<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Records<'a>, Problem> {
 }
 
 /// Splits the section into its function table, its line table, and what is behind them.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Problem> {
+fn split(bytes: &[u8]) -> Result<[&[u8]; 3], Problem> {
     const SHORT: Problem = Problem::Malformed("shorter than its header");
     let mut reader = Reader::new(bytes);
     if reader.u16().ok_or(SHORT)? != MAGIC {
@@ -102,10 +102,13 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Problem> {
     let body = bytes.get(header_length as usize..).ok_or(SHORT)?;
     let table =
         |(offset, length), what| part(body, offset, length).ok_or(Problem::OutOfRange { what, whole: "section" });
-    let parts = (table(functions, "the function table")?, table(lines, "the line table")?);
     let ends = [functions, lines].map(|(offset, length)| offset as usize + length as usize);
     let end = ends.into_iter().max().unwrap_or(0);
-    Ok((parts.0, parts.1, &body[end..]))
+    Ok([
+        table(functions, "the function table")?,
+        table(lines, "the line table")?,
+        body.get(end..).unwrap_or_default(),
+    ])
 }
 
 /// Reads a table: a record size, then for each section its name, how many records there are, and these.

@@ -111,7 +111,7 @@ impl<'a> Btf<'a> {
         };
         let mut rest = Some(bytes);
         while let Some(section) = rest {
-            let (table, strings, behind) = split(section).map_err(|what| place().error(Problem::Malformed(what)))?;
+            let [table, strings, behind] = split(section).map_err(|what| place().error(Problem::Malformed(what)))?;
             let ends = strings.iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i);
             btf.objects.push(ObjectTypes {
                 // Type 0 is `void` for all.
@@ -358,7 +358,7 @@ fn place() -> Place {
 }
 
 /// Splits the section into its type table, its string table, and what is behind them.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+fn split(bytes: &[u8]) -> Result<[&[u8]; 3], &'static str> {
     const SHORT: &str = "shorter than its header";
     let mut reader = Reader::new(bytes);
     if reader.u16().ok_or(SHORT)? != MAGIC {
@@ -379,7 +379,7 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
     let strings = part(body, string_offset, string_length).ok_or("the string table lies outside of the section")?;
     let end = (type_offset as usize + types.len()).max(string_offset as usize + strings.len());
     match (strings.first(), strings.last()) {
-        (Some(0), Some(0)) => Ok((types, strings, &body[end..])),
+        (Some(0), Some(0)) => Ok([types, strings, &body[end..]]),
         _ => Err("the string table does not start and end with a zero"),
     }
 }

@@ -226,8 +226,10 @@ mod tests {
             (5, Some("section `.data`: BTF gives another size for this section")),
         ] {
             let mut types = Types::new();
-            types.data_section(".data", stated, &[]);
-            types.data_section(".bss", 8, &[]);
+            let int = types.int(4);
+            let (value, zero) = (types.variable("value", int), types.variable("zero", int));
+            types.data_section(".data", stated, &[value]);
+            types.data_section(".bss", 8, &[zero]);
             let mut object = Object::with_program(&EXIT);
             object.section(".data", PROGBITS, DATA, &[1; 4]);
             // Described, but empty.

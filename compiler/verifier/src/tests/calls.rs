@@ -60,9 +60,11 @@ fn a_call_gives_a_number_and_may_write_what_it_can_write() {
     let one = |value| Interval { min: value, max: value };
     assert_eq!(before[1].signed, one(5));
     assert_eq!((after[0].kind, after[0].signed), (RegisterKind::Number, Interval::FULL));
-    for register in 1..6 {
-        assert_eq!(after[register].kind, RegisterKind::Unknown, "r{register}");
-        assert_eq!(after[register].signed, Interval::FULL, "r{register}");
+    for register in &after[1..6] {
+        assert_eq!(
+            (register.kind, register.signed),
+            (RegisterKind::Unknown, Interval::FULL)
+        );
     }
     assert_eq!(after[6].signed, one(3));
     assert_eq!(after[7].signed, Interval::FULL, "the buffer is written");

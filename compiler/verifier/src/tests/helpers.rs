@@ -104,18 +104,9 @@ fn a_helper_that_nobody_implements_for_the_program_type_is_refused() {
         ("xdp", 35, &["sample"]),
     ] {
         match ask(section, id) {
-            Err(RejectionReason::NotImplemented {
-                helper,
-                implemented_for,
-                ..
-            }) => {
-                assert_eq!(
-                    (helper.id, implemented_for.as_slice()),
-                    (
-                        id as u32,
-                        &expected.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()[..]
-                    )
-                );
+            Err(RejectionReason::NotImplemented(found)) => {
+                assert_eq!(i32::try_from(found.helper.id), Ok(id));
+                assert_eq!(found.implemented_for, expected);
             }
             other => panic!("{section} {id}: {other:?}"),
         }

@@ -23,6 +23,7 @@ use crate::{BuildOptions, Error, ErrorKind, Form, HashAlgorithm, Machine, Output
   bpf2sys build --arch x64 --arch arm64 udp_filter.o   writes udp_filter.{x64,arm64}.sys
   bpf2sys build --emit sys --emit asm udp_filter.o     writes udp_filter.{sys,asm}
   bpf2sys build --emit asm -o - udp_filter.o           shows what became of each line
+  bpf2sys build --runtime 0.21 udp_filter.o            for machines with an older eBPF for Windows
   bpf2sys build --type xdp filter.o                    programs in sections of other names")]
 pub(super) struct Arguments {
     /// Object files, as `clang -target bpf` writes them
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     emit: Vec<Emit>,
 
     /// The oldest runtime that the output must load in; newer ones take it too
+    ///
+    /// Do not load it in an older one: not all of them refuse it. A runtime older than 1.4 takes a module of level 1.4 and
+    /// gives it the wrong memory for maps. One of level 1.6 is refused by runtimes older than 1.5.
     #[arg(long, value_name = "LEVEL", default_value = "1.6")]
     runtime: Runtime,
 
@@ -89,7 +93,7 @@ impl From<Architecture> for Machine {
 /// `--runtime`
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Runtime {
-    /// As bpf2c 1.6 writes it
+    /// As bpf2c 1.6 writes it; runtimes of 1.5 take it too
     #[value(name = "1.6")]
     V1_6,
     /// Without functions of other modules that are found by name (BTF-resolved functions)

@@ -205,6 +205,25 @@ fn a_map_of_its_own_kind_of_maps_ends() {
 }
 
 #[test]
+fn a_definition_counts_more_than_a_declaration() {
+    // Of two objects that a linker put together, in either order.
+    for declared_first in [false, true] {
+        let mut types = Types::new();
+        let (map, int) = (plain(&mut types), types.int(4));
+        let mut variables = [types.variable("m", map), types.extern_variable("m", int)];
+        if declared_first {
+            variables.reverse();
+        }
+        types.data_section(".maps", 0, &variables);
+        let mut object = Object::with_program(&EXIT);
+        let section = object.section(".maps", PROGBITS, DATA, &[0; 16]);
+        object.symbol("m", OBJECT, section, 0, 16);
+        object.section(".BTF", PROGBITS, 0, &types.build());
+        assert_eq!(read(&object.build(), "test.o").unwrap().maps[0].definition.map_type, 2);
+    }
+}
+
+#[test]
 fn symbols_and_descriptions_must_agree() {
     let mut types = Types::new();
     let map = plain(&mut types);
