@@ -60,6 +60,7 @@ macro_rules! every_trial {
             }
             failures {
                 each_failure_is_answered_and_leaves_nothing
+                each_failure_of_a_module_that_calls_functions_is_answered_and_leaves_nothing
                 defects_that_the_runtime_notices_are_answered_and_leave_nothing
                 defects_that_it_does_not_notice_stay_errors
                 a_failure_that_cannot_happen_to_a_module_is_no_request
