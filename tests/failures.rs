@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bpf2sys_codegen::Skeleton;
 use bpf2sys_pe_emit::{Machine, link};
+use bpf2sys_simulator::RunRequest;
 use libtest_mimic::{Failed, Trial};
 
 use crate::forms::{MACHINES, lowered, machine_name, needs_to_run};
@@ -16,7 +17,7 @@ const MODULES: [(&str, Parts); 2] = [
         "tail_dispatch",
         Parts {
             maps: 5,
-            pinned: false,
+            pins: 0,
             programs: 4,
             helper: Some(5),
             hash: true,
@@ -27,7 +28,7 @@ const MODULES: [(&str, Parts); 2] = [
         "connect_redirect",
         Parts {
             maps: 4,
-            pinned: false,
+            pins: 0,
             programs: 2,
             helper: Some(1),
             hash: true,
@@ -45,7 +46,13 @@ pub fn trials() -> Vec<Trial> {
                 trials.push(test_with(
                     &format!("failures::{example}::{}::{name}", machine_name(machine)),
                     needs_to_run(machine),
-                    move || Ok(fail_at(image(example, machine)?, parts, &point).map(drop)?),
+                    move || {
+                        let request = RunRequest {
+                            image: image(example, machine)?.to_vec(),
+                            ..RunRequest::default()
+                        };
+                        Ok(fail_at(&request, parts, &point).map(drop)?)
+                    },
                 ));
             }
         }

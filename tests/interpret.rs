@@ -281,7 +281,7 @@ fn report(request: &RunRequest) -> Result<RunReport, Failed> {
 }
 
 /// The contents of the inputs beside an example.
-fn samples(example: &str) -> Result<Vec<Vec<u8>>, Failed> {
+pub fn samples(example: &str) -> Result<Vec<Vec<u8>>, Failed> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(root().join("examples").join(example))? {
         let path = entry?.path();

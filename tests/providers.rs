@@ -10,6 +10,7 @@ use bpf2sys_simulator::{
 use libtest_mimic::{Failed, Trial};
 
 use crate::examples::EXAMPLES;
+use crate::interpret::samples;
 use crate::support::{Need, root, test, test_with};
 
 /// What is done to an object's driver.
@@ -207,30 +208,46 @@ fn uses_a_custom_map(machine: Machine, object: &ObjectFile) -> Result<(), Failed
     Ok(())
 }
 
-/// A few inputs for each program of an image, the packet not always the same.
-fn inputs(image: &[u8]) -> Result<Vec<Input>, Failed> {
+/// A few inputs for each program of an image: the samples that an example has, as contexts or packets, and packets made up.
+fn inputs(image: &[u8], object: &ObjectFile) -> Result<Vec<Input>, Failed> {
     let description = bpf2sys_simulator::describe::describe(image).map_err(|e| e.to_string())?;
     let programs = description.module.ok_or("the image has no module")?.programs;
     let platform = bpf2sys_platform::Platform::builtin();
+    let name = object.name.trim_end_matches(".o");
+    let samples = if EXAMPLES.contains(&name) {
+        samples(name)?
+    } else {
+        Vec::new()
+    };
     let mut inputs = Vec::new();
     for program in programs {
         let (kind, _) = platform
             .program_type_for_section(&program.section)
             .ok_or_else(|| format!("section {} means no program type", program.section))?;
-        let length = if kind.context.data < 0 { 0 } else { 96 };
-        for first in [0, 0x45, 0xFF] {
-            let mut packet = vec![first; length];
+        let (contexts, packets): (Vec<_>, Vec<_>) = samples
+            .iter()
+            .cloned()
+            .partition(|sample| i32::try_from(sample.len()) == Ok(kind.context.size));
+        let made_up = [0, 0x45, 0xFF].map(|first| {
+            let mut packet = vec![first; 96];
             // An IPv4 header behind an Ethernet header, with UDP in it.
             for (at, byte) in [(12, 8), (13, 0), (14, 0x45), (23, 17), (37, 53)] {
-                if let Some(place) = packet.get_mut(at) {
-                    *place = byte;
-                }
+                packet[at] = byte;
             }
-            inputs.push(Input {
+            packet
+        });
+        let packets: Vec<Vec<u8>> = if kind.context.data < 0 {
+            vec![Vec::new()]
+        } else {
+            packets.into_iter().chain(made_up).collect()
+        };
+        for context in contexts.into_iter().chain([Vec::new()]) {
+            inputs.extend(packets.iter().map(|packet| Input {
                 program: program.name.clone(),
-                packet: HexBytes(packet),
+                packet: HexBytes(packet.clone()),
+                context: HexBytes(context.clone()),
                 ..Input::default()
-            });
+            }));
         }
     }
     Ok(inputs)
@@ -240,7 +257,7 @@ fn inputs(image: &[u8]) -> Result<Vec<Input>, Failed> {
 fn survives_reloads(machine: Machine, object: &ObjectFile) -> Result<(), Failed> {
     let image = driver(machine, object, RuntimeLevel::V1_6)?;
     let request = RunRequest {
-        inputs: inputs(&image)?,
+        inputs: inputs(&image, object)?,
         image,
         ..RunRequest::default()
     };
@@ -266,12 +283,14 @@ fn calls_nothing(object: &ObjectFile) -> bool {
 fn is_loaded_twice(machine: Machine, object: &ObjectFile) -> Result<(), Failed> {
     let image = driver(machine, object, RuntimeLevel::V1_6)?;
     let once = run(&RunRequest {
-        inputs: inputs(&image)?,
+        inputs: inputs(&image, object)?,
         image: image.clone(),
         ..RunRequest::default()
     })?;
     // The second load does the same, next to the first, in which nothing was run.
-    let inputs = inputs(&image)?.into_iter().map(|input| Input { load: 1, ..input });
+    let inputs = inputs(&image, object)?
+        .into_iter()
+        .map(|input| Input { load: 1, ..input });
     let twice = run(&RunRequest {
         inputs: inputs.collect(),
         image,
@@ -300,7 +319,7 @@ fn runs_in_its_runtimes(machine: Machine, object: &ObjectFile) -> Result<(), Fai
         for &runtime in runtimes {
             let report = run(&RunRequest {
                 runtime,
-                inputs: inputs(&image)?,
+                inputs: inputs(&image, object)?,
                 image: image.clone(),
                 ..RunRequest::default()
             })?;

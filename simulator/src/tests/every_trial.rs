@@ -60,6 +60,7 @@ macro_rules! every_trial {
             }
             failures {
                 each_failure_is_answered_and_leaves_nothing
+                each_failure_of_a_module_that_calls_functions_is_answered_and_leaves_nothing
                 defects_that_the_runtime_notices_are_answered_and_leave_nothing
                 defects_that_it_does_not_notice_stay_errors
                 a_failure_that_cannot_happen_to_a_module_is_no_request
@@ -68,6 +69,7 @@ macro_rules! every_trial {
                 loads_share_pinned_maps_and_nothing_else
                 tail_calls_through_a_shared_map_reach_the_program_of_the_load_that_stored_it
                 a_load_that_does_not_exist_is_no_request
+                maps_that_cannot_be_pinned_before_are_no_request
                 a_map_that_is_pinned_already_is_used_as_it_is
                 a_pinned_map_of_another_definition_fails_the_load
                 older_runtimes_refuse_the_long_form_of_programs

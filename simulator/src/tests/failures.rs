@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bpf2sys_simulator::{EbpfResult, Life, Rule, RunRequest, Sabotage, SimulatorError};
 
-use super::fixture::{image, run};
+use super::fixture::{image, request, run, sample_request};
 use super::patch::{Break, Patched};
 
 /// A point of the load that can fail, and what must be answered.
@@ -61,8 +61,8 @@ fn load(what: &'static str, sabotage: Sabotage, result: EbpfResult) -> Point {
 pub struct Parts {
     /// Its maps. The last one that is created is made to fail.
     pub maps: usize,
-    /// Whether one of them is pinned.
-    pub pinned: bool,
+    /// How many of them are pinned.
+    pub pins: usize,
     /// Its programs.
     pub programs: usize,
     /// A helper of one of them.
@@ -158,7 +158,7 @@ pub fn points(parts: &Parts) -> Vec<Point> {
             NoMemory,
         ));
     }
-    if parts.pinned {
+    if parts.pins > 0 {
         points.push(load(
             "pin path taken by another map",
             Sabotage::PinTaken,
@@ -215,13 +215,11 @@ pub fn points(parts: &Parts) -> Vec<Point> {
     points
 }
 
-/// Makes one point of the load of an image fail, in a module with these parts, and loads it once more. Gives the life in
-/// which it failed.
-pub fn fail_at(image: &[u8], parts: &Parts, point: &Point) -> Result<Life, String> {
+/// Makes one point of a load fail, of a module with these parts, and loads it once more. Gives the life in which it failed.
+pub fn fail_at(request: &RunRequest, parts: &Parts, point: &Point) -> Result<Life, String> {
     let report = run(&RunRequest {
-        image: image.to_vec(),
         sabotage: point.sabotage,
-        ..RunRequest::default()
+        ..request.clone()
     })
     .map_err(|e| e.to_string())?;
     let [life, second] = report.lives.as_slice() else {
@@ -246,8 +244,7 @@ pub fn fail_at(image: &[u8], parts: &Parts, point: &Point) -> Result<Life, Strin
         (between.clients, between.bindings),
     );
     let success = Some(EbpfResult::Success);
-    let pins = usize::from(parts.pinned);
-    if found != ((0, success, success), (parts.maps, pins, parts.programs), (1, 1)) {
+    if found != ((0, success, success), (parts.maps, parts.pins, parts.programs), (1, 1)) {
         return Err(format!("the second life: {found:?}, {between}"));
     }
     Ok(life.clone())
@@ -259,8 +256,15 @@ pub fn table_of_failures() -> Result<String, String> {
         "| what fails | `DriverEntry` | attach callback | `LOAD_NATIVE_MODULE` | `LOAD_NATIVE_PROGRAMS` | there at that moment |\n\
          |---|---|---|---|---|---|\n",
     );
-    for point in points(&FIXTURE) {
-        let life = fail_at(image(), &FIXTURE, &point).map_err(|e| format!("{}: {e}", point.what))?;
+    let every_map = points(&FIXTURE)
+        .into_iter()
+        .map(|point| (request(vec![]), &FIXTURE, point));
+    let functions = points(&SAMPLE)
+        .into_iter()
+        .filter(|point| point.sabotage == Sabotage::BtfProviderMissing)
+        .map(|point| (sample_request(vec![]), &SAMPLE, point));
+    for (request, parts, point) in every_map.chain(functions) {
+        let life = fail_at(&request, parts, &point).map_err(|e| format!("{}: {e}", point.what))?;
         let status = |status: u32| format!("{status:#010x}");
         let attach = life.attach.map_or("not called".into(), status);
         let result = |result: Option<EbpfResult>| result.map_or("not asked", EbpfResult::name);
@@ -289,12 +293,29 @@ fn check_states(life: &Life) -> Result<(), String> {
 /// The parts of the fixture's module.
 const FIXTURE: Parts = Parts {
     maps: 18,
-    pinned: true,
+    pins: 1,
     programs: 11,
     helper: Some(65536),
     hash: false,
     btf: false,
 };
+
+/// The parts of the module that calls functions of others.
+const SAMPLE: Parts = Parts {
+    maps: 7,
+    pins: 3,
+    programs: 6,
+    helper: Some(65536),
+    hash: false,
+    btf: true,
+};
+
+pub fn each_failure_of_a_module_that_calls_functions_is_answered_and_leaves_nothing() {
+    for point in points(&SAMPLE) {
+        let outcome = fail_at(&sample_request(vec![]), &SAMPLE, &point);
+        assert!(outcome.is_ok(), "{}: {outcome:?}", point.what);
+    }
+}
 
 pub fn each_failure_is_answered_and_leaves_nothing() {
     let table = table_of_failures().unwrap();

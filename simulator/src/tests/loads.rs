@@ -138,6 +138,28 @@ pub fn a_load_that_does_not_exist_is_no_request() {
     refused(&answers, "one load");
 }
 
+pub fn maps_that_cannot_be_pinned_before_are_no_request() {
+    let bytes = |bytes: &[u8]| HexBytes(bytes.to_vec());
+    let short = PinnedMap {
+        entries: vec![(bytes(&[1]), bytes(&[2; 8]))],
+        ..pinned("shared", [1, 4, 8, 4])
+    };
+    let cases = [
+        (vec![pinned("shared", [1, 4, 8, 4]); 2], "another one is pinned there"),
+        (vec![pinned("a:b", [1, 4, 8, 4])], "does not make a pin path"),
+        (vec![pinned("shared", [99, 4, 8, 4])], "no map type 99"),
+        (vec![short], "answers 6 to key 01"),
+    ];
+    for (pinned, expected) in cases {
+        let mut request = sample_request(vec![]);
+        request.pinned = pinned;
+        match run(&request) {
+            Err(SimulatorError::Request(text)) => assert!(text.contains(expected), "{text}"),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
 pub fn a_map_that_is_pinned_already_is_used_as_it_is() {
     let mut request = sample_request(vec![
         input(&lookup(SHARED, 3), "call", &[0; 64]),

@@ -92,7 +92,7 @@ impl Kernel {
                 return Err(self.broken(Rule::RuntimeMemory, detail));
             }
         }
-        // Presets of the next, and unloading, find the last load.
+        // Unloading begins with the load that came last.
         self.be(self.module.loads.len().saturating_sub(1))?;
         if let Some(frame) = frame {
             self.memory.free(frame.block);

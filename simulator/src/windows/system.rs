@@ -140,6 +140,9 @@ impl Kernel {
                 NotCreated::Refused(violation) => bad(violation.to_string()),
                 NotCreated::NoMemory => bad("there is no room for it".into()),
             })?;
+            if self.maps.list.iter().any(|other| other.pin == map.pin) {
+                return Err(bad("another one is pinned there".into()));
+            }
             self.system.maps.push(name.clone());
             self.system.pins.extend(map.pin.clone());
             self.maps.list.push(map);
