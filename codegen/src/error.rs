@@ -33,23 +33,28 @@ pub enum LowerError {
         problem: FunctionProblem,
     },
     /// The module needs something that the oldest runtime that it is to load in does not have.
-    #[error("{place}: {feature}, which runtime {level} does not have; {needed} is needed")]
-    RuntimeLevel {
-        /// Where.
-        place: Place,
-        /// What it needs.
-        feature: Feature,
-        /// [`Options::runtime`](crate::Options::runtime).
-        level: RuntimeLevel,
-        /// The lowest level that has it.
-        needed: RuntimeLevel,
-    },
+    #[error(transparent)]
+    RuntimeLevel(#[from] Box<LevelProblem>),
     /// The runtime would refuse the module's tables.
     #[error(transparent)]
     Module(#[from] ModuleProblem),
     /// A mistake of this compiler, found by one of its own checks.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// A use of something that [`Options::runtime`](crate::Options::runtime) does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {feature}, which runtime {level} does not have; {needed} is needed")]
+pub struct LevelProblem {
+    /// Where.
+    pub place: Place,
+    /// What is used.
+    pub feature: Feature,
+    /// The level that was asked for.
+    pub level: RuntimeLevel,
+    /// The lowest level that has it.
+    pub needed: RuntimeLevel,
 }
 
 /// What not every runtime has (native module contract §1.3).
@@ -102,7 +107,7 @@ pub enum InstructionProblem {
     UnknownHelper(i32),
     /// A function of another module that no provider offers.
     #[error("no provider offers `{}` of module {}", .0.name, .0.module)]
-    UnknownBtfFunction(BtfFunction),
+    UnknownBtfFunction(Box<BtfFunction>),
     /// A helper id that stands for helpers with different maps among their arguments, in a function that programs of
     /// several types reach.
     #[error("helper {0} takes another map in each of the program types that get here; call it from the programs themselves")]
@@ -212,9 +217,9 @@ pub enum ModuleProblem {
         /// The map.
         map: String,
         /// The program to whose type the map belongs, and the type.
-        first: (String, String),
+        first: Box<(String, String)>,
         /// The program of another type, and the type.
-        second: (String, String),
+        second: Box<(String, String)>,
     },
     /// The runtime copies a global section's bytes into its map without looking at the map's size (contract §4.5).
     #[error("the global variable section `{section}` has {bytes} bytes but its map `{map}` holds {capacity}")]

@@ -50,7 +50,8 @@ mod unwind_arm64;
 mod unwind_x64;
 
 pub use error::{
-    Feature, FunctionProblem, InitialValueProblem, InstructionProblem, LowerError, MapProblem, ModuleProblem, Place,
+    Feature, FunctionProblem, InitialValueProblem, InstructionProblem, LevelProblem, LowerError, MapProblem,
+    ModuleProblem, Place,
 };
 pub use lowered::{Lowered, LoweredFunction, Origin};
 pub use options::{Options, RuntimeLevel, Skeleton};

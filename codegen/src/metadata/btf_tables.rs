@@ -10,9 +10,9 @@ use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
 use super::slots::{Slots, unreached_calls};
-use crate::error::{InstructionProblem, LowerError};
+use crate::RuntimeLevel;
+use crate::error::{Feature, InstructionProblem, LevelProblem, LowerError};
 use crate::lowering::{instruction_error, place};
-use crate::{Feature, RuntimeLevel};
 
 /// The tables of BTF-resolved functions of a module.
 pub(crate) type BtfTables = Slots<BtfFunctionIndex>;
@@ -65,15 +65,16 @@ fn called_by(
             };
             let offered = platform.btf_function(known.module, &known.name).is_some();
             if reachable && !offered {
-                return Err(failed(InstructionProblem::UnknownBtfFunction(known.clone())));
+                return Err(failed(InstructionProblem::UnknownBtfFunction(Box::new(known.clone()))));
             }
             if reachable && !level.has_btf_functions() {
-                return Err(LowerError::RuntimeLevel {
+                let problem = LevelProblem {
                     place: place(module, function, InsnIndex(position)),
                     feature: Feature::BtfFunction(known.clone()),
                     level,
                     needed: RuntimeLevel::V1_6,
-                });
+                };
+                return Err(Box::new(problem).into());
             }
             if offered && level.has_btf_functions() {
                 called.insert(callee);

@@ -53,18 +53,13 @@ fn called_by(
             let facts = verified.facts(index).instructions.get(position as usize);
             let reachable = facts.is_none_or(|f| f.reachable);
             let id = u32::try_from(number).ok().filter(|id| *id != 0);
-            match id.and_then(|id| platform.helper(&program.program_type, id)) {
-                Some(helper) if reachable || implemented(helper, &program.program_type) => {
-                    if seen.insert(helper.id) {
-                        order.push(helper.id);
-                    }
-                }
-                None if reachable => {
-                    let (index, problem) = (InsnIndex(position), InstructionProblem::UnknownHelper(number));
-                    return Err(instruction_error(module, function, index, problem));
-                }
-                _ => {}
+            let helper = id.and_then(|id| platform.helper(&program.program_type, id));
+            if helper.is_none() && reachable {
+                let problem = InstructionProblem::UnknownHelper(number);
+                return Err(instruction_error(module, function, InsnIndex(position), problem));
             }
+            let listed = helper.filter(|helper| reachable || implemented(helper, &program.program_type));
+            order.extend(listed.map(|helper| helper.id).filter(|id| seen.insert(*id)));
         }
     }
     Ok(order)

@@ -266,11 +266,11 @@ impl Tables<'_> {
     fn btf_function_table(&self, object: &mut ObjectWriter, functions: &[Option<BtfFunctionIndex>]) -> Array {
         let all = &self.verified.module().btf_functions;
         let functions: Vec<Option<&BtfFunction>> = functions.iter().map(|f| f.map(|f| &all[f.index()])).collect();
-        let name = |function: &Option<&BtfFunction>| function.map_or(String::new(), |f| f.name.clone());
+        let name = |function: Option<&BtfFunction>| function.map_or(String::new(), |f| f.name.clone());
         // Names first: they are strings of the same section, and the table must be contiguous.
         let names: Vec<Spot> = functions
             .iter()
-            .map(|function| object.string(self.constants, &name(function)))
+            .map(|function| object.string(self.constants, &name(*function)))
             .collect();
         let spots: Vec<Spot> = functions
             .iter()

@@ -114,8 +114,9 @@ pub(super) fn check_program_arrays(verified: &VerifiedModule, platform: &Platfor
     programs.sort_by_key(|program| module.function(program.function).name.as_bytes());
     for program in &programs {
         for index in referenced_maps(module, program) {
-            if value_kind(platform, &module.maps[index.index()]) == MapValueKind::Program {
-                own(module, &mut owners, index, Owner::of(module, program))?;
+            let map = module.maps.get(index.index()); // the lowering refuses a reference to none
+            if map.is_some_and(|map| value_kind(platform, map) == MapValueKind::Program) {
+                own(module, &mut owners, index, &Owner::of(module, program))?;
             }
         }
     }
@@ -129,7 +130,7 @@ pub(super) fn check_program_arrays(verified: &VerifiedModule, platform: &Platfor
                     .map(|program| Owner::of(module, program)),
             };
             if let Some(owner) = owner {
-                own(module, &mut owners, index, owner)?;
+                own(module, &mut owners, index, &owner)?;
             }
         }
     }
@@ -152,16 +153,16 @@ impl Owner {
     }
 }
 
-fn own(module: &Module, owners: &mut [Option<Owner>], map: MapIndex, owner: Owner) -> Result<(), ModuleProblem> {
+fn own(module: &Module, owners: &mut [Option<Owner>], map: MapIndex, owner: &Owner) -> Result<(), ModuleProblem> {
     let first = owners[map.index()].get_or_insert_with(|| owner.clone());
     if first.program_type.guid == owner.program_type.guid {
         return Ok(());
     }
-    let named = |owner: &Owner| (owner.program.clone(), owner.program_type.name.clone());
+    let named = |owner: &Owner| Box::new((owner.program.clone(), owner.program_type.name.clone()));
     Err(ModuleProblem::ProgramArray {
         map: module.maps[map.index()].name.clone(),
         first: named(first),
-        second: named(&owner),
+        second: named(owner),
     })
 }
 

@@ -259,10 +259,11 @@ fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
             ..diagnostic("BPF3002")
         },
         LowerError::Function { .. } => for_one_machine("BPF3003"),
-        LowerError::RuntimeLevel { place, needed, .. } => Diagnostic {
-            place: place.line.as_ref().and_then(source_place),
+        LowerError::RuntimeLevel(problem) => Diagnostic {
+            place: problem.place.line.as_ref().and_then(source_place),
             help: Some(format!(
-                "build with `--runtime {needed}`; older runtimes then do not load the module"
+                "build with `--runtime {}`; older runtimes then do not load the module",
+                problem.needed
             )),
             ..diagnostic("BPF3005")
         },
