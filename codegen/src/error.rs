@@ -110,7 +110,9 @@ pub enum InstructionProblem {
     UnknownBtfFunction(Box<BtfFunction>),
     /// A helper id that stands for helpers with different maps among their arguments, in a function that programs of
     /// several types reach.
-    #[error("helper {0} takes another map in each of the program types that get here; call it from the programs themselves")]
+    #[error(
+        "helper {0} takes another map in each of the program types that get here; call it from the programs themselves"
+    )]
     AmbiguousHelper(i32),
     /// A reference to a map, global section or function that the module does not have.
     #[error("refers to something that the module does not have")]

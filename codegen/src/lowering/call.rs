@@ -62,7 +62,12 @@ impl Lowering<'_, '_> {
             .slot(self.index, function)
             .and_then(runtime_context::btf_function_address)
             .ok_or(InstructionProblem::Reference)?;
-        let result = self.call_through(index, Callee::Btf(function), runtime_context::BTF_FUNCTION_DATA, address)?;
+        let result = self.call_through(
+            index,
+            Callee::Btf(function),
+            runtime_context::BTF_FUNCTION_DATA,
+            address,
+        )?;
         self.set_result(result)
     }
 

@@ -36,8 +36,14 @@ impl MapArguments {
     ///
     /// # Errors
     /// `function` is reached by programs of several types, and in these the id stands for helpers that do not agree.
-    pub(super) fn of(unit: &Unit<'_>, function: FunctionIndex, callee: Callee) -> Result<MapArguments, InstructionProblem> {
-        let of = |return_type, arguments| MapArguments::of_prototype(&unit.platform.map_argument_types, return_type, arguments);
+    pub(super) fn of(
+        unit: &Unit<'_>,
+        function: FunctionIndex,
+        callee: Callee,
+    ) -> Result<MapArguments, InstructionProblem> {
+        let of = |return_type, arguments| {
+            MapArguments::of_prototype(&unit.platform.map_argument_types, return_type, arguments)
+        };
         match callee {
             Callee::Local(_) => Ok(MapArguments::NONE),
             Callee::Btf(index) => {
@@ -74,6 +80,8 @@ impl MapArguments {
 
     /// The registers that hold the maps.
     pub(super) fn registers(self) -> impl Iterator<Item = Reg> {
-        (1..=5).filter(move |n| self.positions & 1 << n != 0).filter_map(Reg::new)
+        (1..=5)
+            .filter(move |n| self.positions & 1 << n != 0)
+            .filter_map(Reg::new)
     }
 }

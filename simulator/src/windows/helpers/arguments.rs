@@ -3,8 +3,8 @@
 
 use bpf2sys_platform::{BtfFunction, Helper};
 
-use crate::address_space::AddressSpace;
 use super::negative64;
+use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::rule::Rule;
 use crate::windows::kernel::Kernel;
