@@ -82,6 +82,7 @@ pub fn trials() -> Vec<Trial> {
     trials.push(test("tables::every_fixture_is_tested", every_fixture));
     trials.push(test("tables::every_level_makes_sound_images", sound_levels));
     trials.push(test("tables::functions_of_other_modules_need_level_1_6", needs_level));
+    trials.push(test("tables::inspect_lists_functions_of_other_modules", inspected));
     trials.push(test("tables::hashes_are_stated_and_hold", hashes));
     trials.push(test("tables::help_tells_what_an_older_runtime_does", help));
     for (machine, needs) in [("x64", &[][..]), ("arm64", &[Need::Emulator])] {
@@ -361,6 +362,28 @@ fn needs_level() -> Result<(), Failed> {
 }
 
 /// Each algorithm is stated, with its digest of the object, and the runtime computes the same hash of the helpers.
+/// Of an object as of the driver that it becomes: the program has what its subprograms call, too.
+fn inspected() -> Result<(), Failed> {
+    const FUNCTION: &str = "sample_ebpf_extension_btf_lookup of 8f6c1f83-ce4c-4b58-8b91-654a29e23b7c";
+    let folder = tempfile::tempdir()?;
+    let object = root().join("tests/fixtures/metadata/btf_resolved.o");
+    let driver = build(&object, folder.path(), &[])?;
+    let text = |file: &Path| succeed(tool().arg("inspect").arg(file));
+    for file in [&object, &driver] {
+        let text = text(file)?;
+        if !text.contains(&format!("BTF-resolved functions {FUNCTION}\n")) {
+            return Err(text.into());
+        }
+    }
+    let json = succeed(tool().arg("inspect").arg("--json").arg(&object))?;
+    let json: Value = serde_json::from_str(&json)?;
+    same(
+        "functions of the program",
+        &json["programs"][0]["btf_functions"],
+        &json!([FUNCTION]),
+    )
+}
+
 fn hashes() -> Result<(), Failed> {
     use bpf2sys_bytecode::HashAlgorithm;
     let algorithms = [

@@ -1,5 +1,6 @@
 //! What is in an object file.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -30,6 +31,7 @@ struct FunctionDescription {
     instructions: u32,
     /// What it and everything it calls can call and reach.
     helpers: Vec<String>,
+    btf_functions: Vec<String>,
     maps: Vec<String>,
 }
 
@@ -99,7 +101,7 @@ impl Description {
 fn function_description(module: &Module, platform: &Platform, index: usize) -> FunctionDescription {
     let function = &module.functions[index];
     let found = platform.program_type_for_section(&function.section);
-    let (mut helpers, mut maps) = (Vec::new(), Vec::new());
+    let (mut helpers, mut btf_functions, mut maps) = (Vec::new(), BTreeSet::new(), Vec::new());
     let reached = module.reachable_from(FunctionIndex(index as u32));
     let all = std::iter::once(function).chain(reached.iter().map(|f| module.function(*f)));
     for insn in all.flat_map(|f| &f.instructions) {
@@ -110,6 +112,9 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
                 if !helpers.contains(&name) {
                     helpers.push(name);
                 }
+            }
+            Instruction::Call(Callee::Btf(index)) => {
+                btf_functions.insert(&module.btf_functions[index.index()]);
             }
             Instruction::LoadImm64 {
                 value: Imm64::Map(map), ..
@@ -133,6 +138,10 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
             .filter(|_| function.kind == FunctionKind::Program),
         instructions: function.slots(),
         helpers,
+        btf_functions: btf_functions
+            .into_iter()
+            .map(|f| format!("{} of {}", f.name, f.module))
+            .collect(),
         maps: maps.iter().map(|m| module.maps[m.index()].name.clone()).collect(),
     }
 }
@@ -151,6 +160,7 @@ pub(super) fn text(file: &Path, object: &Description) -> String {
             }
             let _ = writeln!(text, ", {} instructions", function.instructions);
             text += &uses_line("helpers", &function.helpers);
+            text += &uses_line("BTF-resolved functions", &function.btf_functions);
             text += &uses_line("maps", &function.maps);
         }
     }
