@@ -118,7 +118,7 @@ impl Lowering<'_, '_> {
     /// The maps among a call's arguments that are not proven to be there.
     fn unproven_maps(&self, index: InsnIndex, callee: Callee) -> Result<MapArguments, InstructionProblem> {
         let facts = self.facts.instructions.get(index.index());
-        if facts.is_some_and(|f| f.map.is_some()) {
+        if facts.is_some_and(|f| f.map.is_some()) || !self.unit.verified.is_proven() {
             return Ok(MapArguments::NONE);
         }
         MapArguments::of(self.unit, self.index, callee)

@@ -13,6 +13,7 @@ pub struct VerifiedModule {
     module: Module,
     programs: Vec<VerifiedProgram>,
     facts: Vec<FunctionFacts>,
+    proven: bool,
 }
 
 /// A proven program.
@@ -38,7 +39,13 @@ impl VerifiedModule {
             module,
             programs,
             facts,
+            proven: true,
         }
+    }
+
+    /// Whether it was verified, and not taken as verified for tests, which pass helpers what they like.
+    pub fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// The module.
@@ -85,6 +92,7 @@ impl VerifiedModule {
             module,
             programs,
             facts,
+            proven: false,
         }
     }
 }
