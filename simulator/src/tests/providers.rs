@@ -344,7 +344,7 @@ pub fn helpers_of_the_sample_extension_work_as_their_models() {
         find(b"text\0"),
         find(b"none\0"),
         helper(38, &[]),
-        helper(39, &[Number(1 << 32 | 10)]),
+        helper(39, &[Number((1 << 32) + 10)]),
         helper(19, &[]),
         replace(8, b"ab\0"),
         replace(neg64(1), b"ab\0"),

@@ -148,7 +148,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.pin_before()?;
     let Some(metadata_function) = metadata_function else {
-        return live_and_live_again(&mut kernel, &view, object);
+        return live_and_live_again(&mut kernel, &view, object.as_ref());
     };
     let dll = dll::Dll {
         metadata_function: kernel.image.base + u64::from(metadata_function.0),
@@ -165,14 +165,14 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
 fn live_and_live_again(
     kernel: &mut Kernel,
     view: &UserModeView,
-    object: Option<Module>,
+    object: Option<&Module>,
 ) -> Result<RunReport, SimulatorError> {
     let mut lives = Vec::new();
     if kernel.request.sabotage != Sabotage::None {
         lives.push(kernel.live(|_| Ok(RunReport::default()))?.0);
         kernel.request.sabotage = Sabotage::None;
     }
-    let (life, report) = live_beside(kernel, 0, &|kernel| use_module(kernel, view, object.clone()))?;
+    let (life, report) = live_beside(kernel, 0, &|kernel| use_module(kernel, view, object.cloned()))?;
     let mut report = report.unwrap_or_default();
     if !lives.is_empty() || kernel.request.defects_are_answers {
         lives.push(life);
