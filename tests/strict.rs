@@ -159,8 +159,8 @@ fn each_rule_is_there() -> Result<(), Failed> {
     }
     let mut seen: Vec<_> = ROWS.iter().map(|row| (row.section, row.demand, row.broken)).collect();
     seen.sort_unstable();
-    if let Some(pair) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("{:?} is there twice", pair[0]).into());
+    if let Some([row, _]) = seen.array_windows().find(|[row, next]| row == next) {
+        return Err(format!("{row:?} is there twice").into());
     }
     match ROWS.iter().map(|row| row.section).find(|section| !known(section)) {
         Some(section) => Err(format!("§{section} is none of the sections").into()),

@@ -11,7 +11,7 @@ pub const CODE: u32 = Section::CODE | Section::EXECUTE | Section::READ;
 pub const CONSTANTS: u32 = 0x40 | Section::READ;
 
 /// Adds a section behind all others. Gives the RVA of its first byte.
-pub fn add_section(p: &mut Patched, name: &[u8; 8], flags: u32, bytes: &[u8]) -> u32 {
+pub fn add_section(p: &mut Patched, name: [u8; 8], flags: u32, bytes: &[u8]) -> u32 {
     let (optional, image) = (p.optional(), p.image());
     let (count, rva, header_size) = (image.sections.len(), image.image_size, image.header_size as usize);
     let header = optional + 240 + 40 * count;
@@ -22,7 +22,7 @@ pub fn add_section(p: &mut Patched, name: &[u8; 8], flags: u32, bytes: &[u8]) ->
     p.bytes.extend(bytes);
     p.bytes.resize(raw + raw_size, 0);
     let fields = [bytes.len() as u32, rva, raw_size as u32, raw as u32, 0, 0, 0, flags];
-    p.put(header, name);
+    p.put(header, &name);
     for (i, field) in fields.iter().enumerate() {
         p.put(header + 8 + 4 * i, &field.to_le_bytes());
     }
@@ -51,7 +51,7 @@ fn replace_functions(p: &mut Patched, functions: &[(usize, Vec<u8>)]) {
             code
         })
         .collect();
-    let rva = add_section(p, b"stub\0\0\0\0", CODE, &code);
+    let rva = add_section(p, *b"stub\0\0\0\0", CODE, &code);
     let address = p.image().image_base + u64::from(rva);
     for (i, (field, _)) in functions.iter().enumerate() {
         let at = p.metadata() + field;
@@ -151,7 +151,7 @@ pub fn return_zero(p: &Patched) -> Vec<u8> {
 /// Makes the entry point a function that returns 0.
 pub fn entry_returns_zero(p: &mut Patched) {
     let code = return_zero(p);
-    let rva = add_section(p, b"stub\0\0\0\0", CODE, &code);
+    let rva = add_section(p, *b"stub\0\0\0\0", CODE, &code);
     p.put(p.optional() + 16, &rva.to_le_bytes());
 }
 
@@ -212,8 +212,8 @@ pub fn move_to_end(p: &mut Patched, name: &str) {
 }
 
 /// Takes a table away from its section and puts it, behind a prefix, into another of that name.
-pub fn shift_table(p: &mut Patched, name: &[u8; 8], prefix: &[u8]) {
-    let text = String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
+pub fn shift_table(p: &mut Patched, name: [u8; 8], prefix: &[u8]) {
+    let text = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
     let section = p.section(&text);
     let table = &p.bytes[section.raw_offset as usize..][..section.virtual_size as usize];
     let shifted = [prefix, table].concat();

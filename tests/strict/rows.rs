@@ -4,7 +4,11 @@ use bpf2sys_simulator::Rule;
 use bpf2sys_simulator::image::DirectoryKind;
 
 use super::Base::{Dll, Driver, EveryMap, Functions, Run};
-use super::patching::*;
+use super::patching::{
+    CODE, GLOBAL_SECTIONS, INITIAL_VALUES, MAPS, PROGRAMS, VERSION, add_section, as_rva, entry_returns_zero, export,
+    exports, give, give_all, global, imports, initial, long_name, move_to_end, redirect, return_zero, shift_table,
+    state_hash_of_functions, state_version, string, table, target,
+};
 use super::{Base, Row};
 use crate::simulator_trials::shared::patch::Break;
 
@@ -154,7 +158,7 @@ pub const ROWS: &[Row] = &[
         Driver,
         says(Rule::UserModeCodeSection, "two code sections are called xdp"),
         |p| {
-            add_section(p, b"xdp\0\0\0\0\0", CODE, &[0xC3]);
+            add_section(p, *b"xdp\0\0\0\0\0", CODE, &[0xC3]);
         },
     ),
     row(
@@ -296,7 +300,7 @@ pub const ROWS: &[Row] = &[
         "returns 0",
         Dll,
         says(Rule::DllMain, "DllMain(DLL_PROCESS_ATTACH) returned 0x00000000"),
-        |p| entry_returns_zero(p),
+        entry_returns_zero,
     ),
     row(
         "3",
@@ -306,7 +310,7 @@ pub const ROWS: &[Row] = &[
         says(Rule::MetadataTable, "no metadata table is offered"),
         |p| {
             let rva = export(p, 28);
-            let stub = add_section(p, b"stub\0\0\0\0", CODE, &return_zero(p));
+            let stub = add_section(p, *b"stub\0\0\0\0", CODE, &return_zero(p));
             p.put(rva, &stub.to_le_bytes());
         },
     ),
@@ -1292,7 +1296,7 @@ pub const ROWS: &[Row] = &[
         "4 bytes before it",
         Driver,
         says(Rule::UserModeMapTable, "no map entry is found"),
-        |p| shift_table(p, b"maps\0\0\0\0", &[1; 4]),
+        |p| shift_table(p, *b"maps\0\0\0\0", &[1; 4]),
     ),
     row(
         "5.2",
@@ -1300,7 +1304,7 @@ pub const ROWS: &[Row] = &[
         "8 bytes before it that do not end in zero",
         Driver,
         says(Rule::ViewsDiffer, "user mode sees maps"),
-        |p| shift_table(p, b"maps\0\0\0\0", &[1; 8]),
+        |p| shift_table(p, *b"maps\0\0\0\0", &[1; 8]),
     ),
     row(
         "5.2",
@@ -1358,7 +1362,7 @@ pub const ROWS: &[Row] = &[
         "8 bytes before it",
         Driver,
         says(Rule::UserModeProgramTable, ""),
-        |p| shift_table(p, b"programs", &[1; 8]),
+        |p| shift_table(p, *b"programs", &[1; 8]),
     ),
     row(
         "5.2",
@@ -1366,7 +1370,7 @@ pub const ROWS: &[Row] = &[
         "16 bytes before it that do not end in zero",
         Driver,
         says(Rule::UserModeProgramTable, ""),
-        |p| shift_table(p, b"programs", &[1; 16]),
+        |p| shift_table(p, *b"programs", &[1; 16]),
     ),
     row(
         "5.2",
@@ -1717,7 +1721,7 @@ pub const ROWS: &[Row] = &[
         "strings that do not end in zero",
         Dll,
         says(Rule::ViewsDiffer, "user mode sees maps"),
-        |p| shift_table(p, b"maps\0\0\0\0", b"abcdefgh"),
+        |p| shift_table(p, *b"maps\0\0\0\0", b"abcdefgh"),
     ),
     row(
         "5.2",
