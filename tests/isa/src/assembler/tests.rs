@@ -199,8 +199,8 @@ fn every_mnemonic_has_the_encoding_of_the_rfc() {
 #[test]
 fn what_is_assembled_decodes_and_encodes_to_the_same_bytes() {
     for (text, _) in ENCODINGS {
-        if text.starts_with("call local") {
-            continue; // no function begins there
+        if text.starts_with("call local") || text.starts_with("call runtime") {
+            continue; // there is no such function
         }
         // Something to jump to in both directions.
         let code = assemble_text(&format!(
