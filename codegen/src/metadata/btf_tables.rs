@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use bpf2sys_bytecode::{BtfFunctionIndex, Callee, InsnIndex, Instruction, Module};
+use bpf2sys_bytecode::{BtfFunctionIndex, Callee};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
-use super::slots::{Slots, unreached_calls};
+use super::slots::{Slots, calls_of, unreached_calls};
 use crate::RuntimeLevel;
 use crate::error::{Feature, InstructionProblem, LevelProblem, LowerError};
 use crate::lowering::{instruction_error, place};
@@ -49,36 +49,31 @@ fn called_by(
     level: RuntimeLevel,
     program: &VerifiedProgram,
 ) -> Result<Vec<BtfFunctionIndex>, LowerError> {
-    let module: &Module = verified.module();
+    let module = verified.module();
     let mut called = BTreeSet::new();
-    for &index in std::iter::once(&program.function).chain(&program.reachable) {
-        let function = module.function(index);
-        for (insn, position) in function.instructions.iter().zip(0_u32..) {
-            let Instruction::Call(Callee::Btf(callee)) = insn.op else {
-                continue;
+    for call in calls_of(verified, program) {
+        let Callee::Btf(callee) = call.callee else {
+            continue;
+        };
+        let failed = |problem| instruction_error(module, call.function, call.index, problem);
+        let Some(known) = module.btf_functions.get(callee.index()) else {
+            return Err(failed(InstructionProblem::Reference));
+        };
+        let offered = platform.btf_function(known.module, &known.name).is_some();
+        if call.reachable && !offered {
+            return Err(failed(InstructionProblem::UnknownBtfFunction(Box::new(known.clone()))));
+        }
+        if call.reachable && !level.has_btf_functions() {
+            let problem = LevelProblem {
+                place: place(module, call.function, call.index),
+                feature: Feature::BtfFunction(known.clone()),
+                level,
+                needed: RuntimeLevel::V1_6,
             };
-            let facts = verified.facts(index).instructions.get(position as usize);
-            let reachable = facts.is_none_or(|f| f.reachable);
-            let failed = |problem| instruction_error(module, function, InsnIndex(position), problem);
-            let Some(known) = module.btf_functions.get(callee.index()) else {
-                return Err(failed(InstructionProblem::Reference));
-            };
-            let offered = platform.btf_function(known.module, &known.name).is_some();
-            if reachable && !offered {
-                return Err(failed(InstructionProblem::UnknownBtfFunction(Box::new(known.clone()))));
-            }
-            if reachable && !level.has_btf_functions() {
-                let problem = LevelProblem {
-                    place: place(module, function, InsnIndex(position)),
-                    feature: Feature::BtfFunction(known.clone()),
-                    level,
-                    needed: RuntimeLevel::V1_6,
-                };
-                return Err(Box::new(problem).into());
-            }
-            if offered && level.has_btf_functions() {
-                called.insert(callee);
-            }
+            return Err(Box::new(problem).into());
+        }
+        if offered && level.has_btf_functions() {
+            called.insert(callee);
         }
     }
     Ok(called.into_iter().collect())

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use bpf2sys_bytecode::{Callee, InsnIndex, Instruction, Module};
+use bpf2sys_bytecode::Callee;
 use bpf2sys_platform::{Helper, Platform, ProgramType};
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
-use super::slots::{Slots, unreached_calls};
+use super::slots::{Slots, calls_of, unreached_calls};
 use crate::error::{InstructionProblem, LowerError};
 use crate::lowering::instruction_error;
 
@@ -41,26 +41,20 @@ fn called_by(
     platform: &Platform,
     program: &VerifiedProgram,
 ) -> Result<Vec<u32>, LowerError> {
-    let module: &Module = verified.module();
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
-    for &index in std::iter::once(&program.function).chain(&program.reachable) {
-        let function = module.function(index);
-        for (insn, position) in function.instructions.iter().zip(0_u32..) {
-            let Instruction::Call(Callee::Helper(number)) = insn.op else {
-                continue;
-            };
-            let facts = verified.facts(index).instructions.get(position as usize);
-            let reachable = facts.is_none_or(|f| f.reachable);
-            let id = u32::try_from(number).ok().filter(|id| *id != 0);
-            let helper = id.and_then(|id| platform.helper(&program.program_type, id));
-            if helper.is_none() && reachable {
-                let problem = InstructionProblem::UnknownHelper(number);
-                return Err(instruction_error(module, function, InsnIndex(position), problem));
-            }
-            let listed = helper.filter(|helper| reachable || implemented(helper, &program.program_type));
-            order.extend(listed.map(|helper| helper.id).filter(|id| seen.insert(*id)));
+    for call in calls_of(verified, program) {
+        let Callee::Helper(number) = call.callee else {
+            continue;
+        };
+        let id = u32::try_from(number).ok().filter(|id| *id != 0);
+        let helper = id.and_then(|id| platform.helper(&program.program_type, id));
+        if helper.is_none() && call.reachable {
+            let problem = InstructionProblem::UnknownHelper(number);
+            return Err(instruction_error(verified.module(), call.function, call.index, problem));
         }
+        let listed = helper.filter(|helper| call.reachable || implemented(helper, &program.program_type));
+        order.extend(listed.map(|helper| helper.id).filter(|id| seen.insert(*id)));
     }
     Ok(order)
 }

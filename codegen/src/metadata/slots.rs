@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Instruction};
-use bpf2sys_verifier::VerifiedModule;
+use bpf2sys_bytecode::{Callee, Function, FunctionIndex, FunctionKind, InsnIndex, Instruction};
+use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
 /// The tables of a module, for one kind of callee.
 #[derive(Debug)]
@@ -58,6 +58,40 @@ impl<T: Copy + Ord> Slots<T> {
 
 fn number<T: Ord>(callees: impl Iterator<Item = T>) -> BTreeMap<T, u32> {
     callees.zip(0..).collect()
+}
+
+/// A call in a program, or in a subprogram that it reaches.
+pub(super) struct ProgramCall<'a> {
+    /// What is called.
+    pub(super) callee: Callee,
+    /// The function that calls.
+    pub(super) function: &'a Function,
+    /// Where in it.
+    pub(super) index: InsnIndex,
+    /// Whether any execution gets there.
+    pub(super) reachable: bool,
+}
+
+/// The calls of a program, its own first.
+pub(super) fn calls_of<'a>(
+    verified: &'a VerifiedModule,
+    program: &'a VerifiedProgram,
+) -> impl Iterator<Item = ProgramCall<'a>> {
+    let functions = std::iter::once(&program.function).chain(&program.reachable);
+    functions.flat_map(move |&caller| {
+        let function = verified.module().function(caller);
+        let facts = &verified.facts(caller).instructions;
+        let places = (0..).map(InsnIndex).zip(&function.instructions);
+        places.filter_map(move |(index, insn)| match insn.op {
+            Instruction::Call(callee) => Some(ProgramCall {
+                callee,
+                function,
+                index,
+                reachable: facts.get(index.index()).is_none_or(|f| f.reachable),
+            }),
+            _ => None,
+        })
+    })
 }
 
 /// The calls in subprograms that no program reaches.
