@@ -5,7 +5,7 @@
 //! are, on any host and without running anything. Only straight code is followed; a function that branches on
 //! a value, calls another, or uses an instruction that these functions have no need for is reported as not followed.
 //!
-//! Safe on any file: nothing is executed, at most [`MAX_INSTRUCTIONS`] are looked at, and each touches at most 16 bytes.
+//! Safe on any file: nothing is executed, at most `MAX_INSTRUCTIONS` are looked at, and each touches at most 16 bytes.
 
 mod arm64;
 mod x64;

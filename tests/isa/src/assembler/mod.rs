@@ -54,7 +54,7 @@ pub struct Assembly {
     pub maps: Vec<String>,
     /// Names of global variable sections, likewise.
     pub globals: Vec<String>,
-    /// Names of functions of another module, likewise: a call of one is a call of the helper [`BTF_FUNCTIONS`] plus the
+    /// Names of functions of another module, likewise: a call of one is a call of the helper `BTF_FUNCTIONS` plus the
     /// position here, until a module is made of it.
     pub btf_functions: Vec<String>,
 }
