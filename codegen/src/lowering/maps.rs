@@ -55,7 +55,7 @@ impl MapArguments {
             Callee::Helper(id) => {
                 let reaching = unit.verified.programs().iter();
                 let mut found = reaching
-                    .filter(|p| p.function == function || p.reachable.contains(&function))
+                    .filter(|p| p.function == function || p.reachable.binary_search(&function).is_ok())
                     .filter_map(|p| unit.platform.helper(&p.program_type, id.cast_unsigned()))
                     .map(|helper| of(helper.return_type, &helper.arguments));
                 let first = found.next().unwrap_or(MapArguments::NONE);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use bpf2sys_bytecode::Callee;
-use bpf2sys_platform::{Helper, Platform, ProgramType};
+use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
 use super::slots::{Slots, calls_of, unreached_calls};
@@ -53,15 +53,10 @@ fn called_by(
             let problem = InstructionProblem::UnknownHelper(number);
             return Err(instruction_error(verified.module(), call.function, call.index, problem));
         }
-        let listed = helper.filter(|helper| call.reachable || implemented(helper, &program.program_type));
+        let listed = helper.filter(|helper| call.reachable || program.program_type.implements(helper));
         order.extend(listed.map(|helper| helper.id).filter(|id| seen.insert(*id)));
     }
     Ok(order)
-}
-
-/// Whether the runtime finds an implementation when the program is loaded (native module contract §4.6).
-fn implemented(helper: &Helper, program_type: &ProgramType) -> bool {
-    helper.default_implementation || program_type.helper_overrides.contains(&helper.id)
 }
 
 #[cfg(test)]

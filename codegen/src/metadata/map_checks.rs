@@ -18,10 +18,10 @@ pub(super) fn check_maps(module: &Module, platform: &Platform) -> Result<(), Mod
     for (map, index) in module.maps.iter().zip(0..) {
         by_id.entry(map.definition.id).or_default().push(MapIndex(index));
     }
-    let mut pins = BTreeSet::new();
+    let (mut pins, mut creatable) = (BTreeSet::new(), BTreeSet::new());
     for (map, index) in module.maps.iter().zip(0..) {
         check_definition(module, platform, MapIndex(index))
-            .and_then(|()| check_template(module, platform, &by_id, MapIndex(index)))
+            .and_then(|()| check_template(module, platform, &by_id, MapIndex(index), &mut creatable))
             .and_then(|()| check_pinning(module, MapIndex(index), &mut pins))
             .map_err(|problem| ModuleProblem::Map {
                 map: map.name.clone(),
@@ -49,11 +49,13 @@ fn check_definition(module: &Module, platform: &Platform, index: MapIndex) -> Re
 }
 
 /// Maps of maps: the runtime must find the template that the object means, and must be able to create it before.
+/// `creatable` are those of which that is known, so that a long chain is followed once.
 fn check_template(
     module: &Module,
     platform: &Platform,
     by_id: &BTreeMap<u32, Vec<MapIndex>>,
     index: MapIndex,
+    creatable: &mut BTreeSet<MapIndex>,
 ) -> Result<(), MapProblem> {
     let needs_template = |index: MapIndex| {
         let map_type = platform.map_type(module.maps[index.index()].definition.map_type);
@@ -74,14 +76,17 @@ fn check_template(
         });
     }
     // A template is created before the map that needs it, so none may lead back. A chain has each map once.
+    let mut chain = Vec::new();
     let mut at = Some(meant);
-    for _ in 0..module.maps.len() {
-        match at.filter(|at| needs_template(*at)) {
-            None => return Ok(()),
-            Some(map) => at = runtime_template(module, by_id, map),
+    while let Some(map) = at.filter(|at| needs_template(*at) && !creatable.contains(at)) {
+        if chain.len() == module.maps.len() {
+            return Err(MapProblem::TemplateCycle);
         }
+        chain.push(map);
+        at = runtime_template(module, by_id, map);
     }
-    Err(MapProblem::TemplateCycle)
+    creatable.extend(chain);
+    Ok(())
 }
 
 /// The inner map template as the runtime finds it: by index, else the first other map with the id.

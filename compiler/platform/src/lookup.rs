@@ -5,6 +5,14 @@ use std::sync::Arc;
 use crate::Guid;
 use crate::model::{AttachPoint, BtfFunction, Helper, MapType, Platform, ProgramType};
 
+impl ProgramType {
+    /// Whether a helper that programs of this type can name is there when one is loaded: by the runtime, or by the type's
+    /// provider (native module contract §4.6).
+    pub fn implements(&self, helper: &Helper) -> bool {
+        helper.default_implementation || self.helper_overrides.contains(&helper.id)
+    }
+}
+
 impl Platform {
     /// The program type that a section name means: that of the longest prefix of `section`, compared byte by byte. A
     /// separator behind the prefix is not needed, and there is no default (`bindmonitor` is a `bind` program).

@@ -69,20 +69,15 @@ pub(crate) fn helper(id: i32, program_type: &ProgramType, platform: &Platform) -
             platform,
         ))));
     };
-    if implemented(helper, program_type) {
+    if program_type.implements(helper) {
         return None;
     }
-    let by = platform.program_types.iter().filter(|t| implemented(helper, t));
+    let by = platform.program_types.iter().filter(|t| t.implements(helper));
     Some(RejectionReason::NotImplemented(Box::new(NotImplemented {
         helper: HelperName::of(helper),
         program_type: program_type.name.clone(),
         implemented_for: by.map(|t| t.name.clone()).collect(),
     })))
-}
-
-/// Whether a call can be resolved when the program is loaded (native module contract §4.6).
-fn implemented(helper: &Helper, program_type: &ProgramType) -> bool {
-    helper.default_implementation || program_type.helper_overrides.contains(&helper.id)
 }
 
 fn missing_helper(id: i32, program_type: &ProgramType, platform: &Platform) -> MissingHelper {
@@ -93,7 +88,7 @@ fn missing_helper(id: i32, program_type: &ProgramType, platform: &Platform) -> M
     } else {
         &program_type.helpers
     };
-    let usable = all.iter().filter(|h| implemented(h, program_type));
+    let usable = all.iter().filter(|h| program_type.implements(h));
     let linux = linux_helper_name(number);
     let nearest = if let Some(name) = linux {
         by_distance(name, usable, |h| &h.name)
