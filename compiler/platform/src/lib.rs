@@ -5,20 +5,28 @@
 //! type, and the program information hash that the runtime compares.
 //! No program type is named in code.
 
+mod description;
 mod error;
 mod hash;
+mod header;
 mod linux;
 mod load;
 mod lookup;
 mod map_rules;
 mod model;
+pub mod registry;
 mod schema;
 
 pub use bpf2sys_bytecode::{Guid, GuidError, HashAlgorithm};
-pub use error::{PlatformError, UnknownCallee};
+pub use description::{
+    ArgumentClass, ArgumentType, ByteOrder, Enumerator, Field, FieldKind, HelperDescription, Parameter,
+    ProgramTypeDescription, Provider, ReturnClass, ReturnType, Signature, Source, Structure,
+};
+pub use error::{Conflict, Difference, PlatformError, UnknownCallee};
+pub use header::Headers;
 pub use linux::linux_helper_name;
 pub use map_rules::MapRefusal;
 pub use model::{
-    AttachPoint, BtfFunction, Context, ContextField, CustomMap, Helper, Limits, MapRules, MapType, MapValueKind,
-    Platform, ProgramType, ReturnValue, SizeRule, Variant, VerifierOptions,
+    AttachPoint, BtfFunction, Context, CustomMap, Fills, Helper, Limits, MapRules, MapType, MapValueKind, Platform,
+    ProgramType, ReturnValue, SizeRule, UndescribedSection, Variant, VerifierOptions,
 };

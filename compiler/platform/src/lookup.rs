@@ -3,25 +3,38 @@
 use std::sync::Arc;
 
 use crate::Guid;
-use crate::model::{AttachPoint, BtfFunction, Helper, MapType, Platform, ProgramType};
+use crate::model::{AttachPoint, BtfFunction, Helper, MapType, Platform, ProgramType, UndescribedSection};
 
 impl ProgramType {
     /// Whether a helper that programs of this type can name is there when one is loaded: by the runtime, or by the type's
-    /// provider (native module contract §4.6).
+    /// provider (native module contract §4.6), and at an address that the runtime finds.
     pub fn implements(&self, helper: &Helper) -> bool {
-        helper.default_implementation || self.helper_overrides.contains(&helper.id)
+        helper.description.address_published != Some(false)
+            && (helper.default_implementation || self.helper_overrides.contains(&helper.id))
     }
 }
 
 impl Platform {
     /// The program type that a section name means: that of the longest prefix of `section`, compared byte by byte. A
     /// separator behind the prefix is not needed, and there is no default (`bindmonitor` is a `bind` program).
+    /// The longest prefix may be one of a type that nobody describes; then there is none, either.
     pub fn program_type_for_section(&self, section: &str) -> Option<(&Arc<ProgramType>, &AttachPoint)> {
+        let undescribed = self.undescribed_section(section).map_or(0, |s| s.prefix.len());
         self.program_types
             .iter()
             .flat_map(|t| t.sections.iter().map(move |s| (t, s)))
             .filter(|(_, s)| section.starts_with(&s.prefix))
             .max_by_key(|(_, s)| s.prefix.len())
+            .filter(|(_, s)| s.prefix.len() > undescribed)
+    }
+
+    /// The longest prefix of `section` that means a program type which nobody describes.
+    fn undescribed_section(&self, section: &str) -> Option<&UndescribedSection> {
+        let matching = self
+            .undescribed_sections
+            .iter()
+            .filter(|s| section.starts_with(&s.prefix));
+        matching.max_by_key(|s| s.prefix.len())
     }
 
     /// All section name prefixes, sorted.

@@ -6,18 +6,31 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::Guid;
+use crate::description::{
+    ArgumentType, Field, HelperDescription, ProgramTypeDescription, Provider, ReturnType, Signature, Structure,
+};
 
 /// Everything that the loaded providers offer.
 #[derive(Clone, Debug)]
 pub struct Platform {
+    /// The providers, in the order of their files.
+    pub providers: Vec<Provider>,
     /// Program types of all providers, in provider order.
     pub program_types: Vec<Arc<ProgramType>>,
+    /// Section names that select program types which no provider describes.
+    pub undescribed_sections: Vec<UndescribedSection>,
     /// General helpers: those that every program type has, unless it overrides them.
     pub helpers: Vec<Helper>,
     /// Functions of Windows modules that programs can call by name, whatever their type, by ascending module GUID and name.
     pub btf_functions: Vec<BtfFunction>,
     /// Map types, by ascending number.
     pub map_types: Vec<MapType>,
+    /// Structures that programs use besides their contexts, in provider order.
+    pub structures: Vec<Structure>,
+    /// Argument types of helpers, by ascending number.
+    pub argument_types: Vec<ArgumentType>,
+    /// Return types of helpers, by ascending number.
+    pub return_types: Vec<ReturnType>,
     /// Argument types of helpers that name a map: `ebpf_argument_type_t` numbers, ascending.
     pub map_argument_types: Vec<u32>,
     /// Limits of the runtime.
@@ -27,7 +40,7 @@ pub struct Platform {
 }
 
 /// A program type.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProgramType {
     /// Descriptor name; part of the program information hash.
     pub name: String,
@@ -53,6 +66,8 @@ pub struct ProgramType {
     pub provider: String,
     /// Other builds of the provider, with the helpers that differ there.
     pub variants: Vec<Variant>,
+    /// What else is known of it.
+    pub description: ProgramTypeDescription,
 }
 
 /// Helpers of a program type as another build of its provider declares them.
@@ -62,10 +77,12 @@ pub struct Variant {
     pub id: String,
     /// Prototypes that replace those with the same ids.
     pub helpers: Vec<Helper>,
+    /// What to look out for.
+    pub note: Option<String>,
 }
 
 /// Layout of a context structure. Offsets and sizes in bytes; an offset of -1 means absent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Context {
     /// Name of the C structure.
     pub struct_name: String,
@@ -79,25 +96,20 @@ pub struct Context {
     pub data_meta: i32,
     /// Whether the provider always passes a null pointer there, which the verifier takes for a pointer to metadata.
     pub data_meta_null: bool,
-    /// Fields, for messages and headers.
-    pub fields: Vec<ContextField>,
-}
-
-/// A field of a context structure.
-#[derive(Clone, Debug)]
-pub struct ContextField {
-    /// Name.
-    pub name: String,
-    /// C type.
-    pub c_type: String,
-    /// Offset in bytes.
-    pub offset: u32,
-    /// Size in bytes.
-    pub size: u32,
+    /// Fields, as far as they are known.
+    pub fields: Vec<Field>,
+    /// The provider's own header that declares it.
+    pub header: Option<String>,
+    /// What the data is.
+    pub data_content: Option<String>,
+    /// What it is the context of.
+    pub doc: Option<String>,
+    /// What to look out for.
+    pub note: Option<String>,
 }
 
 /// A section name prefix that selects a program type, and the attach type that goes with it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AttachPoint {
     /// The prefix, compared byte by byte.
     pub prefix: String,
@@ -107,10 +119,31 @@ pub struct AttachPoint {
     pub symbol: String,
     /// Number for `bpf_attach_type` interfaces.
     pub bpf_attach_type: u32,
+    /// Name of that number in headers.
+    pub bpf_attach_type_name: Option<String>,
+    /// How many programs can be attached, in the provider's terms.
+    pub attach_capability: Option<String>,
+    /// Kind of link that an attachment gives.
+    pub link_type: Option<String>,
+    /// When its programs run.
+    pub doc: Option<String>,
+    /// What to look out for.
+    pub note: Option<String>,
+}
+
+/// A section name prefix that selects a program type which no provider describes. Programs in such sections have no type, not that of
+/// a shorter prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndescribedSection {
+    /// The prefix, compared byte by byte.
+    pub prefix: String,
+    /// The program type.
+    pub program_type: Guid,
 }
 
 /// A helper's prototype. Return and argument types are the numbers of `ebpf_return_type_t` and `ebpf_argument_type_t`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // one flag each of the provider file
 pub struct Helper {
     /// Id; general up to 65535, of one program type above.
     pub id: u32,
@@ -127,12 +160,32 @@ pub struct Helper {
     pub writes_readable: Vec<u8>,
     /// Map types for which it can succeed at run time; `None` when it takes no map.
     pub runtime_map_types: Option<Vec<u32>>,
+    /// Whether it looks at the type of the map that it is given. If it does not, a map of a type that is not in
+    /// `runtime_map_types` is taken for one that is, and the machine's memory is damaged.
+    pub checks_map_type: bool,
     /// Whether the runtime implements it without a provider's override.
     pub default_implementation: bool,
+    /// Whether every call fails, whatever its arguments are.
+    pub always_fails: bool,
+    /// Numbers, 1 to 5, of registers behind the end of `arguments` that it reads all the same.
+    pub reads_unlisted: Vec<u8>,
+    /// Writable memory of which it is known to write every byte; of other memory it may leave any part as it was.
+    pub fills: Option<Fills>,
+    /// What else is known of it.
+    pub description: HelperDescription,
+}
+
+/// Memory that a helper writes to the last byte, whether it succeeds or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fills {
+    /// Position, 1 to 5, of the pointer.
+    pub argument: u8,
+    /// Positions of two sizes: it fills the memory if they are equal. `None` if it always does.
+    pub if_equal: Option<[u8; 2]>,
 }
 
 /// A function that a Windows module offers to programs by name. Return and argument types are numbers as in [`Helper`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BtfFunction {
     /// Identity of the module.
     pub module: Guid,
@@ -144,8 +197,22 @@ pub struct BtfFunction {
     pub arguments: [u32; 5],
     /// Flags; the verifier of eBPF for Windows refuses a function whose flags are not 0.
     pub flags: u32,
+    /// Map types for which it can succeed at run time; `None` when it takes no map, or that is not known.
+    pub runtime_map_types: Option<Vec<u32>>,
+    /// Whether it looks at the type of the map that it is given, as for a [`Helper`].
+    pub checks_map_type: bool,
+    /// Writable memory that it fills, as for a [`Helper`].
+    pub fills: Option<Fills>,
     /// Id of the provider that offers it.
     pub provider: String,
+    /// What it does.
+    pub doc: Option<String>,
+    /// What to look out for.
+    pub note: Option<String>,
+    /// How C declares it.
+    pub signature: Signature,
+    /// The part of the generated headers that declares it.
+    pub part: String,
 }
 
 /// A return value with its meaning.
@@ -157,6 +224,8 @@ pub struct ReturnValue {
     pub value: i64,
     /// What the provider does on it.
     pub meaning: String,
+    /// What to look out for.
+    pub note: Option<String>,
 }
 
 /// What the values of a map are, to the verifier.
@@ -186,6 +255,10 @@ pub struct MapType {
     pub verifier_value_kind: MapValueKind,
     /// Whether the runtime keeps one value per processor.
     pub per_cpu: bool,
+    /// What it is good for.
+    pub doc: Option<String>,
+    /// What to look out for.
+    pub note: Option<String>,
     /// What the runtime asks of the definition of a map of this type; see [`MapType::check`].
     pub rules: MapRules,
     /// For a type that an extension implements: what is known of that.

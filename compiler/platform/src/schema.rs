@@ -1,27 +1,41 @@
 //! The TOML of a provider file, as serde types.
 //!
-//! Unknown keys are errors, so that a misspelt key does not vanish. Keys that only inform a reader of the file
-//! (`documentation` below) may be present and are skipped.
+//! Unknown keys are errors, so that a misspelt key does not vanish. Keys that follow from others, or that are for readers of
+//! the file only (`documentation` below), may be present and are skipped. `schema/provider.schema.json` says the same to
+//! editors; a test compares the keys.
 
 use std::fmt;
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::description::{ArgumentClass, ByteOrder, FieldKind, ReturnClass};
 use crate::model::MapValueKind;
 
 macro_rules! tables {
-    ($( $(#[$meta:meta])* $name:ident { $($fields:tt)* } documentation { $($doc:ident)* } )*) => { $(
-        $(#[$meta])*
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        #[allow(dead_code, clippy::struct_field_names)] // documentation keys are accepted and not read; names are the file's
-        pub(crate) struct $name {
-            $($fields)*
-            $( #[serde(default)] $doc: IgnoredAny, )*
+    ($( $(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )* } documentation { $($doc:ident)* } )*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Deserialize)]
+            #[serde(deny_unknown_fields)]
+            #[allow(dead_code, clippy::struct_field_names)] // documentation keys are accepted and not read; names are the file's
+            pub(crate) struct $name {
+                $( $(#[$field_meta])* pub $field: $type, )*
+                $( #[serde(default)] $doc: IgnoredAny, )*
+            }
+        )*
+
+        /// The tables with their keys, and whether a key must be there.
+        #[cfg(test)]
+        pub(crate) fn tables() -> Vec<(&'static str, Vec<(&'static str, bool)>)> {
+            let optional = |text: &str, kind: &str| text.contains("default") || kind.starts_with("Option");
+            vec![ $( (stringify!($name), vec![
+                $( (stringify!($field), !optional(stringify!($(#[$field_meta])*), stringify!($type))), )*
+                $( (stringify!($doc), false), )*
+            ]), )* ]
         }
-    )* };
+    };
 }
 
 tables! {
@@ -46,17 +60,31 @@ tables! {
         #[serde(default)]
         pub program_type: Vec<ProgramType>,
         #[serde(default)]
+        pub section: Vec<Section>,
+        #[serde(default)]
         pub variant: Vec<Variant>,
+        #[serde(default)]
+        pub r#struct: Vec<Struct>,
     } documentation {
-        abi_struct bpf_prog_type bpf_attach_type unregistered_guid r#struct
+        abi_struct bpf_prog_type bpf_attach_type unregistered_guid
     }
 
     /// Who wrote the facts.
     Provider {
         pub id: String,
+        /// Ids of providers of earlier files whose word counts less than that of this file.
+        #[serde(default)]
+        pub replaces: Vec<String>,
+        pub doc: Option<String>,
+        pub part: Option<String>,
+        pub source_repo: Option<String>,
+        pub source_commit: Option<String>,
+        pub source_version: Option<String>,
+        pub module: Option<String>,
+        #[serde(default)]
+        pub modules: Vec<String>,
     } documentation {
-        source_repo source_commit source_version source_files module modules verifier_repo verifier_commit
-        general_helper_provider_guid
+        source_files verifier_repo verifier_commit general_helper_provider_guid
     }
 
     /// Limits of the runtime.
@@ -94,6 +122,7 @@ tables! {
         pub name: String,
         pub value: u32,
         pub class: ReturnClass,
+        pub doc: Option<String>,
     } documentation {
         nullable pointee
     }
@@ -106,6 +135,7 @@ tables! {
         pub verifier_kind: Option<String>,
         #[serde(default)]
         pub or_null: bool,
+        pub doc: Option<String>,
     } documentation {
         zero_allowed access_bytes sets_alloc_size unprivileged_requires_number
     }
@@ -137,8 +167,10 @@ tables! {
         pub custom: bool,
         pub base_map_type: Option<u32>,
         pub custom_provider: Option<String>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
     } documentation {
-        array_index_key key_history key_size_checked_at_creation note program_helpers value_kind verifier_known
+        array_index_key key_history key_size_checked_at_creation program_helpers value_kind verifier_known
     }
 
     /// A map type that an extension implements under one of the numbers that the runtime keeps for extensions.
@@ -151,8 +183,8 @@ tables! {
         #[serde(default)]
         pub updates_original_value: bool,
         pub provider_guid: String,
+        pub note: Option<String>,
     } documentation {
-        note
     }
 
     /// A function that programs call by a module's GUID and a name.
@@ -163,8 +195,17 @@ tables! {
         pub args: Vec<EnumValue>,
         #[serde(default)]
         pub flags: u32,
+        pub runtime_map_types: Option<Vec<u32>>,
+        #[serde(default = "yes")]
+        pub checks_map_type: bool,
+        pub fills: Option<Fills>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
+        pub returns: Option<String>,
+        #[serde(default)]
+        pub parameters: Vec<Parameter>,
     } documentation {
-        decl_tag elf_section note
+        decl_tag elf_section
     }
 
     /// A helper's prototype.
@@ -179,15 +220,46 @@ tables! {
         pub writes_readable: Vec<u8>,
         pub runtime_map_types: Option<Vec<u32>>,
         #[serde(default = "yes")]
+        pub checks_map_type: bool,
+        #[serde(default = "yes")]
         pub default_implementation: bool,
+        #[serde(default)]
+        pub always_fails: bool,
+        #[serde(default)]
+        pub reads_unlisted: Vec<u8>,
+        pub fills: Option<Fills>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
+        pub header_symbol: Option<String>,
+        pub returns: Option<String>,
+        #[serde(default)]
+        pub parameters: Vec<Parameter>,
+        #[serde(default)]
+        pub attach_types: Vec<String>,
+        pub implicit_context: Option<bool>,
+        pub address_published: Option<bool>,
+        pub out_struct: Option<String>,
     } documentation {
-        implicit_context context_register header_symbol note attach_types out_struct address_published
+        context_register
     }
+
+    /// What a C declaration says of an argument.
+    Parameter {
+        pub name: String,
+        pub r#type: Option<String>,
+    } documentation {
+    }
+
+    /// A buffer of which a helper writes every byte.
+    Fills {
+        pub argument: u8,
+        pub if_equal: Option<[u8; 2]>,
+    } documentation {}
 
     /// A program type.
     ProgramType {
         pub name: String,
-        pub symbol: String,
+        pub symbol: Option<String>,
         pub guid: String,
         pub bpf_prog_type: u32,
         pub is_privileged: bool,
@@ -200,13 +272,20 @@ tables! {
         pub global_helper_override: Vec<Override>,
         #[serde(default)]
         pub return_value: Vec<ReturnValue>,
+        pub return_enum: Option<String>,
+        pub return_doc: Option<String>,
+        pub bpf_prog_type_name: Option<String>,
+        pub required_irql: Option<String>,
+        pub module: Option<String>,
+        pub part: Option<String>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
     } documentation {
-        bpf_prog_type_name required_irql module note
     }
 
     /// A context structure.
     Context {
-        pub r#struct: String,
+        pub r#struct: Option<String>,
         pub size: i32,
         pub data: i32,
         pub data_end: i32,
@@ -215,36 +294,80 @@ tables! {
         pub data_meta_null: bool,
         #[serde(default)]
         pub field: Vec<Field>,
+        pub header: Option<String>,
+        pub data_content: Option<String>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
     } documentation {
-        header align data_content note
+        align
     }
 
-    /// A field of a context structure.
+    /// A structure that programs of the provider use besides their context.
+    Struct {
+        pub name: String,
+        pub size: u32,
+        pub part: Option<String>,
+        pub header: Option<String>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
+        #[serde(default)]
+        pub field: Vec<Field>,
+    } documentation {
+        align
+    }
+
+    /// A field of a context or another structure.
     Field {
         pub name: String,
         pub r#type: String,
         pub offset: u32,
         pub size: u32,
+        pub doc: Option<String>,
+        pub kind: Option<FieldKind>,
+        pub unit: Option<String>,
+        pub byte_order: Option<ByteOrder>,
+        pub valid_for: Option<String>,
+        pub verifier_store: Option<bool>,
+        pub store_effect: Option<String>,
+        pub r#enum: Option<String>,
+        #[serde(default)]
+        pub values: Enumerators,
+        pub note: Option<String>,
     } documentation {
-        kind union verifier_store store_effect unit byte_order valid_for note values bit_width
+        r#union bit_width
+    }
+
+    /// A value that a field can have.
+    Enumerator {
+        pub name: String,
+        pub value: i64,
+        pub doc: Option<String>,
+    } documentation {
     }
 
     /// A section name prefix.
     Section {
         pub prefix: String,
-        pub attach_type: String,
+        /// The program type, at the top of a file: one that another file describes.
+        pub program_type_guid: Option<String>,
+        pub attach_type: Option<String>,
         pub attach_type_guid: String,
         pub bpf_attach_type: u32,
+        pub bpf_attach_type_name: Option<String>,
+        pub attach_capability: Option<String>,
+        pub link_type: Option<String>,
+        pub doc: Option<String>,
+        pub note: Option<String>,
     } documentation {
-        bpf_attach_type_name attach_capability link_type note
     }
 
     /// A general helper that a program type implements itself.
     Override {
         pub id: u32,
         pub name: String,
+        pub note: Option<String>,
     } documentation {
-        return_type args reallocate_packet implicit_context context_register note
+        return_type args reallocate_packet implicit_context context_register
     }
 
     /// A return value of programs.
@@ -252,8 +375,8 @@ tables! {
         pub name: String,
         pub value: i64,
         pub meaning: String,
+        pub note: Option<String>,
     } documentation {
-        note
     }
 
     /// Helpers of the file's one program type as another build of the provider declares them.
@@ -261,39 +384,14 @@ tables! {
         pub id: String,
         #[serde(default)]
         pub helper: Vec<Helper>,
+        pub note: Option<String>,
     } documentation {
-        source_repo source_commit source_version source_files note
+        source_repo source_commit source_version source_files
     }
 }
 
 fn yes() -> bool {
     true
-}
-
-/// What a helper returns.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ReturnClass {
-    Integer,
-    MapValueOrNull,
-    Pointer,
-    Unsupported,
-}
-
-/// How an argument type combines with its neighbours.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ArgumentClass {
-    /// Ends the argument list.
-    Stop,
-    /// One register.
-    Single,
-    /// A pointer whose size is the next argument.
-    PairPointer,
-    /// The size of the pointer before it.
-    PairSize,
-    /// A call is rejected.
-    Unsupported,
 }
 
 /// A reference to an argument or return type: its name, or `{ name = …, value = … }`.
@@ -339,3 +437,44 @@ impl<'de> Deserialize<'de> for EnumValue {
         deserializer.deserialize_any(NameOrTable)
     }
 }
+
+/// The values of a field: a list of tables, or a table from names to values.
+#[derive(Default)]
+pub(crate) struct Enumerators(pub Vec<Enumerator>);
+
+impl<'de> Deserialize<'de> for Enumerators {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrTable;
+
+        impl<'de> Visitor<'de> for ListOrTable {
+            type Value = Enumerators;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tables with `name` and `value`, or a table from names to values")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Enumerators, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = list.next_element()? {
+                    values.push(value);
+                }
+                Ok(Enumerators(values))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Enumerators, A::Error> {
+                let mut values = Vec::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    values.push(Enumerator { name, value, doc: None });
+                }
+                // A table has no order of its own.
+                values.sort_by(|a: &Enumerator, b| (a.value, &a.name).cmp(&(b.value, &b.name)));
+                Ok(Enumerators(values))
+            }
+        }
+
+        deserializer.deserialize_any(ListOrTable)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Map types: those of the runtime, and those that extensions implement under numbers that it keeps for them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::place::Place;
@@ -25,6 +26,8 @@ pub(super) fn map_types(files: &Files<'_>) -> Result<Vec<MapType>, PlatformError
                 verifier_is_array: from.verifier_is_array,
                 verifier_value_kind: from.verifier_value_kind,
                 per_cpu: from.per_cpu,
+                doc: from.doc.clone(),
+                note: from.note.clone(),
                 rules: MapRules {
                     creatable: from.creatable,
                     key_size: key_rule(from),
@@ -41,10 +44,11 @@ pub(super) fn map_types(files: &Files<'_>) -> Result<Vec<MapType>, PlatformError
             });
         }
     }
-    for (file, content) in files {
+    let mut offers = BTreeMap::new();
+    for (number, (file, content)) in files.iter().enumerate() {
         for from in &content.custom_map_type {
             let place = Place::new(file, "custom_map_type", &from.name);
-            offer(&place, from, &content.provider.id, &mut types)?;
+            offer(&place, from, (number, &content.provider), &mut offers, &mut types)?;
         }
     }
     types.sort_by_key(|t| t.value);
@@ -78,7 +82,8 @@ const NOT_ZERO: SizeRule = SizeRule::AtLeast(NonZeroU32::MIN);
 fn offer(
     place: &Place<'_>,
     from: &schema::CustomMapType,
-    provider: &str,
+    (file, by): (usize, &schema::Provider),
+    offers: &mut BTreeMap<u32, usize>,
     types: &mut [MapType],
 ) -> Result<(), PlatformError> {
     let number = from.value;
@@ -101,13 +106,37 @@ fn offer(
         let taken = format!("{number} is `{}`, which the runtime itself implements", known.symbol);
         return Err(place.error("value", taken));
     };
-    // A file of the runtime may tell what it knows of the extension. Only another extension has a GUID.
-    let other = custom.provider.as_deref().filter(|p| *p != provider);
-    if let Some(other) = other.or(custom.provider_guid.and(custom.provider.as_deref())) {
+    let provider = by.id.as_str();
+    let offered = CustomMap {
+        provider: Some(provider.to_owned()),
+        provider_guid: Some(guid(place, "provider_guid", &from.provider_guid)?),
+        base_map_type: Some(from.base_map_type),
+        updates_original_value: from.updates_original_value,
+    };
+    let sizes_agree = |known: &MapRules| {
+        let agrees = |rule, size: Option<u32>| size.is_none_or(|size| rule == SizeRule::Exactly(size));
+        agrees(known.key_size, from.key_size) && agrees(known.value_size, from.value_size)
+    };
+    let by_name = CustomMap {
+        provider: custom.provider.clone(),
+        ..offered.clone()
+    };
+    // A file of the runtime may tell what it knows of the extension; that is no offer.
+    let earlier = offers.insert(number, file);
+    let same = *custom == by_name && known.symbol == from.name && sizes_agree(&known.rules);
+    if same && earlier.is_some_and(|earlier| earlier != file) {
+        return Ok(());
+    }
+    let other = custom
+        .provider
+        .as_deref()
+        .filter(|p| earlier.is_some() || *p != provider);
+    let replaced = |other: &str| earlier != Some(file) && by.replaces.iter().any(|id| id == other);
+    if let Some(other) = other.filter(|other| !replaced(other)) {
         let taken = format!("{number} is `{}` of `{other}` already", known.symbol);
         return Err(place.error("value", taken));
     }
-    let same_base = custom.base_map_type.is_none_or(|base| base == from.base_map_type);
+    let same_base = earlier.is_some() || custom.base_map_type.is_none_or(|base| base == from.base_map_type);
     place.check(same_base, "base_map_type", || {
         format!("another file says {}", custom.base_map_type.unwrap_or_default())
     })?;
@@ -116,16 +145,14 @@ fn offer(
             "is 0, and the runtime creates no such map".to_owned()
         })?;
     }
-    *custom = CustomMap {
-        provider: Some(provider.to_owned()),
-        provider_guid: Some(guid(place, "provider_guid", &from.provider_guid)?),
-        base_map_type: Some(from.base_map_type),
-        updates_original_value: from.updates_original_value,
-    };
+    *custom = offered;
     if known.symbol != from.name {
         known.symbol.clone_from(&from.name);
         let short = from.name.strip_prefix("BPF_MAP_TYPE_").unwrap_or(&from.name);
         known.name = short.to_ascii_lowercase();
+    }
+    if from.note.is_some() {
+        known.note.clone_from(&from.note);
     }
     if let Some(size) = from.key_size {
         known.rules.key_size = SizeRule::Exactly(size);

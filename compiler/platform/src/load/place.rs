@@ -40,10 +40,17 @@ impl<'a> Place<'a> {
 
     /// A name that the runtime keeps as a C string of at most `max` bytes.
     pub fn name(&self, field: &'static str, name: &str, max: u32) -> Result<(), PlatformError> {
-        self.check(!name.is_empty(), field, || "is empty".to_owned())?;
-        self.check(!name.contains('\0'), field, || "contains a NUL".to_owned())?;
-        self.check(name.len() < max as usize, field, || {
-            format!("is longer than {} bytes", max - 1)
-        })
+        name_problem(name, max).map_or(Ok(()), |message| Err(self.error(field, message)))
     }
+}
+
+/// What keeps a name from being a C string of at most `max` bytes, with its end.
+pub(crate) fn name_problem(name: &str, max: u32) -> Option<String> {
+    if name.is_empty() {
+        return Some("is empty".to_owned());
+    }
+    if name.contains('\0') {
+        return Some("contains a NUL".to_owned());
+    }
+    (name.len() >= max as usize).then(|| format!("is longer than {} bytes", max - 1))
 }

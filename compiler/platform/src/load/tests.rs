@@ -104,7 +104,7 @@ fn rejects_contradictions_with_file_table_and_field() {
         (
             "00000000-0000-0000-0000-000000000001",
             "f1832a85-85d5-45b0-98a0-7069d63013b0",
-            "`guid`: f1832a85-85d5-45b0-98a0-7069d63013b0 is also that of `xdp` of `xdp`",
+            "program type `xdp`: `xdp` (in xdp.toml) says otherwise: name is xdp there and mine here; bpf_prog_type is 1",
         ),
         (
             "00000000-0000-0000-0000-000000000001",
@@ -114,14 +114,14 @@ fn rejects_contradictions_with_file_table_and_field() {
         (
             "name = \"mine\"",
             "name = \"xdp\"",
-            "program_type `xdp`: `name`: is also used by `xdp`",
+            "program type `xdp`: `xdp` (in xdp.toml) says otherwise: GUID is f1832a85-85d5-45b0-98a0-7069d63013b0 there and",
         ),
         ("name = \"mine\"", "name = \"\"", "`name`: is empty"),
         ("name = \"mine\"", "name = \"a\\u0000b\"", "`name`: contains a NUL"),
         (
             "prefix = \"mine\"",
             "prefix = \"xdp\"",
-            "`section`: the prefix `xdp` is used twice",
+            "section `xdp`: `xdp` (in xdp.toml) says otherwise: program type is f1832a85-85d5-45b0-98a0-7069d63013b0 there",
         ),
         ("prefix = \"mine\"", "prefix = \"\"", "section ``: `prefix`: is empty"),
         (
@@ -195,6 +195,31 @@ fn rejects_contradictions_with_file_table_and_field() {
             "runtime_map_types = [1]",
             "runtime_map_types = [1, 99]",
             "`runtime_map_types`: 99 is no map type",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "checks_map_type = false",
+            "`checks_map_type`: needs `runtime_map_types`",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "reads_unlisted = [2]",
+            "`reads_unlisted`: names a register that is none of r1 to r5, or that `args` lists",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "reads_unlisted = [6]",
+            "`reads_unlisted`: names a register that is none of r1 to r5, or that `args` lists",
+        ),
+        (
+            "runtime_map_types = [1]",
+            "fills = { argument = 1 }",
+            "`fills`: `argument` is no writable memory with a size",
+        ),
+        (
+            "PTR_TO_READABLE_MEM\", value = 9 },\n  { name = \"EBPF_ARGUMENT_TYPE_CONST_SIZE\", value = 2 },\n  { name = \"EBPF_ARGUMENT_TYPE_DONTCARE\", value = 0 },\n]\nruntime_map_types = [1]",
+            "PTR_TO_WRITABLE_MEM\", value = 11 },\n  { name = \"EBPF_ARGUMENT_TYPE_CONST_SIZE\", value = 2 },\n  { name = \"EBPF_ARGUMENT_TYPE_DONTCARE\", value = 0 },\n]\nfills = { argument = 1, if_equal = [2, 3] }",
+            "`fills`: `if_equal` names an argument that is no size",
         ),
         ("size = 32", "size = 0", "context `my_context`: `size`: is not positive"),
         ("data = 0", "data = 28", "`data`: 28 lies outside of the 32 bytes"),
@@ -279,9 +304,9 @@ fn syntax_errors_name_line_table_and_field() {
             "mine.toml:16: [program_type.context]: `size`: invalid type: string",
         ),
         (
-            "symbol = \"MY_TYPE\"\n",
+            "bpf_prog_type = 77\n",
             "",
-            "mine.toml:6: [[program_type]]: missing field `symbol`",
+            "mine.toml:6: [[program_type]]: missing field `bpf_prog_type`",
         ),
         (
             "is_privileged = false",

@@ -129,14 +129,14 @@ fn a_map_type_of_an_extension_takes_a_number_that_the_runtime_keeps() {
 fn rejects_what_contradicts_the_platform_or_another_provider() {
     let function = "btf_resolved_function `second`: ";
     let map = "custom_map_type `BPF_MAP_TYPE_FLOW_TABLE`: ";
-    let again = "module 00000001-0000-0000-0000-000000000000 has this function already, from `mine`";
+    let again = "module 00000001-0000-0000-0000-000000000000 has this function already";
     for (from, to, place, expected) in [
         ("\"First\"", "\"second\"", function, again),
         (
             "00000100-0000-0000-0000-000000000000",
             "8f6c1f83-ce4c-4b58-8b91-654a29e23b7c",
-            "btf_resolved_function `sample_ebpf_extension_btf_lookup`: ",
-            "module 8f6c1f83-ce4c-4b58-8b91-654a29e23b7c has this function already, from `sample`",
+            "function `sample_ebpf_extension_btf_lookup` of module 8f6c1f83-ce4c-4b58-8b91-654a29e23b7c: ",
+            "`sample` (in sample.toml) says otherwise: argument 1 is EBPF_ARGUMENT_TYPE_ANYTHING there and EBPF_ARGUMENT_TYPE_DONTCARE here",
         ),
         ("\"second\"", "\"\"", "btf_resolved_function ``: ", "`name`: is empty"),
         ("\"second\"", "\"a\\u0000b\"", "", "`name`: contains a NUL"),
