@@ -133,18 +133,32 @@ impl CallGraph {
     pub(crate) fn check_stack(&self, module: &Module, frame_bytes: &[u32], limit: u32) -> Result<(), LowerError> {
         let mut needed = vec![0_u32; module.functions.len()];
         for &index in &self.order {
-            let callees = self.callees[index.index()].iter();
-            let most = callees.map(|callee| needed[callee.index()]).max().unwrap_or(0);
+            let most = self
+                .deepest_callee(index, &needed)
+                .map_or(0, |callee| needed[callee.index()]);
             let bytes = frame_bytes[index.index()].saturating_add(most);
             needed[index.index()] = bytes;
             if bytes > limit {
+                let next = |function: &FunctionIndex| self.deepest_callee(*function, &needed);
+                let chain = std::iter::successors(Some(index), next);
+                let named = |f: FunctionIndex| (module.function(f).name.clone(), frame_bytes[f.index()]);
                 return Err(LowerError::Function {
                     function: module.function(index).name.clone(),
-                    problem: FunctionProblem::StackDepth { bytes, limit },
+                    problem: FunctionProblem::StackDepth {
+                        bytes,
+                        limit,
+                        chain: chain.map(named).collect(),
+                    },
                 });
             }
         }
         Ok(())
+    }
+
+    /// The callee that needs most bytes of stack with all that it calls; the first one of several.
+    fn deepest_callee(&self, function: FunctionIndex, needed: &[u32]) -> Option<FunctionIndex> {
+        let callees = self.callees[function.index()].iter().copied();
+        callees.rev().max_by_key(|callee| needed[callee.index()])
     }
 }
 

@@ -145,12 +145,17 @@ pub enum FunctionProblem {
         limit: u32,
     },
     /// The frames on one chain of calls are too large together.
-    #[error("calls from it need {bytes} bytes of stack; at most {limit} are allowed")]
+    #[error(
+        "calls from it need {bytes} bytes of stack, and at most {limit} are allowed: {}",
+        Frames(chain)
+    )]
     StackDepth {
         /// Bytes on the most expensive chain.
         bytes: u32,
         /// Largest allowed number.
         limit: u32,
+        /// The functions of that chain, callers first, with the bytes of the frame of each.
+        chain: Vec<(String, u32)>,
     },
     /// Cranelift refused the function.
     #[error("code generation failed: {0}")]
@@ -158,6 +163,19 @@ pub enum FunctionProblem {
     /// Cranelift emitted something that must not be in a driver.
     #[error("generated code breaks a rule: {0}")]
     BadCode(String),
+}
+
+/// The frames of a chain of calls.
+struct Frames<'a>(&'a [(String, u32)]);
+
+impl fmt::Display for Frames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (function, bytes)) in self.0.iter().enumerate() {
+            let before = if i == 0 { "" } else { ", which calls " };
+            write!(f, "{before}`{function}` with {bytes}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What is wrong with the module's tables.

@@ -92,6 +92,7 @@ pub(crate) fn offering(functions: &[BtfFunction]) -> Platform {
         arguments: [0; 5],
         flags: 0,
         provider: "test".to_owned(),
+        ..bpf2sys_platform::BtfFunction::default()
     };
     platform.btf_functions.extend(functions.iter().map(offered));
     platform

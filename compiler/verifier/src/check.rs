@@ -49,7 +49,15 @@ pub(crate) fn check(
         program: module.function(program).name.clone(),
         place: at.and_then(|(function, index)| place(module, function, index)),
         reason,
+        explanation: Box::default(),
     };
+    let entry = module.function(program);
+    for (what, name) in [("program", &entry.name), ("section", &entry.section)] {
+        if let Some(limit) = too_long(name, platform) {
+            let name = name.clone();
+            return Err(reject(None, RejectionReason::NameLength { what, name, limit }));
+        }
+    }
     let functions = std::iter::once(program).chain(module.reachable_from(program));
     for function in functions {
         let instructions = &module.function(function).instructions;
@@ -73,6 +81,14 @@ pub(crate) fn check(
         slots: 0,
     };
     tree.visit(program, None).map_err(|(at, reason)| reject(at, reason))
+}
+
+/// How many bytes a name of a program, section or map may have, if this one has more or none: the runtime copies it into a buffer of
+/// its own, and refuses to load what does not fit (native module contract §4.3, §4.4).
+pub(crate) fn too_long(name: &str, platform: &Platform) -> Option<u32> {
+    let limit = platform.limits.object_name_bytes.saturating_sub(1);
+    let fits = !name.is_empty() && name.len() <= limit as usize;
+    (!fits).then_some(limit)
 }
 
 /// Why an instruction cannot be proven for this program type, whatever is around it.

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use bpf2sys_bytecode::{InsnIndex, SourceLine};
+use bpf2sys_bytecode::{InsnIndex, Reg, SourceLine};
 use bpf2sys_platform::Guid;
 
-use crate::{MissingFunction, MissingHelper, NotImplemented};
+use crate::{HelperName, MissingFunction, MissingHelper, NotImplemented, Violation};
 
 /// A module is not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,14 @@ pub enum VerifyError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The name of a map is one that the runtime does not take.
+    #[error("the name of map `{map}` has {} bytes; the runtime takes 1 to {limit}", map.len())]
+    MapName {
+        /// The name.
+        map: String,
+        /// Most bytes that a name may have.
+        limit: u32,
+    },
     /// The platform names a conformance group that does not exist.
     #[error("the platform names the conformance group `{name}`, which RFC 9669 does not define")]
     UnknownConformanceGroup {
@@ -63,6 +71,17 @@ pub enum VerifyError {
     TimeLimit {
         /// The limit, for the whole module.
         limit: Duration,
+        /// The first program, in file order, without a verdict.
+        program: String,
+    },
+    /// Verification needed more memory than allowed.
+    #[error(
+        "verification needed more than {} MiB of memory; the first program that was not finished is `{program}`",
+        limit >> 20
+    )]
+    MemoryLimit {
+        /// The limit in bytes, for the whole process.
+        limit: u64,
         /// The first program, in file order, without a verdict.
         program: String,
     },
@@ -131,6 +150,81 @@ pub struct Rejection {
     pub place: Option<Box<RejectionPlace>>,
     /// Why.
     pub reason: RejectionReason,
+    /// What is known of how it happens.
+    pub explanation: Box<Explanation>,
+}
+
+/// How a program gets to where it is rejected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// What was known of the registers that the instruction uses, on the path that is told; empty if that does not matter.
+    pub registers: Vec<KnownRegister>,
+    /// How execution gets there: the decisions on a path, first one first; empty if every path gets there or there is no
+    /// one place.
+    pub path: Vec<PathStep>,
+    /// What path it is.
+    pub kind: PathKind,
+    /// The steps in the middle of the path that are left out, because it is long.
+    pub left_out: Option<LeftOut>,
+    /// The instruction with some before and behind it, if it has no source line.
+    pub around: Vec<ListedInstruction>,
+}
+
+/// An instruction of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedInstruction {
+    /// Number of 8-byte slots before it in its function.
+    pub slot: u32,
+    /// The instruction as text.
+    pub text: String,
+}
+
+/// What is known of a path that is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathKind {
+    /// Whoever goes this way fails.
+    #[default]
+    Fails,
+    /// One of the ways that get there; nothing is said of the others.
+    Reaches,
+    /// Every single way was proven safe, but not all of them together: the decisions that all of them have.
+    Common,
+    /// No way that fails was found with the effort that is made: the decisions that all of them have.
+    Unfinished,
+}
+
+impl PathKind {
+    /// Whether the path is one from the start of the program to the place.
+    pub fn is_whole(self) -> bool {
+        matches!(self, PathKind::Fails | PathKind::Reaches)
+    }
+}
+
+/// Steps of a path that are not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many steps come before them.
+    pub after: usize,
+    /// How many they are.
+    pub count: usize,
+}
+
+/// What the proof knew of a register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownRegister {
+    /// The register.
+    pub register: Reg,
+    /// What it holds, in plain words.
+    pub holds: String,
+}
+
+/// A decision on the way to an instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathStep {
+    /// The conditional jump or call.
+    pub place: RejectionPlace,
+    /// What happens there, e.g. `taken, on to line 12`, in plain words.
+    pub what: String,
 }
 
 /// The instruction that a rejection is about.
@@ -152,10 +246,10 @@ pub struct RejectionPlace {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectionReason {
     /// The proof failed at an instruction.
-    #[error("{explanation} [{engine}]")]
+    #[error("{violation} [{engine}]")]
     Unsafe {
-        /// What it means, in plain words.
-        explanation: &'static str,
+        /// What is wrong.
+        violation: Box<Violation>,
         /// The engine's own words.
         engine: String,
     },
@@ -173,6 +267,41 @@ pub enum RejectionReason {
     /// A call of a helper that nobody implements for the program type, so that the module could not be loaded.
     #[error("helper {} (`{}`) has no implementation for programs of type `{}`", .0.helper.id, .0.helper.name, .0.program_type)]
     NotImplemented(Box<NotImplemented>),
+    /// A call of a helper whose address the runtime has no table for.
+    #[error(
+        "helper {} (`{}`) has no address: the provider of `{program_type}` publishes none, and the runtime would read through a null \
+         pointer when it loads the program", helper.id, helper.name
+    )]
+    NoAddress {
+        /// The helper.
+        helper: HelperName,
+        /// Name of the program type.
+        program_type: String,
+    },
+    /// A call that takes a map for one of another type.
+    #[error("{0}")]
+    MapMistaken(Box<MapMistaken>),
+    /// A compare-and-exchange that compares a pointer.
+    #[error("the compare-and-exchange compares a pointer, in `r0`, with a number in memory")]
+    PointerExchanged,
+    /// A buffer on the stack that a callee may leave as it was.
+    #[error(
+        "`{helper}` may leave a part of its buffer as it was, and the buffer is on the stack and not initialised: what it holds after the call can be a pointer"
+    )]
+    BufferUnwritten {
+        /// Name of the helper.
+        helper: String,
+    },
+    /// A helper reads a register that its prototype does not list, and the register holds no number.
+    #[error(
+        "`{helper}` reads `{register}` although its prototype does not say so, and `{register}` holds no number here"
+    )]
+    UnlistedArgument {
+        /// Name of the helper.
+        helper: String,
+        /// The register.
+        register: Reg,
+    },
     /// A call of a function that no provider offers.
     #[error("no provider that is known offers the function `{}` of module {}", .0.name, .0.module)]
     UnknownFunction(Box<MissingFunction>),
@@ -243,23 +372,68 @@ pub enum RejectionReason {
         /// Name of the program type.
         program_type: String,
     },
+    /// The name of the program or of its section is one that the runtime does not take.
+    #[error("the name of the {what} has {} bytes; the runtime takes 1 to {limit}", name.len())]
+    NameLength {
+        /// What is named: `program` or `section`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Most bytes that a name may have.
+        limit: u32,
+    },
     /// Execution can run past the last instruction of a function.
     #[error("execution can run past the end of the function")]
     FallsOffEnd,
+}
+
+/// A map that a callee takes for one of another type, because it does not look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapMistaken {
+    /// Name of the callee.
+    pub helper: String,
+    /// Name of the map, if it is known.
+    pub map: Option<String>,
+    /// Short name of the map's type; `None` if the type is not known or not one.
+    pub map_type: Option<String>,
+    /// Short names of the types that the callee works on.
+    pub needed: Vec<String>,
+}
+
+impl fmt::Display for MapMistaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needed = self.needed.join("` or `");
+        write!(f, "`{}` takes any map for one of type `{needed}`, and ", self.helper)?;
+        match (&self.map, &self.map_type) {
+            (Some(map), Some(map_type)) => write!(f, "`{map}` is of type `{map_type}`"),
+            (None, Some(map_type)) => write!(f, "this one is of type `{map_type}`"),
+            (_, None) => f.write_str("which map it gets is not known"),
+        }
+    }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "program `{}`", self.program)?;
         if let Some(place) = &self.place {
-            if place.function != self.program {
-                write!(f, ", function `{}`", place.function)?;
-            }
-            write!(f, ", instruction {} `{}`", place.slot, place.text)?;
-            if let Some(line) = &place.line {
-                write!(f, " ({}:{})", line.file, line.line)?;
-            }
+            write!(f, "{}", place.in_program(&self.program))?;
         }
         write!(f, ": {}", self.reason)
+    }
+}
+
+impl RejectionPlace {
+    /// The place as it follows the name of a program.
+    pub(crate) fn in_program(&self, program: &str) -> impl fmt::Display {
+        let function = if self.function == program {
+            String::new()
+        } else {
+            format!(", function `{}`", self.function)
+        };
+        let line = match &self.line {
+            Some(line) => format!(" ({}:{})", line.file, line.line),
+            None => String::new(),
+        };
+        format!("{function}, instruction {} `{}`{line}", self.slot, self.text)
     }
 }

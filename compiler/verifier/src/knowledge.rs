@@ -6,8 +6,10 @@
 
 use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Reg};
 
+use crate::facts::{PoolBuilder, RegisterRow};
 use crate::flow::{Flow, Source, Sources};
-use crate::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
+use crate::frame::{Found, RegisterObject};
+use crate::{Branch, FunctionFacts, InsnFacts, Interval, Object, RegisterFact, RegisterKind};
 
 /// Offsets from `r10` that lie in a frame of 512 bytes, the end included.
 const FRAME: std::ops::RangeInclusive<i32> = -512..=0;
@@ -18,14 +20,17 @@ pub(crate) struct Visit {
     pub registers: [RegisterFact; Reg::COUNT],
     /// The one map of its call.
     pub map: Option<MapIndex>,
+    /// Bytes in the packet, at least.
+    pub packet_bytes: u32,
 }
 
 /// What is known of an instruction so far.
 #[derive(Clone, Default)]
 struct Known {
     /// `None` until the first visit.
-    registers: Option<[RegisterFact; Reg::COUNT]>,
+    registers: Option<RegisterRow>,
     map: Option<MapIndex>,
+    packet_bytes: u32,
     taken: bool,
     fallthrough: bool,
 }
@@ -34,6 +39,8 @@ struct Known {
 #[derive(Clone)]
 pub(crate) struct Knowledge {
     functions: Vec<Option<Vec<Known>>>,
+    /// What the rows of all of them name.
+    pool: PoolBuilder,
 }
 
 impl Knowledge {
@@ -41,6 +48,7 @@ impl Knowledge {
     pub fn new(module: &Module) -> Knowledge {
         Knowledge {
             functions: vec![None; module.functions.len()],
+            pool: PoolBuilder::default(),
         }
     }
 
@@ -50,31 +58,30 @@ impl Knowledge {
         self.functions[function.index()].get_or_insert_with(|| vec![Known::default(); count]);
     }
 
-    fn known(&mut self, function: FunctionIndex, index: InsnIndex) -> Option<&mut Known> {
-        self.functions
-            .get_mut(function.index())?
-            .as_mut()?
-            .get_mut(index.index())
+    fn known(&mut self, function: FunctionIndex, index: InsnIndex) -> Option<(&mut Known, &mut PoolBuilder)> {
+        let function = self.functions.get_mut(function.index())?.as_mut()?;
+        Some((function.get_mut(index.index())?, &mut self.pool))
     }
 
     /// Execution gets to the instruction.
     pub fn visit(&mut self, function: FunctionIndex, index: InsnIndex, visit: &Visit) {
-        if let Some(known) = self.known(function, index) {
-            known.add(&visit.registers, visit.map);
+        let row = self.pool.row(&visit.registers);
+        if let Some((known, pool)) = self.known(function, index) {
+            known.add(row, visit.map, visit.packet_bytes, pool);
         }
     }
 
     /// Execution gets to the instruction, and nothing more is known.
     pub fn visit_unknown(&mut self, function: FunctionIndex, index: InsnIndex) {
-        if let Some(known) = self.known(function, index) {
-            known.add(&Default::default(), None);
+        if let Some((known, pool)) = self.known(function, index) {
+            known.add(RegisterRow::default(), None, 0, pool);
             (known.taken, known.fallthrough) = (true, true);
         }
     }
 
     /// Execution takes an edge of a conditional jump.
     pub fn edge(&mut self, function: FunctionIndex, index: InsnIndex, taken: bool) {
-        if let Some(known) = self.known(function, index) {
+        if let Some((known, _)) = self.known(function, index) {
             if taken {
                 known.taken = true;
             } else {
@@ -94,21 +101,27 @@ impl Knowledge {
             .zip(known)
             .filter(|(insn, _)| insn.op == Instruction::Exit)
             .filter_map(|(_, known)| known.registers)
-            .map(|registers| registers[Reg::R0.index()].signed)
+            .map(|registers| self.pool.facts(registers)[Reg::R0.index()].signed)
             .reduce(Interval::join)
             .unwrap_or_default()
     }
 
     /// Adds what another analysis knows.
     pub fn join(&mut self, other: Knowledge) {
+        let adopted = self.pool.adopt(&other.pool);
         for (mine, theirs) in self.functions.iter_mut().zip(other.functions) {
             match (mine, theirs) {
                 (_, None) => {}
-                (mine @ None, theirs) => *mine = theirs,
+                (mine @ None, Some(mut theirs)) => {
+                    for known in &mut theirs {
+                        known.registers = known.registers.map(|row| adopted.row(row));
+                    }
+                    *mine = Some(theirs);
+                }
                 (Some(mine), Some(theirs)) => {
                     for (mine, theirs) in mine.iter_mut().zip(theirs) {
-                        if let Some(registers) = &theirs.registers {
-                            mine.add(registers, theirs.map);
+                        if let Some(row) = theirs.registers {
+                            mine.add(adopted.row(row), theirs.map, theirs.packet_bytes, &mut self.pool);
                         }
                         mine.taken |= theirs.taken;
                         mine.fallthrough |= theirs.fallthrough;
@@ -119,98 +132,125 @@ impl Knowledge {
     }
 
     /// The facts of every function of the module. Of functions that no analysis covered nothing is known.
-    pub fn into_facts(self, module: &Module, flow: &Flow) -> Vec<FunctionFacts> {
+    pub fn into_facts(mut self, module: &Module, flow: &Flow) -> Vec<FunctionFacts> {
         let returns: Vec<Interval> = (0..module.functions.len() as u32)
             .map(|f| self.returns(module, FunctionIndex(f)))
             .collect();
         let mut facts = Vec::with_capacity(returns.len());
-        for (i, (known, returns)) in self.functions.into_iter().zip(returns).enumerate() {
+        for (i, (known, returns)) in std::mem::take(&mut self.functions).into_iter().zip(returns).enumerate() {
             let count = module.functions[i].instructions.len();
             let known = known.unwrap_or_else(|| vec![Known::unknown(); count]);
             let sources = |at: usize| flow.at(FunctionIndex(i as u32), InsnIndex(at as u32));
+            let instructions = known.into_iter().enumerate();
             facts.push(FunctionFacts {
-                instructions: known
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, k)| k.into_facts(sources(at)))
+                instructions: instructions
+                    .map(|(at, k)| k.into_facts(&sources(at), &mut self.pool))
                     .collect(),
                 returns,
+                ..FunctionFacts::default()
             });
         }
+        let pool = self.pool.finish();
+        for function in &mut facts {
+            function.pool = pool.clone();
+        }
         facts
+    }
+}
+
+/// Adds what was found by following addresses, which starts from the engine's facts.
+pub(crate) fn complete(module: &Module, facts: &mut [FunctionFacts], found: Vec<Found>) {
+    let Some(first) = facts.first() else { return };
+    let mut pool = PoolBuilder::resume(&first.pool);
+    for (facts, found) in facts.iter_mut().zip(found) {
+        facts.frame = found.frame;
+        for RegisterObject { at, register, object } in found.objects {
+            let Some(insn) = facts.instructions.get_mut(at.index()) else {
+                continue;
+            };
+            let mut registers = pool.facts(insn.registers);
+            let fact = &mut registers[register];
+            if insn.reachable && fact.kind == RegisterKind::MapValue {
+                fact.object = Some(object);
+                let size = match object {
+                    Object::Map(map) => module.maps.get(map.index()).map(|map| map.definition.value_size),
+                    Object::Global(section) => {
+                        let global = module.globals.get(section.index());
+                        global.and_then(|global| u32::try_from(global.data.len()).ok())
+                    }
+                };
+                if let (Some((0.., high)), Some(size)) = (fact.offset, size) {
+                    fact.room = fact.room.max(size.saturating_sub(high.unsigned_abs()));
+                }
+                insn.registers = pool.row(&registers);
+            }
+        }
+    }
+    let pool = pool.finish();
+    for facts in facts {
+        facts.pool = pool.clone();
     }
 }
 
 impl Known {
     fn unknown() -> Known {
         Known {
-            registers: Some(Default::default()),
+            registers: Some(RegisterRow::default()),
             map: None,
+            packet_bytes: 0,
             taken: true,
             fallthrough: true,
         }
     }
 
     /// Adds what is true at another visit.
-    fn add(&mut self, registers: &[RegisterFact; Reg::COUNT], map: Option<MapIndex>) {
-        match &mut self.registers {
-            None => (self.registers, self.map) = (Some(*registers), map),
+    fn add(&mut self, registers: RegisterRow, map: Option<MapIndex>, packet_bytes: u32, pool: &mut PoolBuilder) {
+        match self.registers {
+            None => (self.registers, self.map, self.packet_bytes) = (Some(registers), map, packet_bytes),
             Some(mine) => {
-                for (mine, theirs) in mine.iter_mut().zip(registers) {
-                    *mine = join(*mine, *theirs);
-                }
+                self.registers = Some(pool.join(mine, registers));
                 self.map = self.map.filter(|m| map == Some(*m));
+                self.packet_bytes = self.packet_bytes.min(packet_bytes);
             }
         }
     }
 
-    fn into_facts(self, sources: Sources) -> InsnFacts {
-        let Some(mut registers) = self.registers else {
+    fn into_facts(self, sources: &Sources, pool: &mut PoolBuilder) -> InsnFacts {
+        let Some(row) = self.registers else {
             return InsnFacts {
                 reachable: false,
                 ..InsnFacts::default()
             };
         };
+        let mut registers = pool.facts(row);
         for (register, source) in registers.iter_mut().zip(sources) {
-            match source {
+            match *source {
                 // The engine may know the caller's register by this name.
                 Source::Undefined => *register = RegisterFact::default(),
                 Source::OwnFrame(offset) if FRAME.contains(&offset) => {
-                    register.kind = RegisterKind::Stack;
-                    register.stack_offset = Some(offset);
+                    *register = RegisterFact {
+                        kind: RegisterKind::Stack,
+                        non_null: true,
+                        stack_offset: Some(offset),
+                        offset: Some((offset, offset)),
+                        room: offset.unsigned_abs(),
+                        ..RegisterFact::default()
+                    };
                 }
                 _ => {}
             }
         }
         InsnFacts {
             reachable: true,
-            registers,
-            map: self.map,
             branch: match (self.taken, self.fallthrough) {
                 (true, false) => Branch::AlwaysTaken,
                 (false, true) => Branch::NeverTaken,
                 // An instruction without edges of its own, or one that both edges leave.
                 _ => Branch::Both,
             },
+            map: self.map,
+            packet_bytes: self.packet_bytes,
+            registers: pool.row(&registers),
         }
-    }
-}
-
-/// What holds for both.
-fn join(a: RegisterFact, b: RegisterFact) -> RegisterFact {
-    if a.kind != b.kind {
-        return RegisterFact::default();
-    }
-    RegisterFact {
-        kind: a.kind,
-        signed: match a.kind {
-            RegisterKind::Number => a.signed.join(b.signed),
-            _ => Interval::FULL,
-        },
-        unsigned: match (a.unsigned, b.unsigned) {
-            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-            _ => None,
-        },
-        stack_offset: None,
     }
 }

@@ -7,24 +7,39 @@
 //! `VerifiedModule`. No type of the verifier library appears here, so another engine can take its place.
 
 mod check;
+mod cost;
 mod engine;
 mod error;
-mod explain;
 mod facts;
 mod flow;
+mod frame;
 mod guard;
 mod knowledge;
 mod missing;
 mod nearest;
+mod permits;
 mod prototype;
+mod tail_calls;
 mod verified;
 mod verify;
+mod violation;
+mod warning;
 
 #[cfg(test)]
 mod tests;
 
-pub use error::{Rejection, RejectionPlace, RejectionReason, VerifyError};
-pub use facts::{Branch, FunctionFacts, InsnFacts, Interval, RegisterFact, RegisterKind};
+pub use cost::{ProgramCost, Stage};
+pub use error::{
+    Explanation, KnownRegister, LeftOut, ListedInstruction, MapMistaken, PathKind, PathStep, Rejection, RejectionPlace,
+    RejectionReason, VerifyError,
+};
+pub use facts::{
+    AccessFact, ArithmeticFacts, Branch, EdgeFacts, FactPool, FrameFacts, FunctionFacts, InsnFacts, Interval,
+    KnownBits, Object, Range32, Range64, Region, RegisterFact, RegisterKind, RegisterRow, StackAccess, StackEscape,
+    StackSlot, Through,
+};
 pub use missing::{HelperName, MissingFunction, MissingHelper, NotImplemented};
 pub use verified::{VerifiedModule, VerifiedProgram};
-pub use verify::{Options, verify};
+pub use verify::{Options, verify, verify_observed};
+pub use violation::{Access, Accessor, Argument, Kind, Memory, Role, Span, Violation};
+pub use warning::{Warning, WarningReason};

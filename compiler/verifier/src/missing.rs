@@ -72,6 +72,12 @@ pub(crate) fn helper(id: i32, program_type: &ProgramType, platform: &Platform) -
     if program_type.implements(helper) {
         return None;
     }
+    if helper.description.address_published == Some(false) {
+        return Some(RejectionReason::NoAddress {
+            helper: HelperName::of(helper),
+            program_type: program_type.name.clone(),
+        });
+    }
     let by = platform.program_types.iter().filter(|t| t.implements(helper));
     Some(RejectionReason::NotImplemented(Box::new(NotImplemented {
         helper: HelperName::of(helper),

@@ -1,15 +1,94 @@
 //! What a call that leaves the module does with its arguments, whoever is called: a helper, or a function of a Windows
 //! module. Both are called alike (native module contract §6.4), so one set of rules holds for both.
 
-use bpf2sys_bytecode::{Callee, Module};
-use bpf2sys_platform::{BtfFunction, Platform, ProgramType};
+use bpf2sys_bytecode::{Callee, MapDefinition, MapIndex, Module, Reg};
+use bpf2sys_platform::{BtfFunction, Fills, Platform, ProgramType};
 
-/// The arguments of a callee outside the module.
+/// A callee outside the module.
+#[allow(clippy::struct_excessive_bools)] // one flag each of the platform facts
 pub(crate) struct Prototype<'a> {
+    /// Its name.
+    pub name: &'a str,
     /// Argument types of `r1` to `r5`, numbers of `ebpf_argument_type_t`; 0 ends the list.
     pub arguments: [u32; 5],
     /// Positions, 1 to 5, of arguments that are written although their type says read.
     pub writes_readable: &'a [u8],
+    /// Registers behind the end of the list, 1 to 5, that are read all the same.
+    pub reads_unlisted: &'a [u8],
+    /// Map types for which it can succeed; `None` if it takes no map, or that is not known.
+    pub map_types: Option<&'a [u32]>,
+    /// Whether it looks at the type of the map.
+    pub checks_map_type: bool,
+    /// Whether it is the runtime's own, which knows the map types of extensions by their base types.
+    pub general: bool,
+    /// Whether every call fails.
+    pub always_fails: bool,
+    /// Writable memory that it fills.
+    pub fills: Option<Fills>,
+    /// Whether it returns a pointer to a value of the map that it is given, or null.
+    pub returns_map_value: bool,
+}
+
+impl Prototype<'_> {
+    /// The registers that are listed as arguments, with their types.
+    pub fn listed(&self) -> impl Iterator<Item = (Reg, u32)> + use<> {
+        let arguments = (1..).zip(self.arguments).take_while(|(_, argument)| *argument != 0);
+        arguments.filter_map(|(position, argument)| Some((Reg::new(position)?, argument)))
+    }
+}
+
+/// Memory that a callee accesses through an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// None of the program's stack.
+    None,
+    /// That many bytes.
+    Bytes(u32),
+    /// A key of its map.
+    Key,
+    /// A value of its map.
+    Value,
+    /// As many bytes as the next argument says.
+    Sized,
+    /// Nothing is known of its size.
+    Unknown,
+}
+
+/// `PTR_TO_MAP_VALUE_OR_NULL` of `ebpf_return_type_t`.
+const MAP_VALUE_OR_NULL: u32 = 1;
+
+impl Prototype<'_> {
+    /// What is accessed through `r1` (0) to `r5` (4), and whether it may be written.
+    pub fn memory(&self, argument: usize) -> (Memory, bool) {
+        let mut arguments = self.arguments.iter().take_while(|argument| **argument != 0);
+        let Some(kind) = arguments.nth(argument) else {
+            return (Memory::None, false);
+        };
+        let written = self
+            .writes_readable
+            .iter()
+            .any(|position| usize::from(*position) == argument + 1);
+        // `ebpf_argument_type_t`; what each means is in the platform facts, `argument_type`.
+        match kind {
+            2..=6 | 14 | 32 => (Memory::None, false),
+            7 => (Memory::Key, written),
+            8 => (Memory::Value, written),
+            9 | 10 | 29 | 30 => (Memory::Sized, written),
+            11 | 15 => (Memory::Sized, true),
+            21 => (Memory::Bytes(8), true),
+            22 => (Memory::Bytes(4), true),
+            31 => (Memory::Value, true),
+            _ => (Memory::Unknown, true),
+        }
+    }
+
+    /// Size of a key or value: that of the one map, else the largest of all maps.
+    pub fn map_memory(map: Option<MapIndex>, module: &Module, size: impl Fn(&MapDefinition) -> u32) -> Option<u32> {
+        match map.and_then(|map| module.maps.get(map.index())) {
+            Some(map) => Some(size(&map.definition)),
+            None => module.maps.iter().map(|map| size(&map.definition)).max(),
+        }
+    }
 }
 
 /// The prototype of a callee outside the module that a program of this type can call; `None` for a function of the module
@@ -24,15 +103,31 @@ pub(crate) fn prototype<'a>(
         Callee::Helper(id) => {
             let helper = platform.helper(program_type, u32::try_from(id).ok()?)?;
             Some(Prototype {
+                name: &helper.name,
                 arguments: helper.arguments,
                 writes_readable: &helper.writes_readable,
+                reads_unlisted: &helper.reads_unlisted,
+                map_types: helper.runtime_map_types.as_deref(),
+                checks_map_type: helper.checks_map_type,
+                general: helper.id <= platform.limits.max_general_helper_id,
+                always_fails: helper.always_fails,
+                fills: helper.fills,
+                returns_map_value: helper.return_type == MAP_VALUE_OR_NULL,
             })
         }
         Callee::Btf(function) => {
-            let named = module.btf_functions.get(function.index())?;
+            let function = offered(module.btf_functions.get(function.index())?, platform)?;
             Some(Prototype {
-                arguments: offered(named, platform)?.arguments,
+                name: &function.name,
+                arguments: function.arguments,
                 writes_readable: &[],
+                reads_unlisted: &[],
+                map_types: function.runtime_map_types.as_deref(),
+                checks_map_type: function.checks_map_type,
+                general: false,
+                always_fails: false,
+                fills: function.fills,
+                returns_map_value: function.return_type == MAP_VALUE_OR_NULL,
             })
         }
         Callee::Local(_) => None,

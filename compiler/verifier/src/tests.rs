@@ -1,10 +1,14 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
-mod build;
+pub(crate) mod build;
 mod calls;
+mod comparisons;
+mod constants;
+mod frames;
 mod helpers;
 mod random;
 mod rules;
+mod verdicts;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +17,8 @@ use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Module, Reg};
 use bpf2sys_platform::Platform;
 
 use crate::{
-    Branch, InsnFacts, Interval, Options, RegisterKind, Rejection, RejectionReason, VerifiedModule, VerifyError, verify,
+    Branch, FunctionFacts, InsnFacts, Interval, Options, Range64, RegisterFact, RegisterKind, Rejection,
+    RejectionReason, VerifiedModule, VerifyError, verify,
 };
 
 fn fixture(name: &str) -> Module {
@@ -40,11 +45,32 @@ fn find<'a>(module: &'a Module, name: &str) -> (FunctionIndex, &'a Function) {
     (FunctionIndex(index as u32), &module.functions[index])
 }
 
+/// The facts at one instruction.
+struct Known {
+    registers: [RegisterFact; Reg::COUNT],
+    facts: InsnFacts,
+}
+
+impl std::ops::Deref for Known {
+    type Target = InsnFacts;
+
+    fn deref(&self) -> &InsnFacts {
+        &self.facts
+    }
+}
+
 /// The facts at the instruction that starts at `slot`.
-fn at<'a>(verified: &'a VerifiedModule, function: &str, slot: u32) -> &'a InsnFacts {
+fn at(verified: &VerifiedModule, function: &str, slot: u32) -> Known {
     let (index, content) = find(verified.module(), function);
-    let InsnIndex(insn) = content.at_slot(slot).expect("an instruction starts here");
-    &verified.facts(index).instructions[insn as usize]
+    let insn = content.at_slot(slot).expect("an instruction starts here");
+    known(verified.facts(index), insn)
+}
+
+fn known(facts: &FunctionFacts, index: InsnIndex) -> Known {
+    Known {
+        registers: facts.registers(index),
+        facts: facts.instructions[index.index()].clone(),
+    }
 }
 
 fn signed(verified: &VerifiedModule, function: &str, slot: u32, register: u8) -> Interval {
@@ -238,12 +264,9 @@ fn facts_of_the_engines_own_model_are_dropped() {
         for (i, insn) in function.instructions.iter().enumerate() {
             assert!(insn.reachable, "{name} {i}");
             assert_eq!((insn.branch, insn.map), (Branch::Both, None), "{name} {i}");
-            assert!(
-                insn.registers
-                    .iter()
-                    .all(|r| r.signed == Interval::FULL && r.unsigned.is_none()),
-                "{name} {i}"
-            );
+            let registers = function.registers(InsnIndex(i as u32));
+            let nothing = |r: &RegisterFact| r.range() == Range64::FULL && r.kind != RegisterKind::MapValue;
+            assert!(registers.iter().all(nothing), "{name} {i}");
         }
     }
     for (_, function) in facts.module().programs() {
@@ -271,26 +294,34 @@ fn facts_next_to_the_engines_own_model_are_kept() {
 fn unsafe_programs_are_rejected_at_their_instruction_and_line() {
     let found = rejections("rejected.o");
     let cases = [
-        ("reads_past_packet", "return ctx->data[4];", "past the end of the data"),
+        (
+            "reads_past_packet",
+            "return ctx->data[4];",
+            "of which only the first 4 bytes are proven to be there",
+        ),
         (
             "reads_unwritten_stack",
             "asm volatile(\"r0 = *(u32 *)(r10 - 4);\"",
             "never written",
         ),
         ("uses_null_value", "return *value;", "may be null"),
-        ("reads_past_value", "return value[1];", "past the end of the map value"),
+        ("reads_past_value", "return value[1];", "which has 8 bytes"),
         ("never_ends", "asm volatile(\"r6 = 0;\"", "not proven to end"),
         (
             "writes_context_pointer",
             "asm volatile(\"r0 = 0;\"",
             "writes a pointer field of its context",
         ),
-        ("returns_pointer", "asm volatile(\"r0 = r1;\"", "another kind of value"),
-        ("returns_nothing", "asm volatile(\"exit;\" ::);", "never written"),
+        (
+            "returns_pointer",
+            "asm volatile(\"r0 = r1;\"",
+            "returns a context pointer",
+        ),
+        ("returns_nothing", "asm volatile(\"exit;\" ::);", "without a result"),
         (
             "key_never_written",
             "asm volatile(\"r2 = r10;\"",
-            "a map key or value on the stack",
+            "and bytes 0 to 3 of it were never written",
         ),
         (
             "calls_unknown_helper",
@@ -463,14 +494,11 @@ fn the_own_frame_pointer_is_known_everywhere() {
     for name in ["facts.o", "trusted.o", "untrusted.o"] {
         let facts = verified(name);
         for (i, function) in facts.module().functions.iter().enumerate() {
-            for insn in &facts.facts(FunctionIndex(i as u32)).instructions {
+            let known = facts.facts(FunctionIndex(i as u32));
+            for (at, insn) in (0..).map(InsnIndex).zip(&known.instructions) {
                 let expected = insn.reachable.then_some(0);
-                assert_eq!(
-                    insn.registers[Reg::R10.index()].stack_offset,
-                    expected,
-                    "{name} {}",
-                    function.name
-                );
+                let found = known.register(at, Reg::R10).stack_offset;
+                assert_eq!(found, expected, "{name} {}", function.name);
             }
         }
     }
@@ -541,9 +569,9 @@ fn ranges_hold_what_the_instructions_really_give() {
     let mut bounded = 0;
     for (index, function) in facts.module().programs() {
         let name = function.name.as_str();
-        let known = &facts.facts(index).instructions;
+        let last = InsnIndex(function.instructions.len() as u32 - 1);
         let returns = facts.facts(index).returns;
-        let unsigned = known.last().and_then(|k| k.registers[0].unsigned);
+        let unsigned = facts.facts(index).register(last, Reg::R0).unsigned;
         bounded += u32::from(returns != Interval::FULL);
         for x in 0..256 {
             let value = arithmetic(name, x);
@@ -582,6 +610,7 @@ fn a_long_analysis_is_not_waited_for() {
     let options = Options {
         time_limit: Duration::from_millis(50),
         program_type: Some("xdp".to_owned()),
+        ..Options::default()
     };
     let started = Instant::now();
     let error = verify(module, &Platform::builtin(), &options).unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpf2sys_bytecode::{FunctionIndex, Module};
 use bpf2sys_platform::{Guid, ProgramType};
 
-use crate::{FunctionFacts, Interval};
+use crate::{FunctionFacts, Interval, Warning};
 
 /// A module all of whose programs are proven safe, with the facts of the proof.
 #[derive(Clone, Debug)]
@@ -13,6 +13,7 @@ pub struct VerifiedModule {
     module: Module,
     programs: Vec<VerifiedProgram>,
     facts: Vec<FunctionFacts>,
+    warnings: Vec<Warning>,
     proven: bool,
 }
 
@@ -34,11 +35,17 @@ pub struct VerifiedProgram {
 
 impl VerifiedModule {
     /// Only after every program was proven.
-    pub(crate) fn new(module: Module, programs: Vec<VerifiedProgram>, facts: Vec<FunctionFacts>) -> VerifiedModule {
+    pub(crate) fn new(
+        module: Module,
+        programs: Vec<VerifiedProgram>,
+        facts: Vec<FunctionFacts>,
+        warnings: Vec<Warning>,
+    ) -> VerifiedModule {
         VerifiedModule {
             module,
             programs,
             facts,
+            warnings,
             proven: true,
         }
     }
@@ -56,6 +63,11 @@ impl VerifiedModule {
     /// Its programs, in file order.
     pub fn programs(&self) -> &[VerifiedProgram] {
         &self.programs
+    }
+
+    /// What its author should know although it is safe, in file order.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// What was proven about a function's instructions.
@@ -92,6 +104,7 @@ impl VerifiedModule {
             module,
             programs,
             facts,
+            warnings: Vec::new(),
             proven: false,
         }
     }

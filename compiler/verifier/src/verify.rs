@@ -1,44 +1,57 @@
 //! From a module to a verified module.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bpf2sys_bytecode::{Function, FunctionIndex, Module};
 use bpf2sys_platform::{AttachPoint, Platform, ProgramType};
 
-use crate::check::check;
+use crate::check::{check, too_long};
+use crate::cost::{ProgramCost, Stopwatch};
 use crate::engine::{Engine, Proof};
 use crate::error::Rejection;
 use crate::flow::Flow;
-use crate::guard::{self, Deadline, Failure};
-use crate::knowledge::Knowledge;
+use crate::guard::{self, Deadline, Failure, Limits};
+use crate::knowledge::{self, Knowledge};
 use crate::nearest::prefixes_meant;
-use crate::{VerifiedModule, VerifiedProgram, VerifyError};
+use crate::{VerifiedModule, VerifiedProgram, VerifyError, Warning, frame, tail_calls};
 
 /// How to verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How long verification of the whole module may take. A program that takes longer is not verified.
     pub time_limit: Duration,
+    /// How many bytes of the process may be in memory while the module is verified; `None` for any number. The
+    /// engine's memory can't be told from that of the rest of the process, so this is a limit for the process, looked at about
+    /// a hundred times a second. It never passes on systems that do not say how much a process has (all but Linux, macOS,
+    /// Windows, FreeBSD and OpenBSD).
+    pub memory_limit: Option<u64>,
     /// A section name prefix that gives the program type and attach type of every program, whatever its section is
     /// called. Looked up as a section name is: the longest registered prefix of it counts.
     pub program_type: Option<String>,
+    /// How many instructions may be looked at to find out how execution gets to where a program is rejected. With 0 only the
+    /// reason is told, in words for all ways that lead there.
+    pub explanation_steps: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Options {
             time_limit: Duration::from_mins(1),
+            memory_limit: None,
             program_type: None,
+            // Above that, few programs are told more of, and a rejection takes seconds.
+            explanation_steps: 20_000,
         }
     }
 }
 
 /// Proves every program of a module safe for its program type, and keeps what was proven.
 ///
-/// Programs are verified side by side, on threads of this function's own. When the time limit passes, the error comes
-/// at once and the threads are told to stop; one that is just building the control flow graph of a large program cannot
-/// be interrupted and stops when that is done.
+/// Programs are verified side by side, on threads of this function's own: as many as there are processors, in all calls of
+/// this function in the process together. The time limit counts from when the first program is begun. When a limit is
+/// passed, the error comes at once and the threads are told to stop; one that is just building the control flow graph of
+/// a large program cannot be interrupted and stops when that is done.
 ///
 /// The first call installs a process-wide panic hook, once: it keeps quiet about panics on those threads, which become
 /// errors, and passes every other panic to the hook that was there before.
@@ -46,69 +59,112 @@ impl Default for Options {
 /// # Errors
 /// All rejected programs, in file order; or what kept verification from a verdict.
 pub fn verify(module: Module, platform: &Platform, options: &Options) -> Result<VerifiedModule, VerifyError> {
+    verify_with(module, platform, options, None)
+}
+
+/// The same, and tells what each program took that has a verdict, in file order, before it returns.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_observed(
+    module: Module,
+    platform: &Platform,
+    options: &Options,
+    observer: &mut dyn FnMut(&ProgramCost),
+) -> Result<VerifiedModule, VerifyError> {
+    verify_with(module, platform, options, Some(observer))
+}
+
+fn verify_with(
+    module: Module,
+    platform: &Platform,
+    options: &Options,
+    observer: Option<&mut dyn FnMut(&ProgramCost)>,
+) -> Result<VerifiedModule, VerifyError> {
     let mut programs = typed_programs(&module, platform, options)?;
-    let engine = Engine::new(&module, platform)?;
-
-    let mut rejections: Vec<Option<Rejection>> = Vec::with_capacity(programs.len());
-    for program in &programs {
-        rejections.push(check(&module, program.function, &program.program_type, platform).err());
+    for map in &module.maps {
+        if let Some(limit) = too_long(&map.name, platform) {
+            let map = map.name.clone();
+            return Err(VerifyError::MapName { map, limit });
+        }
     }
-    let sound: Vec<usize> = (0..programs.len()).filter(|i| rejections[*i].is_none()).collect();
-
+    let engine = Engine::new(&module, platform, options.explanation_steps)?;
     let flow = Flow::new(&module);
+    let jobs = programs.iter().map(|p| (p.function, Arc::clone(&p.program_type)));
     let shared = Arc::new(Shared {
+        jobs: jobs.collect(),
         module,
         platform: platform.clone(),
         engine,
         flow,
-        jobs: sound
-            .iter()
-            .map(|i| (programs[*i].function, Arc::clone(&programs[*i].program_type)))
-            .collect(),
+        costs: observer.is_some().then(Mutex::default),
     });
-    let deadline = Arc::new(Deadline::new(options.time_limit));
-    let results = {
-        let (shared, deadline) = (Arc::clone(&shared), Arc::clone(&deadline));
-        guard::run(sound.len(), &Arc::clone(&deadline), move |i| {
-            shared.analyze(i, &deadline)
-        })
+    let limits = Limits {
+        time: options.time_limit,
+        memory: options.memory_limit,
     };
+    let analyze = {
+        let shared = Arc::clone(&shared);
+        move |i, deadline: &Deadline| shared.analyze(i, deadline)
+    };
+    let results = guard::run(programs.len(), limits, analyze);
+    if let Some(observer) = observer {
+        shared.tell_costs(observer);
+    }
     let results = results.map_err(|(job, failure)| {
-        let program = |job: usize| shared.module.function(shared.jobs[job].0).name.clone();
+        let program = shared.module.function(shared.jobs[job].0).name.clone();
         match failure {
             Failure::TimeLimit => VerifyError::TimeLimit {
                 limit: options.time_limit,
-                program: program(job),
+                program,
             },
-            Failure::Panic(message) => VerifyError::EngineFailed {
-                program: program(job),
-                message,
+            Failure::MemoryLimit => VerifyError::MemoryLimit {
+                limit: options.memory_limit.unwrap_or(u64::MAX),
+                program,
             },
+            Failure::Panic(message) => VerifyError::EngineFailed { program, message },
             Failure::NoThread(reason) => VerifyError::NoThread(reason),
         }
     })?;
 
     let mut knowledge = Knowledge::new(&shared.module);
-    for (i, result) in sound.into_iter().zip(results) {
+    let mut warnings = Vec::new();
+    let mut rejections = Vec::new();
+    for (program, result) in programs.iter_mut().zip(results) {
         match result {
             Ok(Proof {
                 knowledge: new,
                 returns,
+                warnings: found,
             }) => {
                 knowledge.join(new);
-                programs[i].returns = returns;
+                warnings.extend(found);
+                program.returns = returns;
             }
-            Err(rejection) => rejections[i] = Some(rejection),
+            Err(rejection) => rejections.push(rejection),
         }
     }
-    let rejections: Vec<Rejection> = rejections.into_iter().flatten().collect();
     if !rejections.is_empty() {
         return Err(VerifyError::Rejected(rejections));
     }
     // The threads have ended, so the module is ours alone again.
-    let facts = knowledge.into_facts(&shared.module, &shared.flow);
+    let mut facts = knowledge.into_facts(&shared.module, &shared.flow);
+    let found = frame::follow(&frame::Subject {
+        module: &shared.module,
+        platform: &shared.platform,
+        programs: &programs,
+        facts: &facts,
+    });
+    knowledge::complete(&shared.module, &mut facts, found);
+    warnings.extend(tail_calls::endless_chains(&shared.module, platform, &programs, &facts));
+    let position = |warning: &Warning| {
+        programs
+            .iter()
+            .position(|p| shared.module.function(p.function).name == warning.program)
+    };
+    warnings.sort_by_key(position);
     let module = Arc::try_unwrap(shared).map_or_else(|shared| shared.module.clone(), |shared| shared.module);
-    Ok(VerifiedModule::new(module, programs, facts))
+    Ok(VerifiedModule::new(module, programs, facts, warnings))
 }
 
 /// What the threads work on.
@@ -118,19 +174,38 @@ struct Shared {
     engine: Engine,
     flow: Flow,
     jobs: Vec<(FunctionIndex, Arc<ProgramType>)>,
+    /// What the programs took, if somebody wants to know.
+    costs: Option<Mutex<Vec<ProgramCost>>>,
 }
 
 impl Shared {
     fn analyze(&self, job: usize, deadline: &Deadline) -> Result<Proof, Rejection> {
         let (program, program_type) = &self.jobs[job];
-        self.engine.analyze(
-            &self.module,
-            &self.platform,
-            *program,
-            program_type,
-            &self.flow,
-            deadline,
-        )
+        let mut watch = Stopwatch::new(self.costs.is_some());
+        let result = check(&self.module, *program, program_type, &self.platform).and_then(|()| {
+            self.engine.analyze(
+                &self.module,
+                &self.platform,
+                (*program, program_type),
+                &self.flow,
+                deadline,
+                &mut watch,
+            )
+        });
+        if let Some(costs) = &self.costs {
+            let functions = std::iter::once(*program).chain(self.module.reachable_from(*program));
+            let slots = functions.map(|f| u64::from(self.module.function(f).slots())).sum();
+            let cost = watch.stop(*program, slots);
+            costs.lock().unwrap_or_else(PoisonError::into_inner).extend(cost);
+        }
+        result
+    }
+
+    fn tell_costs(&self, observer: &mut dyn FnMut(&ProgramCost)) {
+        let Some(costs) = &self.costs else { return };
+        let mut costs = costs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        costs.sort_by_key(|cost| cost.program);
+        costs.iter().for_each(observer);
     }
 }
 

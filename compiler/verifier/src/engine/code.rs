@@ -10,23 +10,26 @@
 //! turn. In module order, which is mostly callees first, five functions that call each other in a row are enough.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bpf2sys_bytecode::{Callee, FunctionIndex, InsnIndex, Instruction, Module, Reference, encode};
 use prevail::spec::vm_isa::EbpfInst;
 
-use super::fd;
+use super::fd::Numbers;
 
 /// The slots of a program and its subprograms.
 pub(super) struct Code {
     /// What the engine reads.
     pub slots: Vec<EbpfInst>,
+    /// The descriptors in them.
+    pub maps: Arc<Numbers>,
     /// Where each function starts, by ascending start; callers before callees.
     starts: Vec<(u32, FunctionIndex)>,
 }
 
 impl Code {
     /// Lays out `program` and everything it reaches.
-    pub fn new(module: &Module, program: FunctionIndex) -> Code {
+    pub fn new(module: &Module, program: FunctionIndex, maps: Arc<Numbers>) -> Code {
         let mut starts = Vec::new();
         let mut next = 0;
         for function in callers_first(module, program) {
@@ -39,8 +42,8 @@ impl Code {
             for insn in &module.function(*function).instructions {
                 let after = start + insn.slot + 1;
                 let encoded = encode(&insn.op, |reference| match reference {
-                    Reference::Map(map) => fd::of_map(map),
-                    Reference::Global(global) => fd::of_map(module.globals[global.index()].map),
+                    Reference::Map(map) => maps.of_map(map),
+                    Reference::Global(global) => maps.of_map(module.globals[global.index()].map),
                     // The engine asks the platform what the number means.
                     Reference::BtfFunction(function) => function.0.cast_signed(),
                     // Callees of reached functions are reached too.
@@ -53,7 +56,7 @@ impl Code {
                 );
             }
         }
-        Code { slots, starts }
+        Code { slots, maps, starts }
     }
 
     /// The functions in the code, callers before callees, with the slot each starts at.

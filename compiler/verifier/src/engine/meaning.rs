@@ -102,6 +102,14 @@ impl<'a> Meaning<'a> {
         }
     }
 
+    /// The engine's own reading of the instruction at a label.
+    pub fn original_at(&self, label: &Label) -> &Instruction {
+        if label.special_label == "replaced" {
+            return self.instruction_at(label);
+        }
+        self.graph.instruction_at(label)
+    }
+
     /// A call of a helper with arguments that it writes.
     fn call(&mut self, label: &Label, call: &Call, helper: &'a Helper) -> Result<(), (Label, RejectionReason)> {
         let mut call = call.clone();

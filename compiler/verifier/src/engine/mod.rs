@@ -24,6 +24,8 @@
 //!   whole program at run time, in a subprogram too, so no execution carries its result to the point behind it, to a caller or to
 //!   an exit, and no fact has to hold for it.
 //!
+//! What is told of a program that is rejected is found in [`explain`], and only for such.
+//!
 //! What PREVAIL lets pass and is refused all the same is listed in [`rules`]; where it gets another program to analyse than
 //! it would read by itself, in [`meaning`].
 //!
@@ -31,49 +33,58 @@
 //! wrong, see [`trust`] and [`frames`], none of its facts is used.
 
 mod code;
+mod explain;
 mod fd;
 mod frames;
 mod meaning;
+mod reader;
 mod rules;
 mod state;
+mod subject;
 mod trust;
 mod windows;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 
-use bpf2sys_bytecode::{AluOp, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize};
+use std::sync::Arc;
+
+use bpf2sys_bytecode::{FunctionIndex, Module};
 use bpf2sys_platform::{Platform, ProgramType, VerifierOptions};
 use prevail::cfg::graph::Cfg;
 use prevail::cfg::label::Label;
-use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain, VerificationError};
+use prevail::crab::ebpf_domain::DomainContext;
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::fwd_analyzer::{self, Program as EngineProgram};
 use prevail::ir::program::Program;
-use prevail::ir::syntax::{Assertion, Instruction as EngineInstruction, Reg as EngineReg};
-use prevail::ir::unmarshal::{UnmarshalError, conformance_groups, unmarshal};
-use prevail::result::AnalysisResult;
+use prevail::ir::syntax::{Assertion, Instruction as EngineInstruction};
+use prevail::ir::unmarshal::{conformance_groups, unmarshal};
 use prevail::spec::config::{EbpfRuntimeConfig, EbpfVerifierOptions};
 use prevail::spec::type_descriptors::{EbpfMapDescriptor, ProgramInfo};
 
-use crate::check::place;
-use crate::error::{Rejection, RejectionReason};
-use crate::explain::explain;
+use crate::cost::{Stage, Stopwatch};
+use crate::error::Rejection;
 use crate::flow::Flow;
 use crate::guard::Deadline;
-use crate::knowledge::{Knowledge, Visit};
-use crate::prototype::prototype;
-use crate::{Interval, RegisterKind, VerifyError};
+use crate::knowledge::Knowledge;
+use crate::{Interval, VerifyError, Warning};
 
 use code::Code;
+use explain::Explainer;
+use fd::Numbers;
 use frames::Frames;
 use meaning::Meaning;
+use reader::FactReader;
+use subject::Subject;
 use windows::Windows;
 
 /// What all programs of a module share.
 pub(crate) struct Engine {
     maps: Vec<EbpfMapDescriptor>,
+    numbers: Arc<Numbers>,
     conformance_groups: u32,
     options: EbpfVerifierOptions,
+    /// See [`Options`](crate::Options).
+    explanation_steps: usize,
 }
 
 /// What the proof of a program knows.
@@ -82,20 +93,25 @@ pub(crate) struct Proof {
     pub knowledge: Knowledge,
     /// Of `r0` at the program's own exits.
     pub returns: Interval,
+    /// What is no danger, but cannot be what was meant.
+    pub warnings: Vec<Warning>,
 }
 
 impl Engine {
     /// Prepares the analysis of a module's programs.
-    pub fn new(module: &Module, platform: &Platform) -> Result<Engine, VerifyError> {
+    pub fn new(module: &Module, platform: &Platform, explanation_steps: usize) -> Result<Engine, VerifyError> {
+        let numbers = Numbers::new(module, platform);
         let mut groups = 0;
         for name in &platform.verifier_options.conformance_groups {
             groups |= conformance_groups::group_by_name(name)
                 .ok_or_else(|| VerifyError::UnknownConformanceGroup { name: name.clone() })?;
         }
         Ok(Engine {
-            maps: fd::descriptors(module, platform)?,
+            maps: fd::descriptors(module, platform, &numbers)?,
+            numbers: Arc::new(numbers),
             conformance_groups: groups,
             options: options(platform),
+            explanation_steps,
         })
     }
 
@@ -104,10 +120,10 @@ impl Engine {
         &self,
         module: &Module,
         platform: &Platform,
-        program: FunctionIndex,
-        program_type: &ProgramType,
+        (program, program_type): (FunctionIndex, &ProgramType),
         flow: &Flow,
         deadline: &Deadline,
+        watch: &mut Stopwatch,
     ) -> Result<Proof, Rejection> {
         let windows = Windows::new(
             module,
@@ -116,7 +132,7 @@ impl Engine {
             self.maps.clone(),
             self.conformance_groups,
         );
-        let code = Code::new(module, program);
+        let code = Code::new(module, program, Arc::clone(&self.numbers));
         let subject = Subject {
             module,
             program,
@@ -137,8 +153,9 @@ impl Engine {
         deadline.check();
         let context = DomainContext::new(&info, &graph, &self.options, &windows);
         let mut names = VariableRegistry::new();
-        let refuse = |(label, reason): (Label, _)| subject.refuse(&label, reason);
-        let mut meaning = Meaning::new(&graph, platform, program_type).map_err(refuse)?;
+        let mut meaning = Meaning::new(&graph, platform, program_type)
+            .map_err(|(label, reason)| subject.refuse(&label, reason).rejection)?;
+        watch.enter(Stage::Proof);
         let result = loop {
             let watched = Watched {
                 meaning: &meaning,
@@ -146,14 +163,20 @@ impl Engine {
             };
             let result = fwd_analyzer::analyze(&watched, &context, &mut names);
             if result.failed {
-                return Err(subject.failure(&result));
+                return Err(self.explainer(&subject, &meaning, &context, names, flow, watch).failure(&result));
             }
-            if !meaning.learn(&result, &context, &mut names).map_err(refuse)? {
-                break result;
+            match meaning.learn(&result, &context, &mut names) {
+                Ok(true) => {}
+                Ok(false) => break result,
+                Err((label, reason)) => {
+                    let refused = subject.refuse(&label, reason);
+                    return Err(self.explainer(&subject, &meaning, &context, names, flow, watch).refused(&result, refused));
+                }
             }
         };
-        if let Some((label, error)) = rules::outside_memory(&meaning, &result, &context, &mut names) {
-            return Err(subject.reject(Some(label.from), &error.message));
+        watch.enter(Stage::Rules);
+        if let Some(outside) = rules::outside_memory(&meaning, &result, &context, &mut names) {
+            return Err(self.explainer(&subject, &meaning, &context, names, flow, watch).outside(&result, &outside));
         }
         let mut reader = FactReader {
             subject: &subject,
@@ -172,8 +195,35 @@ impl Engine {
             deadline,
         };
         let known = reader.known(&result);
-        reader.refuse(&result, &known)?;
-        Ok(reader.read(&result, &known))
+        let warnings = match reader.refuse(&result, &known) {
+            Ok(warnings) => warnings,
+            Err(refused) => {
+                let mut explainer = self.explainer(&subject, &meaning, &reader.context, reader.names, flow, watch);
+                return Err(explainer.refused(&result, refused));
+            }
+        };
+        watch.enter(Stage::Facts);
+        Ok(reader.read(&result, &known, warnings))
+    }
+
+    fn explainer<'e>(
+        &self,
+        subject: &'e Subject<'e>,
+        meaning: &'e Meaning<'e>,
+        context: &'e DomainContext<'e>,
+        names: VariableRegistry,
+        flow: &'e Flow,
+        watch: &mut Stopwatch,
+    ) -> Explainer<'e> {
+        watch.enter(Stage::Explanation);
+        Explainer {
+            subject,
+            meaning,
+            context,
+            names: RefCell::new(names),
+            flow,
+            steps: self.explanation_steps,
+        }
     }
 }
 
@@ -221,264 +271,5 @@ impl EngineProgram for Watched<'_> {
 
     fn assertions_at(&self, label: &Label) -> &[Assertion] {
         self.meaning.assertions_at(label)
-    }
-}
-
-/// The program under analysis, to say where something is.
-struct Subject<'a> {
-    module: &'a Module,
-    program: FunctionIndex,
-    code: &'a Code,
-}
-
-impl Subject<'_> {
-    fn reject(&self, slot: Option<i32>, message: &str) -> Rejection {
-        let reason = RejectionReason::Unsafe {
-            explanation: explain(message),
-            engine: message.to_owned(),
-        };
-        self.rejection(slot, reason)
-    }
-
-    /// A rejection for a reason of our own.
-    fn refuse(&self, label: &Label, reason: RejectionReason) -> Rejection {
-        self.rejection(Some(label.from), reason)
-    }
-
-    fn rejection(&self, slot: Option<i32>, reason: RejectionReason) -> Rejection {
-        Rejection {
-            program: self.module.function(self.program).name.clone(),
-            place: slot
-                .and_then(|slot| self.code.place(self.module, slot))
-                .and_then(|(function, index)| place(self.module, function, index)),
-            reason,
-        }
-    }
-
-    fn unreadable(&self, error: &UnmarshalError) -> Rejection {
-        match error {
-            UnmarshalError::InvalidInstruction { pc, message } => self.reject(i32::try_from(*pc).ok(), message),
-            other => self.reject(None, &other.to_string()),
-        }
-    }
-
-    /// The first failure in the order of the code: what follows it was not analysed.
-    fn failure(&self, result: &AnalysisResult) -> Rejection {
-        let first = result
-            .invariants
-            .iter()
-            .filter(|(_, states)| !states.pre.is_bottom())
-            .find_map(|(label, states)| states.error.as_ref().map(|error| (label, error)));
-        match first {
-            Some((label, VerificationError { message, .. })) => self.reject(Some(label.from), message),
-            None => self.reject(None, "the analysis failed without saying where"),
-        }
-    }
-}
-
-/// The registers before each instruction that is reached.
-type Known<'r> = BTreeMap<&'r Label, state::Registers>;
-
-/// Reads facts from the result of an analysis.
-struct FactReader<'a> {
-    subject: &'a Subject<'a>,
-    platform: &'a Platform,
-    program_type: &'a ProgramType,
-    context: DomainContext<'a>,
-    /// The platform on which the inner map of each map descriptor is the descriptor itself.
-    mirror: Windows,
-    flow: &'a Flow,
-    frames: Frames<'a>,
-    names: VariableRegistry,
-    deadline: &'a Deadline,
-}
-
-impl FactReader<'_> {
-    /// The registers before each instruction that is reached.
-    fn known<'r>(&mut self, result: &'r AnalysisResult) -> Known<'r> {
-        let mut known = Known::new();
-        for (label, states) in &result.invariants {
-            self.deadline.check();
-            // Edges, loop counters and halves of instructions are no instructions.
-            if label.isjump() || !label.special_label.is_empty() || states.pre.is_bottom() {
-                continue;
-            }
-            known.insert(label, state::registers(&states.pre, &self.context, &mut self.names));
-        }
-        known
-    }
-
-    /// Refuses what the engine should not have accepted.
-    fn refuse(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Result<(), Rejection> {
-        let module = self.subject.module;
-        let rules = rules::Rules {
-            module,
-            platform: self.platform,
-            program_type: self.program_type,
-        };
-        let functions = self.subject.code.functions();
-        let origins: BTreeMap<FunctionIndex, Vec<rules::Origins>> = functions
-            .map(|(_, function)| (function, rules::origins(module, module.function(function))))
-            .collect();
-        for (label, registers) in known {
-            self.deadline.check();
-            let Some((function, index)) = self.subject.code.place(module, label.from) else {
-                continue;
-            };
-            let instruction = &module.function(function).instructions[index.index()].op;
-            let states = &result.invariants[*label];
-            let swapped = matches!(instruction, Instruction::ByteSwap { .. })
-                && state::registers(&states.post, &self.context, &mut self.names).impossible;
-            let point = rules::Point {
-                label,
-                state: &states.pre,
-                registers: &registers.facts,
-                context_offsets: &registers.context_offsets,
-                contexts: &registers.contexts,
-                origins: &origins[&function][index.index()],
-                impossible: registers.impossible || swapped,
-            };
-            if let Some(reason) = rules.refuse(instruction, &point, &self.context, &mut self.names) {
-                return Err(self.subject.refuse(label, reason));
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Proof {
-        let module = self.subject.module;
-        let knowledge = self.believe(result, known).unwrap_or_else(|| self.nothing());
-        let returns = knowledge.returns(module, self.subject.program);
-        Proof { knowledge, returns }
-    }
-
-    /// Every instruction may be reached, and nothing is known there.
-    fn nothing(&self) -> Knowledge {
-        let module = self.subject.module;
-        let mut knowledge = Knowledge::new(module);
-        for (_, function) in self.subject.code.functions() {
-            knowledge.cover(module, function);
-            for index in 0..module.function(function).instructions.len() as u32 {
-                knowledge.visit_unknown(function, InsnIndex(index));
-            }
-        }
-        knowledge
-    }
-
-    /// The engine's facts, or `None` if they may not hold on Windows.
-    fn believe(&mut self, result: &AnalysisResult, known: &Known<'_>) -> Option<Knowledge> {
-        let module = self.subject.module;
-        let mut knowledge = Knowledge::new(module);
-        for (_, function) in self.subject.code.functions() {
-            knowledge.cover(module, function);
-        }
-        for (label, states) in &result.invariants {
-            self.deadline.check();
-            // Loop counters and the ends of the graph are no instructions.
-            let Some((function, index)) = self.subject.code.place(module, label.from) else {
-                continue;
-            };
-            if !label.special_label.is_empty() {
-                continue;
-            }
-            let instructions = &module.function(function).instructions;
-            let insn = &instructions[index.index()];
-            if label.isjump() {
-                if !states.post.is_bottom() {
-                    let distance = i64::from(label.to) - i64::from(label.from) - 1;
-                    let taken = insn.op.jump_offset().map(i64::from) == Some(distance);
-                    knowledge.edge(function, index, taken);
-                }
-                continue;
-            }
-            let Some(registers) = known.get(label) else {
-                continue;
-            };
-            let point = trust::Point {
-                label,
-                state: &states.pre,
-                registers: &registers.facts,
-                sources: &self.flow.at(function, index),
-                program_type: self.program_type,
-            };
-            let kind = module.function(function).kind;
-            let map = self.one_map(&insn.op, &states.pre, registers);
-            if !trust::is_modelled(&insn.op, &point, &self.context, &mut self.names)
-                || !self.frames.agree(&insn.op, kind, map, &point, &mut self.names)
-            {
-                return None;
-            }
-            knowledge.visit(
-                function,
-                index,
-                &Visit {
-                    registers: registers.facts,
-                    map,
-                },
-            );
-            if instructions
-                .get(index.index() + 1)
-                .is_some_and(|next| is_extension(&insn.op, &next.op))
-            {
-                knowledge.visit_unknown(function, InsnIndex(index.0 + 1));
-            }
-        }
-        Some(knowledge)
-    }
-
-    /// The map that the call at this point names, if it can only be one.
-    fn one_map(
-        &mut self,
-        instruction: &Instruction,
-        state: &EbpfDomain,
-        registers: &state::Registers,
-    ) -> Option<MapIndex> {
-        let Instruction::Call(callee) = *instruction else {
-            return None;
-        };
-        let called = prototype(callee, self.subject.module, self.platform, self.program_type)?;
-        let argument = called
-            .arguments
-            .iter()
-            .take_while(|a| **a != 0)
-            .position(|a| self.platform.map_argument_types.contains(a))?;
-        let register = Reg::new(argument as u8 + 1)?;
-        let fd = match registers.facts[register.index()].kind {
-            RegisterKind::Map => self.map_descriptor(register, state)?,
-            RegisterKind::MapOfPrograms => registers.program_maps[register.index()]?,
-            _ => return None,
-        };
-        fd::map_of(fd, self.subject.module)
-    }
-
-    /// The one descriptor that a register holds.
-    ///
-    /// The engine tells properties of the descriptor, not the descriptor: so it is asked on a platform where
-    /// the inner map of each is the descriptor itself.
-    fn map_descriptor(&mut self, register: Reg, state: &EbpfDomain) -> Option<i32> {
-        let context = DomainContext {
-            platform: &self.mirror,
-            ..self.context
-        };
-        let register = EngineReg { v: register.number() };
-        let fd = state.get_map_inner_map_fd(&register, &context, &mut self.names)?;
-        Some(fd.cast_signed())
-    }
-}
-
-/// Whether these are the two shifts that extend the low 32 bits of a register, which the engine takes as one instruction.
-fn is_extension(first: &Instruction, second: &Instruction) -> bool {
-    let shift = |instruction: &Instruction| match *instruction {
-        Instruction::Alu {
-            size: WordSize::W64,
-            op,
-            dst,
-            src: Operand::Imm(32),
-        } => Some((op, dst)),
-        _ => None,
-    };
-    match (shift(first), shift(second)) {
-        (Some((AluOp::Lsh, a)), Some((AluOp::Rsh | AluOp::Arsh, b))) => a == b,
-        _ => false,
     }
 }

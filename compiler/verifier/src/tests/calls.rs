@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{
-    BtfFunction, BtfFunctionIndex, Callee, GlobalIndex, GlobalSection, Imm64, Instruction, MapIndex, MapOrigin, Module,
-    Reg,
+    BtfFunction, BtfFunctionIndex, Callee, GlobalIndex, GlobalSection, Imm64, InsnIndex, Instruction, MapIndex,
+    MapOrigin, Module, Reg,
 };
 use bpf2sys_platform::{self as platform, Guid, Helper, Platform};
 
@@ -27,9 +27,10 @@ fn calling(section: &str, name: &str, ops: &[Instruction]) -> Module {
     }
 }
 
-/// The arguments of a good call: a key, 8 bytes of stack, their size.
-fn arguments() -> [Instruction; 4] {
-    [set(reg(1), 5), copy(reg(2), Reg::R10), add(reg(2), -8), set(reg(3), 8)]
+/// The arguments of a good call: a key, 8 initialised bytes of stack, their size.
+fn arguments() -> [Instruction; 5] {
+    let buffer = [copy(reg(2), Reg::R10), add(reg(2), -8), set(reg(3), 8)];
+    [set(reg(1), 5), store(Reg::R10, -8, 7), buffer[0], buffer[1], buffer[2]]
 }
 
 fn with_arguments(before: &[Instruction], after: &[Instruction]) -> Module {
@@ -41,22 +42,23 @@ fn programs_of_every_type_call_functions_of_modules() {
     for prefix in Platform::builtin().section_prefixes() {
         let ops = [&arguments()[..], &[CALL, load(Reg::R0, Reg::R10, -8), EXIT]].concat();
         let verified = judge(calling(prefix, LOOKUP, &ops)).unwrap_or_else(|e| panic!("{prefix}: {e}"));
-        let last = &verified.facts(verified.programs()[0].function).instructions[6];
-        assert!(last.reachable, "{prefix}");
-        assert_eq!(last.registers[0].kind, RegisterKind::Number, "{prefix}");
+        let facts = verified.facts(verified.programs()[0].function);
+        assert!(facts.instructions[7].reachable, "{prefix}");
+        let result = facts.register(InsnIndex(7), Reg::R0);
+        assert_eq!(result.kind, RegisterKind::Number, "{prefix}");
     }
 }
 
 #[test]
 fn a_call_gives_a_number_and_may_write_what_it_can_write() {
     let verified = judge(with_arguments(
-        &[set(reg(6), 3), store(Reg::R10, -8, 7), store(Reg::R10, -16, 9)],
+        &[set(reg(6), 3), store(Reg::R10, -16, 9)],
         &[load(reg(7), Reg::R10, -8), load(reg(8), Reg::R10, -16), EXIT],
     ))
     .unwrap();
     let facts = verified.facts(verified.programs()[0].function);
-    let before = &facts.instructions[7].registers;
-    let after = &facts.instructions[10].registers;
+    let before = facts.registers(InsnIndex(7));
+    let after = facts.registers(InsnIndex(10));
     let one = |value| Interval { min: value, max: value };
     assert_eq!(before[1].signed, one(5));
     assert_eq!((after[0].kind, after[0].signed), (RegisterKind::Number, Interval::FULL));
@@ -89,15 +91,25 @@ fn arguments_follow_the_prototype() {
             "r1 is read after the call",
             &[],
             &[copy(Reg::R0, Reg::R1), EXIT],
-            "never written",
+            "`r0` is a copy of `r1` after a call (`call sample",
         ),
-        ("the size is zero", &[set(reg(3), 0)], &end, "not proven to be in range"),
-        ("the size is unknown", &[copy(reg(3), reg(9))], &end, "never written"),
+        (
+            "the size is zero",
+            &[set(reg(3), 0)],
+            &end,
+            "is a size of at least 1, and can be 0",
+        ),
+        (
+            "the size is unknown",
+            &[copy(reg(3), reg(9))],
+            &end,
+            "`r3` is a copy of `r9`, and nothing",
+        ),
         (
             "the buffer is too small",
             &[add(reg(2), 1)],
             &end,
-            "above the stack frame",
+            "and from the buffer at r10-7 only 7 bytes of stack are left",
         ),
         (
             "the buffer is below the frame",
@@ -109,13 +121,13 @@ fn arguments_follow_the_prototype() {
             "the buffer is a number",
             &[set(reg(2), 64)],
             &end,
-            "another kind of value",
+            "is memory on the stack, in the packet or in a map value, and a number is given",
         ),
         (
             "the key is a pointer",
             &[copy(Reg::R1, Reg::R10)],
             &end,
-            "another kind of value",
+            "is a number, and a stack pointer is given",
         ),
     ];
     for (what, change, after, expected) in cases {
@@ -229,7 +241,11 @@ fn stand_ins(platform: &mut Platform) -> BTreeMap<u32, (platform::BtfFunction, u
                 return_type: h.return_type,
                 arguments: h.arguments,
                 flags: 0,
+                runtime_map_types: h.runtime_map_types.clone(),
+                checks_map_type: h.checks_map_type,
+                fills: h.fills,
                 provider: "stand-in".to_owned(),
+                ..platform::BtfFunction::default()
             };
             (h.id, function)
         })

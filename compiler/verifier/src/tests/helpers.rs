@@ -1,9 +1,12 @@
 //! Calls of helpers: those that do not exist or cannot be loaded, those on custom maps, and tail calls.
 
-use bpf2sys_bytecode::{Callee, Condition, FunctionIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize};
+use bpf2sys_bytecode::{
+    Callee, Condition, FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Operand, Reg, WordSize,
+};
 use bpf2sys_platform::{MapValueKind, Platform};
 
 use super::build::{EXIT, add, copy, helper, judge, judge_on, load, load_map, local, map, module, reg, set, store};
+use super::known;
 use crate::{HelperName, Interval, MissingHelper, RegisterKind, RejectionReason, VerifiedModule};
 
 fn missing(section: &str, id: i32) -> MissingHelper {
@@ -144,11 +147,17 @@ fn maps_of_extensions_are_plain_maps() {
     for map_type in [15, 16] {
         for (section, id) in [("sample_ext", 65541), ("sample_ext", 1), ("xdp", 1)] {
             let verified = judge(looks_up(section, map_type, id, 0)).unwrap();
-            let facts = &verified.facts(FunctionIndex(0)).instructions;
-            assert_eq!(facts[4].map, Some(MapIndex(0)), "type {map_type}, helper {id}");
-            assert_eq!(facts[6].registers[0].kind, RegisterKind::MapValue);
+            let facts = verified.facts(FunctionIndex(0));
+            let map = facts.instructions[4].map;
+            assert_eq!(map, Some(MapIndex(0)), "type {map_type}, helper {id}");
+            assert_eq!(facts.register(InsnIndex(6), Reg::R0).kind, RegisterKind::MapValue);
             let reason = judge(looks_up(section, map_type, id, 1)).unwrap_err();
-            assert!(reason.to_string().contains("past the end of the map value"), "{reason}");
+            assert!(
+                reason
+                    .to_string()
+                    .contains("of the value of map `custom`, which has 8 bytes"),
+                "{reason}"
+            );
         }
     }
 }
@@ -158,6 +167,7 @@ fn a_value_of_an_extensions_map_is_copied_to_where_there_is_room() {
     let copies = |room: i32| {
         let ops = [
             store(Reg::R10, -8, 1),
+            store(Reg::R10, -16, 0),
             load_map(Reg::R1, 0),
             copy(reg(2), Reg::R10),
             add(reg(2), -8),
@@ -226,7 +236,7 @@ fn facts_behind_a_tail_call_are_those_of_a_failed_one() {
     let range = |value| Interval { min: value, max: value };
     let (program, subprogram) = (verified.facts(FunctionIndex(0)), verified.facts(FunctionIndex(1)));
     // The call itself gives any number, and execution goes on.
-    let behind = &subprogram.instructions[3];
+    let behind = known(subprogram, InsnIndex(3));
     assert!(behind.reachable);
     assert_eq!(
         (behind.registers[0].kind, behind.registers[0].signed),
@@ -235,7 +245,7 @@ fn facts_behind_a_tail_call_are_those_of_a_failed_one() {
     assert_eq!(behind.registers[1].kind, RegisterKind::Unknown);
     assert_eq!(subprogram.returns, range(3));
     // So in the caller the result is 3, not the 0 that a subprogram which was left by a tail call would give.
-    assert_eq!(program.instructions[1].registers[0].signed, range(3));
+    assert_eq!(program.register(InsnIndex(1), Reg::R0).signed, range(3));
     assert!(program.instructions[4].reachable && !program.instructions[5].reachable);
     assert_eq!(verified.programs()[0].returns, range(7));
 }
@@ -254,8 +264,13 @@ fn a_tail_call_needs_the_whole_context_and_a_program_array() {
         ask(3, &[add(Reg::R1, 8)])
             .unwrap_err()
             .to_string()
-            .contains("without an offset")
+            .contains("a pointer to its byte 8 is given")
     );
     assert!(ask(3, &[set(Reg::R1, 0)]).is_err());
-    assert!(ask(2, &[]).unwrap_err().to_string().contains("another kind of value"));
+    assert!(
+        ask(2, &[])
+            .unwrap_err()
+            .to_string()
+            .contains("is a program array, and a map is given")
+    );
 }

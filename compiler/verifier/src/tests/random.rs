@@ -2,13 +2,13 @@
 //! the facts must be true.
 
 use bpf2sys_bytecode::{
-    AluOp, AtomicOp, Callee, Condition, Extension, FunctionIndex, Insn, Instruction, Module, Operand, Reg, SwapKind,
-    SwapWidth, Width, WordSize,
+    AluOp, AtomicOp, Callee, Condition, Extension, FunctionIndex, Insn, InsnIndex, Instruction, Module, Operand, Reg,
+    SwapKind, SwapWidth, Width, WordSize,
 };
 use bpf2sys_platform::Platform;
 
 use super::fixture;
-use crate::{Branch, InsnFacts, Interval, Options, RegisterKind, VerifiedModule, verify};
+use crate::{Branch, Interval, Options, RegisterFact, RegisterKind, VerifiedModule, verify};
 
 const PROGRAMS: usize = 80;
 const RUNS: usize = 40;
@@ -355,19 +355,14 @@ fn in_word(size: WordSize, value: u64) -> u64 {
 }
 
 /// What the facts say that a register cannot hold, if it holds it.
-fn wrong(facts: &InsnFacts, registers: &[u64; Reg::COUNT]) -> Option<String> {
-    facts
-        .registers
-        .iter()
-        .zip(registers)
-        .enumerate()
-        .find_map(|(i, (fact, value))| {
-            let signed = value.cast_signed();
-            let outside = signed < fact.signed.min
-                || signed > fact.signed.max
-                || fact.unsigned.is_some_and(|(low, high)| *value < low || *value > high);
-            (fact.kind == RegisterKind::Number && outside).then(|| format!("r{i} = {value:#x}, {fact:?}"))
-        })
+fn wrong(facts: &[RegisterFact; Reg::COUNT], registers: &[u64; Reg::COUNT]) -> Option<String> {
+    facts.iter().zip(registers).enumerate().find_map(|(i, (fact, value))| {
+        let signed = value.cast_signed();
+        let outside = signed < fact.signed.min
+            || signed > fact.signed.max
+            || fact.unsigned.is_some_and(|(low, high)| *value < low || *value > high);
+        (fact.kind == RegisterKind::Number && outside).then(|| format!("r{i} = {value:#x}, {fact:?}"))
+    })
 }
 
 /// Runs a program once and counts facts that said something.
@@ -385,10 +380,11 @@ fn run(verified: &VerifiedModule, random: &mut Random) -> usize {
         if !known.reachable {
             fail("is reached".to_owned());
         }
-        if let Some(what) = wrong(known, &machine.registers) {
+        let registers = facts.registers(InsnIndex(at as u32));
+        if let Some(what) = wrong(&registers, &machine.registers) {
             fail(what);
         }
-        telling += known.registers.iter().filter(|r| r.signed != Interval::FULL).count();
+        telling += registers.iter().filter(|r| r.signed != Interval::FULL).count();
         if op == Instruction::Exit {
             let result = machine.registers[0].cast_signed();
             if result < facts.returns.min || result > facts.returns.max {

@@ -15,22 +15,39 @@ use prevail::result::AnalysisResult;
 
 use crate::engine::meaning::Meaning;
 
+/// A key or value that is not proven to lie in its memory.
+pub(in crate::engine) struct OutsideMemory<'a> {
+    /// The call.
+    pub label: &'a Label,
+    /// What the engine knows of the argument.
+    pub argument: Assertion,
+    /// The access that the helper makes.
+    pub access: Assertion,
+    /// What the engine says of it.
+    pub error: VerificationError,
+}
+
 /// The first call, in the order of the code, with a key or value that is not proven to lie in its memory.
 pub(in crate::engine) fn outside_memory<'a>(
     meaning: &Meaning<'_>,
     result: &'a AnalysisResult,
     context: &DomainContext<'_>,
     names: &mut VariableRegistry,
-) -> Option<(&'a Label, VerificationError)> {
+) -> Option<OutsideMemory<'a>> {
     for (label, states) in &result.invariants {
         if states.pre.is_bottom() {
             continue;
         }
         for assertion in meaning.assertions_at(label) {
             if let Assertion::ValidMapKeyValue(argument) = assertion
-                && let Some(error) = check(argument, label, &states.pre, context, names)
+                && let Some((access, error)) = check(argument, label, &states.pre, context, names)
             {
-                return Some((label, error));
+                return Some(OutsideMemory {
+                    label,
+                    argument: assertion.clone(),
+                    access,
+                    error,
+                });
             }
         }
     }
@@ -43,7 +60,7 @@ fn check(
     state: &EbpfDomain,
     context: &DomainContext<'_>,
     names: &mut VariableRegistry,
-) -> Option<VerificationError> {
+) -> Option<(Assertion, VerificationError)> {
     let size = if argument.key {
         state.get_map_key_size(&argument.map_fd_reg, context, names)
     } else {
@@ -51,7 +68,8 @@ fn check(
     };
     // The engine itself insists on one size that fits 32 bits; without it there is nothing to check by.
     let Some(bytes) = size.singleton().filter(|bytes| bytes.fits_unsigned(32)) else {
-        return Some(VerificationError::new("Map key size is not singleton".to_owned()));
+        let error = VerificationError::new("Map key size is not singleton".to_owned());
+        return Some((Assertion::ValidMapKeyValue(argument.clone()), error));
     };
     let access = Assertion::ValidAccess(ValidAccess {
         call_stack_depth: label.call_stack_depth(),
@@ -63,5 +81,6 @@ fn check(
         or_null: false,
         access_type: AccessType::Read,
     });
-    ebpf_domain_check(state, &access, label, context, names)
+    let error = ebpf_domain_check(state, &access, label, context, names)?;
+    Some((access, error))
 }

@@ -1,0 +1,105 @@
+//! Pointers that get out as numbers, and numbers that are taken for pointers.
+//!
+//! A program of a type that is not privileged must not tell others where kernel memory lies. The engine keeps pointers apart
+//! from numbers and refuses to store, pass or return them; this is what it leaves open (comparisons are the matter of
+//! [`comparison`](super::comparison)):
+//! * A compare-and-exchange with a pointer in `r0`. It tells whether the number in memory is the pointer; and the engine goes
+//!   on to take `r0` for that pointer, with what was in memory in it. That makes an address of a number, so no program type
+//!   may do it.
+//! * A buffer on the stack that a callee may leave as it was. To the engine it holds numbers after the call, and in truth
+//!   perhaps a pointer that was stored there, or what an earlier user of the kernel stack has left.
+//! * A register that is read although the callee's prototype does not list it.
+
+use bpf2sys_bytecode::Reg;
+use prevail::crab::ebpf_domain::{DomainContext, ebpf_domain_check};
+use prevail::crab::var_registry::VariableRegistry;
+use prevail::ir::syntax::{AccessType, Assertion, Imm, Reg as EngineReg, ValidAccess, Value};
+use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
+
+use super::{Point, Rules};
+use crate::engine::windows;
+use crate::error::RejectionReason;
+use crate::prototype::Prototype;
+
+impl Rules<'_> {
+    /// A compare-and-exchange, which compares `r0`.
+    pub(super) fn exchange(point: &Point<'_>) -> Option<RejectionReason> {
+        (!point.is_number(Reg::R0)).then_some(RejectionReason::PointerExchanged)
+    }
+
+    /// What a callee outside the module gets.
+    pub(super) fn arguments(
+        &self,
+        called: &Prototype<'_>,
+        point: &Point<'_>,
+        context: &DomainContext<'_>,
+        names: &mut VariableRegistry,
+    ) -> Option<RejectionReason> {
+        if self.program_type.is_privileged {
+            return None;
+        }
+        for register in called.reads_unlisted.iter().filter_map(|position| Reg::new(*position)) {
+            if !point.is_number(register) {
+                return Some(RejectionReason::UnlistedArgument {
+                    helper: called.name.to_owned(),
+                    register,
+                });
+            }
+        }
+        let partly = called
+            .listed()
+            .filter_map(|(register, argument)| Some((register, written(register, argument)?)))
+            .find(|(register, bytes)| {
+                !fills(called, *register, point) && !is_initialised(*register, *bytes, point, context, names)
+            });
+        partly.map(|_| RejectionReason::BufferUnwritten {
+            helper: called.name.to_owned(),
+        })
+    }
+}
+
+/// How many bytes a callee may write through an argument.
+fn written(register: Reg, argument: u32) -> Option<Value> {
+    match windows::argument_type(argument) {
+        Argument::PtrToWritableMem | Argument::PtrToWritableMemOrNull => {
+            let v = register.number() + 1;
+            Some(Value::Reg(EngineReg { v }))
+        }
+        Argument::PtrToLong => Some(Value::Imm(Imm { v: 8 })),
+        Argument::PtrToInt => Some(Value::Imm(Imm { v: 4 })),
+        _ => None,
+    }
+}
+
+/// Whether the callee is known to write every byte behind this argument.
+fn fills(called: &Prototype<'_>, register: Reg, point: &Point<'_>) -> bool {
+    let size = |position: u8| {
+        let register = Reg::new(position)?;
+        point.registers[register.index()].constant()
+    };
+    called.fills.is_some_and(|fills| {
+        fills.argument == register.number()
+            && fills
+                .if_equal
+                .is_none_or(|[a, b]| size(a).is_some() && size(a) == size(b))
+    })
+}
+
+/// Whether the memory behind a register is proven to hold numbers. All but the stack always does.
+fn is_initialised(
+    register: Reg,
+    bytes: Value,
+    point: &Point<'_>,
+    context: &DomainContext<'_>,
+    names: &mut VariableRegistry,
+) -> bool {
+    let read = Assertion::ValidAccess(ValidAccess {
+        call_stack_depth: point.label.call_stack_depth(),
+        reg: EngineReg { v: register.number() },
+        offset: 0,
+        width: bytes,
+        or_null: true,
+        access_type: AccessType::Read,
+    });
+    ebpf_domain_check(point.state, &read, point.label, context, names).is_none()
+}
