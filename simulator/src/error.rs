@@ -45,6 +45,14 @@ pub enum SimulatorError {
     /// Something that the runtime offers and the simulator does not.
     #[error("not simulated: {0}")]
     NotSimulated(String),
+    /// A helper is called of which nobody has said what it does.
+    #[error("not simulated: helper `{helper}` (id {id}), and the request does not say what it gives")]
+    NoStandIn {
+        /// Its name.
+        helper: String,
+        /// Its id.
+        id: u32,
+    },
     /// The child process ended without an answer.
     #[error("the simulator's process ended without an answer ({status}){}", shown(.stderr))]
     Crashed {

@@ -43,7 +43,8 @@ pub struct RunRequest {
     /// When helpers and BTF-resolved functions get other addresses while a program is loaded, as they do when a provider
     /// detaches and attaches again.
     pub reload: Reload,
-    /// What functions give that have no meaning here: BTF-resolved functions otherwise give 0.
+    /// What functions give, of which nothing else is known here. Otherwise BTF-resolved functions give 0, and the call of a helper
+    /// ends the run.
     pub answers: Vec<Answer>,
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
@@ -123,12 +124,16 @@ pub enum Reload {
 }
 
 /// What a helper or BTF-resolved function gives, whatever it is called with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Answer {
     /// The function's name.
     pub function: String,
-    /// What it gives.
+    /// What it gives. For a pointer to a map's value, only 0.
     pub result: u64,
+    /// What it writes to each piece of memory that it is given to write to, with zeros behind. `None` leaves the memory as
+    /// it is.
+    pub writes: Option<HexBytes>,
 }
 
 /// An eBPF object file.

@@ -3,7 +3,7 @@
 use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Module, Operand, Reg, WordSize};
 
 use super::error::{Access, InterpretError, Place, Problem};
-use super::world::World;
+use super::world::{At, World};
 use super::{Entry, FRAME_BYTES, MAX_FRAMES, Options, Outcome, STACK_BYTES, Undefined};
 
 /// An execution in progress.
@@ -12,7 +12,7 @@ pub(super) struct Machine<'a, W: World> {
     pub(super) world: &'a mut W,
     options: Options,
     /// `r0` to `r10`; `None` is a register without a value.
-    registers: [Option<u64>; Reg::COUNT],
+    pub(super) registers: [Option<u64>; Reg::COUNT],
     /// `r10` of the first function.
     stack_end: u64,
     /// The function that runs.
@@ -53,7 +53,7 @@ impl<'a, W: World> Machine<'a, W> {
         let mut registers = [None; Reg::COUNT];
         for (register, value) in registers.iter_mut().zip(entry.registers) {
             *register = match options.undefined {
-                Undefined::Refused => value,
+                Undefined::Refused | Undefined::Tracked => value,
                 Undefined::AsCompiled => Some(value.unwrap_or(0)),
             };
         }
@@ -96,6 +96,16 @@ impl<'a, W: World> Machine<'a, W> {
             return Err(Problem::StepLimit(self.options.max_steps));
         }
         self.steps += 1;
+        self.world.executing(&At {
+            function: self.function,
+            instruction: self.at,
+            registers: &self.registers,
+            frames: self.callers.len() as u32 + 1,
+        });
+        if self.options.undefined == Undefined::Tracked && self.undefined_step(insn.op)? {
+            self.at = InsnIndex(self.at.0 + 1);
+            return Ok(None);
+        }
         match self.step(insn.op)? {
             Flow::Next => self.at = InsnIndex(self.at.0 + 1),
             Flow::Jump => self.at = function.jump_target(self.at).ok_or(Problem::Missing("jump target"))?,
@@ -162,7 +172,7 @@ impl<'a, W: World> Machine<'a, W> {
     /// `r1` to `r5` as any call leaves them.
     pub(super) fn forget_arguments(&mut self) {
         let left = match self.options.undefined {
-            Undefined::Refused => None,
+            Undefined::Refused | Undefined::Tracked => None,
             Undefined::AsCompiled => Some(0),
         };
         self.registers[1..=5].fill(left);
@@ -221,7 +231,7 @@ impl<'a, W: World> Machine<'a, W> {
     }
 
     /// The world has memory for all frames that there may be; a function may use those that there are.
-    fn check_frame(&self, access: Access, address: u64, length: u32) -> Result<(), Problem<W::Error>> {
+    pub(super) fn check_frame(&self, access: Access, address: u64, length: u32) -> Result<(), Problem<W::Error>> {
         let used = FRAME_BYTES * (self.callers.len() as u64 + 1);
         let free = self.stack_end.saturating_sub(STACK_BYTES)..self.stack_end.saturating_sub(used);
         if address < free.end && address.saturating_add(u64::from(length)) > free.start {
@@ -249,7 +259,7 @@ impl<'a, W: World> Machine<'a, W> {
     }
 }
 
-fn denied_access<E>(access: Access, address: u64, length: u32, near: String) -> Problem<E> {
+pub(super) fn denied_access<E>(access: Access, address: u64, length: u32, near: String) -> Problem<E> {
     Problem::Access {
         access,
         address,

@@ -21,13 +21,14 @@ mod machine;
 mod step;
 #[cfg(test)]
 mod tests;
+mod undefined;
 mod world;
 
 use bpf2sys_bytecode::{FunctionIndex, Module, Reg};
 
 pub use error::{Access, InterpretError, Place, Problem};
 pub use flat::{FlatError, FlatWorld, NewRegion, Permission};
-pub use world::{Denied, HelperResult, World};
+pub use world::{At, Denied, HelperResult, World};
 
 /// Bytes of stack that each function has below its `r10`.
 pub const FRAME_BYTES: u64 = 512;
@@ -53,6 +54,11 @@ pub enum Undefined {
     /// As in our compiled code, which is laxer: they are 0 when a program begins and after a call, and a local function
     /// finds its caller's.
     AsCompiled,
+    /// For judges of a verifier: such a value may be moved, computed with and kept where [`World::write_undefined`] takes it,
+    /// and its result is as undefined; but nothing may depend on it, neither an address nor a branch nor what anybody else
+    /// gets to see. Memory that was never written ([`World::is_undefined`]) holds such values too. A local function finds its
+    /// caller's registers.
+    Tracked,
 }
 
 /// Where and with what execution begins.

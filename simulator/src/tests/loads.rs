@@ -103,6 +103,7 @@ pub fn tail_calls_through_a_shared_map_reach_the_program_of_the_load_that_stored
     request.answers.push(Answer {
         function: "other_function".into(),
         result: 6,
+        ..Answer::default()
     });
     let report = run(&request).unwrap();
     assert!(

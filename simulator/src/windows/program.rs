@@ -367,6 +367,15 @@ impl Kernel {
                     ),
                 ));
             }
+            if helper.description.address_published == Some(false) {
+                return Err(self.broken(
+                    Rule::HelperId,
+                    format!(
+                        "the provider of {} publishes no address of {}",
+                        program_type.name, helper.name
+                    ),
+                ));
+            }
             if !seen.insert(id) {
                 return Err(self.broken(Rule::DuplicateHelper, format!("program {name} lists helper {id} twice")));
             }

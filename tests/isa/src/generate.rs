@@ -6,7 +6,6 @@
 //! registers and are moved by constants and masked numbers only. What it computes is folded into the result.
 
 mod calls;
-mod code;
 mod memory;
 mod plan;
 mod state;

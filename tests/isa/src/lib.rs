@@ -5,7 +5,9 @@
 
 mod assembler;
 mod case_file;
+pub mod code;
 pub mod differential;
+pub mod editing;
 mod embed;
 mod engine;
 mod generate;
@@ -33,5 +35,6 @@ pub use interpreter_engine::InterpreterEngine;
 #[cfg(target_os = "linux")]
 pub use kernel::Kernel;
 pub use module::ModuleError;
+pub use random::Random;
 pub use strict_interpreter::StrictInterpreter;
 pub use verified_engine::VerifiedEngine;

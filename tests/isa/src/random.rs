@@ -3,19 +3,21 @@
 /// A generator of pseudo-random numbers: `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
 /// 2014).
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 /// The step of the generator's counter: 2^64 divided by the golden ratio, odd.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Random {
     /// The sequence of program `index` of a run with this `seed`. Any two differ.
-    pub(crate) fn of(seed: u64, index: u64) -> Random {
+    pub fn of(seed: u64, index: u64) -> Random {
         let mut seeds = Random(seed);
         Random(seeds.next() ^ index.wrapping_mul(STEP).rotate_left(32))
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// A number, uniformly.
+    #[allow(clippy::should_implement_trait)] // it never ends
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,26 +26,27 @@ impl Random {
     }
 
     /// A number below `end`, which is not 0. (The bias of the remainder does not matter here.)
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
     /// A number from `low` to `high`, both included.
-    pub(crate) fn between(&mut self, low: i32, high: i32) -> i32 {
+    pub fn between(&mut self, low: i32, high: i32) -> i32 {
         low + self.below((high - low + 1) as usize) as i32
     }
 
     /// True in `times` of `of` cases.
-    pub(crate) fn chance(&mut self, times: usize, of: usize) -> bool {
+    pub fn chance(&mut self, times: usize, of: usize) -> bool {
         self.below(of) < times
     }
 
-    pub(crate) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+    /// One of the elements; there is at least one.
+    pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 
     /// An element with the weight beside it; at least one weight is not 0.
-    pub(crate) fn weighted<T: Copy>(&mut self, all: &[(T, usize)]) -> T {
+    pub fn weighted<T: Copy>(&mut self, all: &[(T, usize)]) -> T {
         let mut left = self.below(all.iter().map(|(_, weight)| weight).sum());
         for &(item, weight) in all {
             if left < weight {
@@ -55,7 +58,7 @@ impl Random {
     }
 
     /// A number at which operations behave differently than beside it, more often than not.
-    pub(crate) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         match self.below(10) {
             0 => 0,
             1 => u64::MAX,
@@ -74,7 +77,7 @@ impl Random {
     }
 
     /// The same for an immediate.
-    pub(crate) fn immediate(&mut self) -> i32 {
+    pub fn immediate(&mut self) -> i32 {
         match self.below(4) {
             0 => self.between(-2, 70),
             1 => self.one_of(&[i32::MIN, i32::MAX, i32::MIN + 1, -1, 0, 1, 0xFF, 0xFFFF, -0x80, -0x8000]),

@@ -81,6 +81,7 @@ impl VerifiedEngine {
         let module = embed(cases, self.image.placement());
         let options = Options {
             time_limit: TIME_LIMIT,
+            explanation_steps: 0,
             ..Options::default()
         };
         verify(module, provider::platform(self.image.placement()), &options)

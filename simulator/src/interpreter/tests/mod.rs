@@ -6,6 +6,7 @@ mod calls;
 mod jumps;
 mod memory;
 mod refusals;
+mod undefined;
 
 use bpf2sys_bytecode::{
     AluOp, Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, Instruction, Module, Operand, Reg, Width,

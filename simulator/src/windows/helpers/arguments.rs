@@ -8,7 +8,7 @@ use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::rule::Rule;
 use crate::windows::kernel::Kernel;
-use crate::windows::maps::{code, kind};
+use crate::windows::maps::code;
 
 /// `ebpf_argument_type_t` numbers that the checks tell apart (platform facts, `argument_type`).
 mod argument {
@@ -41,8 +41,8 @@ pub struct Prototype<'a> {
     return_type: u32,
     arguments: [u32; 5],
     writes_readable: &'a [u8],
-    /// The one map type that it can work on, where it does not look: with another one the machine stops.
-    map_type: Option<u32>,
+    /// The map types that it can work on, where it does not look: with another one the machine stops.
+    map_types: Option<&'a [u32]>,
 }
 
 impl<'a> Prototype<'a> {
@@ -53,11 +53,7 @@ impl<'a> Prototype<'a> {
             return_type: helper.return_type,
             arguments: helper.arguments,
             writes_readable: &helper.writes_readable,
-            map_type: match helper.id {
-                11 => Some(kind::RINGBUF),
-                32 => Some(kind::PERF_EVENT_ARRAY),
-                _ => None,
-            },
+            map_types: helper.runtime_map_types.as_deref().filter(|_| !helper.checks_map_type),
         }
     }
 
@@ -68,8 +64,21 @@ impl<'a> Prototype<'a> {
             return_type: function.return_type,
             arguments: function.arguments,
             writes_readable: &[],
-            map_type: None,
+            map_types: function
+                .runtime_map_types
+                .as_deref()
+                .filter(|_| !function.checks_map_type),
         }
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Whether it gives a pointer to a value of its map, or null.
+    pub fn gives_map_value(&self) -> bool {
+        self.return_type == MAP_VALUE_OR_NULL
     }
 
     /// What compiled code gives instead of a call to which a program passes null where there should be a map: the result of a
@@ -93,6 +102,32 @@ impl<'a> Prototype<'a> {
 }
 
 impl Kernel {
+    /// The memory that a function is given to write to: address and bytes of each piece that is there. The arguments have been
+    /// checked.
+    pub(super) fn outputs(
+        &self,
+        prototype: &Prototype<'_>,
+        arguments: &[u64; 5],
+        map: Option<usize>,
+    ) -> Vec<(u64, u64)> {
+        let pairs = prototype.arguments.iter().zip(arguments).enumerate();
+        let pieces = pairs
+            .take_while(|(_, (kind, _))| **kind != 0)
+            .map(|(i, (&kind, &address))| {
+                let size = match kind {
+                    argument::WRITABLE | argument::WRITABLE_OR_NULL => arguments.get(i + 1).copied().unwrap_or(0),
+                    argument::LONG => 8,
+                    argument::INT => 4,
+                    argument::UNINIT_VALUE => map
+                        .and_then(|map| self.maps.list.get(map))
+                        .map_or(0, |map| map.value_size() as u64),
+                    _ => 0,
+                };
+                (address, size)
+            });
+        pieces.filter(|(address, size)| *address != 0 && *size > 0).collect()
+    }
+
     /// Checks that pointers are what the prototype says, and finds the map among them.
     pub(super) fn check_arguments(
         &self,
@@ -189,8 +224,8 @@ impl Kernel {
                 _ => {}
             }
         }
-        if let (Some(needed), Some(map)) = (prototype.map_type, map.and_then(|m| self.maps.list.get(m)))
-            && map.kind() != needed
+        if let (Some(needed), Some(map)) = (prototype.map_types, map.and_then(|m| self.maps.list.get(m)))
+            && !needed.contains(&map.kind())
         {
             return Err(self.broken(
                 Rule::HelperArgument,

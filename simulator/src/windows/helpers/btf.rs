@@ -32,8 +32,10 @@ impl Kernel {
         arguments: [u64; 5],
     ) -> Result<u64, SimulatorError> {
         *self.state.btf_calls.entry((program, slot)).or_insert(0) += 1;
-        self.check_arguments(&Prototype::of_btf(function), &arguments)?;
-        let value = match (self.stated_result(&function.name), function.name.as_str()) {
+        let prototype = Prototype::of_btf(function);
+        let map = self.check_arguments(&prototype, &arguments)?;
+        let stated = self.stated_result(&prototype, &arguments, map)?;
+        let value = match (stated, function.name.as_str()) {
             (Some(value), _) => value,
             (None, "sample_ebpf_extension_btf_lookup") => self.sample_lookup(&function.name, arguments)?,
             (None, _) => 0,

@@ -66,10 +66,7 @@ impl Kernel {
             29 => Ok(self.bytes(a1, a2).iter().position(|&b| b == 0).map_or(a2, |n| n as u64)),
             33 => Ok(machine.process_start_key),
             34 => Ok(machine.thread_create_time),
-            id => Err(SimulatorError::NotSimulated(format!(
-                "helper {} ({id})",
-                call.helper.name
-            ))),
+            _ => Err(call.no_stand_in()),
         }
     }
 

@@ -34,6 +34,16 @@ pub struct Call<'a> {
     pub map: Option<usize>,
 }
 
+impl Call<'_> {
+    /// Nobody has said what the helper does.
+    fn no_stand_in(&self) -> SimulatorError {
+        SimulatorError::NoStandIn {
+            helper: self.helper.name.clone(),
+            id: self.helper.id,
+        }
+    }
+}
+
 /// A negated result code as helpers declared `int64_t` return it.
 fn negative64(code: u32) -> u64 {
     (-i64::from(code)) as u64
@@ -95,14 +105,15 @@ impl Kernel {
         if self.request.echo_helpers.contains(&helper.id) {
             return Ok(arguments[0]);
         }
-        let map = self.check_arguments(&Prototype::of(helper), &arguments)?;
+        let prototype = Prototype::of(helper);
+        let map = self.check_arguments(&prototype, &arguments)?;
         let call = Call {
             helper,
             program,
             arguments,
             map,
         };
-        let value = if let Some(value) = self.stated_result(&helper.name) {
+        let value = if let Some(value) = self.stated_result(&prototype, &arguments, map)? {
             value
         } else if helper.id <= self.platform.limits.max_general_helper_id {
             self.general_helper(&call)?
@@ -113,10 +124,32 @@ impl Kernel {
         Ok(value)
     }
 
-    /// What the request says that a function gives.
-    fn stated_result(&self, function: &str) -> Option<u64> {
-        let answers = &self.request.answers;
-        answers.iter().find(|a| a.function == function).map(|a| a.result)
+    /// What the request says that a function gives; what it says that the function writes is written.
+    fn stated_result(
+        &mut self,
+        prototype: &Prototype<'_>,
+        arguments: &[u64; 5],
+        map: Option<usize>,
+    ) -> Result<Option<u64>, SimulatorError> {
+        let mut answers = self.request.answers.iter();
+        let Some(answer) = answers.find(|a| a.function == prototype.name()).cloned() else {
+            return Ok(None);
+        };
+        if answer.result != 0 && prototype.gives_map_value() {
+            let name = prototype.name();
+            let message = format!("{name} gives a pointer to a map's value; only null (0) can be said of it");
+            return Err(SimulatorError::Request(message));
+        }
+        if let Some(bytes) = &answer.writes {
+            for (address, size) in self.outputs(prototype, arguments, map) {
+                // The argument checks have found it writable, which bounds it.
+                let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
+                let length = content.len().min(bytes.0.len());
+                content[..length].copy_from_slice(&bytes.0[..length]);
+                self.put(prototype.name(), address, &content)?;
+            }
+        }
+        Ok(Some(answer.result))
     }
 
     /// A provider may come back at any time, and then its functions have other addresses.

@@ -53,10 +53,7 @@ impl Kernel {
                 Rule::HelperId,
                 "bpf_netevent_push_event has no address: its provider publishes none",
             )),
-            name => match self.sample_helper(call)? {
-                Some(value) => Ok(value),
-                None => Err(SimulatorError::NotSimulated(format!("helper {name}"))),
-            },
+            _ => self.sample_helper(call)?.ok_or_else(|| call.no_stand_in()),
         }
     }
 

@@ -3,9 +3,10 @@
 //! Only reductions that the strict interpreter accepts are tried: the small program is as valid as the large one, and what
 //! is left of it is what the disagreement needs.
 
-use bpf2sys_bytecode::{AluOp, Callee, FunctionIndex, Imm64, InsnIndex, Instruction, Module, Operand, Reg, WordSize};
+use bpf2sys_bytecode::{AluOp, Callee, FunctionIndex, Imm64, Instruction, Module, Operand, Reg, WordSize};
 
 use super::Disagreement;
+use crate::editing::{Body, body, encoded, without};
 use crate::generate::module;
 use crate::{Case, Engine, StrictInterpreter};
 
@@ -14,9 +15,6 @@ const ROUNDS: usize = 200;
 
 /// Instructions of a program that is small already.
 const FEW: usize = 25;
-
-/// A function whose jumps name the position of the instruction that they go to.
-type Body = Vec<(Instruction, Option<usize>)>;
 
 /// Shrinks the case of a disagreement between the reference and `engine`. The rest of the disagreement is brought up to date.
 pub(super) fn shrink(found: &mut Disagreement, engine: &mut dyn Engine) {
@@ -121,26 +119,6 @@ fn reductions(case: &Case) -> Vec<Case> {
     result
 }
 
-fn body(module: &Module, function: usize) -> Body {
-    let function = &module.functions[function];
-    let targets = (0..function.instructions.len())
-        .map(|index| function.jump_target(InsnIndex(index as u32)).map(InsnIndex::index));
-    function.instructions.iter().map(|insn| insn.op).zip(targets).collect()
-}
-
-/// `function` without the instructions `start..end`; jumps to them go to the next one.
-fn without(function: &Body, start: usize, end: usize) -> Body {
-    let moved = |target: usize| {
-        if target >= end {
-            target - (end - start)
-        } else {
-            target.min(start)
-        }
-    };
-    let kept = function[..start].iter().chain(&function[end..]);
-    kept.map(|(op, target)| (*op, target.map(moved))).collect()
-}
-
 /// Simpler instructions to have in the place of one; `few` if there are few others, so that more can be tried.
 fn simpler(op: Instruction, few: bool) -> Vec<Instruction> {
     let constant = |dst, imm| Instruction::Alu {
@@ -219,28 +197,4 @@ fn assembled(functions: Vec<Body>) -> Option<Module> {
         .map(|(_, body)| encoded(&body, renumbered))
         .collect::<Option<Vec<_>>>()?;
     Some(module(code))
-}
-
-/// The instructions with their jump offsets; `None` if a jump is too long or goes out of the function.
-fn encoded(body: &Body, renumbered: impl Fn(FunctionIndex) -> FunctionIndex) -> Option<Vec<Instruction>> {
-    let mut slots = vec![0];
-    for (op, _) in body {
-        slots.push(slots.last()? + op.slots() as i32);
-    }
-    let encode = |(position, (op, target)): (usize, &(Instruction, Option<usize>))| {
-        let mut op = *op;
-        if let Some(target) = target {
-            let distance = slots.get(*target).filter(|_| *target < body.len())? - slots[position + 1];
-            match &mut op {
-                Instruction::Jump { offset, .. } => *offset = distance,
-                Instruction::JumpIf { offset, .. } => *offset = i16::try_from(distance).ok()?,
-                _ => {}
-            }
-        }
-        if let Instruction::Call(Callee::Local(function)) = &mut op {
-            *function = renumbered(*function);
-        }
-        Some(op)
-    };
-    body.iter().enumerate().map(encode).collect()
 }

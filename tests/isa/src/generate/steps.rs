@@ -2,10 +2,10 @@
 
 use bpf2sys_bytecode::{AluOp, Condition, Extension, Instruction, Operand, Reg, SwapKind, SwapWidth, Width, WordSize};
 
-use super::code::goto;
 use super::plan::Step;
 use super::state::Registers;
 use super::writer::{Writer, alu, mov};
+use crate::code::goto;
 
 const ALU_OPS: [(AluOp, usize); 14] = [
     (AluOp::Add, 3),

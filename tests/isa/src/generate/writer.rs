@@ -6,9 +6,9 @@
 
 use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Operand, Reg, Width, WordSize};
 
-use super::code::{Code, Label};
 use super::plan::{Argument, Plan};
 use super::state::{Registers, STACK, State};
+use crate::code::{Code, Label};
 use crate::random::Random;
 
 /// Memory behind a register that holds its address for the whole function.

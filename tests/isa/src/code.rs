@@ -4,11 +4,11 @@ use bpf2sys_bytecode::{Instruction, WordSize};
 
 /// A place that jumps go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Label(usize);
+pub struct Label(usize);
 
 /// The instructions of a function that is being written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Code {
+pub struct Code {
     instructions: Vec<Instruction>,
     /// Positions of jumps, with where they go.
     jumps: Vec<(usize, Label)>,
@@ -17,28 +17,30 @@ pub(super) struct Code {
 }
 
 impl Code {
-    pub(super) fn push(&mut self, instruction: Instruction) {
+    /// Appends an instruction.
+    pub fn push(&mut self, instruction: Instruction) {
         self.instructions.push(instruction);
     }
 
     /// Appends a jump, whose own offset does not count.
-    pub(super) fn jump(&mut self, jump: Instruction, to: Label) {
+    pub fn jump(&mut self, jump: Instruction, to: Label) {
         self.jumps.push((self.instructions.len(), to));
         self.instructions.push(jump);
     }
 
-    pub(super) fn label(&mut self) -> Label {
+    /// A label that has no place yet.
+    pub fn label(&mut self) -> Label {
         self.labels.push(None);
         Label(self.labels.len() - 1)
     }
 
     /// Places a label before the next instruction.
-    pub(super) fn place(&mut self, label: Label) {
+    pub fn place(&mut self, label: Label) {
         self.labels[label.0] = Some(self.instructions.len());
     }
 
     /// The instructions with their jump offsets; every label that is jumped to was placed.
-    pub(super) fn finish(mut self) -> Vec<Instruction> {
+    pub fn finish(mut self) -> Vec<Instruction> {
         let slots: Vec<i32> = self
             .instructions
             .iter()
@@ -65,6 +67,6 @@ impl Code {
 }
 
 /// `goto` as one encoding or the other.
-pub(super) fn goto(size: WordSize) -> Instruction {
+pub fn goto(size: WordSize) -> Instruction {
     Instruction::Jump { size, offset: 0 }
 }
