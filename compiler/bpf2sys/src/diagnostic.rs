@@ -1,45 +1,102 @@
-//! What is told to a person about one problem, and how it is printed.
+//! What is known of one problem: everything that any form of telling it is made of.
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-/// One problem, ready to print.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::Code;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    /// The work is done all the same.
+    Warning,
+    /// There is no result.
+    Error,
+}
+
+/// One problem. As text ([`Display`](std::fmt::Display)) it has the form for people, without colours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// Stable code, e.g. `BPF2001`.
-    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Its kind.
+    pub code: Code,
     /// What is wrong, one sentence without a full stop.
     pub message: String,
     /// The input file.
     pub file: Option<String>,
+    /// Name of the program that it is about.
+    pub program: Option<String>,
     /// The C source line.
     pub place: Option<SourcePlace>,
+    /// The eBPF instruction.
+    pub instruction: Option<InstructionPlace>,
+    /// What was known of the registers that the instruction uses.
+    pub registers: Vec<Known>,
+    /// The decisions on the way to the instruction, first one first.
+    pub path: Vec<PathStep>,
     /// More about it, one line each.
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
 }
 
+/// An eBPF instruction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstructionPlace {
+    /// Name of the function that holds it: the program itself, or a subprogram.
+    pub function: String,
+    /// Number of 8-byte slots before it in the function.
+    pub slot: u32,
+    /// Its disassembly.
+    pub text: String,
+}
+
+/// What was known of a register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Name of the register, e.g. `r1`.
+    pub register: String,
+    /// What it holds.
+    pub holds: String,
+}
+
+/// A decision on the way to an instruction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStep {
+    /// Its C source line.
+    pub place: Option<SourcePlace>,
+    /// The conditional jump or call.
+    pub instruction: InstructionPlace,
+    /// What happens there.
+    pub what: String,
+}
+
 /// A place in a source file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePlace {
     /// File name as the compiler was given it.
     pub file: String,
     /// Line, from 1.
     pub line: u32,
-    /// Column, from 1; 0 if unknown.
+    /// Column in bytes, from 1; 0 if unknown.
     pub column: u32,
     /// Text of the line; may be empty.
     pub text: String,
 }
 
 impl Diagnostic {
-    /// A problem with nothing but a message.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    /// A problem with nothing but a message, as bad as its kind is.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Diagnostic {
+            severity: code.severity(),
             code,
             message: message.into(),
             file: None,
+            program: None,
             place: None,
+            instruction: None,
+            registers: Vec::new(),
+            path: Vec::new(),
             notes: Vec::new(),
             help: None,
         }
@@ -50,98 +107,5 @@ impl Diagnostic {
     pub fn in_file(mut self, file: &str) -> Self {
         self.file.get_or_insert_with(|| file.to_owned());
         self
-    }
-}
-
-/// Text from a file, with control characters shown as escapes so that it cannot drive the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let keep = if c == '\t' {
-                Some(' ')
-            } else {
-                (!c.is_control()).then_some(c)
-            };
-            keep.map_or_else(|| c.escape_unicode().to_string(), String::from)
-                .chars()
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-impl fmt::Display for Diagnostic {
-    /// Prints in the form of rustc: the message, the place with its source line and a caret, notes, help.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error[{}]: {}", self.code, printable(&self.message))?;
-        let number = self.place.as_ref().map_or_else(String::new, |p| p.line.to_string());
-        let margin = " ".repeat(number.len());
-        if let Some(place) = &self.place {
-            write!(f, "{margin}--> {}:{}", printable(&place.file), place.line)?;
-            if place.column > 0 {
-                write!(f, ":{}", place.column)?;
-            }
-            writeln!(f)?;
-            if !place.text.is_empty() {
-                writeln!(f, "{margin} |")?;
-                writeln!(f, "{number} | {}", printable(&place.text))?;
-                let before = (place.column as usize)
-                    .saturating_sub(1)
-                    .min(place.text.chars().count());
-                let caret = if place.column > 0 {
-                    format!(" {}^", " ".repeat(before))
-                } else {
-                    String::new()
-                };
-                writeln!(f, "{margin} |{caret}")?;
-            }
-        }
-        if let Some(file) = &self.file {
-            writeln!(f, "{margin} = in: {}", printable(file))?;
-        }
-        for note in &self.notes {
-            writeln!(f, "{margin} = note: {}", printable(note))?;
-        }
-        if let Some(help) = &self.help {
-            writeln!(f, "{margin} = help: {}", printable(help))?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prints_the_source_line_with_a_caret_under_the_column() {
-        let diagnostic = Diagnostic {
-            code: "BPF2001",
-            message: "program `f` is rejected".into(),
-            file: Some("f.o".into()),
-            place: Some(SourcePlace {
-                file: "f.c".into(),
-                line: 12,
-                column: 5,
-                text: "\treturn *p;".into(),
-            }),
-            notes: vec!["instruction 3: r0 = *(u8 *)(r1 + 0x0)".into()],
-            help: Some("compare it with data_end first".into()),
-        };
-        let expected = "error[BPF2001]: program `f` is rejected
-  --> f.c:12:5
-   |
-12 |  return *p;
-   |     ^
-   = in: f.o
-   = note: instruction 3: r0 = *(u8 *)(r1 + 0x0)
-   = help: compare it with data_end first
-";
-        assert_eq!(diagnostic.to_string(), expected);
-    }
-
-    #[test]
-    fn control_characters_of_a_file_do_not_reach_the_terminal() {
-        let text = Diagnostic::new("BPF1001", "section `\u{1b}[2J`").to_string();
-        assert_eq!(text, "error[BPF1001]: section `\\u{1b}[2J`\n");
     }
 }

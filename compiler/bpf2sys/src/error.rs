@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use bpf2sys_bytecode::ReadError;
 use bpf2sys_codegen::LowerError;
 use bpf2sys_pe_emit::{LinkError, Machine};
+use bpf2sys_platform::PlatformError;
 use bpf2sys_simulator::SimulatorError;
-use bpf2sys_verifier::VerifyError;
+use bpf2sys_verifier::{VerifyError, Warning};
 
 use crate::Diagnostic;
 
@@ -53,12 +54,28 @@ pub enum ErrorKind {
         /// The file.
         path: PathBuf,
     },
+    /// A platform description can't be used.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// A file that should describe providers is neither TOML nor a registry export.
+    #[error("`{name}` is no text: neither a provider file (TOML) nor a registry export")]
+    NoProviderText {
+        /// The file's name.
+        name: String,
+    },
     /// The object file is not valid.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A program is not proven safe.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// A program is not proven safe, as these diagnostics say: what [`VerdictCache`](crate::VerdictCache) knows of a
+    /// rejection.
+    #[error("{}", messages(.0))]
+    Rejected(Vec<Diagnostic>),
+    /// Programs are proven safe, but there are warnings, which were not to be.
+    #[error("there are warnings, and `--deny-warnings` makes errors of them")]
+    DeniedWarnings(Vec<Warning>),
     /// The module can't be lowered to native code.
     #[error("{source}")]
     Lower {
@@ -86,6 +103,11 @@ pub enum ErrorKind {
     Internal(String),
 }
 
+fn messages(diagnostics: &[Diagnostic]) -> String {
+    let messages: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
+    messages.join("\n")
+}
+
 impl<T: Into<ErrorKind>> From<T> for Error {
     fn from(kind: T) -> Self {
         Error(Box::new(kind.into()))
@@ -106,8 +128,11 @@ impl Error {
             | ErrorKind::InputTooLarge { .. }
             | ErrorKind::WriteFile { .. }
             | ErrorKind::Internal(_) => 1,
-            ErrorKind::UnknownFormat { .. } | ErrorKind::Read(_) => 3,
-            ErrorKind::Verify(_) => 4,
+            ErrorKind::UnknownFormat { .. }
+            | ErrorKind::Platform(_)
+            | ErrorKind::NoProviderText { .. }
+            | ErrorKind::Read(_) => 3,
+            ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
             ErrorKind::Simulate(_) | ErrorKind::NoTables(_) => 6,
         }

@@ -9,16 +9,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cache;
+mod catalogue;
 pub mod cli;
+mod codes;
 mod diagnose;
 mod diagnostic;
 mod error;
+mod facts;
 mod files;
+mod messages;
 mod pipeline;
+mod providers;
+mod timings;
+mod verdict;
 
 pub use bpf2sys_bytecode::HashAlgorithm;
 pub use bpf2sys_codegen::RuntimeLevel;
 pub use bpf2sys_pe_emit::Machine;
-pub use diagnostic::{Diagnostic, SourcePlace};
+pub use cache::VerdictCache;
+pub use codes::{Code, UnknownCode};
+pub use diagnostic::{Diagnostic, InstructionPlace, Known, PathStep, Severity, SourcePlace};
 pub use error::{Error, ErrorKind};
-pub use pipeline::{BuildOptions, Built, Form, Output, build, verify};
+pub use pipeline::{BuildOptions, Built, Form, Output, build, verify, verify_timed, warnings};
+pub use providers::{ProviderText, Providers};
+pub use timings::{ProgramTimes, Timings};
+pub use verdict::{SafeProgram, Verdict};

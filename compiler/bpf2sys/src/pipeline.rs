@@ -1,23 +1,29 @@
 //! The way of the data: read, verify, lower, link.
 
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bpf2sys_bytecode::HashAlgorithm;
 use bpf2sys_codegen::{self as codegen, RuntimeLevel};
 use bpf2sys_pe_emit::{self as pe_emit, Machine};
-use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{self as verifier, VerifiedModule};
 
-use crate::{Error, ErrorKind};
+use crate::timings::{ProgramTimes, Timings};
+use crate::{Diagnostic, Error, ErrorKind, Providers};
 
 /// What a build may be told. The default is what `bpf2sys build INPUT` does.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
     /// Verify every program as this section name says (`--type`), whatever section it is in.
     pub program_type: Option<String>,
+    /// The providers whose program types, helpers and maps programs use (`--platform`).
+    pub providers: Providers,
     /// How long verification of the module may take; `None` is the verifier's default of 60 s.
     pub time_limit: Option<Duration>,
+    /// Whether a warning about a program is an error (`--deny-warnings`).
+    pub deny_warnings: bool,
+    /// How many bytes of the process may be in memory while the module is verified (`--memory-limit`); `None` for any
+    /// number. See [`bpf2sys_verifier::Options::memory_limit`].
+    pub memory_limit: Option<u64>,
     /// Machines to compile for (`--arch`). What is named twice is made once.
     pub machines: Vec<Machine>,
     /// What to make for each machine (`--emit`). What is named twice is made once.
@@ -36,7 +42,10 @@ impl Default for BuildOptions {
     fn default() -> Self {
         BuildOptions {
             program_type: None,
+            providers: Providers::builtin(),
             time_limit: None,
+            deny_warnings: false,
+            memory_limit: None,
             machines: vec![Machine::X64],
             forms: vec![Form::Sys],
             runtime: RuntimeLevel::default(),
@@ -143,14 +152,56 @@ pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built,
 /// Reads and verifies an object file, and makes nothing.
 pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<VerifiedModule, Error> {
     let module = bpf2sys_bytecode::read_with(object, name, options.hash)?;
-    let mut verifier_options = verifier::Options {
-        program_type: options.program_type.clone(),
-        ..verifier::Options::default()
+    let platform = options.providers.platform();
+    accept(verifier::verify(module, platform, &verifier_options(options))?, options)
+}
+
+/// The same, and what it took: nothing of a program that has no verdict.
+pub fn verify_timed(object: &[u8], name: &str, options: &BuildOptions) -> (Result<VerifiedModule, Error>, Timings) {
+    let started = Instant::now();
+    let read = bpf2sys_bytecode::read_with(object, name, options.hash);
+    let mut timings = Timings {
+        reading: started.elapsed(),
+        programs: Vec::new(),
     };
-    if let Some(limit) = options.time_limit {
-        verifier_options.time_limit = limit;
+    let module = match read {
+        Ok(module) => module,
+        Err(error) => return (Err(error.into()), timings),
+    };
+    let names: Vec<String> = module.functions.iter().map(|f| f.name.clone()).collect();
+    let mut observer = |cost: &verifier::ProgramCost| {
+        timings.programs.push(ProgramTimes {
+            program: names[cost.program.index()].clone(),
+            cost: *cost,
+        });
+    };
+    let platform = options.providers.platform();
+    let result = verifier::verify_observed(module, platform, &verifier_options(options), &mut observer);
+    let result = result.map_err(Error::from);
+    (result.and_then(|verified| accept(verified, options)), timings)
+}
+
+/// The module, unless there must be no warnings and there are.
+fn accept(verified: VerifiedModule, options: &BuildOptions) -> Result<VerifiedModule, Error> {
+    if options.deny_warnings && !verified.warnings().is_empty() {
+        return Err(ErrorKind::DeniedWarnings(verified.warnings().to_vec()).into());
     }
-    Ok(verifier::verify(module, platform(), &verifier_options)?)
+    Ok(verified)
+}
+
+fn verifier_options(options: &BuildOptions) -> verifier::Options {
+    let defaults = verifier::Options::default();
+    verifier::Options {
+        program_type: options.program_type.clone(),
+        time_limit: options.time_limit.unwrap_or(defaults.time_limit),
+        memory_limit: options.memory_limit,
+        explanation_steps: defaults.explanation_steps,
+    }
+}
+
+/// What the author of a verified module should know although it is safe.
+pub fn warnings(verified: &VerifiedModule) -> Vec<Diagnostic> {
+    verified.warnings().iter().map(crate::diagnose::warning).collect()
 }
 
 /// The native code that outputs are made of. Each is made once, when it is first needed.
@@ -164,13 +215,14 @@ struct Lowerings<'a> {
 impl Lowerings<'_> {
     fn output(&mut self, machine: Machine, form: Form) -> Result<Output, Error> {
         let verified = self.verified;
+        let platform = self.options.providers.platform();
         let lowered = self.lowered(machine, form)?;
         let link_failed = |source| ErrorKind::Link { machine, source };
         let bytes = match form {
             Form::Sys | Form::Dll => pe_emit::link(&lowered.object).map_err(link_failed)?.into_bytes(),
             Form::Obj => pe_emit::coff(&lowered.object).map_err(link_failed)?,
-            Form::Clif => codegen::listing::clif(verified, platform(), lowered).into_bytes(),
-            Form::Asm => codegen::listing::assembly(verified, platform(), lowered).into_bytes(),
+            Form::Clif => codegen::listing::clif(verified, platform, lowered).into_bytes(),
+            Form::Asm => codegen::listing::assembly(verified, platform, lowered).into_bytes(),
         };
         Ok(Output { machine, form, bytes })
     }
@@ -191,17 +243,11 @@ impl Lowerings<'_> {
         let position = if let Some(position) = known {
             position
         } else {
-            let lowered = codegen::lower(self.verified, platform(), &options)
+            let lowered = codegen::lower(self.verified, self.options.providers.platform(), &options)
                 .map_err(|source| ErrorKind::Lower { machine, source })?;
             self.done.push((options, lowered));
             self.done.len() - 1
         };
         Ok(&self.done[position].1)
     }
-}
-
-/// The platform of the built-in providers, read once per process.
-pub(crate) fn platform() -> &'static Platform {
-    static PLATFORM: LazyLock<Platform> = LazyLock::new(Platform::builtin);
-    &PLATFORM
 }

@@ -1,17 +1,28 @@
 //! The command line: arguments in, library calls, exit status out. One file per subcommand; only this folder knows
 //! `clap`.
 
+mod answers;
 mod build;
+mod explain;
 mod inspect;
+mod messages;
 mod output;
+mod platform;
+mod providers;
+mod reporter;
 mod run;
+mod usage;
 mod verify;
 
+use std::env;
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::messages::{Early, MessageFormat, MessageOptions};
+use self::reporter::{Reporter, Stream};
 use crate::{Error, ErrorKind};
 
 const EXIT_STATUS_HELP: &str = "Exit status:
@@ -30,7 +41,8 @@ const EXAMPLES: &str = "Examples:
   bpf2sys build --arch x64,arm64 udp_filter.o     for both machines
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
   bpf2sys inspect udp_filter.sys                  what is in it
-  bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would";
+  bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would
+  bpf2sys explain BPF2001                         what a code means, and what to do";
 
 /// Compiles eBPF object files to Windows drivers that load where memory integrity (HVCI) forbids JIT compilation.
 #[derive(Debug, Parser)]
@@ -39,6 +51,9 @@ const EXAMPLES: &str = "Examples:
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+
+    #[command(flatten)]
+    messages: MessageOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,31 +62,74 @@ enum Command {
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
     Run(run::Arguments),
+    Platform(platform::Arguments),
+    Explain(explain::Arguments),
+}
+
+impl Command {
+    /// Where the forms of messages go that nothing else may be among.
+    fn message_stream(&self) -> Stream {
+        match self {
+            Command::Build(arguments) if !arguments.writes_to_standard_output() => Stream::Output,
+            Command::Verify(_) => Stream::Output,
+            _ => Stream::Error,
+        }
+    }
 }
 
 /// The `bpf2sys` command: parses the process's arguments, does the work, and gives the exit status.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let words: Vec<OsString> = env::args_os().collect();
+    let arguments = match parse(&words) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version come this way too, with status 0. Nothing is left to do if they can't be printed.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(status) => return ExitCode::from(status),
     };
+    let mut reporter = Reporter::new(arguments.messages, arguments.command.message_stream());
     let result = catch_unwind(AssertUnwindSafe(|| match arguments.command {
-        Command::Build(arguments) => build::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments, &mut reporter),
+        Command::Verify(arguments) => verify::run(&arguments, &mut reporter),
+        Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
+        Command::Run(arguments) => run::run(&arguments, &mut reporter),
+        Command::Platform(arguments) => platform::run(&arguments, &mut reporter),
+        Command::Explain(arguments) => explain::run(&arguments, &reporter),
     }));
     let error = match result {
-        Ok(Ok(status)) => return ExitCode::from(status),
+        Ok(Ok(status)) => return ExitCode::from(reporter.finish(status)),
         Ok(Err(error)) => error,
         Err(_) => ErrorKind::Internal("a check inside bpf2sys failed; please report it with the input".into()).into(),
     };
-    output::report(&error, None);
-    ExitCode::from(error.exit_status())
+    reporter.report(&error, None);
+    ExitCode::from(reporter.finish(error.exit_status()))
+}
+
+/// Parses the arguments. If they ask for help or are wrong, that is told, and the exit status is the error.
+fn parse(words: &[OsString]) -> Result<Arguments, u8> {
+    let early = Early::of(words.get(1..).unwrap_or_default());
+    let command = Arguments::command().color(early.options.color);
+    let parsed = command
+        .try_get_matches_from(words)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let error = match parsed {
+        Ok(arguments) => return Ok(arguments),
+        Err(error) => error,
+    };
+    let status = u8::try_from(error.exit_code()).unwrap_or(2);
+    let for_people = matches!(
+        early.options.message_format,
+        MessageFormat::Human | MessageFormat::Short
+    );
+    if for_people || !error.use_stderr() {
+        // Help and version come this way too, with status 0. Nothing is left to do if they can't be printed.
+        let _ = error.print();
+        return Err(status);
+    }
+    let stream = match early.subcommand {
+        Some("build" | "verify") | None => Stream::Output,
+        Some(_) => Stream::Error,
+    };
+    let mut reporter = Reporter::new(early.options, stream);
+    reporter.tell(vec![usage::diagnostic(&error)], None);
+    Err(reporter.finish(status))
 }
 
 /// What a subcommand returns: its exit status, or an error that is not about one input.

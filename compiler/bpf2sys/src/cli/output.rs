@@ -1,4 +1,4 @@
-//! Printing: results to standard output, problems to standard error, and work on several inputs at once.
+//! Printing results to standard output, and work on several inputs at once.
 
 use std::io::{self, ErrorKind as IoErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::diagnostic::printable;
-use crate::{Error, ErrorKind};
+use super::reporter::{Record, Reporter};
+use crate::messages::printable;
+use crate::{Diagnostic, Error, ErrorKind};
 
 /// Prints lines to standard output. A reader that went away (`| head`) is no failure. Control characters that a file
 /// brought in are shown as escapes.
@@ -25,7 +26,12 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
 /// Writes bytes to standard output, as [`print`] does with text.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What became of writing to standard output. A reader that went away (`| head`) is no failure.
+pub(super) fn written(result: io::Result<()>) -> Result<(), Error> {
+    match result {
         Err(source) if source.kind() != IoErrorKind::BrokenPipe => Err(ErrorKind::WriteFile {
             path: PathBuf::from("standard output"),
             source,
@@ -41,36 +47,28 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     print_bytes((text + "\n").as_bytes())
 }
 
-/// Prints what an error says to standard error.
-pub(super) fn report(error: &Error, input: Option<&Path>) {
-    let mut text = String::new();
-    for diagnostic in error.diagnostics() {
-        let diagnostic = match input {
-            Some(path) => diagnostic.in_file(&path.display().to_string()),
-            None => diagnostic,
-        };
-        text += &diagnostic.to_string();
-    }
-    // If standard error is gone there is nobody to tell.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+/// What came of an input.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// The result, for people.
+    pub text: String,
+    /// The result, for machines.
+    pub record: Option<Record>,
+    /// What is no error.
+    pub warnings: Vec<Diagnostic>,
 }
 
-/// Reports an error about one input, and gives its exit status.
-pub(super) fn fail(error: &Error, input: &Path) -> u8 {
-    report(error, Some(input));
-    error.exit_status()
-}
-
-/// Does `work` on every input (with its index), several at a time, and gives what each printed or how it failed in the order of the
-/// inputs: results go to standard output, errors to standard error. The status is the highest of all.
+/// Does `work` on every input (with its index), several at a time, and reports what came of each in the order of the
+/// inputs. The status is the highest of all.
 pub(super) fn for_each_input(
+    reporter: &mut Reporter,
     inputs: &[PathBuf],
     verb: &str,
-    work: impl Fn(usize, &Path) -> Result<String, Error> + Sync,
+    work: impl Fn(usize, &Path) -> Result<Done, Error> + Sync,
 ) -> Result<u8, Error> {
     let next = AtomicUsize::new(0);
-    let progress = progress(inputs.len(), verb);
-    let results: Vec<Mutex<Option<Result<String, Error>>>> = inputs.iter().map(|_| Mutex::new(None)).collect();
+    let progress = progress(reporter, inputs.len(), verb);
+    let results: Vec<Mutex<Option<Result<Done, Error>>>> = inputs.iter().map(|_| Mutex::new(None)).collect();
     // Asking for the number of processors reads several files: not worth it for one input.
     let workers = match inputs.len() {
         1 => 1,
@@ -100,17 +98,23 @@ pub(super) fn for_each_input(
     let mut status = 0;
     for (input, result) in inputs.iter().zip(results) {
         match result.into_inner().ok().flatten() {
-            Some(Ok(text)) => print(&text)?,
-            Some(Err(error)) => status = status.max(fail(&error, input)),
+            Some(Ok(done)) => {
+                reporter.tell(done.warnings, Some(input));
+                reporter.result(input, &done.text, done.record.as_ref())?;
+            }
+            Some(Err(error)) => status = status.max(reporter.fail(&error, input)),
             None => return Err(ErrorKind::Internal(format!("`{}` was not worked on", input.display())).into()),
         }
     }
     Ok(status)
 }
 
-/// A progress line on standard error; none where that is no terminal. It shows up only when work takes long enough for
-/// a person to wonder.
-fn progress(inputs: usize, verb: &str) -> ProgressBar {
+/// A progress line on standard error; none where that is no terminal, or where a machine reads it. It shows up only when
+/// work takes long enough for a person to wonder.
+fn progress(reporter: &Reporter, inputs: usize, verb: &str) -> ProgressBar {
+    if !reporter.allows_progress() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::with_draw_target(Some(inputs as u64), ProgressDrawTarget::stderr_with_hz(5));
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len} {wide_bar} {elapsed}") {
         bar.set_style(style);

@@ -7,8 +7,9 @@ use bpf2sys_simulator::{
     HexBytes, Input, MapContents, MapPreset, ObjectFile, PresetValue, RunReport, RunRequest, SimulatedRuntime,
 };
 
+use super::reporter::Reporter;
 use super::{Outcome, output};
-use crate::{BuildOptions, Error, ErrorKind, files};
+use crate::{BuildOptions, Error, ErrorKind, Providers, files};
 
 /// Load a driver as Windows would, run a program of it on given input, and unload it.
 ///
@@ -27,6 +28,7 @@ use crate::{BuildOptions, Error, ErrorKind, files};
   bpf2sys run flow_log.sys --context established.bin --repeat 3 --json
   bpf2sys run udp_filter.sys                       only load, check and unload
   bpf2sys run --interpret udp_filter.o --packet dns.bin
+  bpf2sys run --platform their.reg theirs.sys --context open.bin --answer their_helper=7
 
 Map keys and values are bytes in hexadecimal, in the order in which they are in memory.")]
 pub(super) struct Arguments {
@@ -63,6 +65,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MAP:KEY=VALUE")]
     set_map: Vec<String>,
 
+    /// What a helper or function gives that only its extension implements, whatever it is called with; bytes in hexadecimal
+    /// behind a colon are what it writes to the memory that it is given to write to, with zeros behind
+    #[arg(long, value_name = "FUNCTION=VALUE[:BYTES]")]
+    answer: Vec<String>,
+
     /// Number of simulated processors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
@@ -78,24 +85,30 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    providers: super::providers::ProviderOptions,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Outcome {
+pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let input = files::read(&arguments.image)?;
-    let (image, interpret) = match image(arguments, input) {
+    let providers = arguments.providers.load(reporter)?;
+    let (image, interpret) = match image(arguments, input, &providers) {
         Ok(both) => both,
-        Err(error) => return Ok(output::fail(&error, &arguments.image)),
+        Err(error) => return Ok(reporter.fail(&error, &arguments.image)),
     };
-    let request = request(arguments, image, interpret)?;
+    let mut request = request(arguments, image, interpret)?;
+    request.platform_files = providers.files().to_vec();
+    request.answers = super::answers::answers(&arguments.answer, providers.platform())?;
     match bpf2sys_simulator::run(&request) {
         Ok(report) if arguments.json => output::print_json(&report).map(|()| 0),
         Ok(report) => output::print(&text(&report)).map(|()| 0),
-        Err(error) => Ok(output::fail(&error.into(), &arguments.image)),
+        Err(error) => Ok(reporter.fail(&error.into(), &arguments.image)),
     }
 }
 
 /// The driver, and the object whose programs are interpreted instead of its own.
-fn image(arguments: &Arguments, input: Vec<u8>) -> Result<(Vec<u8>, Option<ObjectFile>), Error> {
+fn image(arguments: &Arguments, input: Vec<u8>, providers: &Providers) -> Result<(Vec<u8>, Option<ObjectFile>), Error> {
     let path = arguments.image.display();
     let usage = |message: String| Error::from(ErrorKind::Usage(message));
     if !arguments.interpret {
@@ -114,6 +127,7 @@ fn image(arguments: &Arguments, input: Vec<u8>) -> Result<(Vec<u8>, Option<Objec
     let name = arguments.image.to_string_lossy().into_owned();
     let options = BuildOptions {
         program_type: arguments.program_type.clone(),
+        providers: providers.clone(),
         ..BuildOptions::default()
     };
     let driver = crate::build(&input, &name, &options)?.outputs.swap_remove(0); // the default makes one

@@ -2,10 +2,15 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::output::Done;
+use super::reporter::{Record, Reporter};
 use super::{Outcome, output};
-use crate::{BuildOptions, files};
+use crate::messages::json::Verified;
+use crate::messages::printable;
+use crate::{BuildOptions, Error, Timings, Verdict, VerdictCache, files};
 
 /// Prove the programs of object files safe, and write nothing.
 #[derive(Debug, clap::Args)]
@@ -17,9 +22,21 @@ pub(super) struct Arguments {
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
 
-    /// Print nothing when all is well
+    /// Print no results; problems and warnings are told
     #[arg(short, long)]
     quiet: bool,
+
+    /// Print to standard error what the verification of each program took, the slowest first
+    #[arg(long, conflicts_with = "cache")]
+    timings: bool,
+
+    /// Keep verdicts in this folder, and take from it those that it has. Whoever can write there decides what is safe
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+
+    /// Print what was proven, beside the instructions
+    #[arg(long, conflicts_with_all = ["cache", "timings", "quiet"])]
+    facts: bool,
 
     #[command(flatten)]
     options: Options,
@@ -35,38 +52,84 @@ pub(super) struct Options {
     /// Give up verification of a module after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: u64,
+
+    /// Give up verification when bpf2sys as a whole needs more than this many MiB of memory
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(16..=1 << 24))]
+    memory_limit: u64,
+
+    /// Take warnings about programs for errors
+    #[arg(long)]
+    deny_warnings: bool,
+
+    #[command(flatten)]
+    providers: super::providers::ProviderOptions,
 }
 
 impl Options {
     /// The same as the library takes them.
-    pub(super) fn build_options(&self) -> BuildOptions {
-        BuildOptions {
+    pub(super) fn build_options(&self, reporter: &mut Reporter) -> Result<BuildOptions, Error> {
+        Ok(BuildOptions {
+            providers: self.providers.load(reporter)?,
             program_type: self.program_type.clone(),
+            deny_warnings: self.deny_warnings,
             time_limit: Some(Duration::from_secs(self.time_limit)),
+            memory_limit: Some(self.memory_limit << 20),
             ..BuildOptions::default()
-        }
+        })
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let options = arguments.options.build_options();
-    output::for_each_input(&arguments.inputs, "verifying", |_, input| {
+pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
+    let options = arguments.options.build_options(reporter)?;
+    let cache = arguments.cache.as_ref().map(VerdictCache::new);
+    let timings: Vec<OnceLock<Timings>> = arguments.inputs.iter().map(|_| OnceLock::new()).collect();
+    let status = output::for_each_input(reporter, &arguments.inputs, "verifying", |index, input| {
         let object = files::read(input)?;
-        let verified = crate::verify(&object, &input.to_string_lossy(), &options)?;
-        let mut text = String::new();
-        if !arguments.quiet {
-            for program in verified.programs() {
-                let function = verified.module().function(program.function);
-                let _ = writeln!(
-                    text,
-                    "{}: program `{}` (section `{}`, type {}) is safe",
-                    input.display(),
-                    function.name,
-                    function.section,
-                    program.program_type.name
-                );
+        let name = input.to_string_lossy();
+        let mut facts = String::new();
+        let verdict = if let Some(cache) = &cache {
+            cache.verify(&object, &name, &options)?
+        } else if arguments.timings {
+            let (result, took) = crate::verify_timed(&object, &name, &options);
+            let _ = timings[index].set(took); // each input is worked on once
+            Verdict::of(&result?)
+        } else {
+            let verified = crate::verify(&object, &name, &options)?;
+            if arguments.facts {
+                facts = crate::facts::listing(&verified);
             }
+            Verdict::of(&verified)
+        };
+        let warnings = verdict.warnings;
+        if arguments.quiet {
+            return Ok(Done {
+                warnings,
+                ..Done::default()
+            });
         }
-        Ok(text)
-    })
+        let verified = Verified {
+            input: input.display().to_string(),
+            programs: verdict.programs,
+        };
+        let mut text = String::new();
+        for program in &verified.programs {
+            let _ = writeln!(
+                text,
+                "{}: program `{}` (section `{}`, type {}) is safe",
+                verified.input, program.name, program.section, program.program_type
+            );
+        }
+        text.push_str(&facts);
+        Ok(Done {
+            text,
+            record: Some(Record::Verified(verified)),
+            warnings,
+        })
+    });
+    for (input, timings) in arguments.inputs.iter().zip(&timings) {
+        if let Some(timings) = timings.get() {
+            eprint!("{}: {timings}", printable(&input.to_string_lossy()));
+        }
+    }
+    status
 }

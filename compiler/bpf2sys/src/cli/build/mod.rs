@@ -5,10 +5,14 @@ mod targets;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use bpf2sys_platform::Platform;
 use clap::ValueEnum;
 
 use self::targets::Target;
+use super::output::Done;
+use super::reporter::{Record, Reporter};
 use super::{Outcome, output};
+use crate::messages::json::{Built, WrittenFile};
 use crate::{BuildOptions, Error, ErrorKind, Form, HashAlgorithm, Machine, Output, RuntimeLevel, files};
 
 /// Verify eBPF object files and compile each to a Windows driver.
@@ -66,7 +70,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     sign_return_address: bool,
 
-    /// Print nothing when all is well
+    /// Print no results; problems and warnings are told
     #[arg(short, long)]
     quiet: bool,
 
@@ -163,7 +167,12 @@ impl From<Emit> for Form {
 }
 
 impl Arguments {
-    fn build_options(&self) -> Result<BuildOptions, Error> {
+    /// Whether standard output has what is built.
+    pub(super) fn writes_to_standard_output(&self) -> bool {
+        self.output.as_deref() == Some(Path::new("-"))
+    }
+
+    fn build_options(&self, reporter: &mut Reporter) -> Result<BuildOptions, Error> {
         let options = BuildOptions {
             machines: self.architectures.iter().copied().map(Machine::from).collect(),
             forms: self.emit.iter().copied().map(Form::from).collect(),
@@ -171,7 +180,7 @@ impl Arguments {
             hash: self.hash.into(),
             lse: self.lse,
             sign_return_address: self.sign_return_address,
-            ..self.verification.build_options()
+            ..self.verification.build_options(reporter)?
         };
         let switches = [("--lse", self.lse), ("--sign-return-address", self.sign_return_address)];
         match switches.into_iter().find(|(_, given)| *given) {
@@ -184,8 +193,8 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let options = arguments.build_options()?;
+pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
+    let options = arguments.build_options(reporter)?;
     let targets = targets::of(arguments, &options.products())?;
     if let Some(folder) = &arguments.out_dir {
         std::fs::create_dir_all(folder).map_err(|source| ErrorKind::WriteFile {
@@ -193,13 +202,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             source,
         })?;
     }
-    output::for_each_input(&arguments.inputs, "building", |index, input| {
+    output::for_each_input(reporter, &arguments.inputs, "building", |index, input| {
         build_one(input, &targets[index], &options, arguments.quiet)
     })
 }
 
 /// Builds an object. `targets` are where its outputs go, in the order of [`BuildOptions::products`].
-fn build_one(input: &Path, targets: &[Target], options: &BuildOptions, quiet: bool) -> Result<String, Error> {
+fn build_one(input: &Path, targets: &[Target], options: &BuildOptions, quiet: bool) -> Result<Done, Error> {
     let object = files::read(input)?;
     let built = crate::build(&object, &input.to_string_lossy(), options)?;
     let mut written = Vec::with_capacity(built.outputs.len());
@@ -211,15 +220,40 @@ fn build_one(input: &Path, targets: &[Target], options: &BuildOptions, quiet: bo
     }
     let contents: Vec<(&Path, &[u8])> = written.iter().map(|(path, output)| (*path, &*output.bytes)).collect();
     files::write_all(&contents)?;
-    if quiet { Ok(String::new()) } else { summary(&written) }
+    let warnings = crate::warnings(&built.verified);
+    if quiet {
+        return Ok(Done {
+            warnings,
+            ..Done::default()
+        });
+    }
+    Ok(Done {
+        text: summary(&written, options.providers.platform())?,
+        record: Some(Record::Built(record(input, &written))),
+        warnings,
+    })
+}
+
+/// What is told of a build, for machines.
+fn record(input: &Path, written: &[(&Path, &Output)]) -> Built {
+    let outputs = written.iter().map(|(path, output)| WrittenFile {
+        file: path.display().to_string(),
+        machine: output.machine.to_string(),
+        form: output.form.extension(),
+        size: output.bytes.len(),
+    });
+    Built {
+        input: input.display().to_string(),
+        outputs: outputs.collect(),
+    }
 }
 
 /// What to tell of the files: everything that is in the one image, or a line for each.
-fn summary(written: &[(&Path, &Output)]) -> Result<String, Error> {
+fn summary(written: &[(&Path, &Output)], platform: &Platform) -> Result<String, Error> {
     if let [(path, output)] = written
         && matches!(output.form, Form::Sys | Form::Dll)
     {
-        return super::inspect::summary(path, &output.bytes);
+        return super::inspect::summary(path, &output.bytes, platform);
     }
     let mut text = String::new();
     for (path, output) in written {

@@ -18,8 +18,7 @@ pub(super) fn describe(bytes: &[u8]) -> Result<ImageDescription, Error> {
 }
 
 /// The description as text.
-pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
-    let platform = crate::pipeline::platform();
+pub(super) fn text(file: &Path, image: &ImageDescription, platform: &Platform) -> String {
     let mut text = format!(
         "{}: {} {}, {} bytes, {}\n",
         file.display(),
@@ -75,7 +74,7 @@ pub(super) fn text(file: &Path, image: &ImageDescription) -> String {
                 pinned: map.pinning == 1,
                 inner: None,
             }
-            .text();
+            .text(platform);
         }
         if let Some(tables) = &image.tables {
             text += &contents_text(tables);

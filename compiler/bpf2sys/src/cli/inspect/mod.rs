@@ -12,6 +12,7 @@ use bpf2sys_simulator::SimulatorError;
 use clap::ValueEnum;
 
 use self::module_metadata::ModuleMetadata;
+use super::reporter::Reporter;
 use super::{Outcome, output};
 use crate::{Error, ErrorKind, files};
 
@@ -41,6 +42,9 @@ pub(super) struct Arguments {
     /// Print the instructions of an object's functions, with the source lines they came from
     #[arg(long, conflicts_with_all = ["json", "format"])]
     disassemble: bool,
+
+    #[command(flatten)]
+    providers: super::providers::ProviderOptions,
 }
 
 /// `--format`
@@ -68,15 +72,20 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Outcome {
+pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let bytes = files::read(&arguments.file)?;
-    Ok(print(arguments, &bytes).map_or_else(|error| output::fail(&error, &arguments.file), |()| 0))
+    Ok(match print(arguments, &bytes, reporter) {
+        Ok(()) => 0,
+        Err(error) => reporter.fail(&error, &arguments.file),
+    })
 }
 
 /// Prints what the arguments ask for.
-fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
+fn print(arguments: &Arguments, bytes: &[u8], reporter: &mut Reporter) -> Result<(), Error> {
     let file = &arguments.file;
     let format = arguments.format()?;
+    let providers = arguments.providers.load(reporter)?;
+    let platform = providers.platform();
     let native = bpf2sys_simulator::object_file::describe(bytes);
     let is_image = bytes.starts_with(b"MZ");
     if arguments.disassemble && (is_image || native.is_some()) {
@@ -86,12 +95,9 @@ fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
     if is_image {
         let description = image::describe(bytes)?;
         return match format {
-            Format::Text => output::print(&image::text(file, &description)),
+            Format::Text => output::print(&image::text(file, &description, platform)),
             Format::Json => output::print_json(&description),
-            Format::ModuleMetadata => {
-                let platform = crate::pipeline::platform();
-                output::print_json(&ModuleMetadata::new(file, &description, platform)?)
-            }
+            Format::ModuleMetadata => output::print_json(&ModuleMetadata::new(file, &description, platform)?),
         };
     }
     let is_object = bytes.starts_with(b"\x7fELF");
@@ -106,11 +112,11 @@ fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
         if arguments.disassemble {
             return output::print(&object::disassembly(&module));
         }
-        let description = object::Description::new(&module, crate::pipeline::platform());
+        let description = object::Description::new(&module, platform);
         return if json {
             output::print_json(&description)
         } else {
-            output::print(&object::text(file, &description))
+            output::print(&object::text(file, &description, platform))
         };
     }
     if let Some(description) = native {
@@ -125,8 +131,8 @@ fn print(arguments: &Arguments, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// What `build` prints of the driver it wrote.
-pub(super) fn summary(file: &Path, image: &[u8]) -> Result<String, Error> {
-    Ok(image::text(file, &image::describe(image)?))
+pub(super) fn summary(file: &Path, image: &[u8], platform: &Platform) -> Result<String, Error> {
+    Ok(image::text(file, &image::describe(image)?, platform))
 }
 
 /// A map, as both kinds of files describe it.
@@ -142,11 +148,11 @@ struct MapLine<'a> {
 }
 
 impl MapLine<'_> {
-    fn text(&self) -> String {
+    fn text(&self, platform: &Platform) -> String {
         format!(
             "  {:<24} {}, key {}, value {}, {} entries{}{}\n",
             self.name,
-            map_type_name(crate::pipeline::platform(), self.map_type),
+            map_type_name(platform, self.map_type),
             self.key_size,
             self.value_size,
             self.max_entries,

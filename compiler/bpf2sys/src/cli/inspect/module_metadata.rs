@@ -118,7 +118,7 @@ impl ModuleMetadata {
             // A user mode that can't read the file is the cause of what comes after it.
             let why = match (&image.tables_unknown, &image.module) {
                 (Some(why), Some(_)) => why.clone(),
-                _ => image.problems.join("\n"),
+                _ => image.problems.join("; "),
             };
             Error::from(ErrorKind::NoTables(why))
         };

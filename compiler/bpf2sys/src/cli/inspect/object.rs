@@ -147,7 +147,7 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
 }
 
 /// The description as text.
-pub(super) fn text(file: &Path, object: &Description) -> String {
+pub(super) fn text(file: &Path, object: &Description, platform: &Platform) -> String {
     let mut text = format!("{}: eBPF object\n", file.display());
     for (title, functions) in [("programs", &object.programs), ("subprograms", &object.subprograms)] {
         if !functions.is_empty() {
@@ -177,7 +177,7 @@ pub(super) fn text(file: &Path, object: &Description) -> String {
             pinned: map.pinned,
             inner: map.inner.as_deref(),
         }
-        .text();
+        .text(platform);
     }
     if !object.global_sections.is_empty() {
         text += "global variables:\n";

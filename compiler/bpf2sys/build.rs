@@ -1,0 +1,53 @@
+//! Names the state of everything that a verdict and its text are made of, so that a verdict kept by another state of the
+//! tool is never taken for one of this: `BPF2SYS_VERDICT_SOURCES`, a SHA-256 over the sources and `Cargo.lock`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// From this crate's folder.
+const SOURCES: [&str; 6] = [
+    "../bytecode/src",
+    "../platform/src",
+    "../platform/providers",
+    "../verifier/src",
+    "src",
+    "../../Cargo.lock",
+];
+
+fn main() -> io::Result<()> {
+    let mut files = Vec::new();
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+        collect(Path::new(source), &mut files)?;
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        let bytes = std::fs::read(&file)?;
+        // Lengths, so that no two lists of files are the same bytes. The separator is that of the host.
+        let name = file.to_string_lossy().replace('\\', "/");
+        for part in [name.as_bytes(), &bytes] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    let digest = hash
+        .finalize()
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    println!("cargo::rustc-env=BPF2SYS_VERDICT_SOURCES={digest}");
+    Ok(())
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        collect(&entry?.path(), files)?;
+    }
+    Ok(())
+}
