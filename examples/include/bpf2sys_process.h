@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Programs in sections "process*": a process is about to start, or has ended. */
-#pragma once
+/*
+ * Processes that start and end, and events of the network stack.
+ * Facts from microsoft/ntosebpfext 0.7.0.
+ * A process is about to start, or has ended.
+ * Program type process, {22ea7b37-1043-4d0d-b60d-cafa1c7b638e}. Sections and attach types:
+ * - "process" EBPF_ATTACH_TYPE_PROCESS {66e20687-9805-4458-a0db-38e220d31685}
+ * Written by `bpf2sys platform header`.
+ */
+#ifndef BPF2SYS_PROCESS_H
+#define BPF2SYS_PROCESS_H
 
 #include "bpf2sys.h"
 
@@ -20,8 +28,8 @@ typedef struct {
     uint64_t exit_time;           /* FILETIME; PROCESS_OPERATION_DELETE only */
     uint32_t process_exit_code;   /* PROCESS_OPERATION_DELETE only */
     uint8_t operation;            /* enum process_operation */
-    uint32_t token_sid_size;      /* bytes used in token_sid; PROCESS_OPERATION_CREATE only */
-    uint8_t token_sid[68];        /* SID of the user the process runs as */
+    uint32_t token_sid_size;      /* used in token_sid; bytes; PROCESS_OPERATION_CREATE only */
+    uint8_t token_sid[68];        /* SID of the user the process runs as; PROCESS_OPERATION_CREATE only */
 } process_md_t;
 
 BPF2SYS_OFFSET(process_md_t, command_start, 0);
@@ -39,9 +47,31 @@ BPF2SYS_OFFSET(process_md_t, token_sid, 76);
 BPF2SYS_SIZE(process_md_t, 144);
 
 /* Return values are NTSTATUS codes: a failure denies the creation. */
-#define STATUS_SUCCESS 0
-#define STATUS_ACCESS_DENIED ((int)0xC0000022)
 
-/* Copies the path of the image, UTF-16 without terminator, to `path`. Returns the number of bytes copied, or a negative
- * value. */
-static int (*const bpf_process_get_image_path)(process_md_t *context, uint8_t *path, uint32_t size) = (void *)0x10000;
+/* let it start */
+#ifndef STATUS_SUCCESS
+#define STATUS_SUCCESS 0
+#endif
+/* deny the start, as any failure does */
+#ifndef STATUS_ACCESS_DENIED
+#define STATUS_ACCESS_DENIED ((int)0xC0000022)
+#endif
+
+/*
+ * Copies the path of the image, UTF-16 without terminator, to `path`. Returns the number of bytes copied, or a
+ * negative value.
+ */
+BPF_HELPER(0x10000, int, bpf_process_get_image_path, (process_md_t *context, uint8_t *path, uint32_t size));
+
+/*
+ * Copies the name of the user the process runs as to `name`. Returns the number of bytes copied, or a negative value.
+ */
+BPF_HELPER(0x10001, int, bpf_process_get_account_name, (process_md_t *context, uint8_t *name, uint32_t size));
+
+/*
+ * Copies the domain of the user the process runs as to `domain`. Returns the number of bytes copied, or a negative
+ * value.
+ */
+BPF_HELPER(0x10002, int, bpf_process_get_account_domain, (process_md_t *context, uint8_t *domain, uint32_t size));
+
+#endif /* BPF2SYS_PROCESS_H */

@@ -83,7 +83,7 @@ hash_unit(uint64_t hash, uint16_t unit)
 BPF_INLINE uint64_t
 image_hash(process_md_t *context, uint64_t seed)
 {
-    uint16_t path[PATH_UNITS];
+    uint16_t path[PATH_UNITS] = {0}; // the helper writes as much of it as the path is long
     int bytes = bpf_process_get_image_path(context, (uint8_t *)path, sizeof(path));
     if (bytes <= 0) {
         return 0;
