@@ -109,7 +109,7 @@ fn help_states_every_exit_status() -> Result<(), Failed> {
 }
 
 fn every_subcommand_has_examples() -> Result<(), Failed> {
-    for command in ["build", "verify", "inspect", "run"] {
+    for command in ["build", "verify", "inspect", "run", "explain"] {
         let help = succeed(tool().args([command, "--help"]))?;
         if !help.contains("Examples:\n") || !help.contains(&format!("bpf2sys {command} ")) {
             return Err(format!("no examples for {command}:\n{help}").into());
@@ -204,7 +204,7 @@ fn one_bad_of_several() -> Result<(), Failed> {
     let out = expect(
         tool().arg("build").args(&inputs).arg("--out-dir").arg(folder.path()),
         4,
-        &["BPF2001", "null_map_value.o", "BPF1001", "README.md"],
+        &["BPF2111", "null_map_value.o", "BPF1001", "README.md"],
     )?;
     assert_eq!(files(folder.path())?, ["bind_policy.sys", "flow_log.sys"]);
     let text = String::from_utf8_lossy(&out.stdout);
@@ -315,7 +315,7 @@ fn failed_build_keeps_the_old_driver() -> Result<(), Failed> {
             .arg("-o")
             .arg(&target),
         4,
-        &["BPF2001"],
+        &["BPF2170"],
     )?;
     assert_eq!(std::fs::read(&target)?, b"precious");
     assert_eq!(files(folder.path())?, ["a.sys"]);

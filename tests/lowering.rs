@@ -187,6 +187,7 @@ fn offered(function: &BtfFunction) -> bpf2sys_platform::BtfFunction {
         arguments: [0; 5],
         flags: 0,
         provider: "test".to_owned(),
+        ..bpf2sys_platform::BtfFunction::default()
     }
 }
 

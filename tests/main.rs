@@ -3,6 +3,9 @@
 //! One binary with its own main, because a test whose tool is missing must count as skipped and not as passed. Each
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
+mod accepted;
+mod cache;
+mod codes;
 mod coff;
 mod command_line;
 mod conformance;
@@ -11,18 +14,25 @@ mod differential;
 mod dll;
 mod emit;
 mod examples;
+mod facts;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod failures;
 mod forms;
+mod headers;
 mod huge;
 mod interpret;
+mod limits;
 mod lowering;
+mod messages;
 mod metadata;
 mod packets;
+mod parity;
 mod pe_image;
+mod platforms;
 mod providers;
 mod reading;
 mod rejected;
+mod rule_table;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
@@ -39,6 +49,9 @@ fn main() {
     bpf2sys_simulator::child_main_if_requested();
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
+        codes::trials(),
+        cache::trials(),
+        accepted::trials(),
         coff::trials(),
         command_line::trials(),
         conformance::trials(),
@@ -47,17 +60,24 @@ fn main() {
         dll::trials(),
         emit::trials(),
         examples::trials(),
+        facts::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         failures::trials(),
+        headers::trials(),
         huge::trials(),
         interpret::trials(),
+        limits::trials(),
         lowering::trials(),
+        messages::trials(),
         metadata::trials(),
         packets::trials(),
+        parity::trials(),
         pe_image::trials(),
+        platforms::trials(),
         providers::trials(),
         reading::trials(),
         rejected::trials(),
+        rule_table::trials(),
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),

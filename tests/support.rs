@@ -11,6 +11,8 @@ use libtest_mimic::{Failed, Trial};
 pub enum Need {
     /// A program on the `PATH`.
     Program(&'static str),
+    /// Python 3 with this module.
+    PythonModule(&'static str),
     /// A file that only some systems have, e.g. a device. Its absence skips, and never fails.
     File(&'static str),
     /// A folder of the corpus, e.g. `elf/build`. Its absence skips, and never fails.
@@ -27,6 +29,9 @@ impl Need {
     fn missing(self) -> Option<String> {
         match self {
             Need::Program(name) => find_program(name).is_none().then(|| format!("no `{name}` on the PATH")),
+            Need::PythonModule(name) => {
+                (!has_python_module(name)).then(|| format!("no `python3` with module `{name}`"))
+            }
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no `{path}`")),
             Need::Corpus(folder) => corpus(folder).is_none().then(|| format!("no corpus folder `{folder}`")),
             Need::Emulator => emulator(),
@@ -37,9 +42,15 @@ impl Need {
     }
 
     fn required(self) -> bool {
-        matches!(self, Need::Program(_) | Need::Emulator)
+        matches!(self, Need::Program(_) | Need::PythonModule(_) | Need::Emulator)
             && std::env::var_os("BPF2SYS_REQUIRE_TOOLS").is_some_and(|v| v == "1")
     }
+}
+
+fn has_python_module(name: &str) -> bool {
+    let mut python = Command::new("python3");
+    python.args(["-c", &format!("import {name}")]);
+    python.output().is_ok_and(|out| out.status.success())
 }
 
 /// Why there is no emulator; asked once, because it takes loading it.

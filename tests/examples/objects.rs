@@ -43,6 +43,9 @@ pub fn trials() -> Vec<Trial> {
         test_with("metadata::objects_come_from_their_sources", &clang, || {
             same_fixtures("metadata")
         }),
+        test_with("codes::objects_come_from_their_sources", &clang, || {
+            same_fixtures("codes")
+        }),
     ]
 }
 

@@ -1,0 +1,124 @@
+//! What the verifier accepts is harmless: random programs that it accepts run in a world that lets nothing pass
+//! (`bpf2sys-soundness` runs more of them), and holes that are made on purpose are found.
+
+use bpf2sys_soundness_tests::features::Feature;
+use bpf2sys_soundness_tests::judge::Judge;
+use bpf2sys_soundness_tests::planted::PLANTS;
+use bpf2sys_soundness_tests::sweep::{Report, Request, sweep};
+use libtest_mimic::{Failed, Trial};
+
+use crate::support::test;
+
+/// The environment variable with the number of programs.
+const PROGRAMS: &str = "BPF2SYS_SOUNDNESS_PROGRAMS";
+
+/// How many programs there are where it is not set: a run takes seconds then, and the whole of 100,000 takes minutes.
+const FEW: u64 = 2_000;
+
+/// How many programs it may take to find a hole that is made on purpose.
+const MOST: u64 = 3_000;
+
+/// Of the accepted programs, so many in a thousand must at least do this when they run.
+const SHARES: [(Feature, u64); 20] = [
+    (Feature::Packet, 100),
+    (Feature::MapValue, 80),
+    (Feature::PerCpu, 6),
+    (Feature::ContextLoad, 250),
+    (Feature::ContextStore, 70),
+    (Feature::Stack, 400),
+    (Feature::Global, 120),
+    (Feature::Helper, 350),
+    (Feature::BtfFunction, 3),
+    (Feature::Subprogram, 25),
+    (Feature::MapOfMaps, 30),
+    (Feature::Queue, 8),
+    (Feature::TailCall, 15),
+    (Feature::Again, 25),
+    (Feature::Atomic, 50),
+    (Feature::ByteSwap, 40),
+    (Feature::Alu32, 100),
+    (Feature::Jmp32, 60),
+    (Feature::Spill, 50),
+    (Feature::VariableAddress, 50),
+];
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        test("accepted::random_programs_are_harmless", || {
+            let count = match std::env::var(PROGRAMS) {
+                Ok(number) => number.parse().map_err(|e| format!("{PROGRAMS}={number}: {e}"))?,
+                Err(_) => FEW,
+            };
+            let report = sweep(&Judge::default(), request(count), &|_| {});
+            if !report.holes.is_empty() {
+                let found: Vec<String> = report.holes.iter().map(ToString::to_string).collect();
+                return Err(found.join("\n\n").into());
+            }
+            worth_running(&report)
+        }),
+        test("accepted::holes_made_on_purpose_are_found", || {
+            let mut missed = Vec::new();
+            for plant in PLANTS.iter().filter(|plant| !RARE.contains(&plant.name)) {
+                match plant.find(1, MOST) {
+                    Some((programs, hole)) => println!("{programs:6}  {}: {}", plant.name, hole.kind),
+                    None => missed.push(plant.name),
+                }
+            }
+            if missed.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("within {MOST} programs, these are not found: {}", missed.join(", ")).into())
+            }
+        }),
+    ]
+}
+
+/// Holes that it takes more programs to find than are run here: `bpf2sys-soundness --planted` looks for them longer.
+const RARE: [&str; 6] = [
+    "the end of the data is the field behind it",
+    "the packet stays where it is",
+    "what is popped does not overwrite anything",
+    "memory that a helper writes is a number",
+    "maps in maps are plain memory",
+    "constants are variables",
+];
+
+fn request(count: u64) -> Request {
+    Request {
+        seed: 1,
+        first: 0,
+        count,
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    }
+}
+
+/// That many programs are accepted, many are not, and the accepted ones do something.
+fn worth_running(report: &Report) -> Result<(), Failed> {
+    let share = |part: u64| 1000 * part / report.accepted.max(1);
+    let accepted = 1000 * report.accepted / report.programs.max(1);
+    if !(350..=700).contains(&accepted) {
+        return Err(format!("of 1000 programs, {accepted} are accepted").into());
+    }
+    for (section, (all, accepted)) in &report.sections {
+        if *accepted * 4 < *all {
+            return Err(format!("{section}: {accepted} of {all} programs are accepted").into());
+        }
+    }
+    let rare: Vec<String> = SHARES
+        .iter()
+        .map(|(feature, least)| {
+            (
+                feature,
+                *least,
+                share(report.features.get(feature).copied().unwrap_or(0)),
+            )
+        })
+        .filter(|(_, least, found)| found < least)
+        .map(|(feature, least, found)| format!("{feature:?}: {found} of 1000, and {least} are wanted"))
+        .collect();
+    if rare.is_empty() {
+        Ok(())
+    } else {
+        Err(rare.join("\n").into())
+    }
+}
