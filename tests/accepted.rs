@@ -16,7 +16,7 @@ const PROGRAMS: &str = "BPF2SYS_SOUNDNESS_PROGRAMS";
 const FEW: u64 = 2_000;
 
 /// How many programs it may take to find a hole that is made on purpose.
-const MOST: u64 = 3_000;
+const MOST: u64 = 3_500;
 
 /// Of the accepted programs, so many in a thousand must at least do this when they run.
 const SHARES: [(Feature, u64); 20] = [
@@ -58,7 +58,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         test("accepted::holes_made_on_purpose_are_found", || {
             let mut missed = Vec::new();
-            for plant in PLANTS.iter().filter(|plant| !RARE.contains(&plant.name)) {
+            for plant in PLANTS.iter().filter(|plant| plant.name != RARE) {
                 match plant.find(1, MOST) {
                     Some((programs, hole)) => println!("{programs:6}  {}: {}", plant.name, hole.kind),
                     None => missed.push(plant.name),
@@ -73,15 +73,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Holes that it takes more programs to find than are run here: `bpf2sys-soundness --planted` looks for them longer.
-const RARE: [&str; 6] = [
-    "the end of the data is the field behind it",
-    "the packet stays where it is",
-    "what is popped does not overwrite anything",
-    "memory that a helper writes is a number",
-    "maps in maps are plain memory",
-    "constants are variables",
-];
+/// A hole that it takes more programs to find than are run here: `bpf2sys-soundness --planted` looks for it longer.
+const RARE: &str = "what is popped does not overwrite anything";
 
 fn request(count: u64) -> Request {
     Request {

@@ -109,8 +109,20 @@ fn help_states_every_exit_status() -> Result<(), Failed> {
 }
 
 fn every_subcommand_has_examples() -> Result<(), Failed> {
-    for command in ["build", "verify", "inspect", "run", "explain"] {
-        let help = succeed(tool().args([command, "--help"]))?;
+    for command in [
+        "build",
+        "verify",
+        "inspect",
+        "run",
+        "explain",
+        "platform",
+        "platform header",
+        "platform import",
+        "platform list",
+        "platform schema",
+        "platform show",
+    ] {
+        let help = succeed(tool().args(command.split(' ')).arg("--help"))?;
         if !help.contains("Examples:\n") || !help.contains(&format!("bpf2sys {command} ")) {
             return Err(format!("no examples for {command}:\n{help}").into());
         }

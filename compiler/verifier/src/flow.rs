@@ -1,6 +1,6 @@
 //! Where a register's value comes from inside its function: what can be said without the verification engine.
 //!
-//! The engine copies a subprogram into its caller and lays the two stack frames side by side. In compiled code a
+//! The engine copies a subprogram into its caller and lays the two stack frames side by side. To the instruction set a
 //! function has registers and a frame of its own: a callee gets `r1` to `r5` and nothing else, and the frames of a caller
 //! and its callee are different memory. This module knows the difference.
 //!

@@ -47,16 +47,9 @@ const fn runs(name: &'static str, change: Change) -> Plant {
 }
 
 /// All of them.
-pub const PLANTS: [Plant; 20] = [
+pub const PLANTS: [Plant; 19] = [
     told("the context is 8 bytes larger", |told| {
         types(told, |t| t.context.size += 8);
-    }),
-    told("the end of the data is the field behind it", |told| {
-        types(told, |t| {
-            if t.context.data_end >= 0 && t.context.data_end + 16 <= t.context.size && t.context.data_meta < 0 {
-                t.context.data_end += 8;
-            }
-        });
     }),
     told("loops need not end", |told| {
         told.verifier_options.check_for_termination = false;
@@ -189,13 +182,17 @@ impl Plant {
 
     /// The number of programs until it is found, and what is found; `None` if that are more than `most`.
     pub fn find(&self, seed: u64, most: u64) -> Option<(u64, Hole)> {
-        let judge = self.judge();
+        let (judge, honest) = (self.judge(), Judge::default());
         (0..most).find_map(|index| {
             let module = generate(seed, index).module;
-            match judge.judge(&module, inputs_of(seed, index)).verdict {
-                Verdict::Hole(hole) => Some((index + 1, hole)),
+            let found = |judge: &Judge| match judge.judge(&module, inputs_of(seed, index)).verdict {
+                Verdict::Hole(hole) => Some(hole),
                 _ => None,
-            }
+            };
+            // What is found without it as well is another hole.
+            found(&judge)
+                .filter(|_| found(&honest).is_none())
+                .map(|hole| (index + 1, hole))
         })
     }
 }

@@ -1,8 +1,10 @@
-//! Whether an access to stack memory, or a read of a register, means the same to the engine and to compiled code.
+//! Whether an access to stack memory, or a read of a register, means the same wherever the frames of functions lie.
 //!
 //! The engine lays the frames of nested calls side by side, gives a callee the registers of its caller, and accepts any
-//! access from the bottom of the own frame to the top of the program's. Compiled code has separate frames and registers
-//! (see [`flow`](crate::flow)). The two agree for
+//! access from the bottom of the own frame to the top of the program's. Our own lowering does as the engine does, because every
+//! program that is accepted must run; RFC 9669 and other code for the same contract have them apart (bpf2c's functions begin
+//! with `r6` to `r9` as 0). Facts are to hold for both (see [`flow`](crate::flow)), and so are taken only from programs for which
+//! the two agree:
 //! * an access within the own frame, at a known distance from the own `r10`;
 //! * in a function that the program itself calls: an access within the program's frame, through an argument;
 //! * any access of a program that calls no other function: there is one frame;
@@ -32,7 +34,7 @@ pub(super) struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    /// Whether the instruction at a point does the same in the engine's model and in compiled code. `map` is the one map
+    /// Whether the instruction at a point does the same with frames and registers side by side and apart. `map` is the one map
     /// of a call.
     pub fn agree(
         &self,

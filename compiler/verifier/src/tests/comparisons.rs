@@ -138,3 +138,42 @@ fn what_programs_compare_is_still_compared() {
         }
     }
 }
+
+#[test]
+fn what_holds_nothing_is_not_compared_in_privileged_types() {
+    let nothing = |compared: u8, src: Operand| {
+        let code = [
+            set(Reg::R0, 0),
+            set(reg(6), 0),
+            jump_if(Condition::Eq, compared, src, 0),
+            EXIT,
+        ];
+        match judge_on(&platform(true), module("xdp", &[&code])) {
+            Ok(_) => None,
+            Err(RejectionReason::Unsafe { violation, .. }) => match *violation {
+                Violation::NothingKnown { register } => Some(register),
+                other => panic!("{other:?}"),
+            },
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(nothing(8, Operand::Imm(0)), Some(reg(8)));
+    assert_eq!(nothing(8, Operand::Imm(5)), Some(reg(8)));
+    assert_eq!(nothing(8, Operand::Reg(reg(6))), Some(reg(8)));
+    assert_eq!(nothing(6, Operand::Reg(reg(8))), Some(reg(8)));
+    assert_eq!(nothing(1, Operand::Imm(0)), None);
+}
+
+#[test]
+fn what_holds_one_thing_or_another_is_compared_with_null_in_privileged_types() {
+    let code = [
+        load(reg(3), Reg::R1, 0),
+        copy(reg(6), Reg::R1),
+        set(Reg::R0, 0),
+        jump_if(Condition::Eq, 3, Operand::Imm(0), 1),
+        copy(reg(6), Reg::R10),
+        jump_if(Condition::Eq, 6, Operand::Imm(0), 0),
+        EXIT,
+    ];
+    assert!(accepted(true, &code));
+}

@@ -1,10 +1,12 @@
 //! The steps that call.
 
-use bpf2sys_bytecode::{BtfFunction, BtfFunctionIndex, Callee, Instruction, MapIndex, Operand, Reg};
+use bpf2sys_bytecode::{
+    AluOp, BtfFunction, BtfFunctionIndex, Callee, Instruction, MapIndex, Operand, Reg, Width, WordSize,
+};
 
 use super::plan::Parameter;
 use super::state::Held;
-use super::writer::{Writer, add, buffer_place, call_local, load_map, mov, register};
+use super::writer::{Writer, add, alu, buffer_place, call_local, load_map, mov, register};
 use crate::platforms::platform;
 
 pub(super) fn helper(id: i32) -> Instruction {
@@ -27,19 +29,59 @@ impl Writer<'_> {
         } else {
             self.random.one_of(&all)
         };
-        let Some(found) = platform().helper(program_type, id) else {
+        // Tail calls are a step of their own.
+        if id != 5 {
+            self.call_helper(id);
+        }
+    }
+
+    /// A helper of the program type.
+    pub(super) fn call_helper(&mut self, id: u32) {
+        let Some(found) = platform().helper(&self.plan.program_type, id) else {
             return;
         };
-        // Tail calls are a step of their own.
-        if id == 5 {
-            return;
-        }
         let (arguments, types) = (found.arguments, found.runtime_map_types.clone());
-        let reallocates = found.reallocate_packet;
+        let (return_type, reallocates) = (found.return_type, found.reallocate_packet);
+        let overwrites = !found.writes_readable.is_empty();
+        self.last_key = None;
         if self.arguments(arguments, types.as_deref()) {
             self.push(helper(id as i32));
-            self.called(found.return_type, reallocates);
+            self.called(return_type, reallocates);
+            if overwrites && self.slip() {
+                self.index_by_what_was_there();
+            }
         }
+    }
+
+    /// A helper has written where it was given memory to read, and the program goes on as if what it put there itself were still
+    /// there: a small number.
+    fn index_by_what_was_there(&mut self) {
+        let base = self.any_holding(|held| matches!(held, Held::Memory(m) if !m.nullable && m.low <= 0 && m.high >= 4));
+        let (Some(base), Some(at)) = (base, self.last_key) else {
+            return;
+        };
+        self.pinned.push(base);
+        let dst = self.target();
+        self.pinned.pop();
+        if dst == base {
+            return;
+        }
+        self.push(Instruction::Load {
+            width: Width::B,
+            signed: false,
+            dst,
+            base: register(10),
+            offset: at as i16,
+        });
+        self.push(alu(WordSize::W64, AluOp::Add, dst, Operand::Reg(base)));
+        self.push(Instruction::Load {
+            width: Width::B,
+            signed: false,
+            dst,
+            base: dst,
+            offset: 0,
+        });
+        self.state.set(dst, Held::Number);
     }
 
     pub(super) fn btf(&mut self) {
@@ -120,6 +162,11 @@ impl Writer<'_> {
                         self.push(mov(register(i + 2), Operand::Imm(size)));
                     } else {
                         self.sized(argument, register(i + 2), reads);
+                        if self.slip() {
+                            // A number, where memory is wanted.
+                            let imm = self.random.immediate();
+                            self.push(mov(argument, Operand::Imm(imm)));
+                        }
                     }
                     self.state.set(argument, Held::Nothing);
                     self.state.set(register(i + 2), Held::Number);

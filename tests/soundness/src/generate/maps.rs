@@ -69,6 +69,7 @@ impl Writer<'_> {
             at += 8 - bytes % 8;
         }
         self.fill(at, at + bytes);
+        self.last_key = Some(at);
         if self.slip() {
             at += self.random.one_of(&[8, 4, 1, -8]);
         }
@@ -181,6 +182,10 @@ impl Writer<'_> {
             return;
         };
         self.look_up(outer);
+        if self.slip() {
+            // As if the map were its value.
+            return self.use_value(Reg::R0);
+        }
         self.state.set(Reg::R0, Held::Inner(template.0));
         let inner = self.lasting(Reg::R0);
         let out = self.out;

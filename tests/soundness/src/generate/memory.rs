@@ -225,7 +225,8 @@ impl Writer<'_> {
             self.tables.global(size, read_only)
         };
         let global = &self.tables.globals[section.index()];
-        let (size, writable) = (global.data.len() as i32, !global.read_only);
+        let (size, read_only) = (global.data.len() as i32, global.read_only);
+        let writable = !read_only || self.slip();
         let offset = if self.random.chance(1, 2) {
             0
         } else {

@@ -14,6 +14,8 @@ impl Writer<'_> {
         if dst == context {
             return None;
         }
+        // Perhaps the field behind it.
+        let offset = if self.slip() { offset + 8 } else { offset };
         self.push(Instruction::Load {
             width: Width::Dw,
             signed: false,
@@ -52,6 +54,16 @@ impl Writer<'_> {
         };
         self.pinned.push(data);
         self.checked_packet(data);
+        let mut helpers = self.plan.program_type.helpers.iter();
+        if let Some(moves) = helpers.find(|h| h.reallocate_packet)
+            && self.random.chance(1, 4)
+        {
+            self.call_helper(moves.id);
+            // Perhaps as if it were still where it was.
+            if self.state.held(data) == Held::Data {
+                self.checked_packet(data);
+            }
+        }
         self.pinned.pop();
     }
 

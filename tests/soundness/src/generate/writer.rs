@@ -85,6 +85,8 @@ pub(super) struct Writer<'a> {
     pub(super) pinned: Vec<Reg>,
     /// Where the function gives up.
     pub(super) out: Label,
+    /// Where in the own frame the last key or value for a helper is.
+    pub(super) last_key: Option<i32>,
     /// Loops and branches around the current step.
     pub(super) depth: u32,
 }
@@ -291,6 +293,7 @@ pub(super) fn write(random: &mut Random, plan: &Plan) -> (Module, u32) {
             state,
             pinned: Vec::new(),
             out,
+            last_key: None,
             depth: 0,
         };
         functions.push(writer.body(*length));

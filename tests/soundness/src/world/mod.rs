@@ -264,14 +264,15 @@ impl Checked<'_> {
     }
 }
 
-#[allow(clippy::elidable_lifetime_names)] // a test gives it a judge
+#[cfg(test)]
 impl<'a> Checked<'a> {
     /// Holds these facts against the run.
-    #[cfg(test)]
     pub(crate) fn judged_by(&mut self, judge: FactJudge<'a>) {
         self.facts = Some(judge);
     }
+}
 
+impl Checked<'_> {
     fn wrong_fact(&mut self, what: String) {
         let (function, instruction) = self.running;
         self.found(Violation::Fact {

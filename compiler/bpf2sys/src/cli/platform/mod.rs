@@ -15,7 +15,14 @@ use super::reporter::Reporter;
 
 /// Show and convert descriptions of the providers whose program types, helpers and maps programs use.
 #[derive(Debug, clap::Args)]
-#[command(arg_required_else_help = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:
+  bpf2sys platform list                                          what programs can use
+  bpf2sys platform show cgroup/connect4                          all about one thing
+  bpf2sys platform header xdp -o xdp.h                           the C header that an XDP program includes
+  bpf2sys platform import providers.reg -o mine.toml             an extension that bpf2sys does not know"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,

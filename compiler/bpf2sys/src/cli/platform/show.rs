@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bpf2sys_platform::ByteOrder;
 
-use super::names;
+use super::{names, view};
 use super::view::{
     Shown, ShownArgument, ShownClass, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider, ShownStructure,
     ShownType, Viewer,
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         helpers: found.helpers.iter().map(|(t, h)| viewer.helper(*t, h)).collect(),
         map_types: found.map_types.iter().map(|m| viewer.map_type(m)).collect(),
         functions: found.functions.iter().map(|f| viewer.function(f)).collect(),
-        structures: found.structures.iter().map(|s| viewer.structure(s)).collect(),
+        structures: found.structures.iter().map(view::structure).collect(),
         providers: found.providers.iter().map(|p| viewer.provider(p)).collect(),
     };
     if arguments.json {

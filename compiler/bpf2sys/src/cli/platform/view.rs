@@ -427,19 +427,6 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    #[allow(clippy::unused_self)] // as its neighbours
-    pub(super) fn structure(&self, from: &Structure) -> ShownStructure {
-        ShownStructure {
-            name: from.name.clone(),
-            provider: from.provider.clone(),
-            header: Headers::file_name(Some(&from.part)),
-            size: from.size,
-            doc: from.doc.clone(),
-            note: from.note.clone(),
-            fields: from.fields.iter().map(|f| field(f, true)).collect(),
-        }
-    }
-
     pub(super) fn provider(&self, from: &Provider) -> ShownProvider {
         let platform = self.platform;
         // General helpers and the runtime's map types belong to the first file, the core.
@@ -472,6 +459,18 @@ impl<'a> Viewer<'a> {
                 .collect(),
             map_types: maps.map(|m| m.name.clone()).collect(),
         }
+    }
+}
+
+pub(super) fn structure(from: &Structure) -> ShownStructure {
+    ShownStructure {
+        name: from.name.clone(),
+        provider: from.provider.clone(),
+        header: Headers::file_name(Some(&from.part)),
+        size: from.size,
+        doc: from.doc.clone(),
+        note: from.note.clone(),
+        fields: from.fields.iter().map(|f| field(f, true)).collect(),
     }
 }
 

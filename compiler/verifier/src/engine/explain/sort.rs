@@ -40,7 +40,7 @@ impl Failure<'_> {
             Some(Assertion::ValidAccess(access)) => self.access(access),
             Some(Assertion::ValidMapKeyValue(argument)) => self.key_or_value(argument),
             Some(Assertion::TypeConstraint(constraint)) => Some(self.kind(constraint)),
-            Some(Assertion::Comparable(pair)) => self.comparable(register(pair.r1), register(pair.r2)),
+            Some(Assertion::Comparable(pair)) => Some(self.comparable(register(pair.r1), register(pair.r2))),
             Some(Assertion::Addable(pair)) => Some(self.sum(register(pair.ptr), register(pair.num))),
             Some(Assertion::ValidDivisor(divisor)) => Some(self.divisor(register(divisor.reg))),
             Some(Assertion::ValidStore(store)) => Some(self.stored(register(store.mem), register(store.val))),
@@ -112,7 +112,7 @@ impl Failure<'_> {
             _ if check.access_type == AccessType::Write => Accessor::Store,
             _ => Accessor::Load,
         };
-        self.memory_access(pointer, i64::from(check.offset), bytes, by)
+        self.memory_access(pointer, i64::from(check.offset), bytes, &by)
     }
 
     /// A map key or value that a callee takes.
@@ -140,12 +140,11 @@ impl Failure<'_> {
         if self.says("Only stack, packet, or shared") {
             return Some(self.not_memory(pointer));
         }
-        self.memory_access(pointer, 0, size, by)
+        self.memory_access(pointer, 0, size, &by)
     }
 
     /// An access `offset` bytes from where a register points.
-    #[allow(clippy::needless_pass_by_value)] // it becomes a part of the answer
-    fn memory_access(&self, pointer: Reg, offset: i64, bytes: Span, by: Accessor) -> Option<Violation> {
+    fn memory_access(&self, pointer: Reg, offset: i64, bytes: Span, by: &Accessor) -> Option<Violation> {
         let called = matches!(by, Accessor::Call { .. });
         let access = |from: Span| Access {
             by: by.clone(),
@@ -375,17 +374,16 @@ impl Failure<'_> {
         Violation::PointerSum { registers: [a, b] }
     }
 
-    #[allow(clippy::unnecessary_wraps)] // as its neighbours
-    fn comparable(&self, a: Reg, b: Reg) -> Option<Violation> {
+    fn comparable(&self, a: Reg, b: Reg) -> Violation {
         for register in [a, b] {
             match self.view.kinds(register) {
-                [] => return Some(self.undefined(register)),
+                [] => return self.undefined(register),
                 [_] => {}
-                _ => return Some(self.mixed(register)),
+                _ => return self.mixed(register),
             }
         }
         if self.says("Cannot subtract") {
-            return Some(Violation::UnrelatedPointers { registers: [a, b] });
+            return Violation::UnrelatedPointers { registers: [a, b] };
         }
         // What remains are the checks that both lie in their memory.
         let beyond = |register: &Reg| match self.view.kind(*register) {
@@ -396,7 +394,7 @@ impl Failure<'_> {
                 .is_none_or(|max| max > 0xffff),
             _ => false,
         };
-        Some(self.out_of_range([a, b].into_iter().find(beyond).unwrap_or(a)))
+        self.out_of_range([a, b].into_iter().find(beyond).unwrap_or(a))
     }
 
     /// A pointer that may lie outside its memory where that matters for a comparison.

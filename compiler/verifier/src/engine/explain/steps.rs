@@ -99,7 +99,7 @@ impl Explainer<'_> {
                 let distance = i64::from(label.to) - i64::from(label.from) - 1;
                 let taken = op.and_then(|op| op.jump_offset()).map(i64::from) == Some(distance);
                 let taken = if taken { "taken" } else { "not taken" };
-                let learned = state.and_then(|state| self.learned(assume, state.clone(), label));
+                let learned = state.and_then(|state| self.learned(assume, state, label));
                 format!(
                     "{taken}{}{}",
                     self.on_to(label),
@@ -127,10 +127,9 @@ impl Explainer<'_> {
     }
 
     /// What is known behind a decision that was not known before it.
-    #[allow(clippy::needless_pass_by_value)] // the state is at its end
-    fn learned(&self, assume: &Assume, before: EbpfDomain, label: &Label) -> Option<String> {
+    fn learned(&self, assume: &Assume, before: &EbpfDomain, label: &Label) -> Option<String> {
         let after = self.execute(before.clone(), std::slice::from_ref(label))?;
-        let before = View::new(&before, self.context, &self.names);
+        let before = View::new(before, self.context, &self.names);
         let after = View::new(&after, self.context, &self.names);
         let mut registers = vec![sort::register(assume.cond.left)];
         if let Value::Reg(right) = assume.cond.right {

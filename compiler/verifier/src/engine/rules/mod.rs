@@ -105,7 +105,7 @@ impl Rules<'_> {
                 dst,
                 src,
                 ..
-            } => comparison::jump((condition, dst, src), self.program_type, point),
+            } => comparison::jump((condition, dst, src), self.program_type, point, context, names),
             Instruction::Load {
                 width, base, offset, ..
             } => metadata::load((base, offset, width), self.program_type, point, context, names),
