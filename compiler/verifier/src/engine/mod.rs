@@ -163,20 +163,26 @@ impl Engine {
             };
             let result = fwd_analyzer::analyze(&watched, &context, &mut names);
             if result.failed {
-                return Err(self.explainer(&subject, &meaning, &context, names, flow, watch).failure(&result));
+                return Err(self
+                    .explainer(&subject, &meaning, &context, names, flow, watch)
+                    .failure(&result));
             }
             match meaning.learn(&result, &context, &mut names) {
                 Ok(true) => {}
                 Ok(false) => break result,
                 Err((label, reason)) => {
                     let refused = subject.refuse(&label, reason);
-                    return Err(self.explainer(&subject, &meaning, &context, names, flow, watch).refused(&result, refused));
+                    return Err(self
+                        .explainer(&subject, &meaning, &context, names, flow, watch)
+                        .refused(&result, refused));
                 }
             }
         };
         watch.enter(Stage::Rules);
         if let Some(outside) = rules::outside_memory(&meaning, &result, &context, &mut names) {
-            return Err(self.explainer(&subject, &meaning, &context, names, flow, watch).outside(&result, &outside));
+            return Err(self
+                .explainer(&subject, &meaning, &context, names, flow, watch)
+                .outside(&result, &outside));
         }
         let mut reader = FactReader {
             subject: &subject,

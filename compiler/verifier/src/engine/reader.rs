@@ -61,7 +61,9 @@ impl FactReader<'_> {
         let origins: BTreeMap<FunctionIndex, Vec<rules::Origins>> = functions
             .map(|(_, function)| (function, rules::origins(module, module.function(function))))
             .collect();
-        let escaped = origins.iter().flat_map(|(function, origins)| rules::escaped(module.function(*function), origins));
+        let escaped = origins
+            .iter()
+            .flat_map(|(function, origins)| rules::escaped(module.function(*function), origins));
         let rules = rules::Rules {
             module,
             platform: self.platform,

@@ -55,7 +55,11 @@ fn look_up() -> Vec<Instruction> {
         offset: 2,
     };
     let key = [store(Reg::R10, -8, 0), copy(reg(2), Reg::R10), add(reg(2), -8)];
-    [&key[..], &[load_map(Reg::R1, 1), helper(1), null, set(Reg::R0, 0), EXIT]].concat()
+    [
+        &key[..],
+        &[load_map(Reg::R1, 1), helper(1), null, set(Reg::R0, 0), EXIT],
+    ]
+    .concat()
 }
 
 #[test]
@@ -98,6 +102,9 @@ fn a_map_value_that_comes_back_is_not_taken_for_constants_of_another_size() {
     // A size that both have is the price of not following what is in memory.
     assert!(is_refused(&[&spills], SIZE as u32));
     // Nobody else can get at constants that are nowhere but in registers.
-    let alone: Vec<Instruction> = spills.into_iter().filter(|op| *op != put(Reg::R10, -16, Reg::R1)).collect();
+    let alone: Vec<Instruction> = spills
+        .into_iter()
+        .filter(|op| *op != put(Reg::R10, -16, Reg::R1))
+        .collect();
     assert!(!is_refused(&[&alone], SIZE as u32));
 }

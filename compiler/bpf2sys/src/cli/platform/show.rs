@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use bpf2sys_platform::ByteOrder;
 
-use super::{names, view};
 use super::view::{
     Shown, ShownArgument, ShownClass, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider, ShownStructure,
     ShownType, Viewer,
 };
+use super::{names, view};
 use crate::cli::providers::ProviderOptions;
 use crate::cli::reporter::Reporter;
 use crate::cli::{Outcome, output};
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         helpers: found.helpers.iter().map(|(t, h)| viewer.helper(*t, h)).collect(),
         map_types: found.map_types.iter().map(|m| viewer.map_type(m)).collect(),
         functions: found.functions.iter().map(|f| viewer.function(f)).collect(),
-        structures: found.structures.iter().map(view::structure).collect(),
+        structures: found.structures.iter().map(|s| view::structure(s)).collect(),
         providers: found.providers.iter().map(|p| viewer.provider(p)).collect(),
     };
     if arguments.json {

@@ -172,7 +172,11 @@ impl Rules<'_> {
             let possible = self.escaped.iter().filter(|_| origin.elsewhere && shared);
             let (low, high) = point.region_sizes[register.index()];
             possible.copied().find(|section| {
-                let size = self.module.globals.get(section.index()).map_or(0, |g| g.data.len() as i128);
+                let size = self
+                    .module
+                    .globals
+                    .get(section.index())
+                    .map_or(0, |g| g.data.len() as i128);
                 low.is_none_or(|low| low <= size) && high.is_none_or(|high| size <= high)
             })
         };

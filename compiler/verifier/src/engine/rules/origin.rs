@@ -100,7 +100,8 @@ pub(in crate::engine) fn escaped<'a>(
         _ => 0..0,
     };
     let instructions = function.instructions.iter().zip(origins);
-    let sections = instructions.flat_map(move |(insn, origins)| origins[of(insn.op)].iter().filter_map(|o| o.read_only));
+    let sections =
+        instructions.flat_map(move |(insn, origins)| origins[of(insn.op)].iter().filter_map(|o| o.read_only));
     sections.collect::<BTreeSet<_>>().into_iter()
 }
 
