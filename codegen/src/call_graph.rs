@@ -177,3 +177,33 @@ fn live<'a>(function: &'a Function, flow: &'a Flow) -> impl Iterator<Item = (Ins
         .filter(|(index, _)| flow.next(*index).is_some())
         .map(|(index, insn)| (index, insn.op))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{EXIT, call, mov, program, subprogram, verified};
+
+    #[test]
+    fn the_deepest_chain_of_frames_counts_and_is_told() {
+        // main calls narrow and wide; both call last.
+        let leaf = [mov(0, 0), EXIT];
+        let verified = verified(crate::testing::module(vec![
+            program("main", "xdp", &[call(1), call(2), EXIT]),
+            subprogram("narrow", &[call(3), EXIT]),
+            subprogram("wide", &[call(3), EXIT]),
+            subprogram("last", &leaf),
+        ]));
+        let graph = CallGraph::of(&verified, 8).unwrap();
+        let frames = [100, 8, 16, 1000];
+        assert_eq!(graph.check_stack(verified.module(), &frames, 1116), Ok(()));
+        let error = graph.check_stack(verified.module(), &frames, 1115).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "function `main`: calls from it need 1116 bytes of stack, and at most 1115 are allowed: `main` with 100, \
+             which calls `wide` with 16, which calls `last` with 1000"
+        );
+        // A function that is too much by itself is told before those that call it.
+        let error = graph.check_stack(verified.module(), &frames, 999).unwrap_err();
+        assert!(error.to_string().starts_with("function `last`: "), "{error}");
+    }
+}

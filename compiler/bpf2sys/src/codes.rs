@@ -164,6 +164,7 @@ codes! {
     BPF3003 Error,
     BPF3004 Error,
     BPF3005 Error,
+    BPF3006 Error,
     BPF3999 Error,
     BPF4001 Error,
     BPF5001 Error,

@@ -13,6 +13,7 @@ use crate::{Guid, PlatformError};
 mod btf;
 pub(crate) mod context;
 mod describe;
+mod difference;
 mod join;
 mod maps;
 pub(crate) mod place;

@@ -1,6 +1,6 @@
 //! Modules that can't be lowered: `BPF3…`.
 
-use bpf2sys_codegen::LowerError;
+use bpf2sys_codegen::{FunctionProblem, LowerError};
 use bpf2sys_pe_emit::Machine;
 
 use super::{for_machine, source_place};
@@ -19,6 +19,10 @@ pub(super) fn lower(error: &LowerError, machine: Machine) -> Diagnostic {
             place: place.line.as_ref().and_then(source_place),
             ..diagnostic(Code::BPF3002)
         },
+        LowerError::Function {
+            problem: FunctionProblem::StackDepth { .. } | FunctionProblem::FrameTooLarge { .. },
+            ..
+        } => for_one_machine(Code::BPF3006),
         LowerError::Function { .. } => for_one_machine(Code::BPF3003),
         LowerError::RuntimeLevel(problem) => Diagnostic {
             place: problem.place.line.as_ref().and_then(source_place),

@@ -6,6 +6,7 @@ mod list;
 mod names;
 mod schema;
 mod show;
+mod shown;
 mod view;
 
 use clap::Subcommand;

@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use bpf2sys_platform::ByteOrder;
 
-use super::view::{
+use super::shown::{
     Shown, ShownArgument, ShownClass, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider, ShownStructure,
-    ShownType, Viewer,
+    ShownType,
 };
+use super::view::Viewer;
 use super::{names, view};
 use crate::cli::providers::ProviderOptions;
 use crate::cli::reporter::Reporter;
