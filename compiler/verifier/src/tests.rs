@@ -6,7 +6,7 @@ mod comparisons;
 mod constants;
 mod frames;
 mod helpers;
-mod random;
+pub(crate) mod random;
 mod rules;
 mod verdicts;
 

@@ -74,7 +74,7 @@ pub(super) fn byte_swap(kind: SwapKind, width: SwapWidth, dst: u64) -> u64 {
 }
 
 /// Conditions of `JMP` (§4.3): 64-bit operands.
-pub(super) fn holds64(condition: Condition, dst: u64, src: u64) -> bool {
+pub fn holds64(condition: Condition, dst: u64, src: u64) -> bool {
     match condition {
         Condition::Eq => dst == src,
         Condition::Gt => dst > src,
@@ -91,7 +91,7 @@ pub(super) fn holds64(condition: Condition, dst: u64, src: u64) -> bool {
 }
 
 /// Conditions of `JMP32` (§4.3): 32-bit operands.
-pub(super) fn holds32(condition: Condition, dst: u32, src: u32) -> bool {
+pub fn holds32(condition: Condition, dst: u32, src: u32) -> bool {
     match condition {
         Condition::Eq => dst == src,
         Condition::Gt => dst > src,

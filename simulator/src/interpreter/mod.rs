@@ -26,6 +26,7 @@ mod world;
 
 use bpf2sys_bytecode::{FunctionIndex, Module, Reg};
 
+pub use arithmetic::{holds32, holds64};
 pub use error::{Access, InterpretError, Place, Problem};
 pub use flat::{FlatError, FlatWorld, NewRegion, Permission};
 pub use world::{At, Denied, HelperResult, World};

@@ -194,6 +194,7 @@ fn differ(a: (i128, i128), b: (i128, i128)) -> Option<((i128, i128), (i128, i128
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::random::holds;
 
     /// Numbers around every border.
     const NUMBERS: [u64; 13] = [
@@ -223,31 +224,6 @@ mod tests {
             }
         }
         all
-    }
-
-    fn holds(condition: Condition, size: WordSize, a: u64, b: u64) -> bool {
-        let (a, b, sa, sb) = match size {
-            WordSize::W64 => (a, b, a.cast_signed(), b.cast_signed()),
-            WordSize::W32 => (
-                u64::from(a as u32),
-                u64::from(b as u32),
-                i64::from(a as i32),
-                i64::from(b as i32),
-            ),
-        };
-        match condition {
-            Condition::Eq => a == b,
-            Condition::Ne => a != b,
-            Condition::Gt => a > b,
-            Condition::Ge => a >= b,
-            Condition::Lt => a < b,
-            Condition::Le => a <= b,
-            Condition::Sgt => sa > sb,
-            Condition::Sge => sa >= sb,
-            Condition::Slt => sa < sb,
-            Condition::Sle => sa <= sb,
-            Condition::Set => a & b != 0,
-        }
     }
 
     #[test]

@@ -210,7 +210,8 @@ fn alu32(op: AluOp, a: u32, b: u32) -> u32 {
     }
 }
 
-fn holds(condition: Condition, size: WordSize, a: u64, b: u64) -> bool {
+/// Whether a condition holds, by RFC 9669 §4.3.
+pub(crate) fn holds(condition: Condition, size: WordSize, a: u64, b: u64) -> bool {
     let ((a, b), (sa, sb)) = match size {
         WordSize::W64 => ((a, b), (a.cast_signed(), b.cast_signed())),
         WordSize::W32 => {

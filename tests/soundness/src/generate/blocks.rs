@@ -2,6 +2,7 @@
 
 use bpf2sys_bytecode::{AluOp, Condition, Imm64, Instruction, Operand, Reg, Width, WordSize};
 use bpf2sys_isa_tests::code::goto;
+use bpf2sys_simulator::interpreter::{holds32, holds64};
 
 use super::numbers::CONDITIONS;
 use super::state::{Held, State, Word};
@@ -114,28 +115,9 @@ impl Writer<'_> {
         let (low, imm) = (value as u32, self.random.immediate());
         let wide = i64::from(imm).cast_unsigned();
         let size = self.word_size();
-        let all = CONDITIONS.into_iter().filter(|condition| {
-            let (a, b) = match size {
-                WordSize::W64 => (value, wide),
-                WordSize::W32 => (low.into(), u64::from(imm.cast_unsigned())),
-            };
-            let (x, y) = match size {
-                WordSize::W64 => (a.cast_signed(), b.cast_signed()),
-                WordSize::W32 => (i64::from(low.cast_signed()), i64::from(imm)),
-            };
-            match condition {
-                Condition::Eq => a == b,
-                Condition::Ne => a != b,
-                Condition::Gt => a > b,
-                Condition::Ge => a >= b,
-                Condition::Lt => a < b,
-                Condition::Le => a <= b,
-                Condition::Sgt => x > y,
-                Condition::Sge => x >= y,
-                Condition::Slt => x < y,
-                Condition::Sle => x <= y,
-                Condition::Set => a & b != 0,
-            }
+        let all = CONDITIONS.into_iter().filter(|condition| match size {
+            WordSize::W64 => holds64(*condition, value, wide),
+            WordSize::W32 => holds32(*condition, low, imm.cast_unsigned()),
         });
         let all: Vec<Condition> = all.collect();
         let mut condition = self.random.one_of(&all);
