@@ -143,7 +143,8 @@ fn first_line(key: &str, rest: &[u8]) -> String {
 
 /// A hash over everything that decides what is printed about an object: its bytes; its file name, because maps are named after
 /// it; whether warnings are errors; the section that `--type` names; the provider files of the user, in their order; and this
-/// tool. The limits are not part of it, because a verdict that keeps to them is the same under others.
+/// tool. The limits are not part of it, because a verdict that keeps to them is the same under others (where the time was about
+/// to pass, less may be told of a rejection).
 fn key(object: &[u8], name: &str, options: &BuildOptions) -> String {
     let object = sha256(object);
     let base = name.rsplit(['/', '\\']).next().unwrap_or(name);

@@ -57,6 +57,11 @@ impl Deadline {
         self.at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
+    /// When half of what is left has passed.
+    pub fn half_way(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.remaining()? / 2)
+    }
+
     /// Unwinds out of the job if the deadline has passed, or another limit.
     pub fn check(&self) {
         if self.passed.load(Ordering::Relaxed) || self.remaining().is_some_and(|r| r.is_zero()) {

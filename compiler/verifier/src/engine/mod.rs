@@ -69,7 +69,7 @@ use crate::knowledge::Knowledge;
 use crate::{Interval, VerifyError, Warning};
 
 use code::Code;
-use explain::Explainer;
+use explain::{Allowance, Explainer};
 use fd::Numbers;
 use frames::Frames;
 use meaning::Meaning;
@@ -137,6 +137,7 @@ impl Engine {
             module,
             program,
             code: &code,
+            flow,
         };
         let mut info = ProgramInfo {
             map_descriptors: self.maps.clone(),
@@ -164,7 +165,7 @@ impl Engine {
             let result = fwd_analyzer::analyze(&watched, &context, &mut names);
             if result.failed {
                 return Err(self
-                    .explainer(&subject, &meaning, &context, names, flow, watch)
+                    .explainer(&subject, &meaning, &context, names, deadline, watch)
                     .failure(&result));
             }
             match meaning.learn(&result, &context, &mut names) {
@@ -173,7 +174,7 @@ impl Engine {
                 Err((label, reason)) => {
                     let refused = subject.refuse(&label, reason);
                     return Err(self
-                        .explainer(&subject, &meaning, &context, names, flow, watch)
+                        .explainer(&subject, &meaning, &context, names, deadline, watch)
                         .refused(&result, refused));
                 }
             }
@@ -181,7 +182,7 @@ impl Engine {
         watch.enter(Stage::Rules);
         if let Some(outside) = rules::outside_memory(&meaning, &result, &context, &mut names) {
             return Err(self
-                .explainer(&subject, &meaning, &context, names, flow, watch)
+                .explainer(&subject, &meaning, &context, names, deadline, watch)
                 .outside(&result, &outside));
         }
         let mut reader = FactReader {
@@ -190,7 +191,6 @@ impl Engine {
             program_type,
             context,
             mirror: windows.mirror(),
-            flow,
             frames: Frames {
                 platform,
                 program_type,
@@ -204,7 +204,7 @@ impl Engine {
         let warnings = match reader.refuse(&result, &known) {
             Ok(warnings) => warnings,
             Err(refused) => {
-                let mut explainer = self.explainer(&subject, &meaning, &reader.context, reader.names, flow, watch);
+                let mut explainer = self.explainer(&subject, &meaning, &reader.context, reader.names, deadline, watch);
                 return Err(explainer.refused(&result, refused));
             }
         };
@@ -218,7 +218,7 @@ impl Engine {
         meaning: &'e Meaning<'e>,
         context: &'e DomainContext<'e>,
         names: VariableRegistry,
-        flow: &'e Flow,
+        deadline: &Deadline,
         watch: &mut Stopwatch,
     ) -> Explainer<'e> {
         watch.enter(Stage::Explanation);
@@ -227,8 +227,11 @@ impl Engine {
             meaning,
             context,
             names: RefCell::new(names),
-            flow,
-            steps: self.explanation_steps,
+            allowance: Allowance {
+                steps: self.explanation_steps,
+                // The rest is for the words, so that a rejection does not become a limit that was passed.
+                until: deadline.half_way(),
+            },
         }
     }
 }

@@ -15,7 +15,6 @@ use super::subject::{Refused, Subject};
 use super::windows::Windows;
 use super::{Proof, rules, state, trust};
 use crate::check::place;
-use crate::flow::Flow;
 use crate::guard::Deadline;
 use crate::knowledge::{Knowledge, Visit};
 use crate::prototype::prototype;
@@ -32,7 +31,6 @@ pub(super) struct FactReader<'a> {
     pub context: DomainContext<'a>,
     /// The platform on which the inner map of each map descriptor is the descriptor itself.
     pub mirror: Windows,
-    pub flow: &'a Flow,
     pub frames: Frames<'a>,
     pub names: VariableRegistry,
     pub deadline: &'a Deadline,
@@ -165,7 +163,7 @@ impl FactReader<'_> {
                 label,
                 state: &states.pre,
                 registers: &registers.facts,
-                sources: &self.flow.at(function, index),
+                sources: &self.subject.flow.at(function, index),
                 program_type: self.program_type,
             };
             let kind = module.function(function).kind;

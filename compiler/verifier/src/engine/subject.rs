@@ -8,12 +8,14 @@ use super::code::Code;
 use super::explain::by_message;
 use crate::check::place;
 use crate::error::{Rejection, RejectionPlace, RejectionReason};
+use crate::flow::Flow;
 
 /// The program under analysis, to say where something is.
 pub(super) struct Subject<'a> {
     pub module: &'a Module,
     pub program: FunctionIndex,
     pub code: &'a Code,
+    pub flow: &'a Flow,
 }
 
 /// A rejection by a rule of our own, to be explained.

@@ -17,7 +17,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -36,14 +36,15 @@ use super::rules::OutsideMemory;
 use super::subject::{Refused, Subject};
 use crate::check::place;
 use crate::error::{Explanation, KnownRegister, ListedInstruction, PathKind, PathStep, Rejection, RejectionReason};
-use crate::flow::{self, Flow};
+use crate::flow;
 use crate::{Memory, Violation};
 
-use path::{Found, Search};
+use path::{Effort, Found, Search};
 use sort::Failure;
 use view::View;
 
 pub(super) use messages::by_message;
+pub(super) use path::Allowance;
 
 /// Explains the rejections of one program.
 pub(super) struct Explainer<'e> {
@@ -51,9 +52,8 @@ pub(super) struct Explainer<'e> {
     pub meaning: &'e Meaning<'e>,
     pub context: &'e DomainContext<'e>,
     pub names: RefCell<VariableRegistry>,
-    pub flow: &'e Flow,
-    /// Instructions that a search for a path may execute.
-    pub steps: usize,
+    /// What a search for a path may take.
+    pub allowance: Allowance,
 }
 
 /// How many instructions are listed before and behind one without a source line.
@@ -215,7 +215,7 @@ impl Explainer<'_> {
             result,
             context: self.context,
             names: &mut self.names.borrow_mut(),
-            steps: self.steps,
+            effort: Effort::new(self.allowance),
         };
         search.find(point, fails)
     }
@@ -225,7 +225,7 @@ impl Explainer<'_> {
         let lenient = Lenient {
             meaning: self.meaning,
             point,
-            steps: Cell::new(self.steps),
+            effort: Effort::new(self.allowance),
         };
         catch_unwind(AssertUnwindSafe(|| {
             fwd_analyzer::analyze(&lenient, self.context, &mut self.names.borrow_mut())
@@ -380,16 +380,12 @@ impl Explainer<'_> {
     }
 }
 
-/// The program without the checks at one point, for an analysis that unwinds when its steps are used up.
+/// The program without the checks at one point, for an analysis that unwinds when it may take no more.
 struct Lenient<'l> {
     meaning: &'l Meaning<'l>,
     point: &'l Label,
-    /// Instructions that may still be executed.
-    steps: Cell<usize>,
+    effort: Effort,
 }
-
-/// What an analysis unwinds with when its steps are used up.
-struct StepsUsedUp;
 
 impl EngineProgram for Lenient<'_> {
     fn cfg(&self) -> &prevail::cfg::graph::Cfg {
@@ -397,10 +393,9 @@ impl EngineProgram for Lenient<'_> {
     }
 
     fn instruction_at(&self, label: &Label) -> &Instruction {
-        match self.steps.get().checked_sub(1) {
-            Some(left) => self.steps.set(left),
+        if let Err(nothing) = self.effort.spend() {
             // Not a panic: no hook is called.
-            None => resume_unwind(Box::new(StepsUsedUp)),
+            resume_unwind(Box::new(nothing));
         }
         self.meaning.instruction_at(label)
     }

@@ -3,15 +3,19 @@
 //! Given: the graph, the states that the analysis ended with, and the point of the failure. Computed: a path from the
 //! entry to it, on which the check fails when nothing but this path is executed.
 //!
-//! The shortest path is tried first. If it does not fail, the search goes backward. At each place where edges meet it takes the first edge whose state, carried along the path
-//! found so far, still makes the check fail. The states of the analysis cover all executions, so an edge that does not
-//! lead to the failure by them is on no path that fails, and where none does no single path fails: then it is only the
-//! join of states that the engine could not prove safe. Edges nearer to the entry come first, so a loop is gone round as
-//! seldom as possible. A path that has reached the entry is executed once more from there, which is what decides.
+//! The shortest path is tried first. If it does not fail, the search goes backward. At each place where edges meet it takes
+//! the first edge whose state, carried along the path found so far, still makes the check fail. The states of the analysis
+//! cover all executions, so an edge that does not lead to the failure by them is on no path that fails, and where none does
+//! no single path fails: then it is only the join of states that the engine could not prove safe. Edges nearer to the entry
+//! come first, so a loop is gone round as seldom as possible. A path that has reached the entry is executed once more from
+//! there, which is what decides.
 //!
-//! The search gives up after a fixed number of executed instructions: what it finds depends on nothing but the program.
+//! The search gives up after a fixed number of executed instructions, so that what it finds depends on nothing but the
+//! program; and earlier where the time limit is near, because a rejection is worth more than how it comes about.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use prevail::cfg::graph::Cfg;
 use prevail::cfg::label::Label;
@@ -38,12 +42,38 @@ pub(super) struct Search<'s> {
     pub result: &'s AnalysisResult,
     pub context: &'s DomainContext<'s>,
     pub names: &'s mut VariableRegistry,
-    /// Instructions that may still be executed.
-    pub steps: usize,
+    pub effort: Effort,
 }
 
-/// The search has used up its steps.
-struct NoStepsLeft;
+/// What a search may take.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Allowance {
+    /// Instructions that it may execute.
+    pub steps: usize,
+    /// When it ends at the latest.
+    pub until: Option<Instant>,
+}
+
+/// What is left of an [`Allowance`].
+pub(super) struct Effort(Cell<Allowance>);
+
+/// The search may take no more.
+pub(super) struct NothingLeft;
+
+impl Effort {
+    pub fn new(allowance: Allowance) -> Effort {
+        Effort(Cell::new(allowance))
+    }
+
+    /// One more instruction.
+    pub fn spend(&self) -> Result<(), NothingLeft> {
+        let Allowance { steps, until } = self.0.get();
+        let late = until.is_some_and(|until| Instant::now() >= until);
+        let steps = steps.checked_sub(1).filter(|_| !late).ok_or(NothingLeft)?;
+        self.0.set(Allowance { steps, until });
+        Ok(())
+    }
+}
 
 impl Search<'_> {
     /// Searches for a path to `point` on which `fails` says so of the state there.
@@ -55,7 +85,7 @@ impl Search<'_> {
         {
             Ok(Some((path, state))) => Found::Path(path, Box::new(state)),
             Ok(None) => Found::OnlyTogether,
-            Err(NoStepsLeft) => Found::GivenUp,
+            Err(NothingLeft) => Found::GivenUp,
         }
     }
 
@@ -65,7 +95,7 @@ impl Search<'_> {
         point: &Label,
         fails: &mut Fails<'_>,
         depths: &BTreeMap<Label, usize>,
-    ) -> Result<Option<(Vec<Label>, EbpfDomain)>, NoStepsLeft> {
+    ) -> Result<Option<(Vec<Label>, EbpfDomain)>, NothingLeft> {
         let entry = self.meaning.cfg().entry_label();
         let mut path = vec![point.clone()];
         let mut last = point.clone();
@@ -92,7 +122,7 @@ impl Search<'_> {
         point: &Label,
         fails: &mut Fails<'_>,
         depths: &BTreeMap<Label, usize>,
-    ) -> Result<Option<(Vec<Label>, EbpfDomain)>, NoStepsLeft> {
+    ) -> Result<Option<(Vec<Label>, EbpfDomain)>, NothingLeft> {
         let entry = self.meaning.cfg().entry_label();
         // The path so far, backward, and the edges into each of its labels that are still to be tried, best last.
         let mut path = vec![point.clone()];
@@ -144,14 +174,14 @@ impl Search<'_> {
         mut state: EbpfDomain,
         path: impl ExactSizeIterator<Item = &'l Label>,
         fails: &mut Fails<'_>,
-    ) -> Result<Option<EbpfDomain>, NoStepsLeft> {
+    ) -> Result<Option<EbpfDomain>, NothingLeft> {
         let mut left = path.len();
         for label in path {
             left -= 1;
             if left == 0 {
                 return Ok(fails(&state, self.names).then_some(state));
             }
-            self.steps = self.steps.checked_sub(1).ok_or(NoStepsLeft)?;
+            self.effort.spend()?;
             let instruction = self.meaning.instruction_at(label);
             if ebpf_domain_transform(&mut state, instruction, self.context, self.names).is_err() || state.is_bottom() {
                 break;

@@ -17,7 +17,7 @@ impl Explainer<'_> {
             return Some(trace::origin(self.meaning, &way.labels, register, through_stack));
         }
         let (function, index) = self.subject.code.place(self.subject.module, point.from)?;
-        let undefined = self.flow.at(function, index)[register.index()] == Source::Undefined;
+        let undefined = self.subject.flow.at(function, index)[register.index()] == Source::Undefined;
         undefined.then_some(Origin::Nothing(register))
     }
 

@@ -18,6 +18,7 @@ use prevail::ir::unmarshal::unmarshal;
 use prevail::spec::type_descriptors::ProgramInfo;
 
 use super::messages::by_message;
+use super::path::{Allowance, Effort};
 use super::sort::Failure;
 use super::view::View;
 use crate::engine::Engine;
@@ -282,4 +283,16 @@ fn every_message_of_a_check_has_a_meaning() {
             assert!(!words.is_empty() && !words.ends_with('.'), "{words}");
         }
     }
+}
+
+#[test]
+fn a_search_ends_with_its_steps_or_its_time() {
+    let spent = |steps, until| {
+        let effort = Effort::new(Allowance { steps, until });
+        (0..10).take_while(|_| effort.spend().is_ok()).count()
+    };
+    let now = std::time::Instant::now();
+    assert_eq!(spent(3, None), 3);
+    assert_eq!(spent(3, Some(now)), 0);
+    assert_eq!(spent(3, now.checked_add(std::time::Duration::from_hours(1))), 3);
 }
