@@ -65,6 +65,9 @@ impl<W: World> Machine<'_, W> {
                 if !unset(src) && !compared && !self.undefined_at(address, width)? {
                     return Ok(false);
                 }
+                if op == AtomicOp::Xchg {
+                    return self.exchange(address, size, src).map(|()| true);
+                }
                 self.write_undefined(address, width.bytes())?;
                 match op {
                     AtomicOp::Cmpxchg => Reg::R0,
@@ -82,6 +85,29 @@ impl<W: World> Machine<'_, W> {
         }
         self.registers[result.index()] = None;
         Ok(true)
+    }
+
+    /// `XCHG`: each side gets what the other had, also if that is nothing.
+    fn exchange(&mut self, address: u64, size: WordSize, src: Reg) -> Result<(), Problem<W::Error>> {
+        if src == Reg::R10 {
+            return Err(Problem::FramePointer);
+        }
+        let width = match size {
+            WordSize::W32 => Width::W,
+            WordSize::W64 => Width::Dw,
+        };
+        let undefined = self.undefined_at(address, width)?;
+        let old = match size {
+            WordSize::W32 => u32::from_le_bytes(self.read(address)?).into(),
+            WordSize::W64 => u64::from_le_bytes(self.read(address)?),
+        };
+        match (self.registers[src.index()], size) {
+            (None, _) => self.write_undefined(address, width.bytes())?,
+            (Some(new), WordSize::W32) => self.write(address, &(new as u32).to_le_bytes())?,
+            (Some(new), WordSize::W64) => self.write(address, &new.to_le_bytes())?,
+        }
+        self.registers[src.index()] = (!undefined).then_some(old);
+        Ok(())
     }
 
     /// Whether bytes that the program may read were never written.

@@ -98,6 +98,34 @@ fn memory_that_was_never_written_holds_such_values() {
 }
 
 #[test]
+fn an_exchange_exchanges_such_values_too() {
+    let exchange = |size| Instruction::Atomic {
+        size,
+        op: bpf2sys_bytecode::AtomicOp::Xchg,
+        base: r(10),
+        offset: -8,
+        src: r(5),
+    };
+    let word = load(Width::Dw, false, 0, 10, -8);
+    for (size, old) in [(WordSize::W32, 0x0707_0707), (WordSize::W64, 0x0707_0707_0707_0707)] {
+        // Nothing is in memory, and a number comes.
+        let number = [set(5, 9), exchange(size)];
+        assert_eq!(
+            tracked(&[&[&number[..], &[word, EXIT]].concat()]),
+            Ok(0x0707_0707_0707_0707)
+        );
+        assert_eq!(
+            tracked(&[&[&number[..], &[mov(0, reg(5)), EXIT]].concat()]),
+            Err(Some(r(0)))
+        );
+        // A number is in memory, and nothing comes.
+        let nothing = [store(Width::Dw, 10, -8, Operand::Imm(1)), exchange(size)];
+        assert_eq!(tracked(&[&[&nothing[..], &[word, EXIT]].concat()]), Err(Some(r(0))));
+        assert_eq!(tracked(&[&[&nothing[..], &[mov(0, reg(5)), EXIT]].concat()]), Ok(old));
+    }
+}
+
+#[test]
 fn a_local_function_finds_its_callers_registers() {
     let callee = [mov(0, reg(6)), EXIT];
     assert_eq!(tracked(&[&[set(6, 9), call(1), EXIT], &callee]), Ok(9));
