@@ -6,13 +6,14 @@
 
 use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Instruction, MapIndex, Module, Reg};
 
+use crate::facts::FRAME_BYTES;
 use crate::facts::{PoolBuilder, RegisterRow};
 use crate::flow::{Flow, Source, Sources};
 use crate::frame::{Found, RegisterObject};
 use crate::{Branch, FunctionFacts, InsnFacts, Interval, Object, RegisterFact, RegisterKind};
 
 /// Offsets from `r10` that lie in a frame of 512 bytes, the end included.
-const FRAME: std::ops::RangeInclusive<i32> = -512..=0;
+const FRAME: std::ops::RangeInclusive<i32> = -FRAME_BYTES..=0;
 
 /// What one visit of an instruction found.
 pub(crate) struct Visit {

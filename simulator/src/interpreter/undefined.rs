@@ -66,7 +66,7 @@ impl<W: World> Machine<'_, W> {
                     return Ok(false);
                 }
                 if op == AtomicOp::Xchg {
-                    return self.exchange(address, size, src).map(|()| true);
+                    return self.exchange(address, width, src).map(|()| true);
                 }
                 self.write_undefined(address, width.bytes())?;
                 match op {
@@ -88,23 +88,19 @@ impl<W: World> Machine<'_, W> {
     }
 
     /// `XCHG`: each side gets what the other had, also if that is nothing.
-    fn exchange(&mut self, address: u64, size: WordSize, src: Reg) -> Result<(), Problem<W::Error>> {
+    fn exchange(&mut self, address: u64, width: Width, src: Reg) -> Result<(), Problem<W::Error>> {
         if src == Reg::R10 {
             return Err(Problem::FramePointer);
         }
-        let width = match size {
-            WordSize::W32 => Width::W,
-            WordSize::W64 => Width::Dw,
-        };
         let undefined = self.undefined_at(address, width)?;
-        let old = match size {
-            WordSize::W32 => u32::from_le_bytes(self.read(address)?).into(),
-            WordSize::W64 => u64::from_le_bytes(self.read(address)?),
+        let old = match width {
+            Width::Dw => u64::from_le_bytes(self.read(address)?),
+            _ => u32::from_le_bytes(self.read(address)?).into(),
         };
-        match (self.registers[src.index()], size) {
+        match (self.registers[src.index()], width) {
             (None, _) => self.write_undefined(address, width.bytes())?,
-            (Some(new), WordSize::W32) => self.write(address, &(new as u32).to_le_bytes())?,
-            (Some(new), WordSize::W64) => self.write(address, &new.to_le_bytes())?,
+            (Some(new), Width::Dw) => self.write(address, &new.to_le_bytes())?,
+            (Some(new), _) => self.write(address, &(new as u32).to_le_bytes())?,
         }
         self.registers[src.index()] = (!undefined).then_some(old);
         Ok(())

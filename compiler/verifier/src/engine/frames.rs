@@ -10,9 +10,7 @@
 //! * any access of a program that calls no other function: there is one frame;
 //! * reads of registers that the function itself has written, or that are its arguments.
 
-use bpf2sys_bytecode::{
-    AluOp, Callee, FunctionKind, Instruction, MapDefinition, MapIndex, Module, Operand, Reg, WordSize,
-};
+use bpf2sys_bytecode::{AluOp, Callee, FunctionKind, Instruction, MapDefinition, MapIndex, Module, Operand, Reg};
 use bpf2sys_platform::{Platform, ProgramType};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::Reg as EngineReg;
@@ -20,6 +18,7 @@ use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 
 use super::trust::Point;
 use crate::RegisterKind;
+use crate::facts::accessed;
 use crate::flow::{Source, reads};
 use crate::prototype::prototype;
 
@@ -51,20 +50,10 @@ impl Frames<'_> {
         if reads(op).any(undefined) {
             return false;
         }
+        if let Some((base, offset, bytes)) = accessed(op) {
+            return self.access(base, offset.into(), Some(bytes.into()), point, names);
+        }
         match *op {
-            Instruction::Load {
-                width, base, offset, ..
-            }
-            | Instruction::Store {
-                width, base, offset, ..
-            } => self.access(base, offset.into(), Some(width.bytes().into()), point, names),
-            Instruction::Atomic { size, base, offset, .. } => {
-                let bytes = match size {
-                    WordSize::W32 => 4,
-                    WordSize::W64 => 8,
-                };
-                self.access(base, offset.into(), Some(bytes), point, names)
-            }
             // Two frames lie at no known distance.
             Instruction::Alu {
                 op: AluOp::Sub,

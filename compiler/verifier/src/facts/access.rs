@@ -8,10 +8,11 @@ use std::ops::Range;
 
 use bpf2sys_bytecode::{Instruction, Reg, WordSize};
 
+use super::FRAME_BYTES;
 use super::register::{Object, RegisterFact, RegisterKind};
 
 /// The bytes of a function's frame, from its `r10`.
-const FRAME: Range<i32> = -512..0;
+const FRAME: Range<i32> = -FRAME_BYTES..0;
 
 /// Where a load, store or atomic operation goes, in every execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

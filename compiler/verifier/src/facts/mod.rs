@@ -40,6 +40,9 @@ pub(crate) use pool::PoolBuilder;
 pub use pool::{FactPool, RegisterRow};
 pub use register::{Object, RegisterFact, RegisterKind};
 
+/// Bytes in the stack frame of a function.
+pub(crate) const FRAME_BYTES: i32 = 512;
+
 /// Facts of one function, one entry per instruction.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionFacts {

@@ -13,12 +13,9 @@ use bpf2sys_platform::ProgramType;
 use super::summary::{Reach, Summary};
 use super::value::{Sources, State, Stored, Value, alu, is_spill};
 use super::{RegisterObject, Subject, summary};
-use crate::facts::accessed;
+use crate::facts::{FRAME_BYTES, accessed};
 use crate::prototype::{Memory, Prototype, prototype};
 use crate::{FunctionFacts, Object, StackAccess, StackEscape, Through};
-
-/// Bytes of a frame.
-const FRAME: i32 = 512;
 
 /// A function to follow values in.
 pub(super) struct Follow<'a> {
@@ -281,7 +278,7 @@ impl Effects<'_> {
     fn access(&mut self, base: Value, offset: i32, width: u32, reach: Reach) {
         if let Value::Own(at) = base
             && let Some(start) = at.checked_add(offset)
-            && start >= -FRAME
+            && start >= -FRAME_BYTES
             && start.saturating_add_unsigned(width) <= 0
         {
             self.found.touches.accesses.push(StackAccess {
@@ -387,11 +384,11 @@ impl Effects<'_> {
                 if end > 0 {
                     self.found.summary.above = true;
                 }
-                let bytes = (start.max(-FRAME), end.min(0));
+                let bytes = (start.max(-FRAME_BYTES), end.min(0));
                 if bytes.0 < bytes.1 {
                     self.escape(bytes, by, writes);
                 }
-                start < -FRAME
+                start < -FRAME_BYTES
             }
             // Whether it is below is known where the argument comes from.
             Value::Argument(number, at) => {
@@ -410,7 +407,7 @@ impl Effects<'_> {
     fn anywhere(&mut self, sources: Sources, by: Through) {
         if sources.contains(Sources::OWN.join(Sources::ANY)) {
             self.found.summary.above = true;
-            self.escape((-FRAME, 0), by, true);
+            self.escape((-FRAME_BYTES, 0), by, true);
         }
         for number in 0..5 {
             if sources.contains(Sources::argument(number)) {

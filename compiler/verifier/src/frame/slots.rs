@@ -3,6 +3,7 @@
 use bpf2sys_bytecode::{Function, InsnIndex, Instruction};
 
 use super::follow::Touches;
+use crate::facts::FRAME_BYTES;
 use crate::{FrameFacts, StackAccess, StackSlot};
 
 /// A set of the bytes of a frame: -512 is the first.
@@ -12,7 +13,7 @@ struct Bytes([u64; 8]);
 impl Bytes {
     fn of(access: &StackAccess) -> Bytes {
         let mut bytes = Bytes::default();
-        let first = access.offset.saturating_add(512).max(0) as usize;
+        let first = access.offset.saturating_add(FRAME_BYTES).max(0) as usize;
         for byte in first..first + access.width as usize {
             if let Some(word) = bytes.0.get_mut(byte / 64) {
                 *word |= 1 << (byte % 64);

@@ -3,6 +3,7 @@
 use bpf2sys_bytecode::{AluOp, Instruction, Operand, Reg, WordSize};
 
 use crate::Object;
+use crate::facts::FRAME_BYTES;
 
 /// A value in a register or in the own frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Stored {
 
 /// Whether values at this place of the own frame are followed: where compilers put them, so that there are few.
 pub(super) fn is_spill(at: i32) -> bool {
-    (-512..0).contains(&at) && at % 8 == 0
+    (-FRAME_BYTES..0).contains(&at) && at % 8 == 0
 }
 
 /// Registers and own frame at one point.

@@ -14,6 +14,7 @@ use bpf2sys_bytecode::Reg;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain};
 use prevail::crab::var_registry::VariableRegistry;
 
+use crate::facts::FRAME_BYTES;
 use crate::{Interval, RegisterFact, RegisterKind};
 
 pub(super) use lines::Bounds;
@@ -133,7 +134,7 @@ fn own_frame(line: &Lines, r10: Bounds) -> RegisterFact {
         }
         _ => None,
     };
-    let offset = relative.filter(|(low, high)| -512 <= *low && *high <= 0);
+    let offset = relative.filter(|(low, high)| -FRAME_BYTES <= *low && *high <= 0);
     RegisterFact {
         kind: RegisterKind::Stack,
         offset,
