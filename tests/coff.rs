@@ -15,7 +15,7 @@ use bpf2sys_simulator::{loader_rules, usermode};
 use libtest_mimic::{Failed, Trial};
 
 use crate::examples::EXAMPLES;
-use crate::forms::{MACHINES, expect_same, lowered, machine_name, needs_to_run};
+use crate::forms::{MACHINES, expect_same, lowered, lowered_unguarded, machine_name, needs_to_run};
 use crate::support::{Need, output, root, succeed, test, test_with, tool};
 
 const CLANG: &str = "clang-19";
@@ -99,7 +99,7 @@ fn links_into_a_dll(example: &str, machine: Machine) -> Result<(), Failed> {
             .arg(&stub)
             .arg(root().join("tests/fixtures/coff/stub.c")),
     )?;
-    let driver = link(&lowered(example, machine, Skeleton::Driver)?)?;
+    let driver = link(&lowered_unguarded(example, machine, Skeleton::Driver)?)?;
     let dll = folder.path().join("linked.dll");
     let options = [
         "/dll",
@@ -277,6 +277,8 @@ fn links_a_large_object(machine: Machine) -> Result<(), Failed> {
         purpose: Purpose::Object {
             exports: vec![SymbolIndex(0)],
         },
+        load_config: None,
+        shadow_stack: false,
     };
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("large.obj");

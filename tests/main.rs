@@ -18,6 +18,8 @@ mod facts;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod failures;
 mod forms;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod guard;
 mod headers;
 mod huge;
 mod interpret;
@@ -63,6 +65,8 @@ fn main() {
         facts::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         failures::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        guard::trials(),
         headers::trials(),
         huge::trials(),
         interpret::trials(),

@@ -68,6 +68,7 @@ pub(crate) fn check(code: &[Insn], relocated: &BTreeMap<u32, RelocationKind>, op
             Role::PointerAuthentication if !options.sign_return_address => {
                 return forbidden("an instruction for signed return addresses");
             }
+            Role::LandingPad if position != 0 => return forbidden("a landing pad inside the function"),
             Role::Trap if !unreached => return forbidden("a trap"),
             Role::Jump | Role::Branch if leads_to_trap(code, insn) => return forbidden("a branch to a trap"),
             Role::LoadExclusive => match exclusive_loop(&code[position..]) {
@@ -178,7 +179,6 @@ mod tests {
             ("isb", 0xD503_3FDF),
             ("dsb sy", 0xD503_3F9F),
             ("dmb ishld", 0xD503_39BF),
-            ("bti c", 0xD503_245F),
             ("yield", 0xD503_203F),
             ("wfe", 0xD503_205F),
             ("clrex", 0xD503_3F5F),
@@ -220,6 +220,20 @@ mod tests {
         ];
         for (name, word) in cases {
             assert!(problem(&[word, RET], &BTreeMap::new(), &plain()).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_landing_pad_is_the_first_instruction() {
+        const NOP: u32 = 0xD503_201F;
+        const LANDING_PAD: u32 = 0xD503_245F;
+        assert_eq!(problem(&[LANDING_PAD, RET], &BTreeMap::new(), &plain()), None);
+        assert!(problem(&[NOP, LANDING_PAD, RET], &BTreeMap::new(), &plain()).is_some());
+        for other in [0xD503_241F, 0xD503_249F, 0xD503_24DF] {
+            assert!(
+                problem(&[other, RET], &BTreeMap::new(), &plain()).is_some(),
+                "bti, bti j, bti jc"
+            );
         }
     }
 

@@ -34,6 +34,17 @@ pub(crate) struct Decoded {
     pub(crate) constant_uses: Vec<ConstantUse>,
 }
 
+impl Decoded {
+    /// Whether the field at this offset is the target of a call or jump.
+    pub(crate) fn calls(&self, field: u32) -> bool {
+        let behind = self.instructions.partition_point(|i| i.ip() <= u64::from(field));
+        let instruction = behind
+            .checked_sub(1)
+            .and_then(|position| self.instructions.get(position));
+        instruction.is_some_and(|i| matches!(i.flow_control(), FlowControl::Call | FlowControl::UnconditionalBranch))
+    }
+}
+
 /// An instruction's reference to a constant behind the function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConstantUse {
@@ -88,7 +99,7 @@ pub(crate) fn decode(code: &[u8], relocated: &BTreeSet<u32>) -> Result<Decoded, 
         decoded.instructions.push(instruction);
         let ends = matches!(
             instruction.flow_control(),
-            FlowControl::Return | FlowControl::UnconditionalBranch
+            FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch
         );
         // Zeros up to the constants are padding: as code they would run into the constants.
         if ends && code[end..decoded.constants].iter().all(|byte| *byte == 0) {

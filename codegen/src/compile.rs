@@ -6,6 +6,8 @@
 //! data could not describe, is an error ([`audit_x64`], [`audit_arm64`], [`unwind_x64`], [`unwind_arm64`]); so is any
 //! relocation but a distance to a named place.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_bytecode::InsnIndex;
 use bpf2sys_pe_emit::{Machine, RelocationKind, UnwindInfo};
 use cranelift_codegen::binemit::Reloc;
@@ -16,6 +18,7 @@ use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 
 use crate::LowerError;
 use crate::error::FunctionProblem;
+use crate::instruction_arm64::Insn;
 use crate::isa::{Isas, Optimization};
 use crate::lowered::Origin;
 use crate::lowering::{Ir, Native};
@@ -54,6 +57,8 @@ pub(crate) struct Reference {
     pub(crate) target: Target,
     /// Added to the distance.
     pub(crate) addend: i64,
+    /// Whether it is the target of a call or jump, and so takes no address.
+    pub(crate) is_call: bool,
 }
 
 /// What a reference names.
@@ -67,13 +72,22 @@ pub(crate) enum Target {
     Constants,
 }
 
+/// How a function is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// By calls that name it.
+    ByName,
+    /// By its address, from outside of the module.
+    ByAddress,
+}
+
 /// Compiles one function of a module as `isas` says; `failed` places what is wrong with it. `scratch` keeps its
 /// allocations between calls.
 pub(crate) fn compile_pinned(
     ir: Ir,
     isas: &Isas,
     optimization: Optimization,
-    options: &Options,
+    (options, reached): (&Options, Reached),
     scratch: &mut Context,
     failed: impl Fn(FunctionProblem) -> LowerError,
 ) -> Result<Code, LowerError> {
@@ -88,7 +102,7 @@ pub(crate) fn compile_pinned(
         delete(ir.pins, scratch);
         isa = isas.of(Optimization::InPlace)?;
     }
-    generate(isa, options, scratch).map_err(failed)
+    generate(isa, options, reached, scratch).map_err(failed)
 }
 
 fn delete(pins: Vec<Inst>, scratch: &mut Context) {
@@ -99,7 +113,8 @@ fn delete(pins: Vec<Inst>, scratch: &mut Context) {
     }
 }
 
-/// Compiles one function for the machine of `isa`, which `options` name. `scratch` keeps its allocations between calls.
+/// Compiles one function that is called by its address for the machine of `isa`, which `options` name. `scratch` keeps its
+/// allocations between calls.
 pub(crate) fn compile(
     function: Function,
     isa: &dyn TargetIsa,
@@ -108,11 +123,16 @@ pub(crate) fn compile(
 ) -> Result<Code, FunctionProblem> {
     scratch.clear();
     scratch.func = function;
-    generate(isa, options, scratch)
+    generate(isa, options, Reached::ByAddress, scratch)
 }
 
 /// Compiles the function in `scratch`.
-fn generate(isa: &dyn TargetIsa, options: &Options, scratch: &mut Context) -> Result<Code, FunctionProblem> {
+fn generate(
+    isa: &dyn TargetIsa,
+    options: &Options,
+    reached: Reached,
+    scratch: &mut Context,
+) -> Result<Code, FunctionProblem> {
     scratch
         .compile(isa, &mut ControlPlane::default())
         .map_err(|e| FunctionProblem::Codegen(e.inner.to_string()))?;
@@ -133,6 +153,8 @@ fn generate(isa: &dyn TargetIsa, options: &Options, scratch: &mut Context) -> Re
             kind,
             target,
             addend: relocation.addend,
+            // On x86-64 the instruction says it, which is not taken apart yet.
+            is_call: kind == RelocationKind::Arm64Branch26,
         });
     }
     let origins = compiled
@@ -155,9 +177,41 @@ fn generate(isa: &dyn TargetIsa, options: &Options, scratch: &mut Context) -> Re
     };
     match options.machine {
         Machine::X64 => finish_x64(code),
-        Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options),
+        Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options, reached),
     }
     .map_err(FunctionProblem::BadCode)
+}
+
+/// A function that was assembled by hand, and is called by name: held to the same rules. Without a frame, it is a leaf.
+pub(crate) fn assembled(bytes: Vec<u8>, references: Vec<Reference>, options: &Options) -> Result<Code, String> {
+    let code = Code {
+        bytes,
+        constants: Vec::new(),
+        references,
+        unwind: UnwindInfo::Leaf,
+        frame_bytes: 0,
+        origins: Vec::new(),
+        ir: None,
+    };
+    match options.machine {
+        Machine::X64 => {
+            let decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
+            audit_x64::check(&decoded.instructions)?;
+            unwind_x64::check_leaf(&decoded.instructions)?;
+            Ok(code)
+        }
+        Machine::Arm64 => {
+            let decoded = instruction_arm64::decode(&code.bytes)?;
+            if unwind_arm64::is_leaf(&decoded) {
+                return Ok(code);
+            }
+            finish_arm64(code, &[], options, Reached::ByName)
+        }
+    }
+}
+
+fn relocated_x64(code: &Code) -> BTreeSet<u32> {
+    code.references.iter().map(|reference| reference.offset).collect()
 }
 
 /// The kinds that Cranelift uses with the settings of [`isa`](crate::isa).
@@ -173,9 +227,11 @@ fn relocation_kind(kind: Reloc, machine: Machine) -> Option<RelocationKind> {
 
 /// Checks the code, describes its frame, and moves its constants out of it.
 fn finish_x64(mut code: Code) -> Result<Code, String> {
-    let relocated = code.references.iter().map(|reference| reference.offset).collect();
-    let decoded = audit_x64::decode(&code.bytes, &relocated)?;
+    let decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
     audit_x64::check(&decoded.instructions)?;
+    for reference in &mut code.references {
+        reference.is_call = decoded.calls(reference.offset);
+    }
     let frame = unwind_x64::describe(&decoded.instructions)?;
     code.constants = code.bytes.split_off(decoded.constants);
     code.bytes.truncate(decoded.code_size);
@@ -185,6 +241,7 @@ fn finish_x64(mut code: Code) -> Result<Code, String> {
             kind: RelocationKind::Relative32,
             target: Target::Constants,
             addend: used.addend(decoded.constants),
+            is_call: false,
         }));
     frame.make_epilogues_legal(&mut code.bytes);
     Ok(Code {
@@ -195,12 +252,16 @@ fn finish_x64(mut code: Code) -> Result<Code, String> {
 }
 
 /// Checks the code and describes its frame. Cranelift has no constants in memory for integers on ARM64.
-fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options) -> Result<Code, String> {
-    let relocated = code.references.iter().map(|r| (r.offset, r.kind)).collect();
+fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options, reached: Reached) -> Result<Code, String> {
     let mut decoded = instruction_arm64::decode(&code.bytes)?;
     division_arm64::remove_checks(&mut decoded, traps);
     exchange_arm64::compare_what_was_loaded(&mut decoded);
     renumber_arm64::renumber(&mut decoded)?;
+    // The signing of the return address is a landing pad too.
+    if reached == Reached::ByAddress && !options.sign_return_address {
+        add_landing_pad(&mut decoded, &mut code);
+    }
+    let relocated = code.references.iter().map(|r| (r.offset, r.kind)).collect();
     audit_arm64::check(&decoded, &relocated, options)?;
     let frame = unwind_arm64::describe(&decoded)?;
     code.bytes = decoded.iter().flat_map(|insn| insn.word).collect();
@@ -211,6 +272,21 @@ fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options) -> Result
         unwind: frame.unwind,
         ..code
     })
+}
+
+/// Puts a landing pad in front of a function: the one place to which a processor with branch target identification lets a
+/// call by address go. All distances in the function stay as they are.
+fn add_landing_pad(decoded: &mut Vec<Insn>, code: &mut Code) {
+    for insn in &mut *decoded {
+        insn.offset += instruction_arm64::SIZE;
+    }
+    decoded.insert(0, Insn::landing_pad());
+    for reference in &mut code.references {
+        reference.offset += instruction_arm64::SIZE;
+    }
+    for origin in code.origins.iter_mut().filter(|origin| origin.offset > 0) {
+        origin.offset += instruction_arm64::SIZE;
+    }
 }
 
 fn place(name: &ExternalName, function: &Function) -> Option<Target> {

@@ -5,12 +5,12 @@
 //! Safe because: no frame is so large that a function could step over the guard page below a kernel stack; where
 //! optimization makes one too large, the function is compiled without, and what is too large even then is an error.
 
-use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_bytecode::{FunctionIndex, FunctionKind};
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 
 use crate::LowerError;
-use crate::compile::{Code, compile_pinned};
+use crate::compile::{Code, Reached, compile_pinned};
 use crate::error::FunctionProblem;
 use crate::isa::{Isas, Optimization};
 use crate::lowering::{DEEP_LOOPS, Native, Part, Parts, Unit, lower_part};
@@ -72,6 +72,12 @@ fn native_function(
     } else {
         0 // that of the dispatcher
     };
+    let is_program = unit.verified.module().function(native.function).kind == FunctionKind::Program;
+    let reached = if is_program && native.piece.is_none() {
+        Reached::ByAddress
+    } else {
+        Reached::ByName
+    };
     let limit = stack_bytes + MAX_LOCAL_BYTES;
     let mut compile = |optimization: Option<Optimization>| {
         let ir = lower_part(unit, native.function, flow, part, builder)?;
@@ -80,7 +86,7 @@ fn native_function(
         } else {
             Optimization::Speed
         });
-        let mut code = compile_pinned(ir, isas, optimization, unit.options, scratch, failed)?;
+        let mut code = compile_pinned(ir, isas, optimization, (unit.options, reached), scratch, failed)?;
         if unit.options.keep_ir {
             code.ir = Some(scratch.func.display().to_string());
         }

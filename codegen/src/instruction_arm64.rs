@@ -110,6 +110,8 @@ pub(crate) enum Role {
     Barrier,
     /// `nop`.
     Nop,
+    /// `bti c`: a place to which calls by address may go. Does nothing else.
+    LandingPad,
     /// Signs or checks the return address with key B, as a hint.
     PointerAuthentication,
     /// Jumps, always.
@@ -202,6 +204,7 @@ impl Insn {
             O::CAS(ACQUIRE_RELEASE) => Role::Atomic(0),
             O::DMB(INNER_SHAREABLE) => Role::Barrier,
             O::HINT if self.op == NOP => Role::Nop,
+            O::HINT if self.op == LANDING_PAD => Role::LandingPad,
             O::PACIBSP | O::AUTIBSP => Role::PointerAuthentication,
             O::B => Role::Jump,
             O::Bcc(_) | O::CBZ | O::CBNZ | O::TBZ | O::TBNZ => Role::Branch,
@@ -301,21 +304,35 @@ pub(crate) fn registers(operand: &mut Operand) -> Option<[Option<&mut u16>; 2]> 
 }
 
 /// `nop`
-const NOP: Instruction = instruction(
-    Opcode::HINT,
-    [
-        Operand::ControlReg(0),
-        Operand::Immediate(0),
+const NOP: Instruction = hint(0, 0);
+/// `bti c`
+pub(crate) const LANDING_PAD: Instruction = hint(4, 2);
+
+/// One of the instructions that processors may take for `nop`.
+const fn hint(crm: u16, op2: u32) -> Instruction {
+    let operands = [
+        Operand::ControlReg(crm),
+        Operand::Immediate(op2),
         Operand::Nothing,
         Operand::Nothing,
-    ],
-);
+    ];
+    instruction(Opcode::HINT, operands)
+}
 
 impl Insn {
     /// Makes it a `nop`.
     pub(crate) fn remove(&mut self) {
         self.word = 0xD503_201F_u32.to_le_bytes();
         self.op = NOP;
+    }
+
+    /// `bti c` as the first instruction of a function.
+    pub(crate) fn landing_pad() -> Insn {
+        Insn {
+            offset: 0,
+            word: 0xD503_245F_u32.to_le_bytes(),
+            op: LANDING_PAD,
+        }
     }
 }
 

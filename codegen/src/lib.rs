@@ -17,6 +17,7 @@
 //! | `instruction_arm64` | ARM64 code taken apart |
 //! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it before it is judged |
 //! | `skeleton` | what is put around the programs: the code in `templates/` |
+//! | `guard` | calls by address, and what Windows is told of them |
 //! | `driver` | the data and imports of the driver |
 //! | `metadata` | the tables that the runtime reads |
 //! | `object` | sections, symbols, relocations |
@@ -31,6 +32,7 @@ mod driver;
 mod error;
 mod exchange_arm64;
 mod functions;
+mod guard;
 mod instruction_arm64;
 mod isa;
 pub mod listing;
@@ -127,7 +129,8 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     let maps = table("maps", !module.maps.is_empty());
     let programs = table("programs", !verified.programs().is_empty());
     let with_driver = options.skeleton == Skeleton::Driver;
-    let variables = (with_driver || programs.is_some()).then(|| object.section(".data", SectionKind::Data));
+    let with_image = options.skeleton != Skeleton::Object;
+    let variables = (with_image || programs.is_some()).then(|| object.section(".data", SectionKind::Data));
     let hash = module
         .hash
         .is_some()
@@ -143,6 +146,9 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     options
         .skeleton
         .add_code(&mut object, skeleton_sections, isa, options, &mut scratch)?;
+    if options.guards_calls() {
+        guard::add(&mut object, skeleton_sections, options)?;
+    }
     let section_of: BTreeMap<FunctionIndex, SectionIndex> = verified
         .programs()
         .iter()
@@ -169,6 +175,9 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     if let Some(variables) = variables.filter(|_| with_driver) {
         driver::add_data(&mut object, constants, variables)?;
     }
+    if let Some(variables) = variables.filter(|_| with_image) {
+        guard::add_cookie(&mut object, variables);
+    }
     let tables = Tables {
         verified,
         platform,
@@ -184,7 +193,9 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
     };
     metadata::build(&tables, &mut object)?;
     let purpose = options.skeleton.purpose(&object, &module.name)?;
-    let object = object.finish(purpose)?;
+    let object = object.finish(purpose, |object, functions| {
+        guard::load_config(object, functions, options)
+    })?;
     Ok(Lowered { object, functions })
 }
 
@@ -255,7 +266,15 @@ mod tests {
                     .all(|byte| *byte == 0xCC)
             );
             ends[section] = (range.offset + range.size) as usize;
-            assert!(matches!(range.unwind, UnwindInfo::X64 { .. }));
+            // The functions of Control Flow Guard have no frame.
+            let is_guard = |symbol: &&bpf2sys_pe_emit::Symbol| symbol.name.starts_with("guard");
+            let place = |offset| SymbolPlace::Section {
+                section: range.section,
+                offset,
+            };
+            let mut guards = object.symbols.iter().filter(is_guard);
+            let is_leaf = guards.any(|symbol| symbol.place == place(range.offset));
+            assert_eq!(matches!(range.unwind, UnwindInfo::Leaf), is_leaf, "{range:?}");
         }
         for (section, end) in object.sections.iter().zip(ends) {
             assert!(

@@ -5,11 +5,11 @@
 //! Safe because: a reference to a name that nothing defines is an error, and no offset is computed by hand: a piece is a
 //! structure, and a pointer in it is named by that structure's field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpf2sys_pe_emit::{
-    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
-    SectionKind, Symbol, SymbolIndex, SymbolPlace,
+    FunctionRange, Import, LoadConfig, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section,
+    SectionIndex, SectionKind, Symbol, SymbolIndex, SymbolPlace,
 };
 use zerocopy::{Immutable, IntoBytes};
 
@@ -75,6 +75,8 @@ pub(crate) struct ObjectWriter {
     /// References whose target may not be placed yet.
     pending: Vec<(SectionIndex, Reference)>,
     strings: BTreeMap<String, Spot>,
+    /// Functions whose addresses data or code holds.
+    by_address: BTreeSet<SymbolIndex>,
 }
 
 impl ObjectWriter {
@@ -90,6 +92,7 @@ impl ObjectWriter {
             places: BTreeMap::new(),
             pending: Vec::new(),
             strings: BTreeMap::new(),
+            by_address: BTreeSet::new(),
         }
     }
 
@@ -132,8 +135,14 @@ impl ObjectWriter {
         spot
     }
 
-    /// Makes the 8-byte field at `field` hold the address `to`.
+    /// Makes the 8-byte field at `field` hold the address `to`, which others may call if it is a function's.
     pub(crate) fn point(&mut self, field: Spot, to: Address) {
+        self.by_address.insert(to.symbol);
+        self.point_unlisted(field, to);
+    }
+
+    /// The same for a pointer that only code of the module calls through.
+    pub(crate) fn point_unlisted(&mut self, field: Spot, to: Address) {
         self.sections[field.section.0 as usize].relocations.push(Relocation {
             offset: field.offset,
             kind: RelocationKind::Absolute64,
@@ -227,12 +236,34 @@ impl ObjectWriter {
         });
     }
 
-    /// The finished object.
-    pub(crate) fn finish(mut self, purpose: Purpose) -> Result<NativeObject, LowerError> {
+    /// The functions that may be called by their addresses: data or code holds them, or others find them by `purpose`.
+    fn functions_by_address(&self, purpose: &Purpose) -> Vec<SymbolIndex> {
+        let starts: BTreeSet<(SectionIndex, u32)> = self.functions.iter().map(|f| (f.section, f.offset)).collect();
+        let is_function = |symbol: &SymbolIndex| match self.symbols[symbol.0 as usize].place {
+            SymbolPlace::Section { section, offset } => {
+                starts.contains(&(section, offset)) && !self.section_symbols.contains(symbol)
+            }
+            SymbolPlace::ImportSlot { .. } => false,
+        };
+        let named = purpose.entry().into_iter().chain(purpose.exports().iter().copied());
+        let functions: BTreeSet<SymbolIndex> = self.by_address.iter().copied().chain(named).collect();
+        functions.into_iter().filter(is_function).collect()
+    }
+
+    /// The finished object. `load_config` gets the functions that may be called by their addresses.
+    pub(crate) fn finish(
+        mut self,
+        purpose: Purpose,
+        load_config: impl FnOnce(&ObjectWriter, Vec<SymbolIndex>) -> Result<Option<LoadConfig>, LowerError>,
+    ) -> Result<NativeObject, LowerError> {
         for (section, reference) in std::mem::take(&mut self.pending) {
             let address = self.address_of(&reference.target)?;
+            if !reference.is_call {
+                self.by_address.insert(address.symbol);
+            }
             self.distance(section, &reference, address);
         }
+        let load_config = load_config(&self, self.functions_by_address(&purpose))?;
         for section in &mut self.sections {
             if i32::try_from(section.data.len()).is_err() {
                 return Err(LowerError::Internal(format!("section `{}` is too large", section.name)));
@@ -246,6 +277,8 @@ impl ObjectWriter {
             functions: self.functions,
             imports: self.imports,
             purpose,
+            load_config,
+            shadow_stack: self.machine == Machine::X64,
         })
     }
 

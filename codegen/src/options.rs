@@ -84,6 +84,9 @@ pub struct Options {
     /// ARM64: sign return addresses with key B, as Windows does. The instructions do nothing on processors without
     /// pointer authentication.
     pub sign_return_address: bool,
+    /// Have Windows check every call of a helper (Control Flow Guard). Not in a [`Skeleton::Object`]: what it is linked with
+    /// decides about the image.
+    pub control_flow_guard: bool,
     /// Most work of a native function, in simple instructions; an eBPF function with more becomes several. The command line
     /// has no switch for it: it changes no result, only how much code is optimized together. It exists so that tests can
     /// have ordinary functions cut like very long ones. Less than the most expensive instruction counts as that one.
@@ -96,6 +99,11 @@ impl Options {
     /// The usual [`most_work`](Options::most_work). A compromise: time per instruction grows slowly up to here, and what
     /// crosses from one native function to the next costs some tens of cycles.
     pub const MOST_WORK: u32 = 8192;
+
+    /// Whether calls go through the pointers of Control Flow Guard.
+    pub(crate) fn guards_calls(&self) -> bool {
+        self.control_flow_guard && self.skeleton != Skeleton::Object
+    }
 }
 
 impl Default for Options {
@@ -107,6 +115,7 @@ impl Default for Options {
             inline_array_lookup: true,
             lse: false,
             sign_return_address: false,
+            control_flow_guard: true,
             most_work: Options::MOST_WORK,
             keep_ir: false,
         }

@@ -175,7 +175,11 @@ mod tests {
             let named = |symbol: &bpf2sys_pe_emit::SymbolIndex| object.symbols[symbol.0 as usize].name.as_str();
             assert_eq!((name.as_str(), named(entry)), ("test.dll", "DllMain"));
             assert_eq!(exports.iter().map(named).collect::<Vec<_>>(), ["get_metadata_table"]);
-            let functions = [&["DllMain", "get_metadata_table"][..], &GETTERS].concat();
+            let guard: &[&str] = match machine {
+                Machine::X64 => &["guarded_call", "guard_no_check", "guard_no_dispatch"],
+                Machine::Arm64 => &["guarded_call", "guard_no_check"],
+            };
+            let functions = [&["DllMain", "get_metadata_table"][..], &GETTERS, guard].concat();
             assert_eq!(text_functions(&object), functions);
             assert!(object.imports.is_empty());
             assert!(link(&object).is_ok());
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_driver_has_variables() {
+    fn an_object_has_no_variables() {
         let mut empty = module(Vec::new());
         empty.maps = vec![map("m", 1, 4, 4)];
         let names = |skeleton| {
@@ -240,14 +244,19 @@ mod tests {
         let (sections, driver) = names(Skeleton::Driver);
         assert_eq!(sections, [".text", ".rdata", "maps", ".data", "hash"]);
         assert!(link(&driver).is_ok());
-        for skeleton in [Skeleton::Dll, Skeleton::Object] {
-            // Without programs there are no GUIDs either.
-            let (sections, object) = names(skeleton);
-            assert_eq!(sections, [".text", ".rdata", "maps", "hash"]);
-            assert!(coff(&object).is_ok());
-        }
+        let (sections, dll) = names(Skeleton::Dll);
+        assert_eq!(sections, [".text", ".rdata", "maps", ".data", "hash"]);
+        assert_eq!(View(&dll).section(".data").data.len(), 8, "the security cookie");
+        // Without programs there are no GUIDs either.
+        let (sections, object) = names(Skeleton::Object);
+        assert_eq!(sections, [".text", ".rdata", "maps", "hash"]);
+        assert!(coff(&object).is_ok());
         let object = lower_as(example(), Skeleton::Dll, Machine::X64);
-        assert_eq!(View(&object).section(".data").data.len(), 32, "two GUIDs");
+        assert_eq!(
+            View(&object).section(".data").data.len(),
+            40,
+            "two GUIDs and the cookie"
+        );
     }
 
     #[test]

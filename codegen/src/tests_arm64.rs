@@ -17,6 +17,7 @@ const ARM64: Options = Options {
     inline_array_lookup: true,
     lse: false,
     sign_return_address: false,
+    control_flow_guard: true,
     most_work: Options::MOST_WORK,
     keep_ir: false,
 };
@@ -198,11 +199,14 @@ fn no_instruction_form_needs_the_platform_register_or_a_vector_register() {
 fn every_function_has_a_frame_that_continues_the_chain() {
     for options in choices() {
         for function in functions(&lower_with(one(&every_form()), &options).unwrap()) {
-            let signed = usize::from(options.sign_return_address);
-            assert_eq!(
-                text(&function)[signed..signed + 2],
-                ["stp x29, x30, [sp, #-0x10]!", "mov x29, sp"]
-            );
+            // `bti c` or `pacibsp`, in functions that are called by their address.
+            let lines = text(&function);
+            if lines.len() == 2 {
+                assert_eq!(lines, ["hint #0x22", "ret"], "the one without a frame");
+                continue;
+            }
+            let first = usize::from(!lines[0].starts_with("stp"));
+            assert_eq!(lines[first..first + 2], ["stp x29, x30, [sp, #-0x10]!", "mov x29, sp"]);
         }
     }
 }
@@ -213,7 +217,9 @@ fn return_addresses_are_signed_with_key_b_by_hints() {
         sign_return_address: true,
         ..ARM64
     };
-    for function in functions(&lower_with(one(&every_form()), &options).unwrap()) {
+    let all = functions(&lower_with(one(&every_form()), &options).unwrap());
+    // The one that checks nothing has no frame, and so nothing to sign.
+    for function in all.into_iter().filter(|function| function.len() > 2) {
         assert_eq!(function[0].word, 0xD503_237F_u32.to_le_bytes());
         let returns: Vec<usize> = (0..function.len())
             .filter(|i| function[*i].op.opcode == Opcode::RET)

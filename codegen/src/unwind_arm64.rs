@@ -9,6 +9,7 @@
 //!
 //! | prologue | epilogue | code |
 //! |---|---|---|
+//! | `bti c` | | `nop` |
 //! | `pacibsp` | `autibsp` | `pac_sign_lr` |
 //! | `stp fp, lr, [sp, #-16]!` | `ldp fp, lr, [sp], #16` | `save_fplr_x` |
 //! | `mov fp, sp` | | `set_fp` |
@@ -24,8 +25,8 @@
 use bpf2sys_pe_emit::UnwindInfo;
 
 use crate::instruction_arm64::{
-    FP, Insn, Instruction, LR, NONVOLATILE, Opcode, Operand, RET, Registers, Role, SP, ShiftStyle, SizeCode,
-    instruction,
+    FP, Insn, Instruction, LANDING_PAD, LR, NONVOLATILE, Opcode, Operand, RET, Registers, Role, SP, ShiftStyle,
+    SizeCode, instruction,
 };
 
 /// What a function does to the stack.
@@ -49,6 +50,8 @@ const END: u8 = 0xE4;
 /// An instruction of the prologue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// Lets calls by address come here.
+    LandingPad,
     /// Signs the return address.
     Sign,
     /// Saves `fp` and `lr`.
@@ -77,7 +80,7 @@ impl Step {
             Step::Save(register) => (0xD401 | (register - FIRST_SAVED) << 5).to_be_bytes().to_vec(),
             // 110011xx xxzzzzzz: save_regp_x of x(19 + x), (z + 1) * 8 bytes
             Step::SavePair(register) => (0xCC01 | (register - FIRST_SAVED) << 6).to_be_bytes().to_vec(),
-            Step::Constant => vec![0xE3],
+            Step::LandingPad | Step::Constant => vec![0xE3],
             // 000xxxxx: alloc_s; 11000xxx xxxxxxxx: alloc_m; 11100000 and 24 bits: alloc_l. All count 16 bytes.
             Step::Allocate(bytes) => match bytes / 16 {
                 units @ 0..0x20 => vec![units as u8],
@@ -104,7 +107,7 @@ impl Step {
         match self {
             Step::SaveFrame | Step::Save(_) | Step::SavePair(_) => SAVE_BYTES.cast_unsigned(),
             Step::Allocate(bytes) => bytes,
-            Step::Sign | Step::SetFrame | Step::Constant => 0,
+            Step::LandingPad | Step::Sign | Step::SetFrame | Step::Constant => 0,
         }
     }
 }
@@ -137,6 +140,11 @@ pub(crate) fn describe(code: &[Insn]) -> Result<FrameArm64, String> {
     })
 }
 
+/// Whether it is a function that returns at once and changes nothing.
+pub(crate) fn is_leaf(code: &[Insn]) -> bool {
+    matches!(code, [pad, ret] if pad.op == LANDING_PAD && ret.op == RET)
+}
+
 type Steps = Vec<(Step, Instruction)>;
 
 /// The steps of the prologue.
@@ -145,6 +153,12 @@ fn prologue(code: &[Insn]) -> Result<Steps, String> {
     let ops: Vec<Instruction> = code.iter().take(PROLOGUE_MAX).map(|insn| insn.op).collect();
     let mut rest = ops.as_slice();
     let mut steps = Steps::new();
+    if let [first, after @ ..] = rest
+        && *first == LANDING_PAD
+    {
+        steps.push((Step::LandingPad, *first));
+        rest = after;
+    }
     if let [first, after @ ..] = rest
         && first.opcode == Opcode::PACIBSP
     {
@@ -172,8 +186,8 @@ fn prologue(code: &[Insn]) -> Result<Steps, String> {
     Ok(steps)
 }
 
-/// More instructions than any prologue has: the frame, ten registers, an allocation in two parts.
-const PROLOGUE_MAX: usize = 16;
+/// More instructions than any prologue has: a landing pad, the frame, ten registers, an allocation in two parts.
+const PROLOGUE_MAX: usize = 17;
 
 const fn register(number: u16) -> Operand {
     Operand::Register(SizeCode::X, number)
@@ -242,7 +256,7 @@ fn epilogue(prologue: &Steps) -> Steps {
     let undone = |(step, op): &(Step, Instruction)| {
         let operands = op.operands;
         let op = match step {
-            Step::SetFrame => return None,
+            Step::LandingPad | Step::SetFrame => return None,
             Step::Constant => *op,
             Step::Allocate(_) => instruction(Opcode::ADD, operands),
             Step::Save(a) => instruction(Opcode::LDR, [register(*a), POP, Operand::Nothing, Operand::Nothing]),
@@ -282,7 +296,7 @@ fn check_body(body: &[Insn], epilogue: &Steps, saved: Registers) -> Result<Vec<u
             Role::Jump | Role::Branch => {
                 jumps.push(insn.target().ok_or_else(|| unknown("jump", insn))?);
             }
-            Role::Return | Role::PointerAuthentication => return Err(unknown("epilogue", insn)),
+            Role::Return | Role::PointerAuthentication | Role::LandingPad => return Err(unknown("epilogue", insn)),
             _ => {}
         }
         open = !matches!(role, Role::Jump | Role::Trap);

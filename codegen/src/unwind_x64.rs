@@ -117,6 +117,28 @@ pub(crate) fn describe(code: &[Instruction]) -> Result<FrameX64, String> {
     })
 }
 
+/// Checks that a function needs no unwind data: it leaves the stack and all registers that its caller keeps as they are, and
+/// goes on elsewhere at its end.
+pub(crate) fn check_leaf(code: &[Instruction]) -> Result<(), String> {
+    let mut factory = InstructionInfoFactory::new();
+    let (last, body) = code.split_last().ok_or("the function is empty")?;
+    for instruction in body {
+        let changes = |used: &iced_x86::UsedRegister| {
+            let full = used.register().full_register();
+            let written = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+            written && (full == Register::RSP || NONVOLATILE.contains(&full))
+        };
+        let goes_on = instruction.flow_control() == FlowControl::Next;
+        if !goes_on || factory.info(instruction).used_registers().iter().any(changes) {
+            return unknown("instruction of a leaf function", instruction);
+        }
+    }
+    match last.flow_control() {
+        FlowControl::Return | FlowControl::IndirectBranch => Ok(()),
+        _ => unknown("end of a leaf function", last),
+    }
+}
+
 /// Checks everything after the prologue and finds the epilogues.
 fn check_body(
     body: &[Instruction],

@@ -59,6 +59,16 @@ pub enum LinkError {
         /// What is wrong with it.
         problem: ExportProblem,
     },
+    /// The load configuration claims what is not so.
+    #[error("load configuration: {problem}")]
+    LoadConfig {
+        /// What is wrong with it.
+        problem: LoadConfigProblem,
+    },
+    /// The version information is larger than its resource can be; see
+    /// [`VersionInfo::MAX_UNITS`](crate::VersionInfo::MAX_UNITS).
+    #[error("the version information is larger than its resource can be")]
+    VersionInfoTooLarge,
     /// More exports than an export directory has ordinals for.
     #[error("{count} exports; at most 65,535 are possible")]
     TooManyExports {
@@ -208,6 +218,44 @@ pub enum ExportProblem {
     /// Others find exports by name.
     #[error("`{}` is exported twice", name.escape_debug())]
     Duplicate {
+        /// The symbol's name.
+        name: String,
+    },
+}
+
+/// What is wrong with a load configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadConfigProblem {
+    /// No such symbol, or one of an import.
+    #[error("there is no symbol {symbol} in this object")]
+    UnknownSymbol {
+        /// The symbol named.
+        symbol: u32,
+    },
+    /// Windows writes 8 bytes there: the cookie among variables, the others among constants.
+    #[error("`{}` is not 8 bytes at a multiple of 8 in a section for it", name.escape_debug())]
+    Pointer {
+        /// The symbol's name.
+        name: String,
+    },
+    /// Windows replaces only the one number that stands for none.
+    #[error("the security cookie does not hold the number that Windows replaces")]
+    Cookie,
+    /// Only x86-64 code calls through such a pointer.
+    #[error("the machine has no dispatch pointer")]
+    NoDispatch,
+    /// A pointer through which code calls leads nowhere.
+    #[error("a pointer of Control Flow Guard does not point to code")]
+    EmptyPointer,
+    /// An entry of the function table is not where a function starts, or not where Windows can note it.
+    #[error("`{}` is not the start of a function at a multiple of 16", name.escape_debug())]
+    Target {
+        /// The symbol's name.
+        name: String,
+    },
+    /// Others find a function's address that is not in the function table: the kernel would stop the machine at a call of it.
+    #[error("the address of `{}`, or of a place behind it, can be called and is not listed", name.escape_debug())]
+    NotListed {
         /// The symbol's name.
         name: String,
     },

@@ -7,11 +7,11 @@ use std::mem::size_of;
 
 use object::endian::{U16, U32, U64};
 use object::pe::{
-    IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA,
-    IMAGE_DLLCHARACTERISTICS_NX_COMPAT, IMAGE_DOS_SIGNATURE, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64,
-    IMAGE_NT_OPTIONAL_HDR64_MAGIC, IMAGE_NT_SIGNATURE, IMAGE_NUMBEROF_DIRECTORY_ENTRIES, IMAGE_SCN_CNT_CODE,
-    ImageDataDirectory, ImageDosHeader, ImageFileHeader, ImageNtHeaders64, ImageOptionalHeader64, ImageSectionHeader,
-    SectionFlags,
+    DllFlags, IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
+    IMAGE_DLLCHARACTERISTICS_GUARD_CF, IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, IMAGE_DLLCHARACTERISTICS_NX_COMPAT,
+    IMAGE_DOS_SIGNATURE, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_NT_OPTIONAL_HDR64_MAGIC,
+    IMAGE_NT_SIGNATURE, IMAGE_NUMBEROF_DIRECTORY_ENTRIES, IMAGE_SCN_CNT_CODE, ImageDataDirectory, ImageDosHeader,
+    ImageFileHeader, ImageNtHeaders64, ImageOptionalHeader64, ImageSectionHeader, SectionFlags,
 };
 use object::pod::bytes_of;
 
@@ -58,14 +58,43 @@ impl Directories {
     }
 }
 
+/// What headers say that neither the kind of image nor the layout gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields {
+    pub entry: Rva,
+    pub check_sum: u32,
+    /// No time: a part of the hash of the contents, as the debug entry REPRO says.
+    pub time_date_stamp: u32,
+    /// Whether the code takes part in Control Flow Guard.
+    pub guard: bool,
+    /// Whether Windows is to check the signature whenever it loads the image.
+    pub force_integrity: bool,
+}
+
+impl Fields {
+    fn dll_characteristics(self) -> DllFlags {
+        let mut flags = IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA
+            | IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE
+            | IMAGE_DLLCHARACTERISTICS_NX_COMPAT;
+        for (wanted, flag) in [
+            (self.guard, IMAGE_DLLCHARACTERISTICS_GUARD_CF),
+            (self.force_integrity, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY),
+        ] {
+            if wanted {
+                flags = flags | flag;
+            }
+        }
+        flags
+    }
+}
+
 /// The bytes of all headers, `layout.headers_size` of them.
 pub(crate) fn write(
     kind: ImageKind,
     machine: Machine,
     layout: &Layout,
     directories: &Directories,
-    entry: Rva,
-    check_sum: u32,
+    fields: Fields,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(layout.headers_size as usize);
     out.extend_from_slice(bytes_of(&dos_header()));
@@ -73,8 +102,8 @@ pub(crate) fn write(
     out.extend_from_slice(kind.dos_message());
     out.extend_from_slice(bytes_of(&ImageNtHeaders64 {
         signature: IMAGE_NT_SIGNATURE.into(),
-        file_header: file_header(kind, machine, layout.sections.len()),
-        optional_header: optional_header(kind, layout, entry, check_sum),
+        file_header: file_header(kind, machine, layout.sections.len(), fields),
+        optional_header: optional_header(kind, layout, fields),
     }));
     for (rva, size) in directories.0 {
         let directory = ImageDataDirectory {
@@ -118,7 +147,7 @@ fn dos_header() -> ImageDosHeader {
     }
 }
 
-fn file_header(kind: ImageKind, machine: Machine, sections: usize) -> ImageFileHeader {
+fn file_header(kind: ImageKind, machine: Machine, sections: usize, fields: Fields) -> ImageFileHeader {
     ImageFileHeader {
         machine: match machine {
             Machine::X64 => IMAGE_FILE_MACHINE_AMD64,
@@ -126,9 +155,7 @@ fn file_header(kind: ImageKind, machine: Machine, sections: usize) -> ImageFileH
         }
         .into(),
         number_of_sections: (sections as u16).into(),
-        // Zero is the value that the PE format calls no time at all. A hash of the contents, which is what reproducible
-        // linkers put here, may stand here only beside a debug entry of type REPRO that says that it is no time.
-        time_date_stamp: 0.into(),
+        time_date_stamp: fields.time_date_stamp.into(),
         // No COFF symbols: they are deprecated for images, and readers refuse a file whose table they cannot follow.
         pointer_to_symbol_table: 0.into(),
         number_of_symbols: 0.into(),
@@ -137,7 +164,7 @@ fn file_header(kind: ImageKind, machine: Machine, sections: usize) -> ImageFileH
     }
 }
 
-fn optional_header(kind: ImageKind, layout: &Layout, entry: Rva, check_sum: u32) -> ImageOptionalHeader64 {
+fn optional_header(kind: ImageKind, layout: &Layout, fields: Fields) -> ImageOptionalHeader64 {
     let is_code = |section: &&PlacedSection| section.flags & IMAGE_SCN_CNT_CODE != SectionFlags(0);
     let code: u32 = layout
         .sections
@@ -156,7 +183,7 @@ fn optional_header(kind: ImageKind, layout: &Layout, entry: Rva, check_sum: u32)
         size_of_code: code.into(),
         size_of_initialized_data: (all - code).into(),
         size_of_uninitialized_data: 0.into(),
-        address_of_entry_point: entry.0.into(),
+        address_of_entry_point: fields.entry.0.into(),
         base_of_code: base_of_code.into(),
         image_base: kind.base().into(),
         section_alignment: SECTION_ALIGNMENT.into(),
@@ -170,12 +197,9 @@ fn optional_header(kind: ImageKind, layout: &Layout, entry: Rva, check_sum: u32)
         win32_version_value: 0.into(),
         size_of_image: layout.image_size.into(),
         size_of_headers: layout.headers_size.into(),
-        check_sum: U32::from(check_sum),
+        check_sum: U32::from(fields.check_sum),
         subsystem: kind.subsystem().into(),
-        dll_characteristics: (IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA
-            | IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE
-            | IMAGE_DLLCHARACTERISTICS_NX_COMPAT)
-            .into(),
+        dll_characteristics: fields.dll_characteristics().into(),
         // Drivers and libraries run on the stacks of others, and their heaps are those of others; these are the defaults of Microsoft's linker.
         size_of_stack_reserve: U64::from(0x10_0000),
         size_of_stack_commit: U64::from(0x1000),

@@ -3,7 +3,7 @@
 //! Given: the sections in order, each a list of parts that know their size and alignment.
 //! Computed: the RVA and file range of every section and part, in one pass and in file order. Nothing is written here, and
 //! the pass that writes changes nothing here: every part's bytes are made from final addresses.
-//! A new table of the linker (load configuration, debug directory, resources) is one more [`Part`] in the list.
+//! A new table of the linker is one more [`Part`] in the list.
 
 use object::pe::{IMAGE_SIZEOF_SECTION_HEADER, SectionFlags};
 
@@ -21,10 +21,14 @@ pub(crate) enum Part {
     Imports,
     /// Export directory, its tables and names.
     Exports,
+    /// The debug directory and its data.
+    Debug,
     /// The unwind records that the function table points to: `.xdata` in other linkers.
     UnwindRecords,
     /// The function table of the exception directory.
     FunctionTable,
+    /// The resources.
+    Resources,
     /// The base relocation table.
     BaseRelocations,
 }
@@ -51,6 +55,7 @@ pub(crate) struct SectionPlan {
 pub(crate) struct PlacedPart {
     pub part: Part,
     pub rva: Rva,
+    pub file_offset: FileOffset,
     /// In bytes.
     pub size: u32,
 }
@@ -98,6 +103,7 @@ impl Layout {
                 parts.push(PlacedPart {
                     part,
                     rva: Rva(limited(start)?),
+                    file_offset: FileOffset(limited(file_offset + (start - rva))?),
                     size: limited(size as u64)?,
                 });
             }

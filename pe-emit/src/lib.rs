@@ -10,32 +10,39 @@ mod address;
 mod base_relocations;
 mod checksum;
 mod coff;
+mod debug;
 mod error;
 mod exports;
 mod functions;
 mod headers;
 mod image;
 mod image_kind;
+mod image_options;
 mod imports;
 mod layout;
 mod link;
+mod load_config;
 mod native_object;
 mod relocate;
+mod resources;
 mod sections;
 mod symbols;
 #[cfg(test)]
 mod test_objects;
 mod unwind_arm64;
 mod unwind_x64;
+mod version_info;
 
 pub use coff::coff;
 pub use error::{
-    EntryProblem, ExportProblem, FunctionProblem, ImportProblem, LinkError, RelocationProblem, SectionProblem,
-    SymbolProblem,
+    EntryProblem, ExportProblem, FunctionProblem, ImportProblem, LinkError, LoadConfigProblem, RelocationProblem,
+    SectionProblem, SymbolProblem,
 };
 pub use image::Image;
-pub use link::link;
+pub use image_options::ImageOptions;
+pub use link::{link, link_with};
 pub use native_object::{
-    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
-    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Guard, Import, LoadConfig, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section,
+    SectionIndex, SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
+pub use version_info::{Version, VersionInfo};

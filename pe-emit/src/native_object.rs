@@ -20,6 +20,40 @@ pub struct NativeObject {
     pub imports: Vec<Import>,
     /// What it is to become.
     pub purpose: Purpose,
+    /// What the load configuration of the image says; `None` for an image without.
+    pub load_config: Option<LoadConfig>,
+    /// x86-64: whether every `ret` of the code returns to where its `call` was, so that the image may say that it runs with
+    /// shadow stacks (CET).
+    pub shadow_stack: bool,
+}
+
+/// What a driver or DLL tells Windows about protections that its code takes part in (PE format, "The Load Configuration
+/// Structure").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadConfig {
+    /// 8 bytes of a writable section that hold [`LoadConfig::COOKIE`], at a multiple of 8. Windows puts a random number
+    /// there when it loads the image.
+    pub security_cookie: SymbolIndex,
+    /// Control Flow Guard, for code that takes part in it.
+    pub guard: Option<Guard>,
+}
+
+impl LoadConfig {
+    /// What a security cookie is in the file. Windows replaces only this number.
+    pub const COOKIE: u64 = 0x0000_2B99_2DDF_A232;
+}
+
+/// Control Flow Guard: every indirect call of the code but those of imports goes through one of the pointers here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// 8 bytes of a read-only section, at a multiple of 8: the address of the function that checks a target and returns.
+    /// In the file, that of one which only returns.
+    pub check: SymbolIndex,
+    /// The same for the function that checks a target and jumps to it. x86-64 only; in the file, one which only jumps.
+    pub dispatch: Option<SymbolIndex>,
+    /// Every function that others may call by its address, in any order: the entry point and the exports, and all whose
+    /// addresses code or data of the object take. Each starts at a multiple of 16.
+    pub functions: Vec<SymbolIndex>,
 }
 
 /// What an object is to become, with what Windows or another linker must find in it.
@@ -164,6 +198,8 @@ pub enum RelocationKind {
     /// 8 bytes, `S + A` as virtual address; gets a DIR64 base relocation. Only in data sections, at multiples of 8, and for
     /// places in the image.
     Absolute64,
+    /// 4 bytes, `S + A` as an offset from the start of the image. Only in data sections, at multiples of 4.
+    ImageRelative32,
     /// 4 bytes, `S + A - P`. (Cranelift's addend of -4 makes it relative to the end of the field.)
     Relative32,
     /// ARM64 `adrp`: `page(S + A) - page(P)`, 21 bits of pages. This and the next two only in code.

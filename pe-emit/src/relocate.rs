@@ -57,7 +57,8 @@ fn error<'a>(section: &'a Section, field: &'a Relocation) -> impl Fn(RelocationP
 fn width(kind: RelocationKind) -> u32 {
     match kind {
         RelocationKind::Absolute64 => 8,
-        RelocationKind::Relative32
+        RelocationKind::ImageRelative32
+        | RelocationKind::Relative32
         | RelocationKind::Arm64Page21
         | RelocationKind::Arm64PageOffset12
         | RelocationKind::Arm64Branch26 => 4,
@@ -68,7 +69,7 @@ fn width(kind: RelocationKind) -> u32 {
 /// immediate; `b` and `bl`. (Arm Architecture Reference Manual, C4.1.)
 fn instruction(kind: RelocationKind) -> Option<(u32, u32)> {
     match kind {
-        RelocationKind::Absolute64 | RelocationKind::Relative32 => None,
+        RelocationKind::Absolute64 | RelocationKind::ImageRelative32 | RelocationKind::Relative32 => None,
         RelocationKind::Arm64Page21 => Some((0x9F00_0000, 0x9000_0000)),
         RelocationKind::Arm64PageOffset12 => Some((0xFFC0_0000, 0x9100_0000)),
         RelocationKind::Arm64Branch26 => Some((0x7C00_0000, 0x1400_0000)),
@@ -78,7 +79,7 @@ fn instruction(kind: RelocationKind) -> Option<(u32, u32)> {
 /// The bits of an instruction word that a relocation fills in: `immhi` and `immlo`; `imm12`; `imm26`.
 fn immediate(kind: RelocationKind) -> u32 {
     match kind {
-        RelocationKind::Absolute64 | RelocationKind::Relative32 => 0,
+        RelocationKind::Absolute64 | RelocationKind::ImageRelative32 | RelocationKind::Relative32 => 0,
         RelocationKind::Arm64Page21 => 0x60FF_FFE0,
         RelocationKind::Arm64PageOffset12 => 0x003F_FC00,
         RelocationKind::Arm64Branch26 => 0x03FF_FFFF,
@@ -93,7 +94,7 @@ fn check_field(machine: Machine, section: &Section, field: &Relocation) -> Resul
         .and_then(|rest| rest.get(..width(kind) as usize))
         .ok_or(RelocationProblem::OutOfSection)?;
     let code = section.kind == SectionKind::Code;
-    if kind == RelocationKind::Absolute64 {
+    if matches!(kind, RelocationKind::Absolute64 | RelocationKind::ImageRelative32) {
         if code {
             return Err(RelocationProblem::AbsoluteInCode);
         }
@@ -133,10 +134,11 @@ fn fill(
     let distance = target - place;
     match kind {
         RelocationKind::Absolute64 => {
-            // The end of the image is a place that a pointer may name, as the end of any array is.
-            let target = u32::try_from(target).ok().filter(|target| *target <= image.size);
-            let target = target.ok_or(RelocationProblem::OutsideImage)?;
-            *field(bytes)? = image.virtual_address(Rva(target)).to_le_bytes();
+            *field(bytes)? = image.virtual_address(inside(target, image)?).to_le_bytes();
+            Ok(())
+        }
+        RelocationKind::ImageRelative32 => {
+            *field(bytes)? = inside(target, image)?.0.to_le_bytes();
             Ok(())
         }
         RelocationKind::Relative32 => {
@@ -157,6 +159,12 @@ fn fill(
             patch(bytes, immediate(kind), signed(distance, 28)? >> 2)
         }
     }
+}
+
+/// A place of the image. Its end is one too that a pointer may name, as the end of any array is.
+fn inside(target: i128, image: &Addresses) -> Result<Rva, RelocationProblem> {
+    let target = u32::try_from(target).ok().filter(|target| *target <= image.size);
+    target.map(Rva).ok_or(RelocationProblem::OutsideImage)
 }
 
 /// Makes what a relocation patches in an instruction 0.

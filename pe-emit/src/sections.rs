@@ -14,6 +14,7 @@ use object::pe::{
 
 use crate::address::SECTION_ALIGNMENT;
 use crate::base_relocations::{self, BaseRelocations};
+use crate::debug::{self, DebugDirectory};
 use crate::error::{LinkError, SectionProblem};
 use crate::exports::{self, ExportTable};
 use crate::functions::{self, FunctionTable};
@@ -21,12 +22,14 @@ use crate::image_kind::ImageKind;
 use crate::imports::{self, ImportTables};
 use crate::layout::{Part, PartPlan, SectionPlan};
 use crate::native_object::{Section, SectionIndex, SectionKind};
+use crate::resources::{self, Resources};
 
 /// What the Windows loader takes at most (PE format, "COFF File Header").
 const SECTIONS_MAX: usize = 96;
 
-const READ_ONLY_TABLES: &str = ".rdata";
+pub(crate) const READ_ONLY_TABLES: &str = ".rdata";
 pub(crate) const FUNCTION_TABLE: &str = ".pdata";
+const RESOURCES: &str = ".rsrc";
 const BASE_RELOCATIONS: &str = ".reloc";
 
 /// Names that the PE format gives to tables that only a linker can write ("Special Sections").
@@ -35,7 +38,7 @@ const RESERVED: [&str; 7] = [
     ".idata",
     FUNCTION_TABLE,
     BASE_RELOCATIONS,
-    ".rsrc",
+    RESOURCES,
     ".tls",
     ".xdata",
 ];
@@ -102,7 +105,9 @@ pub(crate) fn header_name(name: &str) -> Option<[u8; 8]> {
 pub(crate) struct Tables<'a> {
     pub imports: ImportTables<'a>,
     pub exports: ExportTable<'a>,
+    pub debug: DebugDirectory,
     pub functions: FunctionTable,
+    pub resources: Resources,
     pub base_relocations: BaseRelocations,
 }
 
@@ -114,11 +119,13 @@ pub(crate) fn plan(kind: ImageKind, sections: &[Section], tables: &Tables<'_>) -
     let Tables {
         imports,
         exports,
+        debug,
         functions,
+        resources,
         base_relocations,
     } = tables;
 
-    let mut plans = Vec::with_capacity(sections.len() + 3);
+    let mut plans = Vec::with_capacity(sections.len() + 4);
     for (index, section) in sections.iter().enumerate() {
         let flags = match section.kind {
             SectionKind::Code => code,
@@ -149,6 +156,11 @@ pub(crate) fn plan(kind: ImageKind, sections: &[Section], tables: &Tables<'_>) -
             size: exports.size(),
         },
         PartPlan {
+            part: Part::Debug,
+            align: debug::ALIGN,
+            size: debug.size(),
+        },
+        PartPlan {
             part: Part::UnwindRecords,
             align: functions::ALIGN,
             size: functions.records().len(),
@@ -166,6 +178,12 @@ pub(crate) fn plan(kind: ImageKind, sections: &[Section], tables: &Tables<'_>) -
         size: functions.size(),
     };
     add(&mut plans, FUNCTION_TABLE, read_only, vec![part]);
+    let part = PartPlan {
+        part: Part::Resources,
+        align: resources::ALIGN,
+        size: resources.size(),
+    };
+    add(&mut plans, RESOURCES, data, vec![part]);
     let (align, size) = (base_relocations::ALIGN, base_relocations.size());
     let part = PartPlan {
         part: Part::BaseRelocations,

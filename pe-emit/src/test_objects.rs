@@ -133,6 +133,8 @@ pub(crate) fn driver() -> NativeObject {
             import("ntoskrnl.exe", "memset"),
         ],
         purpose: Purpose::Driver { entry: SymbolIndex(0) },
+        load_config: None,
+        shadow_stack: false,
     }
 }
 
@@ -177,5 +179,7 @@ pub(crate) fn arm64() -> NativeObject {
         }],
         imports: vec![],
         purpose: Purpose::Driver { entry: SymbolIndex(0) },
+        load_config: None,
+        shadow_stack: false,
     }
 }

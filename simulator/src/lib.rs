@@ -31,6 +31,7 @@ mod hex_bytes;
 pub mod image;
 pub mod interpreter;
 pub mod kernel_tables;
+pub mod load_config;
 pub mod loader_rules;
 pub mod module_tables;
 pub mod object_file;

@@ -5,6 +5,7 @@
 
 use crate::directories::{BaseRelocation, base_relocations, exports, imports, is_known_import};
 use crate::image::{DirectoryKind, Image, Rva, Section, read_u32};
+use crate::load_config;
 use crate::rule::{Rule, Violation};
 
 const PAGE: u32 = 0x1000;
@@ -31,6 +32,7 @@ pub fn check(image: &Image<'_>) -> Vec<Violation> {
     relocations(image, &mut found);
     import_tables(image, &mut found);
     function_table(image, &mut found);
+    found.extend(load_config::check(image));
     let exported = if image.is_dll() {
         metadata_function(image).map(drop)
     } else {

@@ -83,6 +83,8 @@ rules! {
     PageableSection = "pageable-section", "native module contract §2.4";
     /// the function table must be sorted and describe code
     FunctionTable = "function-table", "PE format, \"The .pdata Section\"";
+    /// the load configuration must be well formed, and what it leads to be there
+    LoadConfig = "load-config", "PE format, \"The Load Configuration Structure\"";
     /// the export tables must be well formed, and names sorted
     ExportTable = "export-table", "PE format, \"The .edata Section\"";
     /// a DLL must export its function get_metadata_table by name
@@ -193,6 +195,10 @@ rules! {
     HelperArgument = "helper-argument", "native module contract §6.4";
     /// memory that belongs to the runtime must not be changed
     RuntimeMemory = "runtime-memory", "native module contract §6.1";
+    /// a function that the kernel calls by its address must be in the function table of an image with Control Flow Guard
+    GuardTarget = "guard-target", "PE format, \"Control Flow Guard\"";
+    /// code that says that its calls by address are checked must have each of them checked
+    UnguardedCall = "unguarded-call", "PE format, \"Control Flow Guard\"";
     /// stand-ins are only to be called where the real function may be
     UnexpectedCall = "unexpected-call", "native module contract §2.3";
 }

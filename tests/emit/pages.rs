@@ -14,6 +14,9 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
+/// The least that a version resource needs.
+const VERSION_INFO: &str = "company = 'C'\nproduct = 'P'\ndescription = 'D'\nfile-version = '1.0'\n";
+
 /// Runs the examples of `build --help` and looks for the files that they say are written.
 fn help_examples() -> Result<(), Failed> {
     let help = succeed(tool().args(["build", "--help"]))?;
@@ -25,6 +28,7 @@ fn help_examples() -> Result<(), Failed> {
         for input in ["udp_filter.o", "filter.o"] {
             std::fs::copy(example("udp_filter"), folder.path().join(input))?;
         }
+        std::fs::write(folder.path().join("version.toml"), VERSION_INFO)?;
         let (command, comment) = line.split_once("   ").unwrap_or((line, ""));
         let words = command.split_whitespace().skip(1).flat_map(|word| match word {
             "*.o" => vec!["udp_filter.o", "filter.o"],

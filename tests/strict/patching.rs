@@ -180,11 +180,30 @@ pub fn table(p: &Patched, section: &str) -> u64 {
     p.address(section, 0)
 }
 
+/// Gives a section 512 more bytes of the file, which those behind it move away for.
+fn grow(p: &mut Patched, name: &str) {
+    const MORE: u32 = 0x200;
+    let section = p.section(name);
+    let end = section.raw_offset + section.raw_size;
+    p.bytes.splice(end as usize..end as usize, [0; MORE as usize]);
+    p.put(p.header(name) + 16, &(section.raw_size + MORE).to_le_bytes());
+    for (index, other) in p.image().sections.clone().into_iter().enumerate() {
+        if other.raw_offset >= end {
+            p.put(
+                p.optional() + 240 + 40 * index + 20,
+                &(other.raw_offset + MORE).to_le_bytes(),
+            );
+        }
+    }
+}
+
 /// Puts a string, which ends at a NUL if it is given one, at the end of `.rdata`. Gives its address.
 pub fn string(p: &mut Patched, text: &[u8]) -> u64 {
+    if p.section(".rdata").virtual_size as usize + text.len() > p.section(".rdata").raw_size as usize {
+        grow(p, ".rdata");
+    }
     let section = p.section(".rdata");
-    let (used, size) = (section.virtual_size as usize, section.raw_size as usize);
-    assert!(used + text.len() <= size, "no room in .rdata");
+    let size = section.raw_size as usize;
     let start = size - text.len();
     p.put(section.raw_offset as usize + start, text);
     p.put(p.header(".rdata") + 8, &(size as u32).to_le_bytes());

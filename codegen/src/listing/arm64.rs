@@ -5,6 +5,7 @@ use yaxpeax_arch::{Decoder, U8Reader};
 use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction, Opcode, Operand, ShiftStyle, SizeCode};
 
 use super::native::{Decoded, Names, OPERANDS, Reference, Text};
+use crate::instruction_arm64::LANDING_PAD;
 
 /// Bytes of an instruction.
 const SIZE: u32 = 4;
@@ -84,6 +85,9 @@ pub(super) fn text(decoded: &[Decoded<Word>], names: &Names) -> Vec<Text> {
 
 /// The text with labels and names in place of distances.
 fn with_names(word: &Decoded<Word>, instruction: &Instruction, names: &Names) -> String {
+    if *instruction == LANDING_PAD {
+        return "bti c".to_owned(); // which the library calls a hint
+    }
     let text = instruction.to_string();
     if let Some(Reference { kind, name, .. }) = names.reference(word.offset, SIZE) {
         // The operand that the field is in is the last one, in all instructions that have such a field.

@@ -3,7 +3,7 @@
 use bpf2sys_bytecode::{BtfFunctionIndex, Callee, FunctionIndex, FunctionKind, InsnIndex, MapIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
+    AbiParam, Block, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 
@@ -11,7 +11,7 @@ use super::function::{Lowering, Native, STACK_BYTES, table_flags};
 use super::maps::MapArguments;
 use crate::error::InstructionProblem;
 use crate::metadata::map_types::ARRAY;
-use crate::runtime_context;
+use crate::{guard, runtime_context};
 
 /// Helper id of `bpf_map_lookup_elem`.
 const MAP_LOOKUP: i32 = 1;
@@ -104,8 +104,14 @@ impl Lowering<'_, '_> {
             .builder
             .ins()
             .load(types::I64, MemFlagsData::trusted(), table, address);
-        let signature = self.helper_signature(arguments.len());
-        let call = self.builder.ins().call_indirect(signature, address, &arguments);
+        let call = if self.unit.options.guards_calls() {
+            arguments.push(address);
+            let guarded = self.guarded_call(arguments.len());
+            self.builder.ins().call(guarded, &arguments)
+        } else {
+            let signature = self.helper_signature(arguments.len());
+            self.builder.ins().call_indirect(signature, address, &arguments)
+        };
         let result = self.builder.inst_results(call)[0];
         let Some(after) = after else {
             return Ok(result);
@@ -132,6 +138,21 @@ impl Lowering<'_, '_> {
             signature.returns = vec![AbiParam::new(types::I64)];
             self.builder.import_signature(signature)
         })
+    }
+
+    /// The function that has the last argument checked and calls it with the others, declared once in the function.
+    fn guarded_call(&mut self, arguments: usize) -> FuncRef {
+        if let Some(known) = self.guarded_call {
+            return known;
+        }
+        let signature = self.helper_signature(arguments);
+        let function = self.builder.import_function(ExtFuncData {
+            name: ExternalName::testcase(guard::GUARDED_CALL),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        *self.guarded_call.insert(function)
     }
 
     fn subprogram(&mut self, callee: FunctionIndex) -> Result<(), InstructionProblem> {

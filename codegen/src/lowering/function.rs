@@ -31,8 +31,8 @@ use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, AbiParam, Block, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot, StackSlotData,
-    StackSlotKind, UserExternalName, UserFuncName, Value, types,
+    self, AbiParam, Block, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot,
+    StackSlotData, StackSlotKind, UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -258,6 +258,8 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) ending: Option<Block>,
     /// The signature of helpers and BTF-resolved functions, once one was called.
     pub(super) helper_signature: Option<SigRef>,
+    /// The function through which they are called, once one is called.
+    pub(super) guarded_call: Option<FuncRef>,
 }
 
 /// What a piece is given.
@@ -329,6 +331,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             pins: Pins::new(),
             ending: None,
             helper_signature: None,
+            guarded_call: None,
         }
     }
 

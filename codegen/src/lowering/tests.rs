@@ -206,9 +206,7 @@ fn only_a_divisor_that_may_be_zero_is_checked() {
 #[test]
 fn a_helper_address_is_read_at_each_call_and_six_arguments_are_passed() {
     let code = native(&[helper(5), helper(5), EXIT]);
-    let calls: Vec<usize> = (0..code.len())
-        .filter(|i| code[*i].flow_control() == FlowControl::IndirectCall)
-        .collect();
+    let calls: Vec<usize> = (0..code.len()).filter(|i| calls_other(&code[*i])).collect();
     assert_eq!(calls.len(), 2);
     let mut from = 0;
     for call in calls {
@@ -220,7 +218,8 @@ fn a_helper_address_is_read_at_each_call_and_six_arguments_are_passed() {
                 .any(|i| i.memory_displacement64() == 24 && i.op_count() > 0),
             "{before:?}"
         );
-        for home in [0x20, 0x28] {
+        // The last one is the address.
+        for home in [0x20, 0x28, 0x30] {
             let stored = before.iter().any(|i| {
                 i.mnemonic() == Mnemonic::Mov
                     && i.op0_kind() == OpKind::Memory
@@ -527,12 +526,47 @@ fn lookup(map_type: u32, key_size: u32) -> Module {
     }
 }
 
+/// Whether it is a call: of a helper, in functions that call nothing else.
+fn calls_other(instruction: &iced_x86::Instruction) -> bool {
+    matches!(
+        instruction.flow_control(),
+        FlowControl::Call | FlowControl::IndirectCall
+    )
+}
+
+#[test]
+fn without_control_flow_guard_a_helper_is_called_by_its_address() {
+    let off = Options {
+        control_flow_guard: false,
+        ..Options::default()
+    };
+    let object = |options: &Options| {
+        let module = one(&[helper(5), EXIT]);
+        crate::lower(&testing::trusted(module), &Platform::builtin(), options)
+            .unwrap()
+            .object
+    };
+    let kinds = |object: &bpf2sys_pe_emit::NativeObject| -> Vec<FlowControl> {
+        let code = instructions(object, "program");
+        code.iter()
+            .filter(|i| calls_other(i))
+            .map(iced_x86::Instruction::flow_control)
+            .collect()
+    };
+    let (guarded, unguarded) = (object(&Options::default()), object(&off));
+    assert_eq!(kinds(&guarded), [FlowControl::Call]);
+    assert_eq!(kinds(&unguarded), [FlowControl::IndirectCall]);
+    let guard = |object: &bpf2sys_pe_emit::NativeObject| object.load_config.as_ref().unwrap().guard.is_some();
+    assert!(guard(&guarded) && !guard(&unguarded));
+    assert!(!unguarded.symbols.iter().any(|symbol| symbol.name.starts_with("guard")));
+}
+
 fn calls_helper(module: Module, options: &Options) -> bool {
     let object = crate::lower(&verified(module), &Platform::builtin(), options)
         .unwrap()
         .object;
     let code = instructions(&object, "program");
-    code.iter().any(|i| i.flow_control() == FlowControl::IndirectCall)
+    code.iter().any(calls_other)
 }
 
 #[test]
@@ -542,7 +576,7 @@ fn a_lookup_in_one_known_array_is_inlined() {
         .unwrap()
         .object;
     let code = instructions(&object, "program");
-    assert!(code.iter().all(|i| i.flow_control() != FlowControl::IndirectCall));
+    assert!(!code.iter().any(calls_other));
     // key < max_entries, and array_data at map_data[0] + 32
     let compared = code
         .iter()
@@ -579,10 +613,7 @@ fn other_lookups_call_the_helper() {
         .unwrap()
         .object;
     let code = instructions(&unproven, "program");
-    assert!(
-        code.iter().any(|i| i.flow_control() == FlowControl::IndirectCall),
-        "unproven"
-    );
+    assert!(code.iter().any(calls_other), "unproven");
 }
 
 #[test]
@@ -596,7 +627,7 @@ fn a_lookup_in_a_subprogram_calls_the_helper() {
         .unwrap()
         .object;
     let code = instructions(&object, "sub");
-    assert!(code.iter().any(|i| i.flow_control() == FlowControl::IndirectCall));
+    assert!(code.iter().any(calls_other));
 }
 
 #[test]

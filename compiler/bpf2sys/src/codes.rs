@@ -201,6 +201,7 @@ codes! {
     BPF9004 Error,
     BPF9005 Error,
     BPF9006 Warning,
+    BPF9007 Error,
     BPF9999 Error,
 }
 

@@ -48,6 +48,14 @@ pub enum ErrorKind {
         /// Why.
         source: io::Error,
     },
+    /// The file for the version resource can't be used.
+    #[error("the version information in `{}` can't be used: {problem}", path.display())]
+    VersionInfo {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, with the line.
+        problem: String,
+    },
     /// A file is neither an image nor an object.
     #[error("`{}` is no PE image, no COFF object and no ELF object", path.display())]
     UnknownFormat {
@@ -131,6 +139,7 @@ impl Error {
             ErrorKind::UnknownFormat { .. }
             | ErrorKind::Platform(_)
             | ErrorKind::NoProviderText { .. }
+            | ErrorKind::VersionInfo { .. }
             | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,

@@ -23,10 +23,11 @@ mod pipeline;
 mod providers;
 mod timings;
 mod verdict;
+mod version_info;
 
 pub use bpf2sys_bytecode::HashAlgorithm;
 pub use bpf2sys_codegen::RuntimeLevel;
-pub use bpf2sys_pe_emit::Machine;
+pub use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 pub use cache::VerdictCache;
 pub use codes::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, InstructionPlace, Known, PathStep, Severity, SourcePlace};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bpf2sys_bytecode::HashAlgorithm;
 use bpf2sys_codegen::{self as codegen, RuntimeLevel};
-use bpf2sys_pe_emit::{self as pe_emit, Machine};
+use bpf2sys_pe_emit::{self as pe_emit, ImageOptions, Machine};
 use bpf2sys_verifier::{self as verifier, VerifiedModule};
 
 use crate::timings::{ProgramTimes, Timings};
@@ -36,6 +36,10 @@ pub struct BuildOptions {
     pub lse: bool,
     /// ARM64: sign return addresses (`--sign-return-address`).
     pub sign_return_address: bool,
+    /// Have Windows check every call of a helper (`--cfg`).
+    pub control_flow_guard: bool,
+    /// What images say that their code does not depend on (`--force-integrity`, `--version-info`).
+    pub image: ImageOptions,
 }
 
 impl Default for BuildOptions {
@@ -52,6 +56,8 @@ impl Default for BuildOptions {
             hash: Some(HashAlgorithm::default()),
             lse: false,
             sign_return_address: false,
+            control_flow_guard: true,
+            image: ImageOptions::default(),
         }
     }
 }
@@ -216,10 +222,13 @@ impl Lowerings<'_> {
     fn output(&mut self, machine: Machine, form: Form) -> Result<Output, Error> {
         let verified = self.verified;
         let platform = self.options.providers.platform();
+        let image = &self.options.image;
         let lowered = self.lowered(machine, form)?;
         let link_failed = |source| ErrorKind::Link { machine, source };
         let bytes = match form {
-            Form::Sys | Form::Dll => pe_emit::link(&lowered.object).map_err(link_failed)?.into_bytes(),
+            Form::Sys | Form::Dll => pe_emit::link_with(&lowered.object, image)
+                .map_err(link_failed)?
+                .into_bytes(),
             Form::Obj => pe_emit::coff(&lowered.object).map_err(link_failed)?,
             Form::Clif => codegen::listing::clif(verified, platform, lowered).into_bytes(),
             Form::Asm => codegen::listing::assembly(verified, platform, lowered).into_bytes(),
@@ -235,6 +244,7 @@ impl Lowerings<'_> {
             runtime: self.options.runtime,
             lse: arm64 && self.options.lse,
             sign_return_address: arm64 && self.options.sign_return_address,
+            control_flow_guard: self.options.control_flow_guard,
             keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),
             ..codegen::Options::default()
         };

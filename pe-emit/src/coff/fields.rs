@@ -48,6 +48,8 @@ fn relocation_type(machine: Machine, kind: RelocationKind) -> RelocationType {
     match (kind, machine) {
         (RelocationKind::Absolute64, Machine::X64) => IMAGE_REL_AMD64_ADDR64,
         (RelocationKind::Absolute64, Machine::Arm64) => IMAGE_REL_ARM64_ADDR64,
+        (RelocationKind::ImageRelative32, Machine::X64) => IMAGE_REL_AMD64_ADDR32NB,
+        (RelocationKind::ImageRelative32, Machine::Arm64) => IMAGE_REL_ARM64_ADDR32NB,
         (RelocationKind::Relative32, Machine::X64) => IMAGE_REL_AMD64_REL32,
         (RelocationKind::Relative32, Machine::Arm64) => IMAGE_REL_ARM64_REL32,
         (RelocationKind::Arm64Page21, _) => IMAGE_REL_ARM64_PAGEBASE_REL21,
@@ -72,6 +74,11 @@ fn fill(
         RelocationKind::Absolute64 => {
             target(object, field)?;
             *relocate::field(bytes)? = addend.to_le_bytes();
+            Ok(index)
+        }
+        RelocationKind::ImageRelative32 => {
+            target(object, field)?;
+            *relocate::field(bytes)? = relocate::signed(addend.into(), 32)?.to_le_bytes();
             Ok(index)
         }
         RelocationKind::Relative32 => {

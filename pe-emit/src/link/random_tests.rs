@@ -6,8 +6,8 @@ use goblin::pe::{Coff, PE};
 use super::link;
 use crate::coff;
 use crate::native_object::{
-    FunctionRange, Import, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section, SectionIndex,
-    SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
+    FunctionRange, Guard, Import, LoadConfig, Machine, NativeObject, Purpose, Relocation, RelocationKind, Section,
+    SectionIndex, SectionKind, Symbol, SymbolIndex, SymbolPlace, UnwindCodeX64, UnwindInfo, UnwindOpX64,
 };
 use crate::test_objects::{arm64, driver};
 
@@ -33,7 +33,7 @@ impl Numbers {
 
     /// Mostly a small number, sometimes one at the edge of its type.
     fn number(&mut self) -> u32 {
-        match self.below(12) {
+        match self.below(13) {
             0 => u32::MAX - self.below(5) as u32,
             1 => 1 << self.below(32),
             2 => self.next() as u32,
@@ -184,6 +184,19 @@ impl Numbers {
             functions: self.list(5, Self::function),
             imports: self.list(5, Self::import),
             purpose: self.purpose(),
+            load_config: (self.below(2) == 0).then(|| self.load_config()),
+            shadow_stack: self.below(2) == 0,
+        }
+    }
+
+    fn load_config(&mut self) -> LoadConfig {
+        LoadConfig {
+            security_cookie: SymbolIndex(self.index()),
+            guard: (self.below(3) > 0).then(|| Guard {
+                check: SymbolIndex(self.index()),
+                dispatch: (self.below(2) == 0).then(|| SymbolIndex(self.index())),
+                functions: self.list(4, |n| SymbolIndex(n.index())),
+            }),
         }
     }
 
@@ -192,7 +205,7 @@ impl Numbers {
         let mut object = if self.below(3) == 0 { arm64() } else { driver() };
         let section = self.below(object.sections.len() as u64) as usize;
         let section = &mut object.sections[section];
-        match self.below(12) {
+        match self.below(13) {
             0 => object.machine = Machine::Arm64,
             1 => section.name = self.name(),
             2 => section.kind = self.pick(&[SectionKind::Code, SectionKind::ReadOnlyData, SectionKind::Data]),
@@ -204,6 +217,7 @@ impl Numbers {
             8 => object.functions.push(self.function()),
             9 => object.functions[0].unwind = self.unwind(),
             10 => object.imports.push(self.import()),
+            11 => object.load_config = Some(self.load_config()),
             _ => object.purpose = self.purpose(),
         }
         object

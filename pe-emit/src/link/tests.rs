@@ -44,7 +44,6 @@ fn headers_are_those_of_a_driver() {
     assert_eq!(coff.characteristics, 0x22);
     assert_eq!((coff.pointer_to_symbol_table, coff.number_of_symbol_table), (0, 0));
     assert_eq!(coff.size_of_optional_header, 0xF0);
-    assert_eq!(coff.time_date_stamp, 0);
     let optional = pe.header.optional_header.unwrap();
     let windows = optional.windows_fields;
     assert_eq!(windows.image_base, 0x1_4000_0000);

@@ -72,6 +72,8 @@ pub struct Kernel {
     pub return_address: u64,
     /// The stack.
     pub stack: Stack,
+    /// The target that was checked last, until something is called.
+    pub checked: Option<Target>,
     /// What runs, outermost first.
     pub activities: Vec<Activity>,
     /// What of modules is in the system.
@@ -193,6 +195,16 @@ impl Kernel {
             }
         }
         self.activities.push(activity);
+        if self
+            .image
+            .guarded
+            .as_ref()
+            .is_some_and(|functions| !functions.contains(&function))
+        {
+            let place = self.memory.place(function);
+            let detail = format!("the kernel calls {place}, which the function table does not have");
+            return Err(self.broken(Rule::GuardTarget, detail));
+        }
         let call = Call {
             function,
             return_address: self.return_address,
@@ -220,10 +232,42 @@ impl Kernel {
                     self.activities.pop();
                     return Ok(value);
                 }
-                Some(target) => self.stand_in(target)?,
+                Some(target @ (Target::GuardCheck | Target::GuardDispatch)) => self.guard(target)?,
+                Some(target) => {
+                    let checked = self.checked.take();
+                    let by_address = !matches!(target, Target::Import(_));
+                    if self.image.guarded.is_some() && by_address && checked != Some(target) {
+                        let detail = "a helper or function of another module was called unchecked";
+                        return Err(self.broken(Rule::UnguardedCall, detail));
+                    }
+                    self.stand_in(target)?;
+                }
                 None => return Err(self.broken(Rule::UnexpectedCall, "a thunk that does not exist was called")),
             }
         }
+    }
+
+    /// Checks the target of a call as Control Flow Guard does, and makes the call if `guard` is to.
+    fn guard(&mut self, guard: Target) -> Result<(), SimulatorError> {
+        let jumps = guard == Target::GuardDispatch;
+        let address = self.cpu.guarded_target(jumps);
+        let target = self
+            .thunks
+            .index_at(address)
+            .and_then(|index| self.thunks.target(index));
+        let Some(target) = target.filter(|target| !matches!(target, Target::GuardCheck | Target::GuardDispatch)) else {
+            let place = self.memory.place(address);
+            return Err(self.broken(
+                Rule::UnexpectedCall,
+                format!("{place} is called, which is no function of others"),
+            ));
+        };
+        if jumps {
+            return self.stand_in(target);
+        }
+        self.checked = Some(target);
+        self.cpu.resume_checked();
+        Ok(())
     }
 
     /// Runs a stand-in and lets its caller find what the convention leaves it: the result, and garbage in the rest that
@@ -235,7 +279,7 @@ impl Kernel {
             Target::Helper { program, slot } => self.helper(program, slot)?,
             Target::BtfFunction { program, slot } => self.btf_function(program, slot)?,
             Target::Former { .. } => return Err(self.former_address()),
-            Target::Return => POISON,
+            Target::Return | Target::GuardCheck | Target::GuardDispatch => POISON,
             Target::Gone => {
                 return Err(self.broken(Rule::UnexpectedCall, "a helper of a program that is gone was called"));
             }

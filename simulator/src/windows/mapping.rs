@@ -1,11 +1,14 @@
 //! Mapping an image as the kernel's loader does: away from its preferred base, relocated, imports bound, every section
 //! with the protection of its flags and nothing else.
 
+use std::collections::BTreeSet;
+
 use super::memory::{Memory, OutOfMemory, PAGE, Region, Use};
 use super::thunks::{Import, Target, Thunks};
 use crate::directories::{base_relocations, imports};
 use crate::error::SimulatorError;
-use crate::image::{Image, Section, read_u64};
+use crate::image::{Image, Rva, Section, read_u64};
+use crate::load_config::{LoadConfig, load_config};
 
 /// A section in memory.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct MappedImage {
     pub entry: u64,
     /// Sections in header order.
     pub sections: Vec<MappedSection>,
+    /// If it takes part in Control Flow Guard: the functions of it that may be called by their addresses.
+    pub guarded: Option<BTreeSet<u64>>,
     /// Bytes of the headers, in whole pages.
     header_length: usize,
     /// What the loader puts there: relocated, with the imports bound.
@@ -59,6 +64,9 @@ impl MappedImage {
         self.section_at(address).is_some_and(MappedSection::is_code)
     }
 }
+
+/// What every image finds as its security cookie.
+const COOKIE: u64 = 0x0000_C00C_1E5E_ED01;
 
 /// Largest image that is mapped. Native modules have kilobytes.
 const MAX_IMAGE: usize = 256 << 20;
@@ -98,20 +106,25 @@ pub fn place(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Res
         length: (section.memory_size() as usize).next_multiple_of(PAGE) as u64,
         flags: section.flags,
     });
+    let config = load_config(image).map_err(|violation| SimulatorError::Loader(vec![violation]))?;
+    let config = config.unwrap_or_default();
+    let functions = || config.functions.iter().map(|rva| base + u64::from(rva.0)).collect();
     Ok(MappedImage {
+        guarded: config.is_instrumented().then(functions),
         machine: image.machine,
         base,
         size: size as u64,
         entry: base + u64::from(image.entry.0),
         sections: sections.collect(),
         header_length: (image.header_size as usize).next_multiple_of(PAGE),
-        contents: contents(image, base, size, memory, thunks)?,
+        contents: contents(image, &config, base, size, memory, thunks)?,
     })
 }
 
 /// The bytes of an image at `base`.
 fn contents(
     image: &Image<'_>,
+    config: &LoadConfig,
     base: u64,
     size: usize,
     memory: &mut Memory,
@@ -147,7 +160,26 @@ fn contents(
             slot.copy_from_slice(&address.to_le_bytes());
         }
     }
+    for (pointer, target) in [
+        (config.guard_check, Target::GuardCheck),
+        (config.guard_dispatch, Target::GuardDispatch),
+    ] {
+        if let Some(at) = image.rva_of(pointer).filter(|_| config.is_instrumented()) {
+            let address = thunks.add(memory, target).map_err(full)?;
+            put(&mut copy, at, address);
+        }
+    }
+    if let Some(at) = image.rva_of(config.security_cookie) {
+        put(&mut copy, at, COOKIE);
+    }
     Ok(copy)
+}
+
+fn put(contents: &mut [u8], at: Rva, value: u64) {
+    let at = at.0 as usize;
+    if let Some(field) = contents.get_mut(at..at + 8) {
+        field.copy_from_slice(&value.to_le_bytes());
+    }
 }
 
 /// Maps the image at its place, as if for the first time.

@@ -128,6 +128,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
         load: 0,
         return_address,
         stack,
+        checked: None,
         activities: Vec::new(),
         nmr: nmr::Nmr::default(),
         system: system::System::default(),

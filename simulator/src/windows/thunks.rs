@@ -56,6 +56,10 @@ pub enum Target {
     Return,
     /// A function of the kernel.
     Import(Import),
+    /// What checks the target of a call of an image with Control Flow Guard.
+    GuardCheck,
+    /// What checks it and jumps there.
+    GuardDispatch,
     /// A helper, by program and slot in its table.
     Helper {
         /// Index of the program.
@@ -86,7 +90,7 @@ impl Target {
             Target::Helper { program, .. } | Target::BtfFunction { program, .. } | Target::Former { program } => {
                 Some(program)
             }
-            Target::Return | Target::Import(_) | Target::Gone => None,
+            Target::Return | Target::Import(_) | Target::GuardCheck | Target::GuardDispatch | Target::Gone => None,
         }
     }
 }

@@ -168,5 +168,7 @@ pub fn object() -> NativeObject {
             function: "RtlQueryRegistryValues".into(),
         }],
         purpose: Purpose::Driver { entry: SymbolIndex(0) },
+        load_config: None,
+        shadow_stack: false,
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::InputTooLarge { .. } => simple(Code::BPF9002),
         ErrorKind::WriteFile { .. } => simple(Code::BPF9003),
         ErrorKind::UnknownFormat { .. } => simple(Code::BPF9004),
+        ErrorKind::VersionInfo { .. } => simple(Code::BPF9007),
         ErrorKind::Usage(_) => simple(Code::BPF9005),
         ErrorKind::Internal(_) => simple(Code::BPF9999),
     }

@@ -163,6 +163,19 @@ impl Processor for Arm64 {
         }
     }
 
+    fn guarded_target(&self, _jumps: bool) -> u64 {
+        self.x[15]
+    }
+
+    fn resume_checked(&mut self) {
+        self.pc = self.x[LR];
+        let mut general = self.x;
+        // LLVM's list of what the function preserves (`CSR_Win_AArch64_CFGuard_Check`) ends at x8.
+        general[9..18].fill(POISON);
+        general[LR] = POISON;
+        self.engine.write(&GENERAL, &general);
+    }
+
     fn resume(&mut self, _: &mut Memory, value: u64) -> Result<(), NoStack> {
         self.pc = self.x[LR];
         let mut general = self.x;

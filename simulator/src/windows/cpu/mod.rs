@@ -123,6 +123,13 @@ pub trait Processor {
     /// What the code has set up for the stand-in that it called.
     fn call_site(&self, memory: &Memory) -> CallSite;
 
+    /// The address that the code wants checked, at a call of what checks addresses and, if `jumps`, goes there.
+    fn guarded_target(&self, jumps: bool) -> u64;
+
+    /// Ends the stand-in that checks addresses: its caller finds arguments and target as they were, and garbage in everything
+    /// else that it may change.
+    fn resume_checked(&mut self);
+
     /// Ends the stand-in that was called: its caller finds `value`, and garbage in everything that a callee may change.
     fn resume(&mut self, memory: &mut Memory, value: u64) -> Result<(), NoStack>;
 

@@ -109,6 +109,18 @@ impl Processor for X64 {
         }
     }
 
+    fn guarded_target(&self, jumps: bool) -> u64 {
+        let registers = self.switch.registers();
+        if jumps { registers.rax } else { registers.rcx }
+    }
+
+    fn resume_checked(&mut self) {
+        let registers = self.switch.registers_mut();
+        for register in [&mut registers.rax, &mut registers.r10, &mut registers.r11] {
+            *register = POISON;
+        }
+    }
+
     fn resume(&mut self, memory: &mut Memory, value: u64) -> Result<(), NoStack> {
         let registers = self.switch.registers_mut();
         registers.rax = value;

@@ -13,7 +13,10 @@ use super::output::Done;
 use super::reporter::{Record, Reporter};
 use super::{Outcome, output};
 use crate::messages::json::{Built, WrittenFile};
-use crate::{BuildOptions, Error, ErrorKind, Form, HashAlgorithm, Machine, Output, RuntimeLevel, files};
+use crate::{
+    BuildOptions, Error, ErrorKind, Form, HashAlgorithm, ImageOptions, Machine, Output, RuntimeLevel, VersionInfo,
+    files,
+};
 
 /// Verify eBPF object files and compile each to a Windows driver.
 ///
@@ -28,6 +31,7 @@ use crate::{BuildOptions, Error, ErrorKind, Form, HashAlgorithm, Machine, Output
   bpf2sys build --emit sys --emit asm udp_filter.o     writes udp_filter.{sys,asm}
   bpf2sys build --emit asm -o - udp_filter.o           shows what became of each line
   bpf2sys build --runtime 0.21 udp_filter.o            for machines with an older eBPF for Windows
+  bpf2sys build --version-info version.toml filter.o   with file properties
   bpf2sys build --type xdp filter.o                    programs in sections of other names")]
 pub(super) struct Arguments {
     /// Object files, as `clang -target bpf` writes them
@@ -69,6 +73,21 @@ pub(super) struct Arguments {
     /// arm64: sign return addresses, which protects them on processors with pointer authentication
     #[arg(long)]
     sign_return_address: bool,
+
+    /// Whether Windows checks calls of helpers: every image but an object file says that its calls go through Control Flow
+    /// Guard, and they do
+    #[arg(long, value_name = "on|off", default_value = "on")]
+    cfg: Cfg,
+
+    /// Have Windows check the driver's signature whenever it loads it; without a signature that the machine trusts it then
+    /// never loads
+    #[arg(long)]
+    force_integrity: bool,
+
+    /// What the file properties of drivers and DLLs show: company, product, description, versions, copyright; see `bpf2sys
+    /// explain BPF9007` for an example
+    #[arg(long, value_name = "FILE.toml")]
+    version_info: Option<PathBuf>,
 
     /// Print no results; problems and warnings are told
     #[arg(short, long)]
@@ -116,6 +135,13 @@ impl From<Runtime> for RuntimeLevel {
             Runtime::V0_21 => RuntimeLevel::V0_21,
         }
     }
+}
+
+/// `--cfg`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Cfg {
+    On,
+    Off,
 }
 
 /// `--hash`
@@ -180,9 +206,31 @@ impl Arguments {
             hash: self.hash.into(),
             lse: self.lse,
             sign_return_address: self.sign_return_address,
+            control_flow_guard: self.cfg == Cfg::On,
+            image: ImageOptions {
+                force_integrity: self.force_integrity,
+                version_info: self.version_info.as_deref().map(version_info).transpose()?,
+            },
             ..self.verification.build_options(reporter)?
         };
         let switches = [("--lse", self.lse), ("--sign-return-address", self.sign_return_address)];
+        if self.cfg == Cfg::Off && options.forms.iter().all(|form| *form == Form::Obj) {
+            return Err(ErrorKind::Usage(
+                "`--cfg off` is without effect: an object file never goes through Control Flow Guard".into(),
+            )
+            .into());
+        }
+        let of_images = [
+            ("--force-integrity", self.force_integrity),
+            ("--version-info", self.version_info.is_some()),
+        ];
+        let makes_image = options.forms.iter().any(|form| matches!(form, Form::Sys | Form::Dll));
+        if let Some((switch, _)) = of_images.into_iter().find(|(_, given)| *given && !makes_image) {
+            return Err(ErrorKind::Usage(format!(
+                "`{switch}` is about drivers and DLLs, and none is made; add `--emit sys` or `--emit dll`"
+            ))
+            .into());
+        }
         match switches.into_iter().find(|(_, given)| *given) {
             Some((switch, _)) if !options.machines.contains(&Machine::Arm64) => Err(ErrorKind::Usage(format!(
                 "`{switch}` is about arm64 code, and none is made; add `--arch arm64`"
@@ -191,6 +239,16 @@ impl Arguments {
             _ => Ok(options),
         }
     }
+}
+
+/// Reads the file for the version resource.
+fn version_info(path: &Path) -> Result<VersionInfo, Error> {
+    let failed = |problem| ErrorKind::VersionInfo {
+        path: path.to_owned(),
+        problem,
+    };
+    let text = String::from_utf8(files::read(path)?).map_err(|_| failed("it is not UTF-8 text".into()))?;
+    Ok(crate::version_info::parse(&text).map_err(failed)?)
 }
 
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {

@@ -1,0 +1,175 @@
+//! Control Flow Guard: how code calls a function whose address it has read, and what Windows is told of it.
+//!
+//! Code makes such a call through `guarded_call`, with the address as one argument more than the callee takes. That function
+//! has the address checked by whatever Windows has put into a pointer of the image, and then calls it:
+//!
+//! | | x86-64 | ARM64 |
+//! |---|---|---|
+//! | the address | seventh argument, on the stack | seventh argument, `x6` |
+//! | the pointer | `guard_dispatch_pointer` | `guard_check_pointer` |
+//! | what is behind it | checks `rax` and jumps there, all arguments as they are | checks `x15` and returns, `x0` to `x8` as they are |
+//!
+//! (PE format, "Control Flow Guard"; the register conventions are those of Microsoft's compiler, which LLVM's
+//! `CFGuard_Check` and `CFGuard_Dispatch` follow.) In the file the pointers lead to functions that check nothing. The functions here
+//! are machine code and not Cranelift IR, which can name none of these registers.
+
+use bpf2sys_pe_emit::{Guard, LoadConfig, Machine, RelocationKind, SectionIndex, SymbolIndex};
+use zerocopy::little_endian::U64;
+
+use crate::compile::{Reference, Target, assembled};
+use crate::object::{CodeSections, ObjectWriter};
+use crate::{LowerError, Options, Skeleton};
+
+/// The function through which code calls.
+pub(crate) const GUARDED_CALL: &str = "guarded_call";
+const CHECK_POINTER: &str = "guard_check_pointer";
+const DISPATCH_POINTER: &str = "guard_dispatch_pointer";
+/// What the pointers lead to in the file.
+const NO_CHECK: &str = "guard_no_check";
+const NO_DISPATCH: &str = "guard_no_dispatch";
+const COOKIE: &str = "security_cookie";
+
+/// A function in machine code.
+struct Function {
+    name: &'static str,
+    code: Vec<u8>,
+    references: Vec<Reference>,
+}
+
+impl Function {
+    fn leaf(name: &'static str, code: &[u8]) -> Function {
+        Function {
+            name,
+            code: code.to_vec(),
+            references: Vec::new(),
+        }
+    }
+}
+
+/// Adds the functions and the pointers. What they are named is defined then.
+pub(crate) fn add(object: &mut ObjectWriter, sections: CodeSections, options: &Options) -> Result<(), LowerError> {
+    for Function { name, code, references } in functions(options) {
+        let code = assembled(code, references, options)
+            .map_err(|problem| LowerError::Internal(format!("{name}: {problem}")))?;
+        object.code(sections, Target::Named(name.to_owned()), name, code);
+    }
+    for (pointer, to) in pointers(options.machine) {
+        let spot = object.structure(sections.constants, &U64::ZERO);
+        let to = object.address_of(&Target::Named((*to).to_owned()))?;
+        object.point_unlisted(spot, to);
+        object.define(pointer, spot);
+    }
+    Ok(())
+}
+
+/// Adds the cookie. Nothing here needs it: no function has an array on the stack that could be overrun by what it does not
+/// know. Windows seeds it in every driver.
+pub(crate) fn add_cookie(object: &mut ObjectWriter, variables: SectionIndex) {
+    let spot = object.structure(variables, &U64::new(LoadConfig::COOKIE));
+    object.define(COOKIE, spot);
+}
+
+/// What the image tells Windows. `functions` are those that may be called by their addresses.
+pub(crate) fn load_config(
+    object: &ObjectWriter,
+    functions: Vec<SymbolIndex>,
+    options: &Options,
+) -> Result<Option<LoadConfig>, LowerError> {
+    if options.skeleton == Skeleton::Object {
+        return Ok(None);
+    }
+    let symbol = |name: &str| object.symbol_of(&Target::Named(name.to_owned()));
+    let guard = || {
+        let dispatch = (options.machine == Machine::X64).then(|| symbol(DISPATCH_POINTER));
+        Ok::<_, LowerError>(Guard {
+            check: symbol(CHECK_POINTER)?,
+            dispatch: dispatch.transpose()?,
+            functions,
+        })
+    };
+    Ok(Some(LoadConfig {
+        security_cookie: symbol(COOKIE)?,
+        guard: options.guards_calls().then(guard).transpose()?,
+    }))
+}
+
+fn pointers(machine: Machine) -> &'static [(&'static str, &'static str)] {
+    match machine {
+        Machine::X64 => &[(CHECK_POINTER, NO_CHECK), (DISPATCH_POINTER, NO_DISPATCH)],
+        Machine::Arm64 => &[(CHECK_POINTER, NO_CHECK)],
+    }
+}
+
+fn functions(options: &Options) -> Vec<Function> {
+    match options.machine {
+        Machine::X64 => functions_x64(),
+        Machine::Arm64 => functions_arm64(options.sign_return_address),
+    }
+}
+
+fn functions_x64() -> Vec<Function> {
+    #[rustfmt::skip]
+    let call = [
+        0x48, 0x8B, 0x44, 0x24, 0x38, // mov rax, [rsp+38h]
+        0xFF, 0x25, 0, 0, 0, 0,       // jmp [guard_dispatch_pointer]
+    ];
+    let pointer = Reference {
+        offset: 7,
+        kind: RelocationKind::Relative32,
+        target: Target::Named(DISPATCH_POINTER.to_owned()),
+        addend: -4,
+        is_call: false,
+    };
+    vec![
+        Function {
+            references: vec![pointer],
+            ..Function::leaf(GUARDED_CALL, &call)
+        },
+        Function::leaf(NO_CHECK, &[0xC3]),          // ret
+        Function::leaf(NO_DISPATCH, &[0xFF, 0xE0]), // jmp rax
+    ]
+}
+
+fn functions_arm64(sign_return_address: bool) -> Vec<Function> {
+    const PACIBSP: u32 = 0xD503_237F;
+    const AUTIBSP: u32 = 0xD503_23FF;
+    const RET: u32 = 0xD65F_03C0;
+    /// `bti c`: may be called by its address.
+    const LANDING_PAD: u32 = 0xD503_245F;
+    let mut call = Vec::new();
+    call.extend(sign_return_address.then_some(PACIBSP));
+    call.extend([
+        0xA9BF_7BFD, // stp x29, x30, [sp, #-16]!
+        0x9100_03FD, // mov x29, sp
+        0xAA06_03EF, // mov x15, x6
+    ]);
+    let page = 4 * call.len() as u32;
+    call.extend([
+        0x9000_0010, // adrp x16, guard_check_pointer
+        0x9100_0210, // add x16, x16, :lo12:guard_check_pointer
+        0xF940_0210, // ldr x16, [x16]
+        0xD63F_0200, // blr x16
+        0xD63F_00C0, // blr x6
+        0xA8C1_7BFD, // ldp x29, x30, [sp], #16
+    ]);
+    call.extend(sign_return_address.then_some(AUTIBSP));
+    call.push(RET);
+    let pointer = |offset, kind| Reference {
+        offset,
+        kind,
+        target: Target::Named(CHECK_POINTER.to_owned()),
+        addend: 0,
+        is_call: false,
+    };
+    let bytes = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
+    vec![
+        Function {
+            references: vec![
+                pointer(page, RelocationKind::Arm64Page21),
+                pointer(page + 4, RelocationKind::Arm64PageOffset12),
+            ],
+            ..Function::leaf(GUARDED_CALL, &bytes(&call))
+        },
+        Function::leaf(NO_CHECK, &bytes(&[LANDING_PAD, RET])),
+    ]
+}
