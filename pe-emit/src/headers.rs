@@ -81,7 +81,7 @@ impl Fields {
             (self.force_integrity, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY),
         ] {
             if wanted {
-                flags = flags | flag;
+                flags |= flag;
             }
         }
         flags

@@ -12,6 +12,7 @@ use crate::{Diagnostic, Error, ErrorKind, Providers};
 
 /// What a build may be told. The default is what `bpf2sys build INPUT` does.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub struct BuildOptions {
     /// Verify every program as this section name says (`--type`), whatever section it is in.
     pub program_type: Option<String>,

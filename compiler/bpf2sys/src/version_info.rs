@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 /// The keys of the file. Each string becomes the one that the SDK names (`VERSIONINFO` resource, "String information").
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct File {
+struct Keys {
     company: String,
     product: String,
     description: String,
@@ -66,7 +66,7 @@ impl<'de> Deserialize<'de> for FourNumbers {
 /// # Errors
 /// What is wrong with it, with the line.
 pub(crate) fn parse(text: &str) -> Result<VersionInfo, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    let file: Keys = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let FourNumbers { version, text } = file.file_version;
     let (product_version, product_text) = match file.product_version {
         Some(product) => (product.version, product.text),

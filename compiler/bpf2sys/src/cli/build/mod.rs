@@ -33,6 +33,7 @@ use crate::{
   bpf2sys build --runtime 0.21 udp_filter.o            for machines with an older eBPF for Windows
   bpf2sys build --version-info version.toml filter.o   with file properties
   bpf2sys build --type xdp filter.o                    programs in sections of other names")]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub(super) struct Arguments {
     /// Object files, as `clang -target bpf` writes them
     #[arg(value_name = "INPUT", required = true)]
