@@ -20,6 +20,7 @@ mod failures;
 mod forms;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guard;
+mod hardening;
 mod headers;
 mod huge;
 mod interpret;
@@ -67,6 +68,7 @@ fn main() {
         failures::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         guard::trials(),
+        hardening::trials(),
         headers::trials(),
         huge::trials(),
         interpret::trials(),

@@ -10,7 +10,7 @@ use crate::examples::{EXAMPLES, runner};
 use crate::support::{Need, output, test_with};
 use crate::unwind::{arm64, handmade};
 
-const LLVM_READOBJ: &str = "llvm-readobj-19";
+pub const LLVM_READOBJ: &str = "llvm-readobj-19";
 
 pub fn trials() -> Vec<Trial> {
     let needs = [Need::Program(LLVM_READOBJ)];
@@ -46,9 +46,9 @@ fn reads_example(example: &'static str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Prints an image's headers, sections, imports, base relocations and unwind data with `llvm-readobj-19`; a warning is a
+/// Prints an image's headers, sections, imports, base relocations, load configuration, debug directory and unwind data with `llvm-readobj-19`; a warning is a
 /// failure, as much as an error is.
-fn llvm_readobj(image: &Path) -> Result<String, Failed> {
+pub fn llvm_readobj(image: &Path) -> Result<String, Failed> {
     let mut command = Command::new(LLVM_READOBJ);
     command
         .args([
@@ -56,6 +56,8 @@ fn llvm_readobj(image: &Path) -> Result<String, Failed> {
             "--sections",
             "--coff-imports",
             "--coff-basereloc",
+            "--coff-load-config",
+            "--coff-debug-directory",
             "--unwind",
         ])
         .arg(image);
