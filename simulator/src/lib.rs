@@ -13,6 +13,9 @@
 //! [`emulator`] tells whether it is there. The emulated processor sees the same memory at the same addresses, and maps,
 //! helpers, registration and every check are the same code for both machines.
 //!
+//! An image that says that it takes part in Control Flow Guard is held to it: its pointers lead to functions of the simulated
+//! kernel, every call of a helper must come through them, and the kernel calls only functions that the image's table has.
+//!
 //! A run can also make things around a module fail ([`Sabotage`]). `docs/failures.md` has what is answered then, and
 //! `docs/strict-reading.md` what is said of modules that break one rule each.
 //!
