@@ -1,0 +1,156 @@
+//! What the service of eBPF for Windows (`ebpfsvc`) says of an image before it lets it be loaded.
+//!
+//! The facts are those of its source, `libs/service/api_service.cpp` and `docs/eBbpfProofOfVerification.md`: on production
+//! systems it wants an image that Windows trusts, with an embedded signature whose chain ends at one root of Microsoft, whose
+//! signer has one name, and whose signer's certificate has two extended key usages. With test signing on it wants that
+//! only where the registry value `ProofOfVerification` is not 0.
+
+use serde::Serialize;
+
+use crate::certificate::Certificate;
+use crate::oid;
+use crate::verify::Signature;
+
+/// SHA-1 thumbprint of "Microsoft Root Certificate Authority 2011".
+pub const PRODUCTION_ROOT: &str = "8f43288ad272f3103b6fb1428485ea3014c0bcfe";
+
+/// The subject of the signer's certificate.
+pub const PRODUCTION_SUBJECT: &str =
+    "US, Washington, Redmond, Microsoft Corporation, Microsoft Corporation eBPF Verification";
+
+/// How a machine is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Test signing is off.
+    Production,
+    /// Test signing is on (`bcdedit /set testsigning on`).
+    TestSigning,
+    /// Test signing is on, and `HKLM\Software\eBPF\Parameters\ProofOfVerification` is not 0.
+    TestSigningWithProof,
+}
+
+impl Mode {
+    /// For people.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Mode::Production => "in production",
+            Mode::TestSigning => "with test signing on",
+            Mode::TestSigningWithProof => "with test signing on and ProofOfVerification=1",
+        }
+    }
+}
+
+/// What the service says in a mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The mode.
+    pub mode: Mode,
+    /// Whether it lets the image be loaded.
+    pub accepted: bool,
+    /// Why, or what else it takes: sentences without full stops.
+    pub reasons: Vec<String>,
+}
+
+/// The verdicts in all modes.
+pub(crate) fn verdicts(signatures: &[Signature], roots: &[Certificate]) -> Vec<Verdict> {
+    let proof = |mode| {
+        let (accepted, reasons) = proof_of_verification(signatures, roots);
+        Verdict {
+            mode,
+            accepted,
+            reasons,
+        }
+    };
+    let verified = |signature: &Signature| signature.problems.iter().all(crate::Problem::is_about_trust);
+    let windows = if signatures.first().is_some_and(verified) {
+        "Windows itself loads it if the machine has the chain's root among its trusted roots, and the signer among its trusted publishers"
+    } else {
+        "Windows itself refuses to load it: it is not signed, or the signature is wrong"
+    };
+    vec![
+        proof(Mode::Production),
+        Verdict {
+            mode: Mode::TestSigning,
+            accepted: true,
+            reasons: vec!["ebpfsvc looks at no signature in this mode".into(), windows.into()],
+        },
+        proof(Mode::TestSigningWithProof),
+    ]
+}
+
+/// The check of signatures. The first reason is about the image as a whole, the others are about each signature.
+fn proof_of_verification(signatures: &[Signature], roots: &[Certificate]) -> (bool, Vec<String>) {
+    let Some(first) = signatures.first() else {
+        return (
+            false,
+            vec!["the image has no embedded signature (EBPF_INVALID_ARGUMENT)".into()],
+        );
+    };
+    // Windows looks at the first signature when it judges whether a file is trusted.
+    if let Some(problem) = first.problems.first() {
+        return (
+            false,
+            vec![format!(
+                "Windows does not trust the image (EBPF_INVALID_ARGUMENT): {problem}"
+            )],
+        );
+    }
+    let mut reasons = Vec::new();
+    for (index, signature) in signatures.iter().enumerate() {
+        let missing = missing(signature);
+        if missing.is_empty() {
+            let mut reasons = vec![format!(
+                "signature {} is Microsoft's for verified eBPF modules",
+                index + 1
+            )];
+            if roots.is_empty() {
+                reasons.push("no root was given, so it is assumed that Windows trusts the chain".into());
+            }
+            return (true, reasons);
+        }
+        let told = missing
+            .into_iter()
+            .map(|what| format!("signature {}: {what}", index + 1));
+        reasons.extend(told);
+    }
+    reasons.insert(
+        0,
+        "no signature is Microsoft's for verified eBPF modules (EBPF_OBJECT_NOT_FOUND)".into(),
+    );
+    (false, reasons)
+}
+
+/// What a signature lacks.
+fn missing(signature: &Signature) -> Vec<String> {
+    let mut missing: Vec<String> = signature.problems.iter().map(ToString::to_string).collect();
+    let (Some(leaf), Some(last)) = (signature.chain.first(), signature.chain.last()) else {
+        return missing;
+    };
+    if last.sha1 != PRODUCTION_ROOT {
+        let what = if last.self_issued {
+            "ends at the root"
+        } else {
+            "is known only up to"
+        };
+        missing.push(format!(
+            "its chain {what} `{}` ({}), and not at Microsoft Root Certificate Authority 2011 ({PRODUCTION_ROOT})",
+            last.subject, last.sha1
+        ));
+    }
+    if leaf.simple_subject != PRODUCTION_SUBJECT {
+        missing.push(format!(
+            "its signer is `{}`, and not `{PRODUCTION_SUBJECT}`",
+            leaf.simple_subject
+        ));
+    }
+    for usage in [oid::CODE_SIGNING, oid::EBPF_VERIFICATION] {
+        if !leaf.states_usage(usage) {
+            missing.push(format!(
+                "its signer's certificate lacks the extended key usage {} ({usage})",
+                oid::usage_name(usage).unwrap_or_default()
+            ));
+        }
+    }
+    missing
+}
