@@ -195,6 +195,17 @@ codes! {
     BPF6020 Error,
     BPF6021 Error,
     BPF6022 Warning,
+    BPF7001 Error,
+    BPF7002 Error,
+    BPF7003 Error,
+    BPF7004 Error,
+    BPF7005 Error,
+    BPF7006 Error,
+    BPF7007 Error,
+    BPF7008 Error,
+    BPF7009 Error,
+    BPF7010 Error,
+    BPF7011 Error,
     BPF9001 Error,
     BPF9002 Error,
     BPF9003 Error,
@@ -206,7 +217,7 @@ codes! {
 }
 
 /// What the codes that begin with the same digits are about: the digits, and words.
-const FAMILIES: [(&str, &str); 9] = [
+const FAMILIES: [(&str, &str); 10] = [
     ("1", "Objects that can't be read"),
     ("20", "Programs that break a rule"),
     ("21", "Programs that are not proven safe"),
@@ -214,6 +225,7 @@ const FAMILIES: [(&str, &str); 9] = [
     ("4", "Modules that can't be linked"),
     ("5", "Images that are refused, or misbehave, in a simulated run"),
     ("6", "Platform descriptions that can't be used"),
+    ("7", "Signatures, keys and certificates"),
     ("9", "Files, the command line, and this machine"),
     ("", "Others"),
 ];

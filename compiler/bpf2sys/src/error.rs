@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use bpf2sys_authenticode::SignError;
 use bpf2sys_bytecode::ReadError;
 use bpf2sys_codegen::LowerError;
 use bpf2sys_pe_emit::{LinkError, Machine};
@@ -10,7 +11,7 @@ use bpf2sys_platform::PlatformError;
 use bpf2sys_simulator::SimulatorError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
-use crate::Diagnostic;
+use crate::{Diagnostic, SigningError};
 
 /// A failure of the tool. [`Error::diagnostics`] gives what to tell the user.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,9 @@ pub enum ErrorKind {
     /// An image does not have the tables of a native module, or they can't be read.
     #[error("the tables of a native module can't be read: {0}")]
     NoTables(String),
+    /// An image can't be signed, or a signature is wrong.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// A defect of this tool.
     #[error("internal error: {0}")]
     Internal(String),
@@ -144,6 +148,8 @@ impl Error {
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
             ErrorKind::Simulate(_) | ErrorKind::NoTables(_) => 6,
+            ErrorKind::Signing(SigningError::Sign(SignError::File(_))) => 3,
+            ErrorKind::Signing(_) => 7,
         }
     }
 

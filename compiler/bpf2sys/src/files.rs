@@ -40,6 +40,29 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
 /// Writes files: all of them completely, or none. Until all are ready, what was there before is there; should putting one
 /// in place fail after that, files that were not there before are removed again.
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), Error> {
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (*path, *bytes, Access::All)).collect();
+    write_with_access(&files)
+}
+
+/// Who may read a file that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whom the user's defaults let read it.
+    All,
+    /// The user alone, where the system can say so.
+    Owner,
+}
+
+/// Makes a folder, and those above it, where they are not there.
+pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| {
+        let path = path.to_owned();
+        ErrorKind::WriteFile { path, source }.into()
+    })
+}
+
+/// Writes files as [`write_all`] does, each for those who may read it.
+pub(crate) fn write_with_access(files: &[(&Path, &[u8], Access)]) -> Result<(), Error> {
     let failed = |path: &Path, source| {
         Error::from(ErrorKind::WriteFile {
             path: path.to_owned(),
@@ -47,11 +70,11 @@ pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), Error> {
         })
     };
     let mut ready = Vec::with_capacity(files.len());
-    for (path, bytes) in files {
-        ready.push(prepare(path, bytes).map_err(|source| failed(path, source))?);
+    for (path, bytes, access) in files {
+        ready.push(prepare(path, bytes, *access).map_err(|source| failed(path, source))?);
     }
     let mut new = Vec::new();
-    for (prepared, (path, bytes)) in ready.into_iter().zip(files) {
+    for (prepared, (path, bytes, _)) in ready.into_iter().zip(files) {
         match prepared.finish(bytes) {
             Ok(created) => new.extend(created),
             Err(source) => {
@@ -94,7 +117,7 @@ impl Prepared {
     }
 }
 
-fn prepare(path: &Path, bytes: &[u8]) -> io::Result<Prepared> {
+fn prepare(path: &Path, bytes: &[u8], access: Access) -> io::Result<Prepared> {
     // What is written to is the file behind a symbolic link; a rename would replace the link itself.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&target) {
@@ -115,9 +138,12 @@ fn prepare(path: &Path, bytes: &[u8]) -> io::Result<Prepared> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As `open` would create it: the umask is applied.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        // For all, as `open` would create it: the umask is applied.
+        let mode = if access == Access::All { 0o666 } else { 0o600 };
+        builder.permissions(fs::Permissions::from_mode(mode));
     }
+    #[cfg(not(unix))]
+    let _ = access; // files inherit the access of their folder
     // The library's own error names the temporary file, which tells the user nothing.
     let mut file = builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))?;
     file.write_all(bytes)?;

@@ -21,6 +21,7 @@ mod files;
 mod messages;
 mod pipeline;
 mod providers;
+mod signing;
 mod timings;
 mod verdict;
 mod version_info;
@@ -34,5 +35,6 @@ pub use diagnostic::{Diagnostic, InstructionPlace, Known, PathStep, Severity, So
 pub use error::{Error, ErrorKind};
 pub use pipeline::{BuildOptions, Built, Form, Output, build, verify, verify_timed, warnings};
 pub use providers::{ProviderText, Providers};
+pub use signing::{CommandError, SigningError};
 pub use timings::{ProgramTimes, Timings};
 pub use verdict::{SafeProgram, Verdict};

@@ -105,6 +105,11 @@ impl Form {
         }
     }
 
+    /// Whether it is a PE image.
+    pub fn is_image(self) -> bool {
+        matches!(self, Form::Sys | Form::Dll)
+    }
+
     /// What is put around the programs.
     fn skeleton(self) -> codegen::Skeleton {
         match self {

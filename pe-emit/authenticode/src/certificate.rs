@@ -134,7 +134,8 @@ impl Certificate {
 
     /// The digits of the serial number, in hexadecimal.
     pub fn serial(&self) -> String {
-        hex(self.serial_digits())
+        let digits = self.serial_digits();
+        hex(digits.strip_prefix(&[0]).unwrap_or(digits))
     }
 
     /// From when it is valid.

@@ -100,6 +100,11 @@ impl Identity {
         &self.certificates[0]
     }
 
+    /// The other certificates.
+    pub fn others(&self) -> &[Certificate] {
+        &self.certificates[1..]
+    }
+
     /// Whether the private key is the signer's.
     pub fn is_of(&self, key: &crate::PrivateKey) -> bool {
         self.signer().public_key_info() == key.public_key_info()

@@ -3,6 +3,7 @@
 
 mod answers;
 mod build;
+mod cert;
 mod explain;
 mod inspect;
 mod messages;
@@ -11,6 +12,8 @@ mod platform;
 mod providers;
 mod reporter;
 mod run;
+mod sign;
+mod signature;
 mod usage;
 mod verify;
 
@@ -33,6 +36,7 @@ const EXIT_STATUS_HELP: &str = "Exit status:
   4  a program was not proven safe
   5  a module can't be compiled or linked
   6  an image was refused, or its program misbehaved, in a simulated run
+  7  a signature is missing or wrong, or can't be made
 With several inputs, the highest status that any of them gave.";
 
 const EXAMPLES: &str = "Examples:
@@ -42,6 +46,9 @@ const EXAMPLES: &str = "Examples:
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
   bpf2sys inspect udp_filter.sys                  what is in it
   bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would
+  bpf2sys cert new                                certificates for test machines
+  bpf2sys sign udp_filter.sys --pfx signing.pfx   sign it
+  bpf2sys signature udp_filter.sys                what its signature is worth
   bpf2sys explain BPF2001                         what a code means, and what to do";
 
 /// Compiles eBPF object files to Windows drivers that load where memory integrity (HVCI) forbids JIT compilation.
@@ -62,6 +69,9 @@ enum Command {
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
     Run(run::Arguments),
+    Sign(sign::Arguments),
+    Signature(signature::Arguments),
+    Cert(cert::Arguments),
     Platform(platform::Arguments),
     Explain(explain::Arguments),
 }
@@ -90,6 +100,9 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &mut reporter),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
         Command::Run(arguments) => run::run(&arguments, &mut reporter),
+        Command::Sign(arguments) => sign::run(&arguments, &mut reporter),
+        Command::Signature(arguments) => signature::run(&arguments, &mut reporter),
+        Command::Cert(arguments) => cert::run(&arguments, &mut reporter),
         Command::Platform(arguments) => platform::run(&arguments, &mut reporter),
         Command::Explain(arguments) => explain::run(&arguments, &reporter),
     }));

@@ -2,11 +2,12 @@
 //!
 //! `BPF1…` the object can't be read, `BPF2…` it is not proven safe, `BPF3…` it can't be lowered, `BPF4…` it can't be laid
 //! out as an image, `BPF5…` an image was refused or misbehaved, `BPF6…` a
-//! platform description can't be used, `BPF9…` files and the command line.
+//! platform description can't be used, `BPF7…` a signature is wrong or can't be made, `BPF9…` files and the command line.
 
 mod lower;
 mod platform;
 mod read;
+mod signing;
 mod simulate;
 mod verify;
 mod violation;
@@ -38,6 +39,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Simulate(error) => vec![simulate::diagnose(error)],
         ErrorKind::Platform(error) => platform::diagnose(error),
         ErrorKind::NoProviderText { .. } => simple(Code::BPF6010),
+        ErrorKind::Signing(error) => vec![signing::diagnose(error)],
         ErrorKind::NoTables(_) => simple(Code::BPF5013),
         ErrorKind::ReadFile { .. } => simple(Code::BPF9001),
         ErrorKind::InputTooLarge { .. } => simple(Code::BPF9002),

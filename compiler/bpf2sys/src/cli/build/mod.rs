@@ -5,14 +5,17 @@ mod targets;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use bpf2sys_authenticode::Existing;
 use bpf2sys_platform::Platform;
 use clap::ValueEnum;
 
 use self::targets::Target;
 use super::output::Done;
 use super::reporter::{Record, Reporter};
+use super::sign::PrefixedSigningOptions;
 use super::{Outcome, output};
 use crate::messages::json::{Built, WrittenFile};
+use crate::signing::Signing;
 use crate::{
     BuildOptions, Error, ErrorKind, Form, HashAlgorithm, ImageOptions, Machine, Output, RuntimeLevel, VersionInfo,
     files,
@@ -32,7 +35,8 @@ use crate::{
   bpf2sys build --emit asm -o - udp_filter.o           shows what became of each line
   bpf2sys build --runtime 0.21 udp_filter.o            for machines with an older eBPF for Windows
   bpf2sys build --version-info version.toml filter.o   with file properties
-  bpf2sys build --type xdp filter.o                    programs in sections of other names")]
+  bpf2sys build --type xdp filter.o                    programs in sections of other names
+  bpf2sys build --sign-pfx signing.pfx udp_filter.o    signed, as `bpf2sys sign` does it")]
 #[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub(super) struct Arguments {
     /// Object files, as `clang -target bpf` writes them
@@ -96,6 +100,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     verification: super::verify::Options,
+
+    #[command(flatten)]
+    signing: PrefixedSigningOptions,
 }
 
 /// `--arch`
@@ -252,24 +259,44 @@ fn version_info(path: &Path) -> Result<VersionInfo, Error> {
     Ok(crate::version_info::parse(&text).map_err(failed)?)
 }
 
+impl Arguments {
+    /// How images are signed, if they are.
+    fn signing(&self, options: &BuildOptions) -> Result<Option<Signing>, Error> {
+        let images = options.forms.iter().any(|form| form.is_image());
+        if self.signing.0.says_who() && !images {
+            return Err(ErrorKind::Usage("only drivers and DLLs can be signed, and none is made".into()).into());
+        }
+        self.signing.0.signing(Existing::Refuse, PrefixedSigningOptions::PREFIX)
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let options = arguments.build_options(reporter)?;
+    let signing = arguments.signing(&options)?;
     let targets = targets::of(arguments, &options.products())?;
     if let Some(folder) = &arguments.out_dir {
-        std::fs::create_dir_all(folder).map_err(|source| ErrorKind::WriteFile {
-            path: folder.clone(),
-            source,
-        })?;
+        files::create_folder(folder)?;
     }
     output::for_each_input(reporter, &arguments.inputs, "building", |index, input| {
-        build_one(input, &targets[index], &options, arguments.quiet)
+        build_one(input, &targets[index], &options, signing.as_ref(), arguments.quiet)
     })
 }
 
-/// Builds an object. `targets` are where its outputs go, in the order of [`BuildOptions::products`].
-fn build_one(input: &Path, targets: &[Target], options: &BuildOptions, quiet: bool) -> Result<Done, Error> {
+/// Builds an object, and signs its images. `targets` are where its outputs go, in the order of [`BuildOptions::products`].
+fn build_one(
+    input: &Path,
+    targets: &[Target],
+    options: &BuildOptions,
+    signing: Option<&Signing>,
+    quiet: bool,
+) -> Result<Done, Error> {
     let object = files::read(input)?;
-    let built = crate::build(&object, &input.to_string_lossy(), options)?;
+    let mut built = crate::build(&object, &input.to_string_lossy(), options)?;
+    if let Some(signing) = signing {
+        for output in built.outputs.iter_mut().filter(|output| output.form.is_image()) {
+            output.bytes = signing.sign(&output.bytes)?;
+        }
+    }
     let mut written = Vec::with_capacity(built.outputs.len());
     for (target, output) in targets.iter().zip(&built.outputs) {
         match target {

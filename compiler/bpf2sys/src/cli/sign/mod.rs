@@ -1,0 +1,159 @@
+//! `bpf2sys sign`.
+
+mod options;
+
+use std::path::{Path, PathBuf};
+
+use bpf2sys_authenticode::{Existing, SignError, VerifyOptions, remove_signatures, verify};
+
+pub(super) use self::options::{PrefixedSigningOptions, SigningOptions};
+use super::output::Done;
+use super::reporter::Reporter;
+use super::{Outcome, output};
+use crate::signing::Signing;
+use crate::{Error, ErrorKind, SigningError, files};
+
+/// Sign images (Authenticode), or remove their signatures.
+///
+/// An image is signed in place, unless `--output` or `--out-dir` say otherwise. What is signed is verified before it is
+/// written, and a file is replaced as a whole or stays as it was. The same image, key and options give the same bytes, except
+/// for timestamps.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bpf2sys sign udp_filter.sys --pfx signing.pfx
+  bpf2sys sign udp_filter.sys --key key.pem --cert chain.pem --timestamp http://timestamp.digicert.com
+  bpf2sys sign drivers/*.sys --out-dir signed --pfx signing.pfx --password-env PFX_PASSWORD
+  bpf2sys sign udp_filter.sys --pfx second.pfx --append
+  bpf2sys sign udp_filter.sys --remove
+  bpf2sys sign udp_filter.sys --signer-command 'signtool sign /fd {algorithm} /n Contoso {file}'
+  bpf2sys sign udp_filter.sys --cert token.cer --signer-command \\
+      'pkcs11-tool --sign -m ECDSA -i {digest} -o {signature}'")]
+pub(super) struct Arguments {
+    /// Drivers or DLLs
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+
+    /// Write the one signed image to this file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
+    output: Option<PathBuf>,
+
+    /// Write the signed images to this folder, which is made if needed
+    #[arg(long, value_name = "DIR")]
+    out_dir: Option<PathBuf>,
+
+    /// Add a signature beside those that are there
+    #[arg(long, conflicts_with_all = ["replace", "remove"])]
+    append: bool,
+
+    /// Remove the signatures that are there first
+    #[arg(long, conflicts_with = "remove")]
+    replace: bool,
+
+    /// Remove all signatures, and do not sign
+    #[arg(long, conflicts_with_all = ["pfx", "key", "cert", "signer_command"])]
+    remove: bool,
+
+    /// Print no results; problems are told
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    options: SigningOptions,
+}
+
+pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
+    let targets = targets(arguments)?;
+    let existing = match (arguments.append, arguments.replace) {
+        (true, _) => Existing::Append,
+        (_, true) => Existing::Replace,
+        _ => Existing::Refuse,
+    };
+    let signing = arguments.options.signing(existing, "")?;
+    if signing.is_none() && !arguments.remove {
+        return Err(usage(
+            "say who signs: `--pfx`, or `--key` and `--cert`, or `--signer-command`".into(),
+        ));
+    }
+    if let Some(folder) = &arguments.out_dir {
+        files::create_folder(folder)?;
+    }
+    output::for_each_input(reporter, &arguments.images, "signing", |index, image| {
+        let text = one(image, &targets[index], signing.as_ref())?;
+        Ok(Done {
+            text: if arguments.quiet { String::new() } else { text },
+            ..Done::default()
+        })
+    })
+}
+
+/// Signs an image, or removes its signatures if there is nobody to sign it. Gives what to tell.
+fn one(image: &Path, target: &Path, signing: Option<&Signing>) -> Result<String, Error> {
+    let before = files::read(image)?;
+    let after = match signing {
+        Some(signing) => signing.sign(&before)?,
+        None => remove_signatures(&before).map_err(SigningError::from)?,
+    };
+    files::write_all(&[(target, &after)])?;
+    match signing {
+        Some(_) => summary(target, &after, before.len()),
+        None => Ok(format!(
+            "{}: without signatures, {} bytes\n",
+            target.display(),
+            after.len()
+        )),
+    }
+}
+
+/// A line about the newest signature of an image that was just signed.
+pub(super) fn summary(path: &Path, image: &[u8], size_before: usize) -> Result<String, Error> {
+    let report = verify(image, &VerifyOptions::default())
+        .map_err(SignError::from)
+        .map_err(SigningError::from)?;
+    let signers: Vec<String> = (report.signatures.iter())
+        .map(|signature| {
+            let by = signature.chain.first().map_or("", |signer| signer.subject.as_str());
+            let digest = signature.digest_algorithm.map_or("", |digest| digest.name());
+            let stamped = if signature.timestamp.is_some() {
+                ", with a timestamp"
+            } else {
+                ""
+            };
+            format!("`{by}` ({digest}{stamped})")
+        })
+        .collect();
+    Ok(format!(
+        "{}: signed by {}, {} bytes added\n",
+        path.display(),
+        signers.join(" and "),
+        image.len().saturating_sub(size_before)
+    ))
+}
+
+/// Where each image goes.
+fn targets(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
+    if let Some(output) = &arguments.output {
+        if arguments.images.len() > 1 {
+            return Err(usage(
+                "`--output` names one file, and there are several images; use `--out-dir`".into(),
+            ));
+        }
+        return Ok(vec![output.clone()]);
+    }
+    let mut targets: Vec<PathBuf> = Vec::new();
+    for image in &arguments.images {
+        let target = match (&arguments.out_dir, image.file_name()) {
+            (None, _) => image.clone(),
+            (Some(folder), Some(name)) => folder.join(name),
+            (Some(_), None) => return Err(usage(format!("`{}` has no file name", image.display()))),
+        };
+        if targets.contains(&target) {
+            return Err(usage(format!("two images would be written to `{}`", target.display())));
+        }
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+fn usage(message: String) -> Error {
+    ErrorKind::Usage(message).into()
+}
