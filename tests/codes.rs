@@ -61,6 +61,12 @@ const NOT_PROVOKED: &[(Code, &str)] = &[
     (Code::BPF5012, "a verified program would have to misbehave"),
     (Code::BPF6019, "it takes a file of megabytes"),
     (Code::BPF6021, "it takes a Windows machine that refuses to read a key"),
+    (Code::BPF7006, "it takes two keys in files of their own"),
+    (
+        Code::BPF7009,
+        "a template has spaces, and the commands of pages have no quotes",
+    ),
+    (Code::BPF7010, "it takes a signer that makes mistakes"),
     (Code::BPF9999, "internal error"),
 ];
 

@@ -36,6 +36,7 @@ mod providers;
 mod reading;
 mod rejected;
 mod rule_table;
+mod signing;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
@@ -84,6 +85,7 @@ fn main() {
         reading::trials(),
         rejected::trials(),
         rule_table::trials(),
+        signing::trials(),
         simulator::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
