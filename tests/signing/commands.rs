@@ -40,6 +40,16 @@ fn digests() -> Result<(), Failed> {
         let mut command = sign(&image, &["--page-hashes", "--digest", digest, "-o"]);
         succeed(command.arg(&by_key).args(made.signer(kind)))?;
         if kind == "rsa4096" {
+            // As a token does it that only adds padding.
+            let key = made.text("rsa4096.key");
+            let raw = format!("openssl pkeyutl -sign -inkey '{key}' -in {{digest_info}} -out {{signature}}");
+            let by_token = folder.path().join("token.sys");
+            let mut command = sign(
+                &image,
+                &["--page-hashes", "--digest", digest, "--cert", &certificate, "-o"],
+            );
+            succeed(command.arg(&by_token).args(["--signer-command", &raw]))?;
+            assert_eq!(fs::read(&by_token)?, fs::read(&by_key)?);
             assert_eq!(
                 fs::read(&by_command)?,
                 fs::read(&by_key)?,

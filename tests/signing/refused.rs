@@ -128,7 +128,7 @@ fn keys_that_do_not_fit() -> Result<(), Failed> {
         ("other", "p256", "BPF7006", "CN=Signer p256"),
         ("old", "rsa2048", "BPF7004", "openssl pkcs8 -topk8"),
         ("cut", "rsa2048", "BPF7004", "has no end"),
-        ("empty", "rsa2048", "BPF7007", "malformed"),
+        ("empty", "rsa2048", "BPF7004", "malformed"),
     ] {
         let (key_file, certificate) = (
             made.text(&format!("{key}.key")),

@@ -49,6 +49,11 @@ impl DigestAlgorithm {
         }
     }
 
+    /// A digest with the name of its algorithm: `DigestInfo` (RFC 8017 §9.2), which is what a signature of RSA is made of.
+    pub fn digest_info(self, digest: &[u8]) -> Vec<u8> {
+        asn1::sequence(&[&self.identifier(), &asn1::element(asn1::OCTET_STRING, &[digest])])
+    }
+
     /// Its `AlgorithmIdentifier`.
     pub(crate) fn identifier(self) -> Vec<u8> {
         let oid = match self {

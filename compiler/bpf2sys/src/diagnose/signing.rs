@@ -1,7 +1,7 @@
 //! Signatures that can't be made or are wrong: `BPF7…`.
 
-use bpf2sys_authenticode::SignError;
 use bpf2sys_authenticode::load::LoadError;
+use bpf2sys_authenticode::{KeyError, SignError};
 
 use crate::{Code, Diagnostic, SigningError};
 
@@ -32,7 +32,7 @@ fn code(error: &SigningError) -> Code {
     match error {
         SigningError::KeyFile { source, .. } => match source {
             LoadError::Password(_) | LoadError::WrongPassword => Code::BPF7005,
-            LoadError::Key(_) => Code::BPF7007,
+            LoadError::Key(KeyError::Kind | KeyError::Size { .. }) => Code::BPF7007,
             _ => Code::BPF7004,
         },
         SigningError::Sign(error) => match error {

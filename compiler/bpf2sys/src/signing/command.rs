@@ -46,11 +46,13 @@ impl DigestCommand {
 
     fn signature(&self, algorithm: DigestAlgorithm, digest: &[u8]) -> Result<Vec<u8>, CommandError> {
         let folder = tempfile::tempdir()?;
-        let (input, output) = (folder.path().join("digest"), folder.path().join("signature"));
+        let [input, info, output] = ["digest", "digest_info", "signature"].map(|name| folder.path().join(name));
         fs::write(&input, digest)?;
+        fs::write(&info, algorithm.digest_info(digest))?;
         let (program, arguments) = self.template.fill(Values {
             file: None,
             digest: Some(&input),
+            digest_info: Some(&info),
             signature: Some(&output),
             algorithm: algorithm.name(),
         });
@@ -97,6 +99,7 @@ impl FileCommand {
         let (program, arguments) = self.template.fill(Values {
             file: Some(&copy),
             digest: None,
+            digest_info: None,
             signature: None,
             algorithm: algorithm.name(),
         });

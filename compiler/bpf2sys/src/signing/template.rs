@@ -5,7 +5,7 @@ use std::path::Path;
 /// What kind of thing the command signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signs {
-    /// `{digest}`
+    /// `{digest}` or `{digest_info}`
     Digests,
     /// `{file}`
     Files,
@@ -23,11 +23,12 @@ pub(crate) struct Template {
 pub(crate) struct Values<'a> {
     pub file: Option<&'a Path>,
     pub digest: Option<&'a Path>,
+    pub digest_info: Option<&'a Path>,
     pub signature: Option<&'a Path>,
     pub algorithm: &'a str,
 }
 
-const PLACEHOLDERS: [&str; 4] = ["{file}", "{digest}", "{signature}", "{algorithm}"];
+const PLACEHOLDERS: [&str; 5] = ["{file}", "{digest}", "{digest_info}", "{signature}", "{algorithm}"];
 
 impl Template {
     /// Parses words with spaces between; in quotes, single or double, spaces are part of a word. There are no escapes, so that
@@ -54,7 +55,11 @@ impl Template {
             }
         }
         let has = |placeholder: &str| arguments.iter().any(|word| word.contains(placeholder));
-        let signs = match (has("{digest}"), has("{signature}"), has("{file}")) {
+        let signs = match (
+            has("{digest}") || has("{digest_info}"),
+            has("{signature}"),
+            has("{file}"),
+        ) {
             (true, true, false) => Signs::Digests,
             (false, false, true) => Signs::Files,
             (true, false, false) => return Err("with `{digest}` it needs `{signature}`, the file to write".into()),
@@ -71,6 +76,7 @@ impl Template {
         let filled = self.words[1..].iter().map(|word| {
             word.replace("{file}", &path(values.file))
                 .replace("{digest}", &path(values.digest))
+                .replace("{digest_info}", &path(values.digest_info))
                 .replace("{signature}", &path(values.signature))
                 .replace("{algorithm}", values.algorithm)
         });
@@ -111,6 +117,7 @@ mod tests {
         let values = Values {
             file: Some(Path::new("f.sys")),
             digest: None,
+            digest_info: None,
             signature: None,
             algorithm: "sha256",
         };
@@ -122,17 +129,19 @@ mod tests {
 
     #[test]
     fn placeholders_may_be_parts_of_words() {
-        let template = Template::parse("kms sign --in=@{digest} --out={signature} --alg {algorithm}").unwrap();
+        let template =
+            Template::parse("kms sign --in=@{digest} -i {digest_info} --out={signature} --alg {algorithm}").unwrap();
         assert_eq!(template.signs, Signs::Digests);
         let values = Values {
             file: None,
             digest: Some(Path::new("d")),
+            digest_info: Some(Path::new("i")),
             signature: Some(Path::new("s")),
             algorithm: "sha384",
         };
         assert_eq!(
             template.fill(values).1,
-            ["sign", "--in=@d", "--out=s", "--alg", "sha384"]
+            ["sign", "--in=@d", "-i", "i", "--out=s", "--alg", "sha384"]
         );
     }
 

@@ -75,7 +75,7 @@ pub fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, LoadError> {
                 _ => {}
             }
         }
-    } else if is_message(bytes) {
+    } else if first_tag(bytes) == Some(asn1::OBJECT_IDENTIFIER) {
         found = of_message(bytes)?;
     } else {
         found.push(Certificate::from_der(bytes)?);
@@ -90,10 +90,11 @@ pub fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, LoadError> {
 /// it is needed.
 pub fn private_key(bytes: &[u8], ask: &mut AskPassword<'_>) -> Result<PrivateKey, LoadError> {
     let Some(blocks) = pem::blocks(bytes)? else {
-        return if is_encrypted_key(bytes) {
-            decrypted_key(bytes, &ask()?)
-        } else {
-            Ok(PrivateKey::from_der(bytes)?)
+        return match first_tag(bytes) {
+            // `EncryptedPrivateKeyInfo` and certificates begin with a sequence, keys with a number.
+            Some(asn1::SEQUENCE) if is_encrypted_key(bytes) => decrypted_key(bytes, &ask()?),
+            Some(asn1::SEQUENCE | asn1::OBJECT_IDENTIFIER) => Err(LoadError::NoKey),
+            _ => Ok(PrivateKey::from_der(bytes)?),
         };
     };
     let is_key = |block: &&pem::Block| block.label.ends_with("PRIVATE KEY");
@@ -116,12 +117,21 @@ pub fn pfx(bytes: &[u8], ask: &mut AskPassword<'_>) -> Result<Pfx, LoadError> {
     pfx::open(bytes, ask)
 }
 
-/// `EncryptedPrivateKeyInfo` begins with an algorithm, where all others begin with a number.
+/// `EncryptedPrivateKeyInfo` is an algorithm and a string.
 fn is_encrypted_key(der: &[u8]) -> bool {
-    let Ok(element) = asn1::only(der, asn1::SEQUENCE) else {
-        return false;
+    let fields = || {
+        let mut fields = asn1::only(der, asn1::SEQUENCE)?.reader();
+        fields.element(asn1::SEQUENCE)?;
+        fields.element(asn1::OCTET_STRING)?;
+        fields.end()
     };
-    matches!(element.reader().any(), Ok(first) if first.tag == asn1::SEQUENCE)
+    fields().is_ok()
+}
+
+/// The tag of the first element of a sequence.
+fn first_tag(der: &[u8]) -> Option<u8> {
+    let element = asn1::only(der, asn1::SEQUENCE).ok()?;
+    Some(element.reader().any().ok()?.tag)
 }
 
 fn decrypted_key(info: &[u8], password: &str) -> Result<PrivateKey, LoadError> {
@@ -135,13 +145,6 @@ fn decrypted_key(info: &[u8], password: &str) -> Result<PrivateKey, LoadError> {
         KeyError::Malformed(_) => LoadError::WrongPassword,
         error => error.into(),
     })
-}
-
-fn is_message(der: &[u8]) -> bool {
-    let Ok(element) = asn1::only(der, asn1::SEQUENCE) else {
-        return false;
-    };
-    matches!(element.reader().any(), Ok(first) if first.tag == asn1::OBJECT_IDENTIFIER)
 }
 
 fn of_message(der: &[u8]) -> Result<Vec<Certificate>, LoadError> {

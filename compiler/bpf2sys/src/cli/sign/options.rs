@@ -48,7 +48,8 @@ pub(crate) struct SigningOptions {
     /// Sign with this command: a program and its arguments, with placeholders
     ///
     /// With `{digest}` and `{signature}` the program reads a digest from the one file and writes the signature of it to the other:
-    /// RSASSA-PKCS1-v1_5, or ECDSA as DER or as its two numbers. `--cert` names its certificate. With `{file}` the program
+    /// RSASSA-PKCS1-v1_5, or ECDSA as DER or as its two numbers. `{digest_info}` is a file with the digest as RSA tokens want it
+    /// that only add padding (`DigestInfo` of PKCS #1). `--cert` names the certificate. With `{file}` the program
     /// signs that file in place, in all by itself; `--cert` then says whose signature it must be. `{algorithm}` is `sha256` or
     /// `sha384`. Words are separated by spaces; quotes keep spaces in a word. No shell is used. What the program made is
     /// verified before it is used.
