@@ -17,10 +17,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     };
     let file = File::open(path).map_err(fail)?;
     // A folder opens on some hosts and only fails at the first read, with a message that does not say so.
-    if file.metadata().map_err(fail)?.is_dir() {
+    let metadata = file.metadata().map_err(fail)?;
+    if metadata.is_dir() {
         return Err(fail(io::Error::from(io::ErrorKind::IsADirectory)).into());
     }
-    let mut bytes = Vec::new();
+    // With room for all, the bytes are never moved: of a key, no copy stays behind.
+    let mut bytes = Vec::with_capacity(metadata.len().min(MAX_INPUT) as usize + 1);
     file.take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_INPUT {
         return Err(ErrorKind::InputTooLarge {

@@ -50,7 +50,7 @@ struct New {
     #[arg(long, value_name = "TEXT", default_value = "bpf2sys test signing")]
     name: String,
 
-    /// Kind of the keys. Windows takes drivers that RSA keys signed on all machines; ECDSA is for trials
+    /// Kind of the keys. Driver signatures have always been of RSA keys; whether Windows takes others was not tried
     #[arg(long, value_name = "KIND", default_value = "rsa3072")]
     key: Key,
 

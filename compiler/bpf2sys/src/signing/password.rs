@@ -1,8 +1,8 @@
 //! Where the password of a key comes from. It never comes from the command line, which others can see.
 
 use std::env;
-use std::fs;
-use std::io::{IsTerminal, stdin};
+use std::fs::File;
+use std::io::{IsTerminal, Read, stdin};
 use std::path::{Path, PathBuf};
 
 use bpf2sys_authenticode::load::PasswordError;
@@ -49,10 +49,12 @@ impl Password {
 /// The first line of a file, without its end.
 fn first_line(path: &Path) -> Result<Zeroizing<String>, PasswordError> {
     let failed = |why: &dyn std::fmt::Display| PasswordError(format!("`{}` can't be read: {why}", path.display()));
-    if fs::metadata(path).map_err(|e| failed(&e))?.len() > MAX_FILE {
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 1));
+    let file = File::open(path).map_err(|e| failed(&e))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(|e| failed(&e))?;
+    if text.len() as u64 > MAX_FILE {
         return Err(failed(&"it is too large for a password"));
     }
-    let text = Zeroizing::new(fs::read(path).map_err(|e| failed(&e))?);
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = std::str::from_utf8(line).map_err(|e| failed(&e))?;

@@ -129,18 +129,20 @@ impl Hashed<'_> {
             return Err(TOO_MUCH_WORK);
         }
         // UTF-16 with a zero at the end.
-        let utf16 = self.password.encode_utf16().chain([0]);
-        let password: Zeroizing<Vec<u8>> = Zeroizing::new(utf16.flat_map(u16::to_be_bytes).collect());
+        let mut password = Zeroizing::new(Vec::with_capacity(2 * self.password.len() + 2));
+        for unit in self.password.encode_utf16().chain([0]) {
+            password.extend(unit.to_be_bytes());
+        }
         let block = match self.algorithm {
             DigestAlgorithm::Sha1 | DigestAlgorithm::Sha256 => 64,
             DigestAlgorithm::Sha384 | DigestAlgorithm::Sha512 => 128,
         };
-        let repeated = |bytes: &[u8]| -> Vec<u8> {
-            let length = bytes.len().next_multiple_of(block);
-            bytes.iter().copied().cycle().take(length).collect()
-        };
         let diversifier = vec![purpose as u8; block];
-        let mut input = Zeroizing::new([repeated(self.salt), repeated(&password)].concat());
+        // Both repeated up to the end of a block; with room for all, so that no copy of the password stays behind.
+        let lengths = [self.salt, &password].map(|part| part.len().next_multiple_of(block));
+        let mut input = Zeroizing::new(Vec::with_capacity(lengths[0] + lengths[1]));
+        input.extend(self.salt.iter().cycle().take(lengths[0]));
+        input.extend(password.iter().cycle().take(lengths[1]));
         let mut bytes = Zeroizing::new(Vec::with_capacity(count + 64));
         while bytes.len() < count {
             let mut digest = Zeroizing::new(self.algorithm.digest(&[&diversifier, &input]));

@@ -41,17 +41,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
 
-    /// Add a signature beside those that are there
-    #[arg(long, conflicts_with_all = ["replace", "remove"])]
-    append: bool,
-
-    /// Remove the signatures that are there first
-    #[arg(long, conflicts_with = "remove")]
-    replace: bool,
-
-    /// Remove all signatures, and do not sign
-    #[arg(long, conflicts_with_all = ["pfx", "key", "cert", "signer_command"])]
-    remove: bool,
+    #[command(flatten)]
+    signed: Signed,
 
     /// Print no results; problems are told
     #[arg(short, long)]
@@ -61,15 +52,32 @@ pub(super) struct Arguments {
     options: SigningOptions,
 }
 
+/// What to do with images that are signed already. By default they are refused.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Signed {
+    /// Add a signature beside those that are there
+    #[arg(long)]
+    append: bool,
+
+    /// Remove the signatures that are there first
+    #[arg(long)]
+    replace: bool,
+
+    /// Remove all signatures, and do not sign
+    #[arg(long, conflicts_with_all = ["pfx", "key", "cert", "signer_command"])]
+    remove: bool,
+}
+
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let targets = targets(arguments)?;
-    let existing = match (arguments.append, arguments.replace) {
+    let existing = match (arguments.signed.append, arguments.signed.replace) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
     };
     let signing = arguments.options.signing(existing, "")?;
-    if signing.is_none() && !arguments.remove {
+    if signing.is_none() && !arguments.signed.remove {
         return Err(usage(
             "say who signs: `--pfx`, or `--key` and `--cert`, or `--signer-command`".into(),
         ));
