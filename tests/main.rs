@@ -94,6 +94,7 @@ fn main() {
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         strict::trials(),
         unwind::trials(),
+        wine::drivers::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
 }
