@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
 use super::{TOOLS, driver, osslsigncode_takes, our_report, sign};
-use crate::support::{output, succeed, test_with};
+use crate::support::{Need, output, succeed, test_with};
 
 /// Kinds of keys, and how OpenSSL makes them.
 pub const KINDS: [(&str, &[&str]); 5] = [
@@ -142,7 +142,16 @@ pub fn trials() -> Vec<Trial> {
             TOOLS,
             pfx_files_are_modern_or_legacy,
         ),
-        test_with("signing::passwords_come_from_three_places", TOOLS, passwords),
+        test_with(
+            "signing::passwords_come_from_files_and_the_environment",
+            TOOLS,
+            passwords,
+        ),
+        test_with(
+            "signing::passwords_are_asked_for_at_a_terminal",
+            &[TOOLS[0], TOOLS[1], Need::PythonModule("pty")],
+            prompt,
+        ),
     ]
 }
 
@@ -286,4 +295,37 @@ fn passwords() -> Result<(), Failed> {
     }
     assert_eq!(fs::read(&image)?, before);
     Ok(())
+}
+
+/// Runs its arguments in a terminal, and types a password when it is asked for one.
+const TYPIST: &str = "
+import os, pty, sys, termios, time
+seen = b''
+def read(fd):
+    global seen
+    data = os.read(fd, 1024)
+    seen += data
+    if b'Password of' in seen and b'\\x00' not in seen:
+        seen += b'\\x00'
+        while termios.tcgetattr(fd)[3] & termios.ECHO:
+            time.sleep(0.01)
+        os.write(fd, b'geheim\\n')
+    return data
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:], read)))
+";
+
+fn prompt() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let image = driver(folder.path())?;
+    let file = pfx("typed.pfx", "p256", &[])?;
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", TYPIST, env!("CARGO_BIN_EXE_bpf2sys"), "sign"])
+        .arg(&image)
+        .arg("--pfx")
+        .arg(file);
+    let told = succeed(&mut python)?;
+    assert!(told.contains("Password of ") && told.contains("signed by"), "{told}");
+    assert!(!told.contains("geheim"), "what is typed is not shown: {told}");
+    osslsigncode_takes(&image, 1).map(|_| ())
 }

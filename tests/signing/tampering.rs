@@ -2,16 +2,17 @@
 
 use std::fs;
 
-use bpf2sys_authenticode::{Time, VerifyOptions, load, verify};
+use bpf2sys_authenticode::{Report, Time, VerifyOptions, load, verify};
 use libtest_mimic::{Failed, Trial};
 
 use super::keys::made;
-use super::{TOOLS, driver, osslsigncode, our_problems, sign};
+use super::{TOOLS, authority, driver, osslsigncode, our_problems, sign};
 use crate::support::{succeed, test_with};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         test_with("signing::every_flipped_byte_of_a_driver_is_found", TOOLS, every_byte),
+        test_with("signing::every_flipped_byte_of_a_timestamp_is_found", TOOLS, timestamp),
         test_with("signing::both_judges_find_the_same_flipped_bytes", TOOLS, both_judges),
     ]
 }
@@ -55,7 +56,7 @@ fn every_byte() -> Result<(), Failed> {
         let mut changed = signed.clone();
         changed[position] ^= 1 << (position % 8);
         let result = verify(&changed, &options);
-        let good = result.as_ref().is_ok_and(bpf2sys_authenticode::Report::is_good);
+        let good = result.as_ref().is_ok_and(Report::is_good);
         assert_eq!(good, excluded.checksum.contains(&position), "{position:#x}: {result:?}");
         covered += usize::from(excluded.covered(position));
         found += usize::from(!good);
@@ -64,6 +65,42 @@ fn every_byte() -> Result<(), Failed> {
     assert_eq!(covered, excluded.table - 4 - 8);
     assert_eq!(found, signed.len() - 4);
     println!("{found} flipped bytes found, {covered} of them covered by the digest; 4 of the checksum are free");
+    Ok(())
+}
+
+/// A timestamp is in no part of the file that the digest covers, and is signed itself. Only a root that its authority sent is of no use
+/// to those who have it.
+fn timestamp() -> Result<(), Failed> {
+    let (made, folder) = (made(), tempfile::tempdir()?);
+    let image = driver(folder.path())?;
+    let url = authority::start_good("flipped_tsa")?;
+    succeed(sign(&image, &["--timestamp", &url]).args(made.signer("p256")))?;
+    let signed = fs::read(&image)?;
+    let read = |path| load::certificates(&fs::read(path)?).map_err(|e| Failed::from(e.to_string()));
+    let roots = [read(&made.root)?, read(&made.timestamp_root)?].concat();
+    let sent = roots[1].as_der().to_vec();
+    let place = signed
+        .windows(sent.len())
+        .position(|window| *window == *sent)
+        .ok_or("no root of the authority")?;
+    // Long after the certificates have ended: it is good only because of the timestamp.
+    let at = "2099-01-01".parse()?;
+    let options = VerifyOptions { roots, at };
+    let mut found = 0;
+    for position in Excluded::of(&signed).table..signed.len() {
+        let mut changed = signed.clone();
+        changed[position] ^= 1 << (position % 8);
+        let good = verify(&changed, &options).is_ok_and(|report| Report::is_good(&report));
+        if good && !(place..place + sent.len()).contains(&position) {
+            return Err(format!("the flip at {position:#x} was not found").into());
+        }
+        found += usize::from(!good);
+    }
+    println!(
+        "{found} of {} flipped bytes of a table with a timestamp found",
+        signed.len() - Excluded::of(&signed).table
+    );
+    assert!(found + sent.len() >= signed.len() - Excluded::of(&signed).table);
     Ok(())
 }
 

@@ -154,3 +154,86 @@ fn missing(signature: &Signature) -> Vec<String> {
     }
     missing
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CertificateSummary, Problem, Usage};
+
+    fn certificate(simple_subject: &str, sha1: &str, usages: &[&str]) -> CertificateSummary {
+        let usage = |oid: &&str| Usage {
+            oid: (*oid).to_owned(),
+            name: None,
+        };
+        CertificateSummary {
+            subject: String::new(),
+            simple_subject: simple_subject.into(),
+            issuer: String::new(),
+            serial: String::new(),
+            sha1: sha1.into(),
+            sha256: String::new(),
+            not_before: crate::Time::now(),
+            not_after: crate::Time::now(),
+            key: String::new(),
+            extended_key_usages: Some(usages.iter().map(usage).collect()),
+            self_issued: true,
+        }
+    }
+
+    fn signature(subject: &str, usages: &[&str], root: &str) -> Signature {
+        Signature {
+            chain: vec![certificate(subject, "", usages), certificate("", root, &[])],
+            ..Signature::default()
+        }
+    }
+
+    const USAGES: [&str; 2] = ["1.3.6.1.4.1.311.133.1", "1.3.6.1.5.5.7.3.3"];
+
+    fn accepted(signatures: &[Signature]) -> [bool; 3] {
+        let verdicts = verdicts(signatures, &[]);
+        [0, 1, 2].map(|index| verdicts[index].accepted)
+    }
+
+    #[test]
+    fn microsofts_signature_is_taken_wherever_it_stands() {
+        let theirs = signature(PRODUCTION_SUBJECT, &USAGES, PRODUCTION_ROOT);
+        let other = signature("Somebody", &USAGES, "00");
+        assert_eq!(accepted(&[theirs.clone()]), [true, true, true]);
+        assert_eq!(accepted(&[other.clone(), theirs.clone()]), [true, true, true]);
+        assert_eq!(accepted(&[other]), [false, true, false]);
+        assert_eq!(accepted(&[]), [false, true, false]);
+        let changed = Signature {
+            problems: vec![Problem::DigestMismatch],
+            ..theirs
+        };
+        assert_eq!(accepted(&[changed]), [false, true, false]);
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_is_said() {
+        for (signature, parts) in [
+            (
+                signature("Somebody", &USAGES, PRODUCTION_ROOT),
+                &["its signer is `Somebody`"][..],
+            ),
+            (signature(PRODUCTION_SUBJECT, &USAGES, "00"), &["ends at the root"]),
+            (
+                signature(PRODUCTION_SUBJECT, &USAGES[..1], PRODUCTION_ROOT),
+                &["lacks the extended key usage code signing"],
+            ),
+            (
+                signature(PRODUCTION_SUBJECT, &USAGES[1..], PRODUCTION_ROOT),
+                &["lacks the extended key usage eBPF verification"],
+            ),
+        ] {
+            let verdict = &verdicts(&[signature], &[])[0];
+            assert!(
+                !verdict.accepted && verdict.reasons.len() == 1 + parts.len(),
+                "{verdict:?}"
+            );
+            for part in parts {
+                assert!(verdict.reasons[1].contains(part), "{part}: {verdict:?}");
+            }
+        }
+    }
+}

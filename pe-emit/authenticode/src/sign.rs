@@ -83,12 +83,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of the signer's certificate and others, in any order. The same certificate is taken once.
+    /// Of the signer's certificate and others, in any order. The same certificate is taken once, and roots are left out:
+    /// those who verify have the ones that they trust.
     pub fn new(signer: Certificate, others: Vec<Certificate>) -> Result<Identity, KeyError> {
         signer.key()?.check_for_signing()?;
         let mut certificates = vec![signer];
         for other in others {
-            if certificates.iter().all(|c| c.as_der() != other.as_der()) {
+            if !other.is_self_issued() && certificates.iter().all(|c| c.as_der() != other.as_der()) {
                 certificates.push(other);
             }
         }

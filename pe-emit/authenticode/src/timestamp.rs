@@ -101,7 +101,8 @@ struct TstInfo<'a> {
 
 impl<'a> TstInfo<'a> {
     fn of(token: &SignedData<'a>) -> Result<TstInfo<'a>, Asn1Error> {
-        if token.content_type != oid::TST_INFO || token.content.tag != asn1::OCTET_STRING {
+        // The version of messages with content other than data (RFC 5652 §5.1).
+        if token.version != 3 || token.content_type != oid::TST_INFO || token.content.tag != asn1::OCTET_STRING {
             return Err(Asn1Error::Value);
         }
         let mut info = asn1::only(token.content.value, asn1::SEQUENCE)?.reader();
