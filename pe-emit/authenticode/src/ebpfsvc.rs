@@ -198,7 +198,7 @@ mod tests {
     fn microsofts_signature_is_taken_wherever_it_stands() {
         let theirs = signature(PRODUCTION_SUBJECT, &USAGES, PRODUCTION_ROOT);
         let other = signature("Somebody", &USAGES, "00");
-        assert_eq!(accepted(&[theirs.clone()]), [true, true, true]);
+        assert_eq!(accepted(std::slice::from_ref(&theirs)), [true, true, true]);
         assert_eq!(accepted(&[other.clone(), theirs.clone()]), [true, true, true]);
         assert_eq!(accepted(&[other]), [false, true, false]);
         assert_eq!(accepted(&[]), [false, true, false]);
