@@ -63,6 +63,26 @@ pub fn base_relocations(image: &Image<'_>) -> Result<Vec<BaseRelocation>, Violat
     Ok(relocations)
 }
 
+/// How an import says what it wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportName {
+    /// By name.
+    Name(String),
+    /// By ordinal.
+    Ordinal(u16),
+}
+
+/// An entry of the import tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Module name as written.
+    pub module: String,
+    /// What is wanted of it.
+    pub name: ImportName,
+    /// The 8-byte slot of the import address table.
+    pub slot: Rva,
+}
+
 /// An imported function and its import address table slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedFunction {
@@ -77,8 +97,24 @@ pub struct ImportedFunction {
 /// Most functions that one module is taken to import.
 const MAX_IMPORTS: usize = 4096;
 
-/// All imports, in table order.
+/// All imports of an image that imports by name only, in table order.
 pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
+    let by_name = |import: Import| match import.name {
+        ImportName::Name(function) => Ok(ImportedFunction {
+            module: import.module,
+            function,
+            slot: import.slot,
+        }),
+        ImportName::Ordinal(ordinal) => Err(Violation::new(
+            Rule::ImportTable,
+            format!("{} is asked for ordinal {ordinal}, by name only", import.module),
+        )),
+    };
+    import_entries(image)?.into_iter().map(by_name).collect()
+}
+
+/// All imports, in table order.
+pub fn import_entries(image: &Image<'_>) -> Result<Vec<Import>, Violation> {
     let bad = |detail: String| Violation::new(Rule::ImportTable, detail);
     let Some(directory) = image.directory(DirectoryKind::Import) else {
         return Ok(Vec::new());
@@ -112,25 +148,24 @@ pub fn imports(image: &Image<'_>) -> Result<Vec<ImportedFunction>, Violation> {
             if thunk == 0 {
                 break;
             }
-            if thunk >> 63 != 0 {
-                return Err(bad(format!(
-                    "{module} is asked for ordinal {}, by name only",
-                    thunk & 0xFFFF
-                )));
-            }
-            let function = u32::try_from(thunk)
-                .ok()
-                .and_then(|hint| hint.checked_add(2))
-                .and_then(|rva| image.c_string(Rva(rva), 256))
-                .and_then(|n| std::str::from_utf8(n).ok())
-                .filter(|n| !n.is_empty())
-                .ok_or_else(|| bad(format!("entry {index} of {module} has no readable name")))?;
+            let name = if thunk >> 63 == 0 {
+                let name = u32::try_from(thunk)
+                    .ok()
+                    .and_then(|hint| hint.checked_add(2))
+                    .and_then(|rva| image.c_string(Rva(rva), 256))
+                    .and_then(|n| std::str::from_utf8(n).ok())
+                    .filter(|n| !n.is_empty())
+                    .ok_or_else(|| bad(format!("entry {index} of {module} has no readable name")))?;
+                ImportName::Name(name.to_owned())
+            } else {
+                ImportName::Ordinal(thunk as u16)
+            };
             let slot = place(address_table)
                 .filter(|&rva| image.file_bytes(rva, 8).is_some())
                 .ok_or_else(|| bad(format!("the address table of {module} passes its section's raw data")))?;
-            functions.push(ImportedFunction {
+            functions.push(Import {
                 module: module.to_owned(),
-                function: function.to_owned(),
+                name,
                 slot,
             });
         }

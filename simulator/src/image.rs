@@ -59,6 +59,8 @@ pub enum DirectoryKind {
     Certificate = 4,
     /// Base relocations.
     BaseRelocation = 5,
+    /// Debug data.
+    Debug = 6,
     /// Thread local storage.
     Tls = 9,
     /// Load configuration.

@@ -36,6 +36,7 @@ pub mod interpreter;
 pub mod kernel_tables;
 pub mod load_config;
 pub mod loader_rules;
+pub mod map_definitions;
 pub mod module_tables;
 pub mod object_file;
 mod request;

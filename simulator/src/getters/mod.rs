@@ -77,7 +77,11 @@ pub struct Returned {
 
 /// Finds the metadata table of an image and follows its functions.
 pub fn follow(image: &Image<'_>) -> Result<Returned, GetterError> {
-    let table = metadata_table(image)?;
+    follow_functions(image, metadata_table(image)?)
+}
+
+/// Follows the functions of a metadata table.
+pub fn follow_functions(image: &Image<'_>, table: MetadataTable) -> Result<Returned, GetterError> {
     let array = |getter, function: zerocopy::little_endian::U64| -> Result<Array, GetterError> {
         let memory = Machine::run(image, getter, function.get())?;
         let word = |at| memory.stored(at, 8).ok_or(GetterError::NotStored(getter));
@@ -113,7 +117,16 @@ pub fn follow(image: &Image<'_>) -> Result<Returned, GetterError> {
 
 /// The metadata table: what a DLL's export returns; in a driver, the one place with the size of such a table before six
 /// relocated pointers to code.
-fn metadata_table(image: &Image<'_>) -> Result<MetadataTable, GetterError> {
+pub fn metadata_table(image: &Image<'_>) -> Result<MetadataTable, GetterError> {
+    metadata_table_of_size(image, |size| size == size_of::<MetadataTable>() as u64)
+}
+
+/// The same with a size that the runtime may not take: the one place where a number of this kind is before six relocated
+/// pointers to code.
+pub fn metadata_table_of_size(
+    image: &Image<'_>,
+    size_fits: impl Fn(u64) -> bool,
+) -> Result<MetadataTable, GetterError> {
     const GETTER: &str = "get_metadata_table";
     let space = FileSpace(image);
     let read = |address: u64| space.read_as::<MetadataTable>(address, "the metadata table").ok();
@@ -142,7 +155,7 @@ fn metadata_table(image: &Image<'_>) -> Result<MetadataTable, GetterError> {
         .windows(6)
         .filter(|six| six.iter().zip(0..).all(|(at, i)| *at == six[0].wrapping_add(8 * i)))
         .filter_map(|six| read(image.image_base.wrapping_add(six[0].checked_sub(8)?.into())))
-        .filter(|t| t.size.get() == size_of::<MetadataTable>() as u64)
+        .filter(|t| size_fits(t.size.get()))
         .filter(|t| {
             let functions = [
                 t.programs,

@@ -8,12 +8,13 @@ use bpf2sys_platform::{BtfFunction, HashAlgorithm, Helper, ProgramType};
 
 use super::addresses::Addresses;
 use super::kernel::Kernel;
-use super::maps::{self, Custom, Maps, NotCreated, kind};
+use super::maps::{self, Custom, NotCreated, kind};
 use crate::address_space::AddressSpace;
 use crate::ebpf_result::EbpfResult;
 use crate::error::SimulatorError;
 use crate::failure::Sabotage;
 use crate::kernel_tables::Tables;
+use crate::map_definitions::creation_order;
 use crate::rule::Rule;
 use crate::tables::MapDefinition;
 
@@ -120,7 +121,7 @@ impl Kernel {
         for (index, map) in tables.maps.iter().enumerate() {
             names.push(self.name(map.name.get(), &format!("the name of map {index}"), 0)?);
         }
-        let order = Maps::creation_order(&definitions, &names).map_err(|v| self.refuse(v))?;
+        let order = creation_order(&definitions, &names).map_err(|v| self.refuse(v))?;
         let mut created: Vec<_> = definitions.iter().map(|_| None).collect();
         let mut pins = BTreeSet::new();
         for (index, template) in order {

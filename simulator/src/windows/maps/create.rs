@@ -1,9 +1,10 @@
-//! Which maps the runtime creates, and in which order (native module contract §4.3).
+//! Which maps the runtime creates (native module contract §4.3).
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::lru::History;
 use super::{Custom, Map, Maps, Ring, Storage, kind, pad8, shape};
+use crate::map_definitions::pin_path;
 use crate::rule::{Rule, Violation};
 use crate::tables::MapDefinition;
 use crate::windows::memory::{Memory, OutOfMemory, Use};
@@ -23,36 +24,6 @@ impl NotCreated {
 }
 
 impl Maps {
-    /// Checks of all definitions before the first is created, and the order in which templates allow creation.
-    pub fn creation_order(
-        definitions: &[MapDefinition],
-        names: &[String],
-    ) -> Result<Vec<(usize, Option<usize>)>, Violation> {
-        let mut order: Vec<(usize, Option<usize>)> = Vec::new();
-        let mut waiting: Vec<usize> = (0..definitions.len()).collect();
-        while !waiting.is_empty() {
-            let ready = waiting.iter().position(|&i| match template_of(definitions, i) {
-                Template::NotNeeded => true,
-                Template::Map(t) => order.iter().any(|&(done, _)| done == t),
-                Template::Missing => false,
-            });
-            let Some(position) = ready else {
-                let name = waiting.first().and_then(|&i| names.get(i)).map_or("", String::as_str);
-                return Err(Violation::new(
-                    Rule::InnerTemplate,
-                    format!("map {name} has no inner template that can be created"),
-                ));
-            };
-            let index = waiting.remove(position);
-            let template = match template_of(definitions, index) {
-                Template::Map(t) => Some(t),
-                _ => None,
-            };
-            order.push((index, template));
-        }
-        Ok(order)
-    }
-
     /// Checks a definition and makes the map's storage.
     pub fn create(
         &self,
@@ -154,37 +125,4 @@ impl Maps {
             custom,
         })
     }
-}
-
-/// The canonical pin path of a map name.
-pub fn pin_path(name: &str) -> Option<String> {
-    let path = format!(r"BPF:\{}", name.replace('/', r"\"));
-    (!name.contains(':') && path.len() <= 255).then_some(path)
-}
-
-enum Template {
-    NotNeeded,
-    Map(usize),
-    Missing,
-}
-
-/// The inner template: by index if it is not 0, else by id.
-fn template_of(definitions: &[MapDefinition], index: usize) -> Template {
-    let definition = &definitions[index];
-    if !matches!(definition.map_type.get(), kind::HASH_OF_MAPS | kind::ARRAY_OF_MAPS) {
-        return Template::NotNeeded;
-    }
-    let by_index = definition.inner_map_idx.get() as usize;
-    let id = definition.inner_id.get();
-    let found = if by_index != 0 {
-        (by_index < definitions.len()).then_some(by_index)
-    } else if id != 0 {
-        definitions
-            .iter()
-            .enumerate()
-            .position(|(i, d)| i != index && d.id.get() == id)
-    } else {
-        None
-    };
-    found.map_or(Template::Missing, Template::Map)
 }

@@ -9,31 +9,12 @@ mod operations;
 mod prefix;
 mod sequences;
 
-pub use create::{NotCreated, pin_path};
+pub use create::NotCreated;
 
 use super::memory::Memory;
 use crate::address_space::AddressSpace;
+pub use crate::map_definitions::{kind, pin_path};
 use crate::tables::MapDefinition;
-
-/// Map type numbers that the runtime treats in a way of their own.
-#[allow(missing_docs)]
-pub mod kind {
-    pub const ARRAY: u32 = 2;
-    pub const PROG_ARRAY: u32 = 3;
-    pub const PERCPU_HASH: u32 = 4;
-    pub const PERCPU_ARRAY: u32 = 5;
-    pub const HASH_OF_MAPS: u32 = 6;
-    pub const ARRAY_OF_MAPS: u32 = 7;
-    pub const LRU_HASH: u32 = 8;
-    pub const LPM_TRIE: u32 = 9;
-    pub const QUEUE: u32 = 10;
-    pub const LRU_PERCPU_HASH: u32 = 11;
-    pub const STACK: u32 = 12;
-    pub const RINGBUF: u32 = 13;
-    pub const PERF_EVENT_ARRAY: u32 = 14;
-    /// One past the last type that the runtime knows.
-    pub const COUNT: u32 = 17;
-}
 
 /// `ebpf_result_t`.
 #[allow(missing_docs)]
