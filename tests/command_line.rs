@@ -113,6 +113,7 @@ fn every_subcommand_has_examples() -> Result<(), Failed> {
         "build",
         "verify",
         "inspect",
+        "check",
         "run",
         "sign",
         "signature",

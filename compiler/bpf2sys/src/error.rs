@@ -9,6 +9,7 @@ use bpf2sys_codegen::LowerError;
 use bpf2sys_pe_emit::{LinkError, Machine};
 use bpf2sys_platform::PlatformError;
 use bpf2sys_simulator::SimulatorError;
+use bpf2sys_simulator::image::ImageError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
 use crate::{Diagnostic, SigningError};
@@ -63,6 +64,9 @@ pub enum ErrorKind {
         /// The file.
         path: PathBuf,
     },
+    /// A file that should be an image is none.
+    #[error(transparent)]
+    NoImage(#[from] ImageError),
     /// A platform description can't be used.
     #[error(transparent)]
     Platform(#[from] PlatformError),
@@ -141,6 +145,7 @@ impl Error {
             | ErrorKind::WriteFile { .. }
             | ErrorKind::Internal(_) => 1,
             ErrorKind::UnknownFormat { .. }
+            | ErrorKind::NoImage(_)
             | ErrorKind::Platform(_)
             | ErrorKind::NoProviderText { .. }
             | ErrorKind::VersionInfo { .. }

@@ -4,6 +4,7 @@
 mod answers;
 mod build;
 mod cert;
+mod check;
 mod explain;
 mod inspect;
 mod messages;
@@ -35,7 +36,7 @@ const EXIT_STATUS_HELP: &str = "Exit status:
   3  an input is not a valid file of its kind
   4  a program was not proven safe
   5  a module can't be compiled or linked
-  6  an image was refused, or its program misbehaved, in a simulated run
+  6  an image breaks a rule, was refused, or its program misbehaved in a simulated run
   7  a signature is missing or wrong, or can't be made
 With several inputs, the highest status that any of them gave.";
 
@@ -45,6 +46,7 @@ const EXAMPLES: &str = "Examples:
   bpf2sys build --arch x64,arm64 udp_filter.o     for both machines
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
   bpf2sys inspect udp_filter.sys                  what is in it
+  bpf2sys check udp_filter.sys                    would Windows and the runtime take it
   bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would
   bpf2sys cert new                                certificates for test machines
   bpf2sys sign udp_filter.sys --pfx signing.pfx   sign it
@@ -68,6 +70,7 @@ enum Command {
     Build(build::Arguments),
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
+    Check(check::Arguments),
     Run(run::Arguments),
     Sign(sign::Arguments),
     Signature(signature::Arguments),
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Build(arguments) => build::run(&arguments, &mut reporter),
         Command::Verify(arguments) => verify::run(&arguments, &mut reporter),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
+        Command::Check(arguments) => check::run(&arguments, &mut reporter),
         Command::Run(arguments) => run::run(&arguments, &mut reporter),
         Command::Sign(arguments) => sign::run(&arguments, &mut reporter),
         Command::Signature(arguments) => signature::run(&arguments, &mut reporter),

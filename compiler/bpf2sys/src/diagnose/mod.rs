@@ -37,6 +37,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
             ..Diagnostic::new(Code::BPF4001, kind.to_string())
         }],
         ErrorKind::Simulate(error) => vec![simulate::diagnose(error)],
+        ErrorKind::NoImage(_) => simple(Code::BPF5002),
         ErrorKind::Platform(error) => platform::diagnose(error),
         ErrorKind::NoProviderText { .. } => simple(Code::BPF6010),
         ErrorKind::Signing(error) => vec![signing::diagnose(error)],
