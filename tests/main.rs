@@ -5,6 +5,8 @@
 
 mod accepted;
 mod cache;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod check;
 mod codes;
 mod coff;
 mod command_line;
@@ -56,6 +58,8 @@ fn main() {
         codes::trials(),
         cache::trials(),
         accepted::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        check::trials(),
         coff::trials(),
         command_line::trials(),
         conformance::trials(),

@@ -5,7 +5,7 @@
 //! module. `rows` holds the rules, `patching` what helps to break them. The table of x64 is `simulator/docs/strict-reading.md`;
 //! `BLESS=1` rewrites it.
 
-mod patching;
+pub mod patching;
 mod rows;
 
 use std::fmt::Write;
@@ -20,7 +20,8 @@ use crate::forms::{MACHINES, lowered_unguarded, machine_name, needs_to_run};
 use crate::simulator_trials::shared::fixture;
 use crate::simulator_trials::shared::patch::{Break, Patched};
 use crate::support::{root, test, test_with};
-use rows::{UNSHOWN, rows};
+use rows::UNSHOWN;
+pub use rows::rows;
 
 /// A rule, and one way to break it.
 pub struct Row {
@@ -29,19 +30,19 @@ pub struct Row {
     /// What it demands.
     demand: &'static str,
     /// What is done to the image.
-    broken: &'static str,
+    pub broken: &'static str,
     /// The image that it is done to.
-    base: Base,
+    pub base: Base,
     /// The simulator's rule.
     rule: Rule,
     /// Part of what it says.
     message: &'static str,
-    break_it: Break,
+    pub break_it: Break,
 }
 
 /// An image that is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Base {
+pub enum Base {
     /// A driver of the tool.
     Driver,
     /// The same driver, of which a program is run.
@@ -99,7 +100,7 @@ impl Row {
 }
 
 /// A good image, made once.
-fn image(base: Base, machine: Machine) -> Result<&'static [u8], Failed> {
+pub fn image(base: Base, machine: Machine) -> Result<&'static [u8], Failed> {
     static IMAGES: [OnceLock<Result<Vec<u8>, String>>; 4] = [const { OnceLock::new() }; 4];
     let x64 = machine == Machine::X64;
     let (skeleton, index) = match base {

@@ -37,12 +37,13 @@ pub fn add_section(p: &mut Patched, name: [u8; 8], flags: u32, bytes: &[u8]) -> 
 /// The functions of the metadata table, by their places in it.
 pub const PROGRAMS: usize = 8;
 pub const MAPS: usize = 16;
+pub const HASH: usize = 24;
 pub const VERSION: usize = 32;
 pub const INITIAL_VALUES: usize = 40;
 pub const GLOBAL_SECTIONS: usize = 48;
 
 /// Puts other functions into the metadata table, given their code by the RVA at which it will be.
-fn replace_functions(p: &mut Patched, functions: &[(usize, Vec<u8>)]) {
+pub fn replace_functions(p: &mut Patched, functions: &[(usize, Vec<u8>)]) {
     let code: Vec<u8> = functions
         .iter()
         .flat_map(|(_, code)| {
@@ -62,11 +63,11 @@ fn replace_functions(p: &mut Patched, functions: &[(usize, Vec<u8>)]) {
 /// Bytes that a function has at most.
 const FUNCTION: usize = 32;
 
-fn words(instructions: &[u32]) -> Vec<u8> {
+pub fn words(instructions: &[u32]) -> Vec<u8> {
     instructions.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-fn is_x64(p: &Patched) -> bool {
+pub fn is_x64(p: &Patched) -> bool {
     p.image().machine == Image::X64
 }
 

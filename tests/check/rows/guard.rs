@@ -1,0 +1,71 @@
+//! Load configuration, Control Flow Guard, debug directory.
+
+use bpf2sys_pe_emit::Machine;
+use bpf2sys_simulator::image::DirectoryKind;
+
+use super::{Row, row};
+use crate::check::breaking::{LEAF, add_function, config, debug_entry, directory, targets, u32_at};
+use crate::strict::patching::redirect;
+
+pub(super) const ROWS: &[Row] = &[
+    row("load-config.readable", |p| {
+        p.put(config(p, 0), &0x1_0000u32.to_le_bytes());
+    }),
+    row("load-config.size", |p| {
+        let rva = p.image().directory(DirectoryKind::LoadConfig).unwrap().rva.0;
+        directory(p, DirectoryKind::LoadConfig, rva, 0x40);
+    }),
+    row("load-config.relocated", |p| {
+        let at = config(p, 0x80);
+        let table = p.u64(at);
+        p.pointer_away(at);
+        redirect(p, at, table);
+    }),
+    row("load-config.security-cookie", |p| {
+        let cookie = p.at(p.u64(config(p, 0x58)));
+        p.bytes[cookie] ^= 1;
+    }),
+    row("cfg.flags", |p| {
+        p.put(config(p, 0x90), &0x100u32.to_le_bytes());
+    }),
+    row("cfg.pointers", |p| {
+        let (pointer, data) = (p.at(p.u64(config(p, 0x70))), p.address(".data", 0));
+        redirect(p, pointer, data);
+    }),
+    row("cfg.table", |p| {
+        p.put(config(p, 0x88), &0x10_0000u64.to_le_bytes());
+    }),
+    row("cfg.table-sorted", |p| targets(p, |list, _| list.swap(0, 1))),
+    row("cfg.targets-in-code", |p| targets(p, Vec::push)),
+    row("cfg.targets-are-functions", |p| {
+        targets(p, |list, _| list.insert(1, list[0] + 4));
+    }),
+    row("cfg.targets-complete", |p| {
+        targets(p, |list, _| {
+            list.pop();
+        });
+    }),
+    row("cfg.calls-guarded", |p| {
+        // call rax; ret
+        add_function(p, &[0xFF, 0xD0, 0xC3], &[0xD63F_0100, 0xD65F_03C0], LEAF);
+    }),
+    // ---- debug directory
+    row("debug.readable", |p| {
+        let at = debug_entry(p, 16);
+        p.put(at + 16, &16u32.to_le_bytes())
+            .put(at + 24, &0x0FFF_FFF0u32.to_le_bytes());
+    }),
+    row("debug.places-agree", |p| {
+        let at = debug_entry(p, 16);
+        let rva = p.section(".rdata").rva.0;
+        p.put(at + 20, &(rva + 4).to_le_bytes());
+    }),
+    row("debug.forward-cfi", |p| {
+        let data = u32_at(p, debug_entry(p, 20) + 24) as usize;
+        p.bytes[data] |= 0x40;
+        // The entry point may have a landing pad; the function that the check pointer leads to does nothing.
+        let stub = p.at(p.u64(p.at(p.u64(config(p, 0x70)))));
+        p.put(stub, &[0xC3, 0xCC, 0xCC, 0xCC]);
+    })
+    .only(Machine::X64),
+];
