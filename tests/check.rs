@@ -9,6 +9,7 @@ mod command;
 mod foreign;
 mod mutations;
 mod rows;
+mod signed;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -63,6 +64,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(command::trials());
     trials.extend(foreign::trials());
     trials.extend(mutations::trials());
+    trials.extend(signed::trials());
     trials
 }
 

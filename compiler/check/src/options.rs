@@ -6,6 +6,8 @@ use std::str::FromStr;
 use bpf2sys_simulator::module_tables::RuntimeLevel;
 use serde::Serialize;
 
+use crate::signature;
+
 /// Where the image is to load. Each asks for everything that those before it ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,6 +71,21 @@ pub struct SignatureFacts {
     pub leaf_key_usages: Option<Vec<String>>,
     /// Whether the signature has page hashes.
     pub page_hashes: Option<bool>,
+}
+
+impl SignatureFacts {
+    /// How much of what is asked it satisfies: the digest first, then the signature, then what production systems ask for.
+    pub fn nearness(&self) -> u32 {
+        let production = [
+            self.root_thumbprint.as_deref() == Some(signature::ROOT),
+            self.leaf_subject.as_deref() == Some(signature::SUBJECT),
+            self.leaf_key_usages.as_deref().is_some_and(signature::has_usages),
+        ];
+        let production = production.into_iter().map(u32::from).sum::<u32>();
+        u32::from(self.digest_matches == Some(true)) * 8
+            + u32::from(self.signature_verifies == Some(true)) * 4
+            + production
+    }
 }
 
 /// What is asked of an image.

@@ -12,9 +12,10 @@ const HEADER: u64 = 8;
 /// `WIN_CERT_REVISION_2_0` and `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
 const SIGNED_DATA: [u16; 2] = [0x200, 2];
 /// SHA-1 thumbprint of "Microsoft Root Certificate Authority 2011".
-const ROOT: &str = "8f43288ad272f3103b6fb1428485ea3014c0bcfe";
+pub(crate) const ROOT: &str = "8f43288ad272f3103b6fb1428485ea3014c0bcfe";
 /// The subject that the eBPF service demands.
-const SUBJECT: &str = "US, Washington, Redmond, Microsoft Corporation, Microsoft Corporation eBPF Verification";
+pub(crate) const SUBJECT: &str =
+    "US, Washington, Redmond, Microsoft Corporation, Microsoft Corporation eBPF Verification";
 /// Code signing, and eBPF verification.
 const KEY_USAGES: [&str; 2] = ["1.3.6.1.5.5.7.3.3", "1.3.6.1.4.1.311.133.1"];
 
@@ -142,7 +143,10 @@ pub(crate) const RULES: &[Rule] = &[
         ],
         |s| {
             fact(s, |facts| {
-                facts.root_thumbprint.clone().map(|print| (print == ROOT, print))
+                facts.root_thumbprint.clone().map(|print| match print.as_str() {
+                    "" => (false, "its root is not in the file, and not given".into()),
+                    known => (known == ROOT, print),
+                })
             })
         },
     )
@@ -173,8 +177,7 @@ pub(crate) const RULES: &[Rule] = &[
         |s| {
             fact(s, |facts| {
                 let usages = facts.leaf_key_usages.as_ref()?;
-                let all = KEY_USAGES.iter().all(|due| usages.iter().any(|usage| usage == due));
-                Some((all, usages.join(", ")))
+                Some((has_usages(usages), usages.join(", ")))
             })
         },
     )
@@ -197,6 +200,11 @@ pub(crate) const RULES: &[Rule] = &[
     )
     .weighing(Weight::Advice),
 ];
+
+/// Whether a certificate with these usages may sign for production systems.
+pub(crate) fn has_usages(usages: &[String]) -> bool {
+    KEY_USAGES.iter().all(|due| usages.iter().any(|usage| usage == due))
+}
 
 /// The data directory of the certificate table; its address is an offset in the file.
 fn table(s: &Subject<'_>) -> Option<Directory> {

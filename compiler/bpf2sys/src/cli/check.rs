@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use bpf2sys_authenticode::{Certificate, Problem, Signature, VerifyOptions, verify};
 use bpf2sys_check::{Group, Options, Policy, Report, Row, Rule, SignatureFacts, Status};
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::module_tables::RuntimeLevel;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::reporter::Reporter;
 use super::{Outcome, output};
-use crate::{Code, Diagnostic, Error, files};
+use crate::{Code, Diagnostic, Error, files, signing};
 
 /// Tell which rules of Windows, of memory integrity (HVCI) or of the eBPF runtime an image breaks.
 ///
@@ -37,6 +38,10 @@ pub(super) struct Arguments {
     /// The oldest runtime that is to take the module: 0.21, 1.4 or 1.6 [default: the one whose version it states]
     #[arg(long, value_name = "VERSION", value_parser = runtime)]
     runtime: Option<RuntimeLevel>,
+
+    /// The root of a signature's chain, which signatures leave out: PEM, DER or PKCS #7
+    #[arg(long, value_name = "FILE")]
+    root: Vec<PathBuf>,
 
     /// Show every rule with what was found, not only those that are broken
     #[arg(short, long)]
@@ -114,15 +119,47 @@ fn judge(path: &Path, arguments: &Arguments, platform: &Platform) -> Result<Repo
     let options = Options {
         policy: arguments.policy,
         runtime: arguments.runtime,
-        signature: signature(&bytes),
+        signature: signature(&bytes, signing::roots(&arguments.root)?),
     };
     Ok(bpf2sys_check::check(&bytes, &options, platform)?)
 }
 
-/// What is known of an image's signature. No reader of signatures is connected yet, so nothing: the rules that ask for it say
-/// that it was not read.
-fn signature(_image: &[u8]) -> SignatureFacts {
-    SignatureFacts::default()
+/// What a reader of signatures finds in an image: of several signatures, in the one that comes nearest to what production
+/// systems ask for.
+fn signature(image: &[u8], roots: Vec<Certificate>) -> SignatureFacts {
+    let options = VerifyOptions {
+        roots,
+        ..VerifyOptions::default()
+    };
+    let Ok(report) = verify(image, &options) else {
+        return SignatureFacts {
+            signature_verifies: Some(false),
+            ..SignatureFacts::default()
+        };
+    };
+    let facts = report.signatures.iter().map(facts);
+    facts.max_by_key(SignatureFacts::nearness).unwrap_or_default()
+}
+
+fn facts(signature: &Signature) -> SignatureFacts {
+    let matches = !signature.problems.contains(&Problem::DigestMismatch) && !signature.computed_digest.is_empty();
+    let others = signature
+        .problems
+        .iter()
+        .filter(|problem| **problem != Problem::DigestMismatch);
+    let leaf = signature.chain.first();
+    let root = signature.chain.last().filter(|last| last.self_issued);
+    SignatureFacts {
+        digest_matches: Some(matches),
+        signature_verifies: Some(others.clone().all(Problem::is_about_trust)),
+        root_thumbprint: Some(root.map(|root| root.sha1.clone()).unwrap_or_default()),
+        leaf_subject: leaf.map(|leaf| leaf.simple_subject.clone()),
+        leaf_key_usages: leaf.map(|leaf| {
+            let usages = leaf.extended_key_usages.iter().flatten();
+            usages.map(|usage| usage.oid.clone()).collect()
+        }),
+        page_hashes: Some(signature.page_hashes.as_ref().is_some_and(|hashes| hashes.verified)),
+    }
 }
 
 /// Rules that depend on what providers offer.
