@@ -114,3 +114,39 @@ pub(crate) fn read(mut object: Reader<'_>) -> Result<Option<PageHashes<'_>>, Asn
     let table = asn1::only(values.value, asn1::OCTET_STRING)?.value;
     Ok(Some(PageHashes { algorithm, table }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IMAGE: &[u8] = include_bytes!("../../../tests/fixtures/codes/misbehave.sys");
+
+    #[test]
+    fn each_byte_of_the_table_counts() {
+        let file = PeFile::read(IMAGE).unwrap();
+        for algorithm in [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256] {
+            let right = table(&file, algorithm).unwrap();
+            let are_right = |table: &[u8]| PageHashes { algorithm, table }.are_of(&file);
+            assert!(are_right(&right));
+            assert!(!are_right(&right[..right.len() - entry_size(algorithm)]));
+            for position in 0..right.len() {
+                let mut wrong = right.clone();
+                wrong[position] ^= 1;
+                assert!(!are_right(&wrong), "{position}");
+            }
+        }
+    }
+
+    #[test]
+    fn written_page_hashes_are_read() {
+        let read = |object: &[u8]| {
+            let object = asn1::only(object, asn1::context(1)).unwrap();
+            read(object.reader()).map(|hashes| hashes.map(|h| (h.algorithm, h.table.to_vec())))
+        };
+        let mut written = write(&[7; 72]);
+        assert_eq!(read(&written), Ok(Some((DigestAlgorithm::Sha256, vec![7; 72]))));
+        let class = written.windows(16).position(|w| w == CLASS_ID).unwrap();
+        written[class] ^= 1;
+        assert_eq!(read(&written), Ok(None), "an object of another class");
+    }
+}

@@ -6,12 +6,8 @@ use crate::support::{CHECKSUM, DIRECTORY, at, certificates, image, signed};
 
 #[test]
 fn every_flipped_byte_is_found_but_in_the_checksum() {
-    let options = SignOptions {
-        page_hashes: true,
-        description: Some("x".into()),
-        ..SignOptions::default()
-    };
-    let signed = signed(&image(), &options);
+    // Without page hashes, so that it is the digest that finds what was changed.
+    let signed = signed(&image(), &SignOptions::default());
     let options = at("2026-06-01", &[&certificates().root]);
     let table = image().len();
     let (mut covered, mut excluded, mut in_table) = (0, 0, 0);
