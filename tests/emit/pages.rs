@@ -29,6 +29,9 @@ fn help_examples() -> Result<(), Failed> {
             std::fs::copy(example("udp_filter"), folder.path().join(input))?;
         }
         std::fs::write(folder.path().join("version.toml"), VERSION_INFO)?;
+        if line.contains("signing.pfx") {
+            succeed(tool().args(["cert", "new", "--key", "p256"]).current_dir(&folder))?;
+        }
         let (command, comment) = line.split_once("   ").unwrap_or((line, ""));
         let words = command.split_whitespace().skip(1).flat_map(|word| match word {
             "*.o" => vec!["udp_filter.o", "filter.o"],
