@@ -1,5 +1,6 @@
 //! `bpf2sys build`.
 
+mod options;
 mod targets;
 
 use std::fmt::Write;
@@ -9,6 +10,7 @@ use bpf2sys_authenticode::Existing;
 use bpf2sys_platform::Platform;
 use clap::ValueEnum;
 
+pub(super) use self::options::CompileOptions;
 use self::targets::Target;
 use super::output::Done;
 use super::reporter::{Record, Reporter};
@@ -16,10 +18,7 @@ use super::sign::PrefixedSigningOptions;
 use super::{Outcome, output};
 use crate::messages::json::{Built, WrittenFile};
 use crate::signing::Signing;
-use crate::{
-    BuildOptions, Error, ErrorKind, Form, HashAlgorithm, ImageOptions, Machine, Output, RuntimeLevel, VersionInfo,
-    files,
-};
+use crate::{BuildOptions, Error, ErrorKind, Form, Machine, Output, files};
 
 /// Verify eBPF object files and compile each to a Windows driver.
 ///
@@ -60,46 +59,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORM", value_delimiter = ',', default_value = "sys")]
     emit: Vec<Emit>,
 
-    /// The oldest runtime that the output must load in; newer ones take it too
-    ///
-    /// Do not load it in an older one: not all of them refuse it. A runtime older than 1.4 takes a module of level 1.4 and
-    /// gives it the wrong memory for maps. One of level 1.6 is refused by runtimes older than 1.5.
-    #[arg(long, value_name = "LEVEL", default_value = "1.6")]
-    runtime: Runtime,
-
-    /// Algorithm of the hashes that the output states: of the object, and of the helpers that each program was compiled for
-    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
-    hash: Hash,
-
-    /// arm64: use atomic instructions of the Large System Extensions; the driver then needs an ARMv8.1 processor
-    #[arg(long)]
-    lse: bool,
-
-    /// arm64: sign return addresses, which protects them on processors with pointer authentication
-    #[arg(long)]
-    sign_return_address: bool,
-
-    /// Whether Windows checks calls of helpers: every image but an object file says that its calls go through Control Flow
-    /// Guard, and they do
-    #[arg(long, value_name = "on|off", default_value = "on")]
-    cfg: Cfg,
-
-    /// Have Windows check the driver's signature whenever it loads it; without a signature that the machine trusts it then
-    /// never loads
-    #[arg(long)]
-    force_integrity: bool,
-
-    /// What the file properties of drivers and DLLs show: company, product, description, versions, copyright; see `bpf2sys
-    /// explain BPF9007` for an example
-    #[arg(long, value_name = "FILE.toml")]
-    version_info: Option<PathBuf>,
-
     /// Print no results; problems and warnings are told
     #[arg(short, long)]
     quiet: bool,
 
     #[command(flatten)]
-    verification: super::verify::Options,
+    compilation: CompileOptions,
 
     #[command(flatten)]
     signing: PrefixedSigningOptions,
@@ -117,58 +82,6 @@ impl From<Architecture> for Machine {
         match architecture {
             Architecture::X64 => Machine::X64,
             Architecture::Arm64 => Machine::Arm64,
-        }
-    }
-}
-
-/// `--runtime`
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Runtime {
-    /// As bpf2c 1.6 writes it; runtimes of 1.5 take it too
-    #[value(name = "1.6")]
-    V1_6,
-    /// Without functions of other modules that are found by name (BTF-resolved functions)
-    #[value(name = "1.4")]
-    V1_4,
-    /// Also without lookups in array maps that need no call
-    #[value(name = "0.21")]
-    V0_21,
-}
-
-impl From<Runtime> for RuntimeLevel {
-    fn from(runtime: Runtime) -> RuntimeLevel {
-        match runtime {
-            Runtime::V1_6 => RuntimeLevel::V1_6,
-            Runtime::V1_4 => RuntimeLevel::V1_4,
-            Runtime::V0_21 => RuntimeLevel::V0_21,
-        }
-    }
-}
-
-/// `--cfg`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Cfg {
-    On,
-    Off,
-}
-
-/// `--hash`
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-    /// State no hashes; the runtime then can't tell that a helper has changed
-    None,
-}
-
-impl From<Hash> for Option<HashAlgorithm> {
-    fn from(hash: Hash) -> Option<HashAlgorithm> {
-        match hash {
-            Hash::Sha256 => Some(HashAlgorithm::Sha256),
-            Hash::Sha384 => Some(HashAlgorithm::Sha384),
-            Hash::Sha512 => Some(HashAlgorithm::Sha512),
-            Hash::None => None,
         }
     }
 }
@@ -206,60 +119,6 @@ impl Arguments {
         self.output.as_deref() == Some(Path::new("-"))
     }
 
-    fn build_options(&self, reporter: &mut Reporter) -> Result<BuildOptions, Error> {
-        let options = BuildOptions {
-            machines: self.architectures.iter().copied().map(Machine::from).collect(),
-            forms: self.emit.iter().copied().map(Form::from).collect(),
-            runtime: self.runtime.into(),
-            hash: self.hash.into(),
-            lse: self.lse,
-            sign_return_address: self.sign_return_address,
-            control_flow_guard: self.cfg == Cfg::On,
-            image: ImageOptions {
-                force_integrity: self.force_integrity,
-                version_info: self.version_info.as_deref().map(version_info).transpose()?,
-            },
-            ..self.verification.build_options(reporter)?
-        };
-        let switches = [("--lse", self.lse), ("--sign-return-address", self.sign_return_address)];
-        if self.cfg == Cfg::Off && options.forms.iter().all(|form| *form == Form::Obj) {
-            return Err(ErrorKind::Usage(
-                "`--cfg off` is without effect: an object file never goes through Control Flow Guard".into(),
-            )
-            .into());
-        }
-        let of_images = [
-            ("--force-integrity", self.force_integrity),
-            ("--version-info", self.version_info.is_some()),
-        ];
-        let makes_image = options.forms.iter().any(|form| matches!(form, Form::Sys | Form::Dll));
-        if let Some((switch, _)) = of_images.into_iter().find(|(_, given)| *given && !makes_image) {
-            return Err(ErrorKind::Usage(format!(
-                "`{switch}` is about drivers and DLLs, and none is made; add `--emit sys` or `--emit dll`"
-            ))
-            .into());
-        }
-        match switches.into_iter().find(|(_, given)| *given) {
-            Some((switch, _)) if !options.machines.contains(&Machine::Arm64) => Err(ErrorKind::Usage(format!(
-                "`{switch}` is about arm64 code, and none is made; add `--arch arm64`"
-            ))
-            .into()),
-            _ => Ok(options),
-        }
-    }
-}
-
-/// Reads the file for the version resource.
-fn version_info(path: &Path) -> Result<VersionInfo, Error> {
-    let failed = |problem| ErrorKind::VersionInfo {
-        path: path.to_owned(),
-        problem,
-    };
-    let text = String::from_utf8(files::read(path)?).map_err(|_| failed("it is not UTF-8 text".into()))?;
-    Ok(crate::version_info::parse(&text).map_err(failed)?)
-}
-
-impl Arguments {
     /// How images are signed, if they are.
     fn signing(&self, options: &BuildOptions) -> Result<Option<Signing>, Error> {
         let images = options.forms.iter().any(|form| form.is_image());
@@ -271,7 +130,9 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
-    let options = arguments.build_options(reporter)?;
+    let machines = arguments.architectures.iter().copied().map(Machine::from).collect();
+    let forms = arguments.emit.iter().copied().map(Form::from).collect();
+    let options = arguments.compilation.build_options(machines, forms, reporter)?;
     let signing = arguments.signing(&options)?;
     let targets = targets::of(arguments, &options.products())?;
     if let Some(folder) = &arguments.out_dir {
