@@ -67,6 +67,7 @@ const NOT_PROVOKED: &[(Code, &str)] = &[
         "a template has spaces, and the commands of pages have no quotes",
     ),
     (Code::BPF7010, "it takes a signer that makes mistakes"),
+    (Code::BPF7025, "it takes a statement that lies"),
     (Code::BPF9999, "internal error"),
 ];
 

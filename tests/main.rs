@@ -30,6 +30,7 @@ mod limits;
 mod lowering;
 mod messages;
 mod metadata;
+mod package;
 mod packets;
 mod parity;
 mod pe_image;
@@ -81,6 +82,7 @@ fn main() {
         lowering::trials(),
         messages::trials(),
         metadata::trials(),
+        package::trials(),
         packets::trials(),
         parity::trials(),
         pe_image::trials(),

@@ -1,5 +1,6 @@
 //! Names the state of everything that a verdict and its text are made of, so that a verdict kept by another state of the
-//! tool is never taken for one of this: `BPF2SYS_VERDICT_SOURCES`, a SHA-256 over the sources and `Cargo.lock`.
+//! tool is never taken for one of this: `BPF2SYS_VERDICT_SOURCES`, a SHA-256 over the sources and `Cargo.lock`. And names the
+//! version of the verifier's engine, for statements: `BPF2SYS_PREVAIL_VERSION`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,18 @@ fn main() -> io::Result<()> {
         .iter()
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     println!("cargo::rustc-env=BPF2SYS_VERDICT_SOURCES={digest}");
+    let version = locked_version("prevail")?;
+    println!("cargo::rustc-env=BPF2SYS_PREVAIL_VERSION={version}");
     Ok(())
+}
+
+/// The version of a package in `Cargo.lock`.
+fn locked_version(package: &str) -> io::Result<String> {
+    let lock = std::fs::read_to_string("../../Cargo.lock")?.replace("\r\n", "\n");
+    let (_, entry) = lock
+        .split_once(&format!("name = \"{package}\"\nversion = \""))
+        .ok_or_else(|| io::Error::other(format!("no `{package}` in Cargo.lock")))?;
+    Ok(entry.split('"').next().unwrap_or_default().to_owned())
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

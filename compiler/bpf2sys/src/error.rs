@@ -12,7 +12,7 @@ use bpf2sys_simulator::SimulatorError;
 use bpf2sys_simulator::image::ImageError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
-use crate::{Diagnostic, SigningError};
+use crate::{Diagnostic, ProvenanceError, SigningError};
 
 /// A failure of the tool. [`Error::diagnostics`] gives what to tell the user.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,9 @@ pub enum ErrorKind {
     /// An image can't be signed, or a signature is wrong.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// Nothing can be stated about an image, or a statement is wrong.
+    #[error(transparent)]
+    Provenance(#[from] ProvenanceError),
     /// A defect of this tool.
     #[error("internal error: {0}")]
     Internal(String),
@@ -154,7 +157,8 @@ impl Error {
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
             ErrorKind::Simulate(_) | ErrorKind::NoTables(_) => 6,
             ErrorKind::Signing(SigningError::Sign(SignError::File(_))) => 3,
-            ErrorKind::Signing(_) => 7,
+            ErrorKind::Provenance(ProvenanceError::Package(_)) => 3,
+            ErrorKind::Signing(_) | ErrorKind::Provenance(_) => 7,
         }
     }
 

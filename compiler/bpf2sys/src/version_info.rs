@@ -61,6 +61,11 @@ impl<'de> Deserialize<'de> for FourNumbers {
     }
 }
 
+/// Parses a version of one to four numbers with dots between, or tells what is wrong with it.
+pub(crate) fn version(text: &str) -> Result<Version, String> {
+    text.parse().map(|numbers: FourNumbers| numbers.version)
+}
+
 /// Reads the text of such a file.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //! `clap`.
 
 mod answers;
+mod attest;
 mod build;
 mod cert;
 mod check;
@@ -9,6 +10,7 @@ mod explain;
 mod inspect;
 mod messages;
 mod output;
+mod package;
 mod platform;
 mod providers;
 mod reporter;
@@ -37,7 +39,7 @@ const EXIT_STATUS_HELP: &str = "Exit status:
   4  a program was not proven safe
   5  a module can't be compiled or linked
   6  an image breaks a rule, was refused, or its program misbehaved in a simulated run
-  7  a signature is missing or wrong, or can't be made
+  7  a signature or a statement is missing or wrong, or can't be made
 With several inputs, the highest status that any of them gave.";
 
 const EXAMPLES: &str = "Examples:
@@ -51,6 +53,10 @@ const EXAMPLES: &str = "Examples:
   bpf2sys cert new                                certificates for test machines
   bpf2sys sign udp_filter.sys --pfx signing.pfx   sign it
   bpf2sys signature udp_filter.sys                what its signature is worth
+  bpf2sys package udp_filter.sys --object udp_filter.o -o udp_filter.cab --attest-key key.pem
+                                                  for Microsoft's dashboard, with a statement of provenance
+  bpf2sys attest verify udp_filter.sys udp_filter.o udp_filter.sys.intoto.jsonl
+                                                  was it really built from that?
   bpf2sys explain BPF2001                         what a code means, and what to do";
 
 /// Compiles eBPF object files to Windows drivers that load where memory integrity (HVCI) forbids JIT compilation.
@@ -75,6 +81,8 @@ enum Command {
     Sign(sign::Arguments),
     Signature(signature::Arguments),
     Cert(cert::Arguments),
+    Package(package::Arguments),
+    Attest(attest::Arguments),
     Platform(platform::Arguments),
     Explain(explain::Arguments),
 }
@@ -107,6 +115,8 @@ pub fn main() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments, &mut reporter),
         Command::Signature(arguments) => signature::run(&arguments, &mut reporter),
         Command::Cert(arguments) => cert::run(&arguments, &mut reporter),
+        Command::Package(arguments) => package::run(&arguments, &mut reporter),
+        Command::Attest(arguments) => attest::run(&arguments, &mut reporter),
         Command::Platform(arguments) => platform::run(&arguments, &mut reporter),
         Command::Explain(arguments) => explain::run(&arguments, &reporter),
     }));

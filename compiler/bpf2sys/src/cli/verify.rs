@@ -49,13 +49,8 @@ pub(super) struct Options {
     #[arg(long = "type", value_name = "SECTION")]
     program_type: Option<String>,
 
-    /// Give up verification of a module after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    time_limit: u64,
-
-    /// Give up verification when bpf2sys as a whole needs more than this many MiB of memory
-    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(16..=1 << 24))]
-    memory_limit: u64,
+    #[command(flatten)]
+    limits: Limits,
 
     /// Take warnings about programs for errors
     #[arg(long)]
@@ -65,6 +60,29 @@ pub(super) struct Options {
     providers: super::providers::ProviderOptions,
 }
 
+/// What verification may take.
+#[derive(Debug, clap::Args)]
+pub(super) struct Limits {
+    /// Give up verification of a module after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_limit: u64,
+
+    /// Give up verification when bpf2sys as a whole needs more than this many MiB of memory
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(16..=1 << 24))]
+    memory_limit: u64,
+}
+
+impl Limits {
+    /// The same as the library takes them; everything else is as it is without options.
+    pub(super) fn build_options(&self) -> BuildOptions {
+        BuildOptions {
+            time_limit: Some(Duration::from_secs(self.time_limit)),
+            memory_limit: Some(self.memory_limit << 20),
+            ..BuildOptions::default()
+        }
+    }
+}
+
 impl Options {
     /// The same as the library takes them.
     pub(super) fn build_options(&self, reporter: &mut Reporter) -> Result<BuildOptions, Error> {
@@ -72,9 +90,7 @@ impl Options {
             providers: self.providers.load(reporter)?,
             program_type: self.program_type.clone(),
             deny_warnings: self.deny_warnings,
-            time_limit: Some(Duration::from_secs(self.time_limit)),
-            memory_limit: Some(self.memory_limit << 20),
-            ..BuildOptions::default()
+            ..self.limits.build_options()
         })
     }
 }

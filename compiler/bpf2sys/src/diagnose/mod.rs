@@ -6,6 +6,7 @@
 
 mod lower;
 mod platform;
+mod provenance;
 mod read;
 mod signing;
 mod simulate;
@@ -41,6 +42,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Platform(error) => platform::diagnose(error),
         ErrorKind::NoProviderText { .. } => simple(Code::BPF6010),
         ErrorKind::Signing(error) => vec![signing::diagnose(error)],
+        ErrorKind::Provenance(error) => vec![provenance::diagnose(error)],
         ErrorKind::NoTables(_) => simple(Code::BPF5013),
         ErrorKind::ReadFile { .. } => simple(Code::BPF9001),
         ErrorKind::InputTooLarge { .. } => simple(Code::BPF9002),
