@@ -12,7 +12,9 @@ mod inf;
 
 use std::collections::BTreeSet;
 
+use bpf2sys_check::{Options, check};
 use bpf2sys_pe_emit::Machine;
+use bpf2sys_platform::Platform;
 use bpf2sys_simulator::describe::{ImageKind, describe};
 use time::Date;
 
@@ -52,19 +54,27 @@ struct File {
     contents: Vec<u8>,
 }
 
-/// The machine that an image is for, if it may be in a package.
-///
-/// This is the one place that refuses images: rules of Windows and of the dashboard that an image breaks are told here.
-pub(crate) fn admit(image: &[u8]) -> Result<Machine, ProvenanceError> {
-    let refused = |why: String| ProvenanceError::Package(format!("the image can't be in a package: {why}"));
+fn refused(why: impl Into<String>) -> ProvenanceError {
+    ProvenanceError::Package(format!("the image can't be in a package: {}", why.into()))
+}
+
+/// Refuses an image that memory integrity or the runtime would not take: it is worth no submission.
+pub(crate) fn keeps_every_rule(image: &[u8], platform: &Platform) -> Result<(), ProvenanceError> {
+    let report = check(image, &Options::default(), platform).map_err(|e| refused(e.to_string()))?;
+    match report.failures().next() {
+        None => Ok(()),
+        Some(row) => Err(refused(format!(
+            "it breaks the rule that {} (`{}`): {}; `bpf2sys check` tells all",
+            row.title, row.rule, row.measured
+        ))),
+    }
+}
+
+/// The machine that an image is for, if it is a driver.
+pub(crate) fn machine(image: &[u8]) -> Result<Machine, ProvenanceError> {
     let description = describe(image).map_err(|e| refused(e.to_string()))?;
     if description.kind != ImageKind::Driver {
-        return Err(refused(
-            "it is a DLL, and only drivers are signed by the dashboard".into(),
-        ));
-    }
-    if let Some(problem) = description.problems.first() {
-        return Err(refused(problem.clone()));
+        return Err(refused("it is a DLL, and only drivers are signed by the dashboard"));
     }
     match description.machine.as_str() {
         "x64" => Ok(Machine::X64),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bpf2sys_pe_emit::Machine;
 
 use super::usage;
-use crate::package::{Driver, admit, driver_name};
+use crate::package::{self, Driver, driver_name};
 use crate::{Error, files};
 
 /// An image to package, and what it was built from.
@@ -26,7 +26,7 @@ pub(super) fn read_images(paths: &[PathBuf], objects: &[PathBuf]) -> Result<Vec<
     let mut names: Vec<String> = Vec::new();
     for path in paths {
         let bytes = files::read(path)?;
-        let machine = admit(&bytes)?;
+        let machine = package::machine(&bytes)?;
         let file = file_name(path)?;
         let driver = driver_name(&file, machine)?;
         if images

@@ -111,7 +111,8 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         .build_options(machines, vec![Form::Sys], reporter)?;
     let mut statements: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     for image in &images {
-        let statement = prove(image, &options, attester.as_ref(), &arguments.builder_id);
+        let kept = package::keeps_every_rule(&image.bytes, options.providers.platform()).map_err(Error::from);
+        let statement = kept.and_then(|()| prove(image, &options, attester.as_ref(), &arguments.builder_id));
         let statement = match statement {
             Ok(statement) => statement,
             Err(error) => return Ok(reporter.fail(&error, &image.path)),
