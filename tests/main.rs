@@ -20,6 +20,7 @@ mod facts;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod failures;
 mod forms;
+mod fuzz;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guard;
 mod hardening;
@@ -72,6 +73,7 @@ fn main() {
         facts::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         failures::trials(),
+        fuzz::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         guard::trials(),
         hardening::trials(),
