@@ -21,22 +21,13 @@ use bpf2sys_pe_emit::{Machine, link};
 use bpf2sys_platform::Platform;
 use libtest_mimic::{Failed, Trial};
 
+use crate::examples::EXAMPLES;
 use crate::forms::{MACHINES, lowered, machine_name};
 use crate::simulator_trials::shared::fixture;
 use crate::simulator_trials::shared::patch::Patched;
 use crate::strict;
 use crate::support::{Need, judge, root, succeed, test, test_with};
 use rows::{ADVICE, Base, Row, UNSHOWN, rows};
-
-/// The examples.
-const EXAMPLES: [&str; 6] = [
-    "bind_policy",
-    "connect_redirect",
-    "flow_log",
-    "process_guard",
-    "tail_dispatch",
-    "udp_filter",
-];
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use goblin::pe::PE;
 use libtest_mimic::{Failed, Trial};
+use sha2::{Digest, Sha256};
 
 use crate::support::{output, root, succeed, test, tool};
 
@@ -113,6 +115,22 @@ fn keeps_every_rule() -> Result<(), Failed> {
             (Some(0), Vec::new()),
             "{machine}"
         );
+        goblin_agrees(&image)?;
     }
+    Ok(())
+}
+
+/// Another reader finds the certificate table, and the same digest over what a signature covers.
+fn goblin_agrees(image: &Path) -> Result<(), Failed> {
+    let bytes = std::fs::read(image)?;
+    let pe = PE::parse(&bytes)?;
+    assert_eq!(pe.certificates.len(), 1);
+    let digest = pe
+        .authenticode_ranges()
+        .fold(Sha256::new(), Sha256::chain_update)
+        .finalize();
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let report: serde_json::Value = serde_json::from_str(&succeed(tool().args(["signature", "--json"]).arg(image))?)?;
+    assert_eq!(report["signatures"][0]["stated_digest"], digest.as_str());
     Ok(())
 }

@@ -187,7 +187,7 @@ impl Certificate {
     }
 
     /// `SubjectPublicKeyInfo`, whole.
-    pub(crate) fn public_key_info(&self) -> &[u8] {
+    pub fn public_key_info(&self) -> &[u8] {
         &self.der[self.public_key_info.clone()]
     }
 

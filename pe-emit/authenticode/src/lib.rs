@@ -40,7 +40,7 @@ pub use ebpfsvc::{Mode, PRODUCTION_ROOT, PRODUCTION_SUBJECT, Verdict};
 pub use file::FileError;
 pub use private_key::{NewKey, PrivateKey};
 pub use problem::Problem;
-pub use public_key::KeyError;
+pub use public_key::{KeyError, PublicKey};
 pub use sign::{Existing, Identity, SignError, SignOptions, Signer, SignerError, is_signed, remove_signatures, sign};
 pub use summary::{CertificateSummary, Usage};
 pub use test_certificate::{NewCertificateError, NewCertificates, TestCertificates};

@@ -117,7 +117,7 @@ impl PrivateKey {
     }
 
     /// `SubjectPublicKeyInfo` of its public key.
-    pub(crate) fn public_key_info(&self) -> Vec<u8> {
+    pub fn public_key_info(&self) -> Vec<u8> {
         let (algorithm, bits) = match &self.public {
             PublicKey::Rsa(key) => {
                 use rsa::traits::PublicKeyParts;

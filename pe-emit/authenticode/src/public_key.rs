@@ -35,9 +35,12 @@ pub enum KeyError {
 
 /// A public key.
 #[derive(Clone, Debug)]
-pub(crate) enum PublicKey {
+pub enum PublicKey {
+    /// RSA.
     Rsa(Box<RsaPublicKey>),
+    /// ECDSA on P-256.
     P256(p256::ecdsa::VerifyingKey),
+    /// ECDSA on P-384.
     P384(p384::ecdsa::VerifyingKey),
 }
 
@@ -84,8 +87,8 @@ impl SignatureAlgorithm {
 }
 
 impl PublicKey {
-    /// Reads a `SubjectPublicKeyInfo`.
-    pub(crate) fn read(info: &[u8]) -> Result<PublicKey, KeyError> {
+    /// Reads a `SubjectPublicKeyInfo`, as DER. RSA keys may be too small to be safe: see [`PublicKey::is_weak`].
+    pub fn read(info: &[u8]) -> Result<PublicKey, KeyError> {
         let malformed = |what: &dyn std::fmt::Display| KeyError::Malformed(what.to_string());
         let parts = || -> Result<_, Asn1Error> {
             let mut fields = asn1::only(info, asn1::SEQUENCE)?.reader();
@@ -121,7 +124,7 @@ impl PublicKey {
     }
 
     /// Kind and size, for people: `RSA 2048`, `ECDSA P-256`.
-    pub(crate) fn description(&self) -> String {
+    pub fn description(&self) -> String {
         match self {
             PublicKey::Rsa(key) => format!("RSA {}", key.n().bits_vartime()),
             PublicKey::P256(_) => "ECDSA P-256".into(),
@@ -137,7 +140,7 @@ impl PublicKey {
     }
 
     /// Whether it is an RSA key of too few bits.
-    pub(crate) fn is_weak(&self) -> bool {
+    pub fn is_weak(&self) -> bool {
         matches!(self, PublicKey::Rsa(key) if (key.n().bits_vartime() as usize) < RSA_SAFE_BITS)
     }
 
@@ -153,7 +156,7 @@ impl PublicKey {
     }
 
     /// Whether `signature` is this key's of a digest: RSASSA-PKCS1-v1_5, or ECDSA as DER.
-    pub(crate) fn verifies(&self, algorithm: DigestAlgorithm, digest: &[u8], signature: &[u8]) -> bool {
+    pub fn verifies(&self, algorithm: DigestAlgorithm, digest: &[u8], signature: &[u8]) -> bool {
         match self {
             PublicKey::Rsa(key) => key.verify(rsa_scheme(algorithm), digest, signature).is_ok(),
             PublicKey::P256(key) => p256::ecdsa::Signature::from_der(signature)
@@ -164,7 +167,7 @@ impl PublicKey {
     }
 
     /// A signature in the form that messages have it: one of ECDSA may be given as its two numbers, one behind the other.
-    pub(crate) fn normalized(&self, signature: Vec<u8>) -> Vec<u8> {
+    pub fn normalized(&self, signature: Vec<u8>) -> Vec<u8> {
         let half = match self {
             PublicKey::P256(_) if signature.len() == 64 => 32,
             PublicKey::P384(_) if signature.len() == 96 => 48,
