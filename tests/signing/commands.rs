@@ -107,8 +107,9 @@ fn wrong() -> Result<(), Failed> {
     let certificate = made.text("rsa2048.pem");
     // The byte at 0x500 is in a section.
     let change = "printf '\\377' | dd of=\"$1\" bs=1 seek=1280 conv=notrunc 2>/dev/null\n";
-    // That at 10128 is in a certificate of the signature.
-    let swap = "dd if=/dev/zero of=\"$1\" bs=1 count=7 seek=10128 conv=notrunc 2>/dev/null\n";
+    // Behind the image is the signature, and here a certificate in it.
+    let inside = before.len() + 400;
+    let swap = format!("dd if=/dev/zero of=\"$1\" bs=1 count=7 seek={inside} conv=notrunc 2>/dev/null\n");
     let scripts = [
         (
             "does nothing",
