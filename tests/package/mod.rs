@@ -29,6 +29,16 @@ pub fn trials() -> Vec<Trial> {
     modules.into_iter().flatten().collect()
 }
 
+/// What an INF needs, where a test is not about that.
+const DETAILS: [&str; 6] = [
+    "--provider",
+    "C",
+    "--driver-version",
+    "1",
+    "--driver-date",
+    "2026-01-01",
+];
+
 /// A folder with a driver, what it was built from, and a key.
 struct Shop {
     folder: tempfile::TempDir,

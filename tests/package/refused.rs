@@ -5,7 +5,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
-use super::Shop;
+use super::{DETAILS, Shop};
 use crate::support::{output, succeed, test};
 
 pub fn trials() -> Vec<Trial> {
@@ -55,15 +55,8 @@ fn nothing_is_written() -> Result<(), Failed> {
     let told = refused(
         shop.tool()
             .args(["package", "filter.sys", "--object", "filter.o", "-o", "filter.o"])
-            .args([
-                "--provider",
-                "C",
-                "--driver-version",
-                "1",
-                "--driver-date",
-                "2026-01-01",
-                "--no-statement",
-            ]),
+            .args(DETAILS)
+            .arg("--no-statement"),
         2,
     )?;
     assert!(

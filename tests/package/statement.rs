@@ -6,7 +6,7 @@ use std::process::Command;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use super::{Shop, base64, payload, payload_bytes, sha256sum};
+use super::{DETAILS, Shop, base64, payload, payload_bytes, sha256sum};
 use crate::support::{Need, root, succeed, test_with};
 
 pub fn trials() -> Vec<Trial> {
@@ -149,14 +149,7 @@ fn every_key() -> Result<(), Failed> {
             "--attest-key",
             "key.pem",
         ]);
-        command.args([
-            "--provider",
-            "C",
-            "--driver-version",
-            "1",
-            "--driver-date",
-            "2026-01-01",
-        ]);
+        command.args(DETAILS);
         succeed(&mut command).map_err(|e| format!("{made}: {}", e.message().unwrap_or_default()))?;
         openssl_verifies(&shop, "public.pem", digest)?;
         let mut verify = shop.tool();
@@ -198,14 +191,7 @@ fn command() -> Result<(), Failed> {
     let package = |key: &std::path::Path| {
         let mut command = shop.tool();
         command.args(["package", "filter.sys", "--object", "filter.o", "-o", "filter.cab"]);
-        command.args([
-            "--provider",
-            "C",
-            "--driver-version",
-            "1",
-            "--driver-date",
-            "2026-01-01",
-        ]);
+        command.args(DETAILS);
         let template = format!(
             "openssl pkeyutl -sign -inkey {} -in {{digest}} -out {{signature}}",
             key.display()
@@ -234,14 +220,7 @@ fn protected_keys() -> Result<(), Failed> {
     let package = |password: &str| {
         let mut command = shop.tool();
         command.args(["package", "filter.sys", "--object", "filter.o", "-o", "filter.cab"]);
-        command.args([
-            "--provider",
-            "C",
-            "--driver-version",
-            "1",
-            "--driver-date",
-            "2026-01-01",
-        ]);
+        command.args(DETAILS);
         command.args(["--attest-key", "key.pem", "--attest-password-env", "KEY_PASSWORD"]);
         command.env("KEY_PASSWORD", password);
         command
