@@ -11,6 +11,7 @@ use crate::asn1::{self, Asn1Error, Element};
 use crate::digest::{DigestAlgorithm, hex};
 use crate::oid;
 use crate::public_key::{KeyError, PublicKey, SignatureAlgorithm};
+use crate::signed_data;
 use crate::time::Time;
 
 /// What is wrong with a certificate.
@@ -278,13 +279,7 @@ pub(crate) fn readable(certificates: &[&[u8]]) -> Vec<Certificate> {
 
 /// The certificates of a PKCS #7 message without content, as `.p7b` files are (RFC 5652 §5.1), whole.
 pub(crate) fn of_message(bytes: &[u8]) -> Result<Vec<Element<'_>>, Asn1Error> {
-    let mut info = asn1::only(bytes, asn1::SEQUENCE)?.reader();
-    if info.object_identifier()? != oid::SIGNED_DATA {
-        return Err(Asn1Error::Value);
-    }
-    let content = info.element(asn1::context(0))?;
-    info.end()?;
-    let mut data = asn1::only(content.value, asn1::SEQUENCE)?.reader();
+    let mut data = signed_data::fields(bytes)?;
     data.small_integer()?;
     data.element(asn1::SET)?;
     data.element(asn1::SEQUENCE)?;

@@ -63,16 +63,21 @@ pub(crate) struct Attribute<'a> {
     pub values: Vec<Element<'a>>,
 }
 
+/// The fields of the `SignedData` in a `ContentInfo`, behind which there may be nothing (RFC 5652 §3, §5.1).
+pub(crate) fn fields(bytes: &[u8]) -> Result<Reader<'_>, Asn1Error> {
+    let mut info = asn1::only(bytes, asn1::SEQUENCE)?.reader();
+    if info.object_identifier()? != oid::SIGNED_DATA {
+        return Err(Asn1Error::Value);
+    }
+    let content = info.element(asn1::context(0))?;
+    info.end()?;
+    Ok(asn1::only(content.value, asn1::SEQUENCE)?.reader())
+}
+
 impl<'a> SignedData<'a> {
     /// Reads a `ContentInfo`, behind which there may be nothing.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<SignedData<'a>, Asn1Error> {
-        let mut info = asn1::only(bytes, asn1::SEQUENCE)?.reader();
-        if info.object_identifier()? != oid::SIGNED_DATA {
-            return Err(Asn1Error::Value);
-        }
-        let content = info.element(asn1::context(0))?;
-        info.end()?;
-        let mut data = asn1::only(content.value, asn1::SEQUENCE)?.reader();
+        let mut data = fields(bytes)?;
         let version = data.small_integer()?;
         let digest_algorithms = data.element(asn1::SET)?;
         let mut encapsulated = data.sequence()?;
