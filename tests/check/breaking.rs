@@ -1,5 +1,7 @@
 //! What the rows need to break an image.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_check::{Options, Policy, SignatureFacts};
 use bpf2sys_simulator::image::{DirectoryKind, Section};
 
@@ -173,6 +175,15 @@ pub fn targets(p: &mut Patched, change: impl Fn(&mut Vec<u32>, u32)) {
     let (at, start) = (config(p, 0x80), address(p, rva));
     p.put(at, &start.to_le_bytes());
     p.put(at + 8, &(list.len() as u64).to_le_bytes());
+}
+
+/// The RVAs of the entry point and of everything whose address is in data.
+pub fn in_data(p: &Patched) -> BTreeSet<u32> {
+    let image = p.image();
+    let list = bpf2sys_simulator::directories::base_relocations(&image).unwrap();
+    let values = list.iter().map(|r| p.u64(p.at(address(p, r.rva.0))));
+    let rvas = values.filter_map(|value| image.rva_of(value));
+    rvas.chain([image.entry]).map(|rva| rva.0).collect()
 }
 
 /// File offset of the entry of the debug directory of this type, or of the first if there is none.

@@ -48,12 +48,15 @@ fn modules_of_another_compiler() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A driver with calls through the check or dispatch function, a switch, a large frame, and a table of functions.
+/// A driver with calls through the check or dispatch function, a switch, a large frame, a table of functions, and a function whose
+/// address only code takes.
 const SOURCE: &str = r"
 typedef long (*callback)(long);
 long first(long n) { return n + 1; }
 long second(long n) { return n * 3; }
 callback callbacks[2] = { first, second };
+long third(long n) { return n - 2; }
+callback later;
 __declspec(dllimport) long imported(long n);
 long choose(long n) {
     switch (n) {
@@ -65,7 +68,7 @@ long choose(long n) {
     default: return 0;
     }
 }
-long DriverEntry(long n) { return callbacks[n & 1](n) + callbacks[~n & 1](n) + choose(n); }
+long DriverEntry(long n) { later = third; return callbacks[n & 1](n) + callbacks[~n & 1](n) + choose(n); }
 extern const unsigned long long guard_table[], guard_count;
 extern void *check, *dispatch;
 ";

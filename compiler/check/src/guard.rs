@@ -1,5 +1,7 @@
 //! Control Flow Guard: what the load configuration claims, and whether the code keeps to it.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_simulator::image::{Rva, Section};
 
 use crate::load_config::{self, LoadConfig};
@@ -125,7 +127,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(
         "cfg.targets-complete",
         [
-            "the entry point and every function whose address is in data are among the targets",
+            "the entry point and every function whose address is in data, or which code takes, are among the targets",
             "the machine stops when such a function is called through a pointer",
         ],
         complete,
@@ -261,19 +263,19 @@ fn complete(s: &Subject<'_>) -> Verdict {
         list.sort_unstable();
         // What stands in for the loader's own functions is not called through other pointers.
         let pointers = s.pointers().filter(|(place, _)| !config.pointed_to.contains(place));
-        let taken = pointers
-            .filter_map(|(_, value)| s.image.rva_of(value))
-            .filter(|rva| s.is_code(*rva));
-        let entry = Some(s.image.entry).filter(|rva| s.is_code(*rva));
-        let mut missing: Vec<Rva> = taken
-            .chain(entry)
-            .filter(|rva| list.binary_search(rva).is_err())
+        let in_data = pointers.filter_map(|(_, value)| s.image.rva_of(value));
+        // Such as the function that unloads the driver, whose address its entry point computes.
+        let in_code = s.code.taken.iter().map(|rva| Rva(*rva));
+        let due = in_data.chain(in_code).chain([s.image.entry]);
+        let missing: BTreeSet<Rva> = due
+            .filter(|rva| s.is_code(*rva) && list.binary_search(rva).is_err())
             .collect();
-        missing.sort_unstable();
-        missing.dedup();
-        Verdict::of(
-            missing.iter().map(|rva| s.place(*rva)).collect(),
-            format!("{} targets", list.len()),
-        )
+        match s.code.given_up {
+            Some(why) if missing.is_empty() => Verdict::none(why),
+            _ => Verdict::of(
+                missing.iter().map(|rva| s.place(*rva)).collect(),
+                format!("{} targets", list.len()),
+            ),
+        }
     })
 }

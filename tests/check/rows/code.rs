@@ -3,12 +3,10 @@
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_simulator::image::DirectoryKind;
 
-use super::{Row, row};
+use super::{RET, Row, row};
 use crate::check::breaking::{LEAF, Unwind, add_entry, add_function, address, constants, directory, u32_at};
 use crate::simulator_trials::shared::patch::Patched;
 use crate::strict::patching::is_x64;
-
-const RET: u32 = 0xD65F_03C0;
 
 /// File offset of the unwind data of the function whose entry is at `index`.
 fn unwind(p: &Patched, index: usize) -> usize {

@@ -3,8 +3,8 @@
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_simulator::image::DirectoryKind;
 
-use super::{Row, row};
-use crate::check::breaking::{LEAF, add_function, config, debug_entry, directory, targets, u32_at};
+use super::{RET, Row, row};
+use crate::check::breaking::{LEAF, add_function, config, debug_entry, directory, in_data, targets, u32_at};
 use crate::strict::patching::redirect;
 
 pub(super) const ROWS: &[Row] = &[
@@ -45,9 +45,29 @@ pub(super) const ROWS: &[Row] = &[
             list.pop();
         });
     }),
+    // The function that unloads the driver is in no data.
+    row("cfg.targets-complete", |p| {
+        let known = in_data(p);
+        targets(p, |list, _| {
+            let before = list.len();
+            list.retain(|rva| known.contains(rva));
+            assert!(list.len() < before, "no function whose address only code takes");
+        });
+    }),
+    // A function that gives its own address, by one instruction and on ARM64 by two, too.
+    row("cfg.targets-complete", |p| {
+        // lea rax, [rip - 7]; ret and adr x0, #0; ret
+        let x64 = [0x48, 0x8D, 0x05, 0xF9, 0xFF, 0xFF, 0xFF, 0xC3];
+        add_function(p, &x64, &[0x1000_0000, RET], LEAF);
+    }),
+    row("cfg.targets-complete", |p| {
+        // adrp x0, #0; add x0, x0, #0; ret
+        add_function(p, &[], &[0x9000_0000, 0x9100_0000, RET], LEAF);
+    })
+    .only(Machine::Arm64),
     row("cfg.calls-guarded", |p| {
         // call rax; ret
-        add_function(p, &[0xFF, 0xD0, 0xC3], &[0xD63F_0100, 0xD65F_03C0], LEAF);
+        add_function(p, &[0xFF, 0xD0, 0xC3], &[0xD63F_0100, RET], LEAF);
     }),
     // ---- debug directory
     row("debug.readable", |p| {

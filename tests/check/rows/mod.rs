@@ -16,6 +16,9 @@ use super::breaking::{asking, clear, debug_entry, microsoft, sign};
 use crate::simulator_trials::shared::patch::Break;
 use bpf2sys_check::SignatureFacts;
 
+/// An ARM64 return.
+const RET: u32 = 0xD65F_03C0;
+
 /// A good image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {

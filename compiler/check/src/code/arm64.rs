@@ -65,7 +65,7 @@ pub(super) fn step(around: &Around<'_, '_>, rva: u32, code: &[u8], known: &mut K
             Slot::Other => scan.unguarded.add(place),
         }
     }
-    learn(word, rva, written, known);
+    learn(word, rva, written, known, scan);
     follow(word, rva)
 }
 
@@ -202,7 +202,7 @@ fn makes_frame(word: u32) -> bool {
 }
 
 /// What is known after an instruction.
-fn learn(word: u32, rva: u32, written: u32, known: &mut Known) {
+fn learn(word: u32, rva: u32, written: u32, known: &mut Known, scan: &mut Scan) {
     let (destination, base) = ((word & 31) as usize, (word >> 5 & 31) as usize);
     let of = |register: usize| {
         if register == SP {
@@ -242,6 +242,10 @@ fn learn(word: u32, rva: u32, written: u32, known: &mut Known) {
         _ if word & 0xFFE0_FFE0 == 0xAA00_03E0 => of((word >> 16 & 31) as usize),
         _ => Value::Unknown,
     };
+    // ADRP gives the page of some function, and ADD the function.
+    if word & 0x9F00_0000 == 0x1000_0000 || word & 0xFF80_0000 == 0x9100_0000 {
+        scan.take(result);
+    }
     if is_call(word) {
         known.checked = false;
         for register in &mut known.registers[..=17] {

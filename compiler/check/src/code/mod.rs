@@ -10,7 +10,7 @@
 mod arm64;
 mod x64;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bpf2sys_simulator::image::{Image, Rva, Section};
 
@@ -71,6 +71,8 @@ pub(crate) struct Scan {
     pub(crate) unguarded: Places,
     /// Indirect calls that are checked.
     pub(crate) guarded_calls: usize,
+    /// RVAs of functions of the function table whose addresses code takes.
+    pub(crate) taken: BTreeSet<u32>,
     /// Beginnings and ends of the function table's functions, ascending.
     functions: Vec<(u32, u32)>,
 }
@@ -221,6 +223,16 @@ impl Scan {
         let after = self.functions.partition_point(|(begin, _)| *begin <= rva);
         let (begin, end) = *self.functions.get(after.checked_sub(1)?)?;
         (rva < end).then_some(begin)
+    }
+
+    /// Notes an address that an instruction computes. Only where functions begin: the others are of data among code, such as
+    /// the tables of switches.
+    fn take(&mut self, value: Value) {
+        if let Value::Address(rva) = value
+            && self.function_at(rva) == Some(rva)
+        {
+            self.taken.insert(rva);
+        }
     }
 
     /// A verdict on places that the search found.

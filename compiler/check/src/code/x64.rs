@@ -63,7 +63,7 @@ pub(super) fn step(around: &Around<'_, '_>, rva: u32, code: &[u8], known: &mut K
         }
         _ => {}
     }
-    learn(&instruction, known);
+    learn(&instruction, known, scan);
     follow(&instruction, flow)
 }
 
@@ -107,7 +107,7 @@ fn called(around: &Around<'_, '_>, instruction: &Instruction, known: &Known) -> 
 }
 
 /// What is known after an instruction.
-fn learn(instruction: &Instruction, known: &mut Known) {
+fn learn(instruction: &Instruction, known: &mut Known, scan: &mut Scan) {
     if matches!(
         instruction.flow_control(),
         FlowControl::Call | FlowControl::IndirectCall
@@ -120,6 +120,9 @@ fn learn(instruction: &Instruction, known: &mut Known) {
         return;
     }
     let result = result(instruction, known);
+    if instruction.mnemonic() == Mnemonic::Lea {
+        scan.take(result);
+    }
     let mut factory = InstructionInfoFactory::new();
     for used in factory.info(instruction).used_registers() {
         let register = used.register();
