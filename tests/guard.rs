@@ -4,7 +4,7 @@
 use bpf2sys_codegen::Skeleton;
 use bpf2sys_pe_emit::{Machine, link};
 use bpf2sys_simulator::image::{DirectoryKind, Image};
-use bpf2sys_simulator::load_config::load_config;
+use bpf2sys_simulator::load_config::LoadConfig;
 use bpf2sys_simulator::{HexBytes, Input, Rule, RunRequest, SimulatorError};
 use libtest_mimic::{Failed, Trial};
 
@@ -177,8 +177,9 @@ fn has_every_function(machine: Machine) -> Result<(), Failed> {
         expected.sort_unstable();
         assert_eq!(names, expected, "{skeleton:?}");
         let image = link(&object)?.into_bytes();
-        let config = load_config(&Image::parse(&image)?).map_err(|v| v.to_string())?;
-        assert_eq!(config.map(|config| config.functions.len()), Some(expected.len()));
+        let image = Image::parse(&image)?;
+        let config = LoadConfig::read(&image).ok_or("no load configuration")??;
+        assert_eq!(config.functions(&image)?.len(), expected.len());
     }
     Ok(())
 }
@@ -189,10 +190,8 @@ fn nothing_is_claimed() -> Result<(), Failed> {
     run(&image)?;
     let image = Image::parse(&image)?;
     assert_eq!(image.dll_characteristics & 0x4000, 0);
-    let config = load_config(&image)
-        .map_err(|v| v.to_string())?
-        .ok_or("no load configuration")?;
-    assert!(!config.is_instrumented() && config.functions.is_empty());
+    let config = LoadConfig::read(&image).ok_or("no load configuration")??;
+    assert!(!config.is_instrumented() && config.functions(&image)?.is_empty());
     assert_eq!((config.guard_check, config.guard_dispatch), (0, 0));
     assert_ne!(config.security_cookie, 0);
     Ok(())

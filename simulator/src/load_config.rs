@@ -1,7 +1,7 @@
 //! The load configuration of an image, and the tables of Control Flow Guard that it leads to (PE format, "The Load
 //! Configuration Structure" and "Control Flow Guard").
 
-use crate::image::{DirectoryKind, Image, Rva, read_u32, read_u64};
+use crate::image::{DirectoryKind, Image, Rva, Section, read_u32, read_u64};
 use crate::rule::{Rule, Violation};
 
 /// `IMAGE_GUARD_CF_INSTRUMENTED`: calls by address are checked.
@@ -9,14 +9,31 @@ pub const INSTRUMENTED: u32 = 0x100;
 /// `IMAGE_GUARD_CF_FUNCTION_TABLE_PRESENT`.
 pub const FUNCTION_TABLE_PRESENT: u32 = 0x400;
 /// `IMAGE_DLLCHARACTERISTICS_GUARD_CF`.
-const GUARD_CF: u16 = 0x4000;
-/// The least that a load configuration with a function table has: up to its flags.
-const GUARD_SIZE: u32 = 0x94;
-/// Most functions that an image is taken to have in its table.
-const MAX_FUNCTIONS: u64 = 1 << 20;
+pub const GUARD_CF: u16 = 0x4000;
+/// Place in the flags of four bits that say how many bytes of an entry of the function table are behind its RVA.
+const EXTRA_BYTES: u32 = 28;
+/// More functions than any image has in its table.
+const MAX_FUNCTIONS: u64 = 1 << 22;
 
-/// What an image tells of protections that it takes part in. Addresses are VAs at the preferred base, 0 where there is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Offsets of the fields of `IMAGE_LOAD_CONFIG_DIRECTORY64` that are read.
+pub mod field {
+    /// `SecurityCookie`
+    pub const SECURITY_COOKIE: u32 = 0x58;
+    /// `GuardCFCheckFunctionPointer`
+    pub const GUARD_CHECK: u32 = 0x70;
+    /// `GuardCFDispatchFunctionPointer`
+    pub const GUARD_DISPATCH: u32 = 0x78;
+    /// `GuardCFFunctionTable`
+    pub const GUARD_TABLE: u32 = 0x80;
+    /// `GuardCFFunctionCount`
+    pub const GUARD_COUNT: u32 = 0x88;
+    /// `GuardFlags`
+    pub const GUARD_FLAGS: u32 = 0x90;
+}
+
+/// What an image tells of protections that it takes part in. Addresses are VAs at the preferred base, 0 where there is none; what
+/// the structure does not reach to is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadConfig {
     /// Where it is.
     pub rva: Rva,
@@ -28,80 +45,90 @@ pub struct LoadConfig {
     pub guard_check: u64,
     /// Where the pointer to the function that checks a target and jumps there is.
     pub guard_dispatch: u64,
+    /// Where the table of functions that may be called by their addresses is.
+    pub guard_table: u64,
+    /// How many functions that table has.
+    pub guard_count: u64,
     /// `IMAGE_GUARD_*` flags.
     pub guard_flags: u32,
-    /// The functions that may be called by their addresses, in table order.
-    pub functions: Vec<Rva>,
 }
 
 impl LoadConfig {
+    /// The load configuration of `image`; `None` if it has none. The error says where it is, if not all of it is in raw data.
+    pub fn read(image: &Image<'_>) -> Option<Result<LoadConfig, String>> {
+        let rva = image.directory(DirectoryKind::LoadConfig)?.rva;
+        let Some(size) = image.file_bytes(rva, 4).and_then(|bytes| read_u32(bytes, 0)) else {
+            return Some(Err(format!("at {rva}, which is not in raw data")));
+        };
+        let Some(bytes) = image.file_bytes(rva, size as usize) else {
+            return Some(Err(format!("{size:#x} bytes at {rva} are not all in raw data")));
+        };
+        let long = |offset: u32| read_u64(bytes, offset as usize).unwrap_or(0);
+        Some(Ok(LoadConfig {
+            rva,
+            size,
+            security_cookie: long(field::SECURITY_COOKIE),
+            guard_check: long(field::GUARD_CHECK),
+            guard_dispatch: long(field::GUARD_DISPATCH),
+            guard_table: long(field::GUARD_TABLE),
+            guard_count: long(field::GUARD_COUNT),
+            guard_flags: read_u32(bytes, field::GUARD_FLAGS as usize).unwrap_or(0),
+        }))
+    }
+
     /// Whether the image says that calls by address are checked.
     pub fn is_instrumented(&self) -> bool {
         self.guard_flags & INSTRUMENTED != 0
     }
+
+    /// The functions that may be called by their addresses, in table order, whether or not the flags say that there is a table.
+    /// The error says where they are, if not all of them are in raw data.
+    pub fn functions(&self, image: &Image<'_>) -> Result<Vec<Rva>, String> {
+        let (count, width) = (self.guard_count, 4 + (self.guard_flags >> EXTRA_BYTES) as usize);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let place = image.rva_of(self.guard_table).filter(|_| count <= MAX_FUNCTIONS);
+        let data = place.and_then(|rva| image.file_bytes(rva, count as usize * width));
+        let data = data.ok_or_else(|| {
+            format!(
+                "{count} functions of {width} bytes each at {:#x} are not all in raw data",
+                self.guard_table
+            )
+        })?;
+        let entries = data.chunks_exact(width);
+        Ok(entries.filter_map(|entry| read_u32(entry, 0)).map(Rva).collect())
+    }
 }
 
-/// The load configuration of `image`; `None` if it has none.
-///
-/// # Errors
-/// [`Rule::LoadConfig`]: it, or its function table, is not where it says, or is too short for what it says.
-pub fn load_config(image: &Image<'_>) -> Result<Option<LoadConfig>, Violation> {
-    let bad = |detail: String| Violation::new(Rule::LoadConfig, detail);
-    let Some(directory) = image.directory(DirectoryKind::LoadConfig) else {
+/// The load configuration, with the functions of the table that its flags promise.
+pub(crate) fn read_all(image: &Image<'_>) -> Result<Option<(LoadConfig, Vec<Rva>)>, Violation> {
+    let bad = |detail| Violation::new(Rule::LoadConfig, detail);
+    let Some(config) = LoadConfig::read(image).transpose().map_err(bad)? else {
         return Ok(None);
     };
-    let size = image.file_bytes(directory.rva, 4).and_then(|bytes| read_u32(bytes, 0));
-    let size = size.ok_or_else(|| bad(format!("it is at {}, outside of raw data", directory.rva)))?;
-    let bytes = image.file_bytes(directory.rva, size as usize).ok_or_else(|| {
-        bad(format!(
-            "its {size:#x} bytes at {} pass the end of raw data",
-            directory.rva
-        ))
-    })?;
-    let long = |at: usize| read_u64(bytes, at).unwrap_or(0);
-    let mut config = LoadConfig {
-        rva: directory.rva,
-        size,
-        security_cookie: long(0x58),
-        guard_check: long(0x70),
-        guard_dispatch: long(0x78),
-        guard_flags: read_u32(bytes, 0x90).unwrap_or(0),
-        functions: Vec::new(),
+    let functions = if config.guard_flags & FUNCTION_TABLE_PRESENT == 0 {
+        Vec::new()
+    } else {
+        config.functions(image).map_err(bad)?
     };
-    if config.guard_flags & FUNCTION_TABLE_PRESENT == 0 {
-        return Ok(Some(config));
-    }
-    if size < GUARD_SIZE {
-        return Err(bad(format!("its {size:#x} bytes end before the guard flags")));
-    }
-    let (table, count) = (long(0x80), long(0x88));
-    let stride = 4 + (config.guard_flags >> 28) as usize;
-    let data = (count <= MAX_FUNCTIONS)
-        .then(|| image.rva_of(table))
-        .flatten()
-        .and_then(|rva| image.file_bytes(rva, count as usize * stride));
-    if count > 0 {
-        let data = data.ok_or_else(|| bad(format!("{count} functions at {table:#x} are not in raw data")))?;
-        let entries = data.chunks_exact(stride);
-        config.functions = entries.filter_map(|entry| read_u32(entry, 0)).map(Rva).collect();
-    }
-    Ok(Some(config))
+    Ok(Some((config, functions)))
 }
 
 /// The rules of Control Flow Guard that `image` breaks: Windows does not load an image whose table it cannot use, and stops
 /// the machine at a call of a function that is not in it.
 pub(crate) fn check(image: &Image<'_>) -> Vec<Violation> {
-    let config = match load_config(image) {
-        Ok(Some(config)) => config,
+    let (config, functions) = match read_all(image) {
+        Ok(Some(read)) => read,
         Ok(None) => return Vec::new(),
         Err(violation) => return vec![violation],
     };
     let mut found = Vec::new();
     let mut fail = |detail: String| found.push(Violation::new(Rule::LoadConfig, detail));
-    if !config.functions.is_sorted_by(|a, b| a < b) {
+    if !functions.is_sorted_by(|a, b| a < b) {
         fail("the function table is not sorted".into());
     }
-    if let Some(wild) = config.functions.iter().find(|rva| !is_code(image, **rva)) {
+    if let Some(wild) = functions.iter().find(|rva| !is_code(image, **rva)) {
         fail(format!("the function table has {wild}, which is not in code"));
     }
     if config.security_cookie != 0 && !is_variable(image, config.security_cookie) {
@@ -130,12 +157,12 @@ pub(crate) fn check(image: &Image<'_>) -> Vec<Violation> {
 fn is_code(image: &Image<'_>, rva: Rva) -> bool {
     image
         .section_at(rva)
-        .is_some_and(|section| section.has(crate::image::Section::EXECUTE))
+        .is_some_and(|section| section.has(Section::EXECUTE))
 }
 
 fn is_variable(image: &Image<'_>, address: u64) -> bool {
     let section = image.rva_of(address).and_then(|rva| image.section_at(rva));
-    address.is_multiple_of(8) && section.is_some_and(|section| section.has(crate::image::Section::WRITE))
+    address.is_multiple_of(8) && section.is_some_and(|section| section.has(Section::WRITE))
 }
 
 /// Whether there is an aligned pointer at an address, in the file one to code.

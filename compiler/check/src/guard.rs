@@ -3,21 +3,11 @@
 use std::collections::BTreeSet;
 
 use bpf2sys_simulator::image::{Rva, Section};
+use bpf2sys_simulator::load_config::{FUNCTION_TABLE_PRESENT, GUARD_CF, INSTRUMENTED, LoadConfig};
 
-use crate::load_config::{self, LoadConfig};
+use crate::load_config;
 use crate::rule::{Group, Rule, Scope, Verdict, Weight};
 use crate::subject::Subject;
-
-/// `IMAGE_DLLCHARACTERISTICS_GUARD_CF`.
-const GUARD_CF: u16 = 0x4000;
-/// `IMAGE_GUARD_CF_INSTRUMENTED`: the code checks indirect calls.
-const INSTRUMENTED: u32 = 0x100;
-/// `IMAGE_GUARD_CF_FUNCTION_TABLE_PRESENT`.
-const TABLE_PRESENT: u32 = 0x400;
-/// The high four bits of the flags: bytes of an entry of the table beyond its RVA.
-const EXTRA_BYTES: u32 = 28;
-/// More targets than any image has.
-const MOST: u64 = 1 << 22;
 
 const SOURCE: &str = "Microsoft, \"PE metadata\" (Control Flow Guard)";
 
@@ -33,7 +23,7 @@ pub(crate) const RULES: &[Rule] = &[
             "Windows loads it without; its indirect calls are not checked, and calls into it from others neither",
         ],
         |s| match guarded(s) {
-            Guard::Claimed(config) => Verdict::Pass(format!("guard flags {:#x}", config.flags)),
+            Guard::Claimed(config) => Verdict::Pass(format!("guard flags {:#x}", config.guard_flags)),
             Guard::NotClaimed(why) => Verdict::Fail(why),
         },
     )
@@ -61,7 +51,7 @@ pub(crate) const RULES: &[Rule] = &[
             "the kernel reads it when it maps the image",
         ],
         |s| {
-            claimed(s, |config| match table(s, config) {
+            claimed(s, |config| match config.functions(s.image) {
                 Ok(list) => Verdict::Pass(format!("{} targets", list.len())),
                 Err(problem) => Verdict::Fail(problem),
             })
@@ -161,11 +151,11 @@ fn guarded<'s>(s: &'s Subject<'_>) -> Guard<'s> {
     match &s.load_config {
         None => Guard::NotClaimed("there is no load configuration".into()),
         Some(Err(_)) => Guard::NotClaimed("the load configuration can't be read".into()),
-        Some(Ok(config)) if config.flags & INSTRUMENTED == 0 || s.image.dll_characteristics & GUARD_CF == 0 => {
+        Some(Ok(config)) if !config.is_instrumented() || s.image.dll_characteristics & GUARD_CF == 0 => {
             let dll = s.image.dll_characteristics;
             Guard::NotClaimed(format!(
                 "guard flags {:#x}, DllCharacteristics {dll:#06x}",
-                config.flags
+                config.guard_flags
             ))
         }
         Some(Ok(config)) => Guard::Claimed(config),
@@ -188,16 +178,19 @@ fn flags(s: &Subject<'_>) -> Verdict {
         return Verdict::Fail("there is no load configuration".into());
     }
     load_config::of(s, |config| {
-        let due = INSTRUMENTED | TABLE_PRESENT;
-        let table = (config.table != 0) == (config.count != 0);
-        let text = format!("{:#x}, {} targets at {:#x}", config.flags, config.count, config.table);
-        Verdict::when(config.flags & due == due && table, text)
+        let due = INSTRUMENTED | FUNCTION_TABLE_PRESENT;
+        let table = (config.guard_table != 0) == (config.guard_count != 0);
+        let text = format!(
+            "{:#x}, {} targets at {:#x}",
+            config.guard_flags, config.guard_count, config.guard_table
+        );
+        Verdict::when(config.guard_flags & due == due && table, text)
     })
 }
 
 fn pointers(s: &Subject<'_>, config: &LoadConfig) -> Verdict {
     let mut wrong = Vec::new();
-    let used = [("check", config.check), ("dispatch", config.dispatch)];
+    let used = [("check", config.guard_check), ("dispatch", config.guard_dispatch)];
     for (name, address) in used.into_iter().filter(|(_, address)| *address != 0) {
         let rva = s.image.rva_of(address);
         let writable = rva
@@ -212,44 +205,21 @@ fn pointers(s: &Subject<'_>, config: &LoadConfig) -> Verdict {
             wrong.push(format!("the {name} pointer is not relocated"));
         }
     }
-    if config.check == 0 && config.dispatch == 0 {
+    if config.guard_check == 0 && config.guard_dispatch == 0 {
         return Verdict::Fail("neither is there".into());
     }
     Verdict::of(
         wrong,
         format!(
             "check at {}, dispatch at {}",
-            s.place_of(config.check),
-            s.place_of(config.dispatch)
+            s.place_of(config.guard_check),
+            s.place_of(config.guard_dispatch)
         ),
     )
 }
 
-fn table(s: &Subject<'_>, config: &LoadConfig) -> Result<Vec<Rva>, String> {
-    let width = 4 + (config.flags >> EXTRA_BYTES) as usize;
-    if config.count == 0 {
-        return Ok(Vec::new());
-    }
-    let outside = || {
-        format!(
-            "{} entries of {width} bytes at {}",
-            config.count,
-            s.place_of(config.table)
-        )
-    };
-    let length = Some(config.count)
-        .filter(|count| *count <= MOST)
-        .map(|count| count as usize * width);
-    let bytes = s.image.rva_of(config.table).zip(length);
-    let bytes = bytes
-        .and_then(|(rva, length)| s.image.file_bytes(rva, length))
-        .ok_or_else(outside)?;
-    let rva = |entry: &[u8]| Rva(entry.first_chunk().map_or(0, |b| u32::from_le_bytes(*b)));
-    Ok(bytes.chunks_exact(width).map(rva).collect())
-}
-
 fn targets(s: &Subject<'_>, wrong: impl Fn(&[Rva]) -> Vec<String>) -> Verdict {
-    claimed(s, |config| match table(s, config) {
+    claimed(s, |config| match config.functions(s.image) {
         Ok(list) => Verdict::of(wrong(&list), format!("{} targets", list.len())),
         Err(_) => Verdict::none("the table of targets can't be read"),
     })
@@ -257,12 +227,13 @@ fn targets(s: &Subject<'_>, wrong: impl Fn(&[Rva]) -> Vec<String>) -> Verdict {
 
 fn complete(s: &Subject<'_>) -> Verdict {
     claimed(s, |config| {
-        let Ok(mut list) = table(s, config) else {
+        let Ok(mut list) = config.functions(s.image) else {
             return Verdict::none("the table of targets can't be read");
         };
         list.sort_unstable();
         // What stands in for the loader's own functions is not called through other pointers.
-        let pointers = s.pointers().filter(|(place, _)| !config.pointed_to.contains(place));
+        let known = load_config::pointed_to(s, config);
+        let pointers = s.pointers().filter(|(place, _)| !known.contains(place));
         let in_data = pointers.filter_map(|(_, value)| s.image.rva_of(value));
         // Such as the function that unloads the driver, whose address its entry point computes.
         let in_code = s.code.taken.iter().map(|rva| Rva(*rva));

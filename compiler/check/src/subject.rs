@@ -3,10 +3,10 @@
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::directories::{BaseRelocation, Import, base_relocations, exports, import_entries};
 use bpf2sys_simulator::image::{Image, Rva, Section};
+use bpf2sys_simulator::load_config::LoadConfig;
 
 use crate::code::Scan;
 use crate::exception::Function;
-use crate::load_config::LoadConfig;
 use crate::module::Module;
 use crate::options::Options;
 

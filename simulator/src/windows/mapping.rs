@@ -8,7 +8,7 @@ use super::thunks::{Import, Target, Thunks};
 use crate::directories::{base_relocations, imports};
 use crate::error::SimulatorError;
 use crate::image::{Image, Rva, Section, read_u64};
-use crate::load_config::{LoadConfig, load_config};
+use crate::load_config::{LoadConfig, read_all};
 
 /// A section in memory.
 #[derive(Clone, Debug)]
@@ -106,9 +106,9 @@ pub fn place(image: &Image<'_>, memory: &mut Memory, thunks: &mut Thunks) -> Res
         length: (section.memory_size() as usize).next_multiple_of(PAGE) as u64,
         flags: section.flags,
     });
-    let config = load_config(image).map_err(|violation| SimulatorError::Loader(vec![violation]))?;
-    let config = config.unwrap_or_default();
-    let functions = || config.functions.iter().map(|rva| base + u64::from(rva.0)).collect();
+    let config = read_all(image).map_err(|violation| SimulatorError::Loader(vec![violation]))?;
+    let (config, functions) = config.unwrap_or_default();
+    let functions = || functions.iter().map(|rva| base + u64::from(rva.0)).collect();
     Ok(MappedImage {
         guarded: config.is_instrumented().then(functions),
         machine: image.machine,

@@ -1,7 +1,7 @@
 //! The readers of images and of COFF object files: all that `inspect` shows, and all that is looked at before an image is run.
 
 use bpf2sys_simulator::image::{Image, is_object_file};
-use bpf2sys_simulator::{describe, directories, getters, load_config, loader_rules, object_file, usermode};
+use bpf2sys_simulator::{describe, directories, getters, load_config::LoadConfig, loader_rules, object_file, usermode};
 
 /// Reads the input as each kind of file.
 pub fn run(input: &[u8]) {
@@ -16,7 +16,9 @@ pub fn run(input: &[u8]) {
         drop(violation.to_string());
     }
     drop(usermode::read(&image));
-    drop(load_config::load_config(&image));
+    if let Some(Ok(config)) = LoadConfig::read(&image) {
+        drop(config.functions(&image));
+    }
     drop(getters::follow(&image));
     drop(directories::base_relocations(&image));
     drop(directories::imports(&image));

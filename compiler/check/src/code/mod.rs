@@ -169,8 +169,8 @@ impl Scan {
         let around = Around {
             subject: s,
             imports: s.imports.iter().flatten().map(|import| import.slot.0).collect(),
-            check: config.and_then(|c| pointer(c.check)),
-            dispatch: config.and_then(|c| pointer(c.dispatch)),
+            check: config.and_then(|c| pointer(c.guard_check)),
+            dispatch: config.and_then(|c| pointer(c.guard_dispatch)),
         };
         let mut waiting: Vec<(u32, Known)> = scan
             .functions
