@@ -28,7 +28,7 @@ mod sections;
 mod signature;
 mod subject;
 
-pub use options::{Options, Policy, SignatureFacts, UnknownName};
+pub use options::{Finding, Options, Policy, SignatureFacts, UnknownName};
 pub use report::{Report, Row, Status};
 pub use rule::{Group, Rule, Scope, Weight};
 pub use rules_page::rules_page;

@@ -6,8 +6,6 @@ use std::str::FromStr;
 use bpf2sys_simulator::module_tables::RuntimeLevel;
 use serde::Serialize;
 
-use crate::signature;
-
 /// Where the image is to load. Each asks for everything that those before it ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,25 +61,30 @@ pub struct SignatureFacts {
     pub digest_matches: Option<bool>,
     /// Whether the signature over the digest is that of the certificate it names.
     pub signature_verifies: Option<bool>,
-    /// SHA-1 thumbprint of the certificate at the root of the chain, lower-case hexadecimal; empty if the chain has none.
-    pub root_thumbprint: Option<String>,
-    /// Subject of the signing certificate, as its relative distinguished names, separated by `, `.
-    pub leaf_subject: Option<String>,
-    /// Extended key usages of the signing certificate, in dotted form.
-    pub leaf_key_usages: Option<Vec<String>>,
+    /// Whether its chain ends at the root that the eBPF service demands on production systems.
+    pub production_root: Option<Finding>,
+    /// Whether its signer is the one that the service demands there.
+    pub production_subject: Option<Finding>,
+    /// Whether its signer's certificate has the extended key usages that the service demands there.
+    pub production_usages: Option<Finding>,
     /// Whether the signature has page hashes.
     pub page_hashes: Option<bool>,
+}
+
+/// An answer, with what it was found from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it is so.
+    pub kept: bool,
+    /// What there is.
+    pub measured: String,
 }
 
 impl SignatureFacts {
     /// How much of what is asked it satisfies: the digest first, then the signature, then what production systems ask for.
     pub fn nearness(&self) -> u32 {
-        let production = [
-            self.root_thumbprint.as_deref() == Some(signature::ROOT),
-            self.leaf_subject.as_deref() == Some(signature::SUBJECT),
-            self.leaf_key_usages.as_deref().is_some_and(signature::has_usages),
-        ];
-        let production = production.into_iter().map(u32::from).sum::<u32>();
+        let production = [&self.production_root, &self.production_subject, &self.production_usages];
+        let production = production.into_iter().flatten().filter(|finding| finding.kept).count() as u32;
         u32::from(self.digest_matches == Some(true)) * 8
             + u32::from(self.signature_verifies == Some(true)) * 4
             + production

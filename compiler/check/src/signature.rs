@@ -3,7 +3,7 @@
 
 use bpf2sys_simulator::image::{Directory, DirectoryKind};
 
-use crate::options::{Policy, SignatureFacts};
+use crate::options::{Finding, Policy, SignatureFacts};
 use crate::rule::{Group, Rule, Scope, Verdict, Weight};
 use crate::subject::Subject;
 
@@ -11,13 +11,6 @@ use crate::subject::Subject;
 const HEADER: u64 = 8;
 /// `WIN_CERT_REVISION_2_0` and `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
 const SIGNED_DATA: [u16; 2] = [0x200, 2];
-/// SHA-1 thumbprint of "Microsoft Root Certificate Authority 2011".
-pub(crate) const ROOT: &str = "8f43288ad272f3103b6fb1428485ea3014c0bcfe";
-/// The subject that the eBPF service demands.
-pub(crate) const SUBJECT: &str =
-    "US, Washington, Redmond, Microsoft Corporation, Microsoft Corporation eBPF Verification";
-/// Code signing, and eBPF verification.
-const KEY_USAGES: [&str; 2] = ["1.3.6.1.5.5.7.3.3", "1.3.6.1.4.1.311.133.1"];
 
 const TABLE: &str = "PE format, \"The Attribute Certificate Table (Image Only)\"";
 const SERVICE: &str = "native module contract §9";
@@ -141,14 +134,7 @@ pub(crate) const RULES: &[Rule] = &[
             MICROSOFT_ONLY,
             SERVICE,
         ],
-        |s| {
-            fact(s, |facts| {
-                facts.root_thumbprint.clone().map(|print| match print.as_str() {
-                    "" => (false, "its root is not in the file, and not given".into()),
-                    known => (known == ROOT, print),
-                })
-            })
-        },
+        |s| finding(s, |facts| &facts.production_root),
     )
     .from(Policy::Production),
     rule(
@@ -159,11 +145,7 @@ pub(crate) const RULES: &[Rule] = &[
             MICROSOFT_ONLY,
             SERVICE,
         ],
-        |s| {
-            fact(s, |facts| {
-                facts.leaf_subject.clone().map(|subject| (subject == SUBJECT, subject))
-            })
-        },
+        |s| finding(s, |facts| &facts.production_subject),
     )
     .from(Policy::Production),
     rule(
@@ -174,12 +156,7 @@ pub(crate) const RULES: &[Rule] = &[
             MICROSOFT_ONLY,
             SERVICE,
         ],
-        |s| {
-            fact(s, |facts| {
-                let usages = facts.leaf_key_usages.as_ref()?;
-                Some((has_usages(usages), usages.join(", ")))
-            })
-        },
+        |s| finding(s, |facts| &facts.production_usages),
     )
     .from(Policy::Production),
     rule(
@@ -201,11 +178,6 @@ pub(crate) const RULES: &[Rule] = &[
     .weighing(Weight::Advice),
 ];
 
-/// Whether a certificate with these usages may sign for production systems.
-pub(crate) fn has_usages(usages: &[String]) -> bool {
-    KEY_USAGES.iter().all(|due| usages.iter().any(|usage| usage == due))
-}
-
 /// The data directory of the certificate table; its address is an offset in the file.
 fn table(s: &Subject<'_>) -> Option<Directory> {
     s.image.directory(DirectoryKind::Certificate)
@@ -224,6 +196,13 @@ fn fact(s: &Subject<'_>, judge: impl Fn(&SignatureFacts) -> Option<(bool, String
     signed(s, |_| match judge(&s.options.signature) {
         Some((kept, measured)) => Verdict::when(kept, measured),
         None => Verdict::none("the signature was not read"),
+    })
+}
+
+/// The same of what it found with the value that was there.
+fn finding(s: &Subject<'_>, of: fn(&SignatureFacts) -> &Option<Finding>) -> Verdict {
+    fact(s, |facts| {
+        of(facts).clone().map(|Finding { kept, measured }| (kept, measured))
     })
 }
 

@@ -5,6 +5,7 @@
 //! signer has one name, and whose signer's certificate has two extended key usages. With test signing on it wants that
 //! only where the registry value `ProofOfVerification` is not 0.
 
+use der::asn1::ObjectIdentifier;
 use serde::Serialize;
 
 use crate::certificate::Certificate;
@@ -12,11 +13,37 @@ use crate::oid;
 use crate::verify::Signature;
 
 /// SHA-1 thumbprint of "Microsoft Root Certificate Authority 2011".
-pub const PRODUCTION_ROOT: &str = "8f43288ad272f3103b6fb1428485ea3014c0bcfe";
+const PRODUCTION_ROOT: &str = "8f43288ad272f3103b6fb1428485ea3014c0bcfe";
 
 /// The subject of the signer's certificate.
-pub const PRODUCTION_SUBJECT: &str =
+const PRODUCTION_SUBJECT: &str =
     "US, Washington, Redmond, Microsoft Corporation, Microsoft Corporation eBPF Verification";
+
+/// The extended key usages of the signer's certificate.
+const PRODUCTION_USAGES: [ObjectIdentifier; 2] = [oid::CODE_SIGNING, oid::EBPF_VERIFICATION];
+
+/// Which of the things that the service demands of a signature on production systems are so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProductionDemands {
+    /// Its chain ends at the root.
+    pub root: bool,
+    /// Its signer has the name.
+    pub subject: bool,
+    /// Its signer's certificate has the extended key usages.
+    pub key_usages: bool,
+}
+
+impl Signature {
+    /// What is so of this signature; `None` if its signer's certificate is not known.
+    pub fn production_demands(&self) -> Option<ProductionDemands> {
+        let (leaf, last) = (self.chain.first()?, self.chain.last()?);
+        Some(ProductionDemands {
+            root: last.sha1 == PRODUCTION_ROOT,
+            subject: leaf.simple_subject == PRODUCTION_SUBJECT,
+            key_usages: PRODUCTION_USAGES.iter().all(|usage| leaf.states_usage(*usage)),
+        })
+    }
+}
 
 /// How a machine is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,10 +151,11 @@ fn proof_of_verification(signatures: &[Signature], roots: &[Certificate]) -> (bo
 /// What a signature lacks.
 fn missing(signature: &Signature) -> Vec<String> {
     let mut missing: Vec<String> = signature.problems.iter().map(ToString::to_string).collect();
-    let (Some(leaf), Some(last)) = (signature.chain.first(), signature.chain.last()) else {
+    let chain = &signature.chain;
+    let (Some(met), Some(leaf), Some(last)) = (signature.production_demands(), chain.first(), chain.last()) else {
         return missing;
     };
-    if last.sha1 != PRODUCTION_ROOT {
+    if !met.root {
         let what = if last.self_issued {
             "ends at the root"
         } else {
@@ -138,19 +166,17 @@ fn missing(signature: &Signature) -> Vec<String> {
             last.subject, last.sha1
         ));
     }
-    if leaf.simple_subject != PRODUCTION_SUBJECT {
+    if !met.subject {
         missing.push(format!(
             "its signer is `{}`, and not `{PRODUCTION_SUBJECT}`",
             leaf.simple_subject
         ));
     }
-    for usage in [oid::CODE_SIGNING, oid::EBPF_VERIFICATION] {
-        if !leaf.states_usage(usage) {
-            missing.push(format!(
-                "its signer's certificate lacks the extended key usage {} ({usage})",
-                oid::usage_name(usage).unwrap_or_default()
-            ));
-        }
+    for usage in PRODUCTION_USAGES.into_iter().filter(|usage| !leaf.states_usage(*usage)) {
+        missing.push(format!(
+            "its signer's certificate lacks the extended key usage {} ({usage})",
+            oid::usage_name(usage).unwrap_or_default()
+        ));
     }
     missing
 }
@@ -211,21 +237,43 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_missing_is_said() {
-        for (signature, parts) in [
+        let all = ProductionDemands {
+            root: true,
+            subject: true,
+            key_usages: true,
+        };
+        let theirs = signature(PRODUCTION_SUBJECT, &USAGES, PRODUCTION_ROOT);
+        assert_eq!(theirs.production_demands(), Some(all));
+        assert_eq!(Signature::default().production_demands(), None);
+        let without_root = ProductionDemands { root: false, ..all };
+        let without_subject = ProductionDemands { subject: false, ..all };
+        let without_usages = ProductionDemands {
+            key_usages: false,
+            ..all
+        };
+        for (signature, demands, parts) in [
             (
                 signature("Somebody", &USAGES, PRODUCTION_ROOT),
+                without_subject,
                 &["its signer is `Somebody`"][..],
             ),
-            (signature(PRODUCTION_SUBJECT, &USAGES, "00"), &["ends at the root"]),
+            (
+                signature(PRODUCTION_SUBJECT, &USAGES, "00"),
+                without_root,
+                &["ends at the root"],
+            ),
             (
                 signature(PRODUCTION_SUBJECT, &USAGES[..1], PRODUCTION_ROOT),
+                without_usages,
                 &["lacks the extended key usage code signing"],
             ),
             (
                 signature(PRODUCTION_SUBJECT, &USAGES[1..], PRODUCTION_ROOT),
+                without_usages,
                 &["lacks the extended key usage eBPF verification"],
             ),
         ] {
+            assert_eq!(signature.production_demands(), Some(demands));
             let verdict = &verdicts(&[signature], &[])[0];
             assert!(
                 !verdict.accepted && verdict.reasons.len() == 1 + parts.len(),

@@ -36,7 +36,7 @@ pub use asn1::Asn1Error;
 pub use certificate::{Certificate, CertificateError};
 pub use check::check;
 pub use digest::DigestAlgorithm;
-pub use ebpfsvc::{Mode, PRODUCTION_ROOT, PRODUCTION_SUBJECT, Verdict};
+pub use ebpfsvc::{Mode, ProductionDemands, Verdict};
 pub use file::FileError;
 pub use private_key::{NewKey, PrivateKey};
 pub use problem::Problem;

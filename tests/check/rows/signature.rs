@@ -4,7 +4,7 @@ use bpf2sys_check::{Policy, SignatureFacts};
 use bpf2sys_simulator::image::DirectoryKind;
 
 use super::{Row, row};
-use crate::check::breaking::{asking, directory, directory_offset, microsoft, sign};
+use crate::check::breaking::{asking, directory, directory_offset, finding, microsoft, sign};
 
 pub(super) const ROWS: &[Row] = &[
     row("sign.present", |_| {}).asking(|| asking(Policy::TestSigned, SignatureFacts::default())),
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::Production,
             SignatureFacts {
-                root_thumbprint: Some("00".repeat(20)),
+                production_root: finding(false),
                 ..microsoft()
             },
         )
@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::Production,
             SignatureFacts {
-                leaf_subject: Some("US, Washington, Redmond, Contoso".into()),
+                production_subject: finding(false),
                 ..microsoft()
             },
         )
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::Production,
             SignatureFacts {
-                leaf_key_usages: Some(vec!["1.3.6.1.5.5.7.3.3".into()]),
+                production_usages: finding(false),
                 ..microsoft()
             },
         )

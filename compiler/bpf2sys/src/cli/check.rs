@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use bpf2sys_authenticode::{Certificate, Problem, Signature, VerifyOptions, verify};
-use bpf2sys_check::{Group, Options, Policy, Report, Row, Rule, SignatureFacts, Status};
+use bpf2sys_authenticode::{Certificate, Problem, ProductionDemands, Signature, VerifyOptions, verify};
+use bpf2sys_check::{Finding, Group, Options, Policy, Report, Row, Rule, SignatureFacts, Status};
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::module_tables::RuntimeLevel;
 use serde::Serialize;
@@ -147,17 +147,27 @@ fn facts(signature: &Signature) -> SignatureFacts {
         .problems
         .iter()
         .filter(|problem| **problem != Problem::DigestMismatch);
+    let met = signature.production_demands();
+    let finding = |kept: fn(ProductionDemands) -> bool, measured: String| {
+        let kept = kept(met?);
+        Some(Finding { kept, measured })
+    };
+    let root = match signature.chain.last() {
+        Some(last) if last.self_issued => last.sha1.clone(),
+        _ => "its root is not in the file, and not given".into(),
+    };
     let leaf = signature.chain.first();
-    let root = signature.chain.last().filter(|last| last.self_issued);
+    let subject = leaf.map(|leaf| leaf.simple_subject.clone()).unwrap_or_default();
+    let usages = leaf
+        .into_iter()
+        .flat_map(|leaf| leaf.extended_key_usages.iter().flatten());
+    let usages: Vec<&str> = usages.map(|usage| usage.oid.as_str()).collect();
     SignatureFacts {
         digest_matches: Some(matches),
         signature_verifies: Some(others.clone().all(Problem::is_about_trust)),
-        root_thumbprint: Some(root.map(|root| root.sha1.clone()).unwrap_or_default()),
-        leaf_subject: leaf.map(|leaf| leaf.simple_subject.clone()),
-        leaf_key_usages: leaf.map(|leaf| {
-            let usages = leaf.extended_key_usages.iter().flatten();
-            usages.map(|usage| usage.oid.clone()).collect()
-        }),
+        production_root: finding(|met| met.root, root),
+        production_subject: finding(|met| met.subject, subject),
+        production_usages: finding(|met| met.key_usages, usages.join(", ")),
         page_hashes: Some(signature.page_hashes.as_ref().is_some_and(|hashes| hashes.verified)),
     }
 }
