@@ -10,6 +10,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         test("messages::json_has_everything_that_people_are_told", same_as_human),
         test("messages::json_has_results_and_ends_with_the_status", results),
+        test("messages::json_has_what_was_signed", signed),
         test("messages::json_leaves_standard_output_to_data", data_on_standard_output),
         test("messages::json_tells_a_wrong_command_line", wrong_command_line),
         test("messages::json_that_cannot_be_written_is_a_failure", full_disk),
@@ -102,6 +103,46 @@ fn results() -> Result<(), Failed> {
     }
     let (_, out, _) = run(&["verify", "--quiet"])?;
     equal(&lines(&out)?.len(), &1, &format!("quiet: {out}"))
+}
+
+fn signed() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let run = |arguments: &str| {
+        let mut command = plain_tool();
+        command.args(arguments.split_whitespace()).current_dir(&folder);
+        told(&mut command)
+    };
+    std::fs::copy(examples_of_codes().join("BPF1001.o"), folder.path().join("a.o"))?;
+    run("cert new --quiet --key p256")?;
+    run("build --quiet a.o")?;
+    let sign = |arguments: &str| run(&format!("sign a.sys --message-format json {arguments}"));
+    let size = |file: &str| std::fs::metadata(folder.path().join(file)).map(|metadata| metadata.len());
+    let (status, out, err) = sign("--out-dir signed --digest sha384 --pfx signing.pfx")?;
+    equal(&(status, err.as_str()), &(0, ""), &out)?;
+    let file = std::path::Path::new("signed").join("a.sys");
+    let made = serde_json::json!({"signer": "CN=bpf2sys test signing", "digest": "sha384", "timestamp": null});
+    let record = serde_json::json!({
+        "reason": "signed", "input": "a.sys", "file": file, "size": size("signed/a.sys")?, "signatures": [made],
+    });
+    equal(&lines(&out)?[0], &record, &out)?;
+    // Beside another signature there are two, and the file is the input itself.
+    run("sign a.sys --pfx signing.pfx")?;
+    let (_, out, _) = sign("--append --digest sha384 --pfx signing.pfx")?;
+    let told = &lines(&out)?[0];
+    let digests = [0, 1].map(|index| told["signatures"][index]["digest"].clone());
+    equal(&digests, &["sha256".into(), "sha384".into()], &out)?;
+    equal(
+        &(&told["file"], &told["size"]),
+        &(&"a.sys".into(), &size("a.sys")?.into()),
+        &out,
+    )?;
+    let (_, out, _) = sign("--remove")?;
+    equal(&lines(&out)?[0]["signatures"], &Value::Array(Vec::new()), &out)?;
+    // What can't be done is a problem in the same stream, and no result.
+    let (status, out, err) = sign("--remove")?;
+    equal(&(status, err.as_str()), &(7, ""), &out)?;
+    let reasons: Vec<Value> = lines(&out)?.into_iter().map(|line| line["reason"].clone()).collect();
+    equal(&reasons, &vec!["diagnostic".into(), "finished".into()], &out)
 }
 
 fn data_on_standard_output() -> Result<(), Failed> {

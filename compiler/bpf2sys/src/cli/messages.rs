@@ -9,7 +9,7 @@ use clap::{ColorChoice, ValueEnum};
 pub(super) struct MessageOptions {
     /// How problems are told
     ///
-    /// `json` and `sarif` are for machines: `build` and `verify` then print nothing else to standard output. Subcommands
+    /// `json` and `sarif` are for machines: `build`, `verify` and `sign` then print nothing else to standard output. Subcommands
     /// whose standard output has other data print them to standard error, and so does `build -o -`. All other forms go to
     /// standard error.
     #[arg(long, global = true, value_name = "FORM", default_value = "human")]

@@ -92,7 +92,7 @@ impl Command {
     fn message_stream(&self) -> Stream {
         match self {
             Command::Build(arguments) if !arguments.writes_to_standard_output() => Stream::Output,
-            Command::Verify(_) => Stream::Output,
+            Command::Verify(_) | Command::Sign(_) => Stream::Output,
             _ => Stream::Error,
         }
     }
@@ -151,7 +151,7 @@ fn parse(words: &[OsString]) -> Result<Arguments, u8> {
         return Err(status);
     }
     let stream = match early.subcommand {
-        Some("build" | "verify") | None => Stream::Output,
+        Some("build" | "verify" | "sign") | None => Stream::Output,
         Some(_) => Stream::Error,
     };
     let mut reporter = Reporter::new(early.options, stream);

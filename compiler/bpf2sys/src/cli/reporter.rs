@@ -13,7 +13,7 @@ use anstyle::Style;
 use super::messages::{MessageFormat, MessageOptions};
 use super::output;
 use crate::messages::human::{self, Palette};
-use crate::messages::json::{Built, Message, Verified};
+use crate::messages::json::{Built, Message, Signed, Verified};
 use crate::messages::{Count, msbuild, sarif, short};
 use crate::{Diagnostic, Error, ErrorKind};
 
@@ -33,6 +33,8 @@ pub(super) enum Record {
     Verified(Verified),
     /// It was built.
     Built(Built),
+    /// It was signed, or its signatures were removed.
+    Signed(Signed),
 }
 
 /// Tells problems and results of one run of the tool.
@@ -111,6 +113,7 @@ impl Reporter {
         match (self.form, record) {
             (MessageFormat::Json, Some(Record::Verified(verified))) => self.line(&Message::Verified(verified)),
             (MessageFormat::Json, Some(Record::Built(built))) => self.line(&Message::Built(built)),
+            (MessageFormat::Json, Some(Record::Signed(signed))) => self.line(&Message::Signed(signed)),
             _ => {}
         }
         self.inputs.push(input.display().to_string());

@@ -1,6 +1,7 @@
 //! The form of one JSON object per line. `docs/messages.md` describes it; its fields are never taken away or given another
 //! meaning, and every field is always there: what is not known is `null` or an empty list.
 
+use bpf2sys_authenticode::Time;
 use serde::Serialize;
 
 use super::human::{Palette, render};
@@ -17,6 +18,8 @@ pub(crate) enum Message<'a> {
     Verified(&'a Verified),
     /// An input was built.
     Built(&'a Built),
+    /// An image was signed, or its signatures were removed.
+    Signed(&'a Signed),
     /// The last line.
     Finished {
         /// The exit status.
@@ -57,6 +60,30 @@ pub(crate) struct WrittenFile {
     pub form: &'static str,
     /// Its size in bytes.
     pub size: usize,
+}
+
+/// An image that was signed, or whose signatures were removed.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Signed {
+    /// The input as it was named.
+    pub input: String,
+    /// The path of the image that was written.
+    pub file: String,
+    /// Its size in bytes.
+    pub size: usize,
+    /// All signatures that it has now.
+    pub signatures: Vec<MadeSignature>,
+}
+
+/// A signature of an image that was written.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct MadeSignature {
+    /// Subject of the signer's certificate (RFC 4514).
+    pub signer: String,
+    /// Digest algorithm, as `--digest` takes it.
+    pub digest: &'static str,
+    /// The time of its timestamp; none without one.
+    pub timestamp: Option<Time>,
 }
 
 /// A problem, as [`Diagnostic`] has it.

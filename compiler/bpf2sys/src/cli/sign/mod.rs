@@ -8,8 +8,9 @@ use bpf2sys_authenticode::{Existing, SignError, VerifyOptions, remove_signatures
 
 pub(super) use self::options::{PrefixedSigningOptions, SigningOptions};
 use super::output::Done;
-use super::reporter::Reporter;
+use super::reporter::{Record, Reporter};
 use super::{Outcome, output};
+use crate::messages::json::{MadeSignature, Signed};
 use crate::signing::Signing;
 use crate::{Error, ErrorKind, SigningError, files};
 
@@ -42,7 +43,7 @@ pub(super) struct Arguments {
     out_dir: Option<PathBuf>,
 
     #[command(flatten)]
-    signed: Signed,
+    signed: IfSigned,
 
     /// Print no results; problems are told
     #[arg(short, long)]
@@ -55,7 +56,7 @@ pub(super) struct Arguments {
 /// What to do with images that are signed already. By default they are refused.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
-struct Signed {
+struct IfSigned {
     /// Add a signature beside those that are there
     #[arg(long)]
     append: bool,
@@ -86,55 +87,69 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         files::create_folder(folder)?;
     }
     output::for_each_input(reporter, &arguments.images, "signing", |index, image| {
-        let text = one(image, &targets[index], signing.as_ref())?;
-        Ok(Done {
-            text: if arguments.quiet { String::new() } else { text },
-            ..Done::default()
-        })
+        one(image, &targets[index], signing.as_ref(), arguments.quiet)
     })
 }
 
-/// Signs an image, or removes its signatures if there is nobody to sign it. Gives what to tell.
-fn one(image: &Path, target: &Path, signing: Option<&Signing>) -> Result<String, Error> {
+/// Signs an image, or removes its signatures if there is nobody to sign it.
+fn one(image: &Path, target: &Path, signing: Option<&Signing>, quiet: bool) -> Result<Done, Error> {
     let before = files::read(image)?;
     let after = match signing {
         Some(signing) => signing.sign(&before)?,
         None => remove_signatures(&before).map_err(SigningError::from)?,
     };
+    let signatures = signatures(&after)?;
     files::write_all(&[(target, &after)])?;
-    match signing {
-        Some(_) => summary(target, &after, before.len()),
-        None => Ok(format!(
-            "{}: without signatures, {} bytes\n",
-            target.display(),
-            after.len()
-        )),
+    if quiet {
+        return Ok(Done::default());
     }
+    let name = target.display();
+    let (size, size_before) = (after.len(), before.len());
+    Ok(Done {
+        text: if signatures.is_empty() {
+            format!("{name}: without signatures, {size} bytes\n")
+        } else {
+            let added = size.saturating_sub(size_before);
+            format!("{name}: signed by {}, {added} bytes added\n", told(&signatures))
+        },
+        record: Some(Record::Signed(Signed {
+            input: image.display().to_string(),
+            file: name.to_string(),
+            size,
+            signatures,
+        })),
+        ..Done::default()
+    })
 }
 
-/// A line about the newest signature of an image that was just signed.
-pub(super) fn summary(path: &Path, image: &[u8], size_before: usize) -> Result<String, Error> {
+/// The signatures of an image, which verify.
+fn signatures(image: &[u8]) -> Result<Vec<MadeSignature>, Error> {
     let report = verify(image, &VerifyOptions::default())
         .map_err(SignError::from)
         .map_err(SigningError::from)?;
-    let signers: Vec<String> = (report.signatures.iter())
-        .map(|signature| {
-            let by = signature.chain.first().map_or("", |signer| signer.subject.as_str());
-            let digest = signature.digest_algorithm.map_or("", |digest| digest.name());
-            let stamped = if signature.timestamp.is_some() {
-                ", with a timestamp"
-            } else {
-                ""
-            };
-            format!("`{by}` ({digest}{stamped})")
-        })
-        .collect();
-    Ok(format!(
-        "{}: signed by {}, {} bytes added\n",
-        path.display(),
-        signers.join(" and "),
-        image.len().saturating_sub(size_before)
-    ))
+    let signatures = report.signatures.into_iter().map(|signature| MadeSignature {
+        signer: signature
+            .chain
+            .into_iter()
+            .next()
+            .map_or(String::new(), |signer| signer.subject),
+        digest: signature.digest_algorithm.map_or("", |digest| digest.name()),
+        timestamp: signature.timestamp.and_then(|stamp| stamp.time),
+    });
+    Ok(signatures.collect())
+}
+
+/// Signatures, for people.
+fn told(signatures: &[MadeSignature]) -> String {
+    let texts = signatures.iter().map(|signature| {
+        let stamped = if signature.timestamp.is_some() {
+            ", with a timestamp"
+        } else {
+            ""
+        };
+        format!("`{}` ({}{stamped})", signature.signer, signature.digest)
+    });
+    texts.collect::<Vec<_>>().join(" and ")
 }
 
 /// Where each image goes.
