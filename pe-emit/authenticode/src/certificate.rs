@@ -1,5 +1,6 @@
 //! X.509 certificates, as far as signatures need them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use der::asn1::ObjectIdentifier;
@@ -225,9 +226,10 @@ impl Certificate {
 
 fn extensions(list: &[x509_cert::ext::Extension]) -> Result<Extensions, CertificateError> {
     let mut found = Extensions::default();
-    for (index, extension) in list.iter().enumerate() {
+    let mut seen = BTreeSet::new();
+    for extension in list {
         let value = extension.extn_value.as_bytes();
-        if list[..index].iter().any(|other| other.extn_id == extension.extn_id) {
+        if !seen.insert(extension.extn_id) {
             return Err(CertificateError("an extension is there twice".into()));
         }
         match extension.extn_id {

@@ -1,6 +1,7 @@
 //! The few fields of a PE file that a signature is about, read defensively (PE format, "Optional Header", "The Attribute
 //! Certificate Table").
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use crate::digest::DigestAlgorithm;
@@ -68,6 +69,10 @@ pub(crate) struct PeFile<'a> {
     pub sections: Vec<RawData>,
     /// Where the certificate table is; at the end of the file, if there is none.
     pub table: Range<usize>,
+    /// Digests by algorithm, as far as they were asked for: each of many signatures states one.
+    digests: [OnceCell<Vec<u8>>; 4],
+    /// Tables of page hashes, likewise.
+    pub page_tables: [OnceCell<Result<Vec<u8>, FileError>>; 4],
 }
 
 impl<'a> PeFile<'a> {
@@ -126,6 +131,8 @@ impl<'a> PeFile<'a> {
             section_alignment: word32(bytes, optional + 32)?,
             sections,
             table,
+            digests: Default::default(),
+            page_tables: Default::default(),
         })
     }
 
@@ -144,7 +151,8 @@ impl<'a> PeFile<'a> {
 
     /// The Authenticode digest of the image.
     pub(crate) fn digest(&self, algorithm: DigestAlgorithm) -> Vec<u8> {
-        algorithm.digest(&self.covered())
+        let known = &self.digests[algorithm as usize];
+        known.get_or_init(|| algorithm.digest(&self.covered())).clone()
     }
 
     /// What the `CheckSum` field holds.

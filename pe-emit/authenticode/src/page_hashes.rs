@@ -45,13 +45,23 @@ fn entry_size(algorithm: DigestAlgorithm) -> usize {
 }
 
 /// The table of an image.
-pub(crate) fn table(file: &PeFile<'_>, algorithm: DigestAlgorithm) -> Result<Vec<u8>, FileError> {
+pub(crate) fn table<'f>(file: &'f PeFile<'_>, algorithm: DigestAlgorithm) -> Result<&'f [u8], FileError> {
+    let known = file.page_tables[algorithm as usize].get_or_init(|| compute(file, algorithm));
+    known.as_deref().map_err(|error| *error)
+}
+
+fn compute(file: &PeFile<'_>, algorithm: DigestAlgorithm) -> Result<Vec<u8>, FileError> {
     let headers = file.size_of_headers as usize;
     // Windows maps such images in one piece, and knows no page hashes of them.
     if file.section_alignment as usize != PAGE || headers > PAGE {
         return Err(FileError::Headers(
             "page hashes need sections that are aligned to 4096 bytes",
         ));
+    }
+    // Windows maps no image whose sections share raw data, and hashing it again for each could take long.
+    let size: usize = file.sections.iter().map(|section| section.size as usize).sum();
+    if size > file.bytes.len() {
+        return Err(FileError::Headers("sections share raw data"));
     }
     let entry_size = entry_size(algorithm);
     let zeros = [0; PAGE];
@@ -118,6 +128,7 @@ pub(crate) fn read(mut object: Reader<'_>) -> Result<Option<PageHashes<'_>>, Asn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::RawData;
 
     const IMAGE: &[u8] = include_bytes!("../../../tests/fixtures/codes/misbehave.sys");
 
@@ -125,7 +136,7 @@ mod tests {
     fn each_byte_of_the_table_counts() {
         let file = PeFile::read(IMAGE).unwrap();
         for algorithm in [DigestAlgorithm::Sha1, DigestAlgorithm::Sha256] {
-            let right = table(&file, algorithm).unwrap();
+            let right = table(&file, algorithm).unwrap().to_vec();
             let are_right = |table: &[u8]| PageHashes { algorithm, table }.are_of(&file);
             assert!(are_right(&right));
             assert!(!are_right(&right[..right.len() - entry_size(algorithm)]));
@@ -135,6 +146,18 @@ mod tests {
                 assert!(!are_right(&wrong), "{position}");
             }
         }
+    }
+
+    #[test]
+    fn sections_that_share_raw_data_have_none() {
+        let mut file = PeFile::read(IMAGE).unwrap();
+        let whole = RawData {
+            offset: 0,
+            size: IMAGE.len() as u32,
+        };
+        file.sections = vec![whole; 2];
+        let shared = FileError::Headers("sections share raw data");
+        assert_eq!(table(&file, DigestAlgorithm::Sha256), Err(shared));
     }
 
     #[test]

@@ -230,7 +230,7 @@ fn make(
     } else {
         None
     };
-    let content = IndirectData::write(algorithm, &file.digest(algorithm), pages.as_deref());
+    let content = IndirectData::write(algorithm, &file.digest(algorithm), pages);
     let content_value = asn1::only(&content, asn1::SEQUENCE).map_or(&[][..], |element| element.value);
     let opus_info = OpusInfo {
         description: options.description.clone(),

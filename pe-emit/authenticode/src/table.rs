@@ -7,6 +7,9 @@ const REVISION: u16 = 0x0200;
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`
 const PKCS_SIGNED_DATA: u16 = 2;
 
+/// Most entries that are read. Signing tools make one, and put further signatures into it.
+const MAX_ENTRIES: usize = 16;
+
 /// Length, revision and type of an entry.
 const HEADER: usize = 8;
 
@@ -16,6 +19,9 @@ pub(crate) fn signatures<'a>(file: &PeFile<'a>) -> Result<Vec<&'a [u8]>, FileErr
     let mut rest = &file.bytes[file.table.clone()];
     let mut found = Vec::new();
     while !rest.is_empty() {
+        if found.len() == MAX_ENTRIES {
+            return Err(FileError::Table("there are more than 16 entries"));
+        }
         let Some((header, _)) = rest.split_at_checked(HEADER) else {
             return Err(FileError::Table("an entry is cut off"));
         };

@@ -162,3 +162,36 @@ fn extension(oid: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
         &asn1::element(asn1::OCTET_STRING, &[value]),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn certificates_with_many_extensions_take_bounded_time() {
+        let new = NewCertificates {
+            name: "Many".into(),
+            key: NewKey::P256,
+            from: Time::now(),
+            days: 1,
+        };
+        let key = PrivateKey::generate(new.key).unwrap();
+        let name = common_name(&new.name);
+        let made = |count: u32, twice: &[Vec<u8>]| {
+            let numbered = |number| oid::SUBJECT_KEY_IDENTIFIER.push_arc(number).unwrap();
+            let list = (0..count).map(|number| extension(numbered(number), false, &[]));
+            let list: Vec<Vec<u8>> = list.chain(twice.iter().cloned()).collect();
+            new.certificate((&name, &key), (&name, &key), &list)
+        };
+        let start = Instant::now();
+        assert!(made(1 << 18, &[]).is_ok());
+        let taken = start.elapsed();
+        assert!(taken < Duration::from_secs(5), "{taken:?}");
+        let one = extension(oid::KEY_USAGE, true, &[asn1::BIT_STRING, 2, 7, 0x80]);
+        let twice = [one.clone(), one];
+        assert!(made(2, &twice[..1]).is_ok());
+        assert!(made(2, &twice).is_err());
+    }
+}

@@ -31,6 +31,8 @@ pub(super) fn blocks(text: &[u8]) -> Result<Option<Vec<Block>>, PemError> {
         return Ok(None);
     }
     let mut blocks = Vec::new();
+    // One buffer for all: it is zeroed as a whole, and there may be as many blocks as lines.
+    let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     while let Some(line) = lines.next() {
         let Some(label) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(b"-----")) else {
@@ -38,7 +40,7 @@ pub(super) fn blocks(text: &[u8]) -> Result<Option<Vec<Block>>, PemError> {
         };
         let label = String::from_utf8_lossy(label).into_owned();
         let end = format!("-----END {label}-----");
-        let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+        digits.clear();
         let mut has_headers = false;
         loop {
             match lines.next() {
@@ -73,6 +75,8 @@ fn decoded(digits: &[u8], label: &str) -> Result<Vec<u8>, PemError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn labels(text: &str) -> Result<Vec<(String, Vec<u8>)>, PemError> {
@@ -89,6 +93,16 @@ mod tests {
             [("A".to_owned(), vec![1, 2]), ("B C".to_owned(), vec![])]
         );
         assert!(blocks(b"\x30\x00").unwrap().is_none());
+    }
+
+    #[test]
+    fn as_many_blocks_as_lines_take_bounded_time() {
+        const BLOCKS: usize = 1 << 16;
+        let text = "-----BEGIN A-----\n-----END A-----\n".repeat(BLOCKS);
+        let start = Instant::now();
+        assert_eq!(blocks(text.as_bytes()).unwrap().unwrap().len(), BLOCKS);
+        let taken = start.elapsed();
+        assert!(taken < Duration::from_secs(5), "{taken:?}");
     }
 
     #[test]

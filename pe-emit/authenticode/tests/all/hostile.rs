@@ -1,7 +1,9 @@
 //! Whatever is read: an error or a report, never a panic.
 
 use bpf2sys_authenticode::load::{self, PasswordError};
-use bpf2sys_authenticode::{Certificate, Existing, SignOptions, remove_signatures, sign, verify};
+use std::time::{Duration, Instant};
+
+use bpf2sys_authenticode::{Certificate, Existing, FileError, Problem, SignOptions, remove_signatures, sign, verify};
 use zeroize::Zeroizing;
 
 use crate::support::{CHECKSUM, at, certificates, identity, image, signed};
@@ -68,6 +70,44 @@ fn signatures_that_were_changed_at_random_are_errors_or_reports() {
         let _ = sign(&changed, &identity(), &certificates().key, None, &two);
         let _ = remove_signatures(&changed);
     }
+}
+
+/// A large image with as many signatures as are read, each of which states a digest of it.
+#[test]
+fn many_signatures_of_a_large_image_take_bounded_time() {
+    const ENTRIES: usize = 16;
+    let mut small = image();
+    for number in 0..=16 {
+        let options = SignOptions {
+            description: Some(format!("signature {number}")),
+            page_hashes: true,
+            existing: Existing::Append,
+            ..SignOptions::default()
+        };
+        small = signed(&small, &options);
+    }
+    let entry = &small[image().len()..];
+    let with = |entries: usize| {
+        let mut large = image();
+        large.resize(16 << 20, 0);
+        let size = (entry.len() * entries) as u32;
+        large[crate::support::DIRECTORY][..4].copy_from_slice(&(16u32 << 20).to_le_bytes());
+        large[crate::support::DIRECTORY][4..].copy_from_slice(&size.to_le_bytes());
+        large.extend(entry.repeat(entries));
+        verify(&large, &at("2026-06-01", &[]))
+    };
+    let start = Instant::now();
+    let report = with(ENTRIES).unwrap();
+    let taken = start.elapsed();
+    assert_eq!(report.signatures.len(), ENTRIES * 17);
+    assert!(
+        report
+            .signatures
+            .iter()
+            .all(|s| s.problems.contains(&Problem::DigestMismatch))
+    );
+    assert!(taken < Duration::from_secs(10), "{taken:?}");
+    assert!(matches!(with(ENTRIES + 1), Err(FileError::Table(_))));
 }
 
 #[test]
