@@ -122,10 +122,11 @@ impl Prepared {
 fn prepare(path: &Path, bytes: &[u8], access: Access) -> io::Result<Prepared> {
     // What is written to is the file behind a symbolic link; a rename would replace the link itself.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    match fs::metadata(&target) {
-        Ok(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
+    let before = fs::metadata(&target).ok();
+    match &before {
+        Some(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
         // A device or a pipe (`/dev/null`, `/dev/stdout`) takes the bytes itself: there is nothing to lose.
-        Ok(found) if !found.is_file() => return Ok(Prepared::Device(target)),
+        Some(found) if !found.is_file() => return Ok(Prepared::Device(target)),
         _ => {}
     }
     let folder = match target.parent() {
@@ -145,9 +146,14 @@ fn prepare(path: &Path, bytes: &[u8], access: Access) -> io::Result<Prepared> {
         builder.permissions(fs::Permissions::from_mode(mode));
     }
     #[cfg(not(unix))]
-    let _ = access; // files inherit the access of their folder
+    let _ = (access, before); // files inherit the access of their folder
     // The library's own error names the temporary file, which tells the user nothing.
     let mut file = builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))?;
+    // Those who could read the file that was there can read the new one, and nobody else.
+    #[cfg(unix)]
+    if let (Access::All, Some(before)) = (access, before) {
+        file.as_file().set_permissions(before.permissions())?;
+    }
     file.write_all(bytes)?;
     // A full disk may show only here.
     file.as_file().sync_all()?;
@@ -172,6 +178,22 @@ mod tests {
         assert!(write_all(&files).is_err());
         assert_eq!(fs::read(&old).unwrap(), b"before");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_permissions_unless_it_is_the_owners() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        fs::write(&path, b"before").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        write(&path, b"after").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode()), (b"after".to_vec(), 0o640));
+        write_with_access(&[(&path, b"key", Access::Owner)]).unwrap();
+        assert_eq!(mode(), 0o600);
     }
 
     #[cfg(target_os = "linux")]
