@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bpf2sys_check::{Options, check};
+use bpf2sys_check::{Options, Status, check};
 use bpf2sys_codegen::Skeleton;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_simulator::image::{DirectoryKind, Image};
@@ -13,7 +13,7 @@ use super::{built, platform};
 use crate::forms::{MACHINES, machine_name};
 use crate::simulator_trials::shared::fixture;
 use crate::simulator_trials::shared::patch::Patched;
-use crate::strict::patching::{CONSTANTS, add_section, words};
+use crate::strict::patching::{CODE, CONSTANTS, add_section, words};
 use crate::support::test;
 
 pub fn trials() -> Vec<Trial> {
@@ -26,6 +26,10 @@ pub fn trials() -> Vec<Trial> {
         test(
             "check::texts_without_an_end_take_bounded_time",
             texts_without_an_end_take_bounded_time,
+        ),
+        test(
+            "check::code_of_branches_alone_is_not_followed",
+            code_of_branches_alone_is_not_followed,
         ),
         test(
             "check::hostile_files_take_bounded_time",
@@ -161,6 +165,34 @@ fn hostile_files_take_bounded_time() -> Result<(), Failed> {
     check(&image, &Options::default(), platform())?;
     let taken = start.elapsed();
     assert!(taken < Duration::from_secs(10), "{taken:?}");
+    Ok(())
+}
+
+/// More branches than any function has: what is not followed breaks a rule.
+fn code_of_branches_alone_is_not_followed() -> Result<(), Failed> {
+    for machine in MACHINES {
+        let mut patched = Patched::of(&built("udp_filter", machine, Skeleton::Driver)?);
+        let code = if machine == Machine::X64 {
+            // je over the next one
+            [0x74, 2].repeat(1 << 20)
+        } else {
+            // b.eq over the next one
+            words(&[0x5400_0040]).repeat(1 << 20)
+        };
+        let rva = add_section(&mut patched, *b"stub\0\0\0\0", CODE, &code);
+        let entry = patched.optional() + 16;
+        patched.put(entry, &rva.to_le_bytes());
+        let report = check(&patched.finish(), &Options::default(), platform())?;
+        let row = report
+            .rows
+            .iter()
+            .find(|row| row.rule == "code.decodes")
+            .ok_or("no row")?;
+        assert!(
+            row.status == Status::Fail && row.measured.contains("more branches"),
+            "{row:?}"
+        );
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use bpf2sys_simulator::image::{Rva, Section};
 
-use crate::rule::{Group, Rule, Scope, Verdict};
+use crate::rule::{Group, Rule, Scope, Verdict, Wrong};
 use crate::subject::{NPI_ID, Subject};
 
 const SOURCE: &str = "native module contract §2.2";
@@ -148,15 +148,15 @@ fn query_table(s: &Subject<'_>) -> Verdict {
         s.u64_at(Rva(start.wrapping_add(ROW * row + offset)))
             .unwrap_or(u64::MAX)
     };
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     if field(0, 0) != 0 || field(0, 8) & 0xFFFF_FFFF != FLAGS[0] || !leads_to(field(0, NAME), &subkey) {
-        wrong.push("the first row does not open the subkey".to_owned());
+        wrong.add(|| "the first row does not open the subkey".to_owned());
     }
     if !s.is_code_address(field(1, 0)) || field(1, 8) & 0xFFFF_FFFF != FLAGS[1] || !leads_to(field(1, NAME), &value) {
-        wrong.push("the second row does not ask for the value".to_owned());
+        wrong.add(|| "the second row does not ask for the value".to_owned());
     }
     if (0..ROW).step_by(8).any(|offset| field(2, offset) != 0) {
-        wrong.push("no empty row ends the table".to_owned());
+        wrong.add(|| "no empty row ends the table".to_owned());
     }
     Verdict::of(wrong, format!("two rows at {}", s.place(Rva(start))))
 }

@@ -5,8 +5,7 @@ mod x64;
 
 use bpf2sys_simulator::image::{DirectoryKind, Image, Rva, Section};
 
-use crate::code::Places;
-use crate::rule::{Group, Rule, Scope, Verdict, Weight};
+use crate::rule::{Group, Rule, Scope, Verdict, Weight, Wrong};
 use crate::subject::Subject;
 
 /// Most bytes of a function's frame. The kernel's stack has 24 KiB in all, and larger frames need probes.
@@ -224,20 +223,20 @@ pub(crate) const RULES: &[Rule] = &[
             let frames = s.functions.iter().flatten();
             let sizes: Vec<(u32, u32)> = frames.filter_map(|f| Some((f.begin, f.unwind.as_ref().ok()?.frame))).collect();
             let largest = sizes.iter().map(|(_, frame)| *frame).max();
-            let mut wrong = Places::default();
+            let mut wrong = Wrong::default();
             for (begin, frame) in sizes.iter().filter(|(_, frame)| *frame > MAX_FRAME) {
                 wrong.add(|| format!("{} takes {frame} bytes", s.place(Rva(*begin))));
             }
             match largest {
                 None => Verdict::none("no frame is known"),
-                Some(largest) => wrong.verdict(format!("at most {largest} bytes")),
+                Some(largest) => Verdict::of(wrong, format!("at most {largest} bytes")),
             }
         },
     )
     .weighing(Weight::RequiredOfModules),
 ];
 
-fn of(s: &Subject<'_>, wrong: impl Fn(&[Function]) -> Vec<String>) -> Verdict {
+fn of(s: &Subject<'_>, wrong: impl Fn(&[Function]) -> Wrong) -> Verdict {
     match &s.functions {
         Ok(list) if list.is_empty() => Verdict::none("there is no function table"),
         Ok(list) => Verdict::of(wrong(list), format!("{} functions", list.len())),

@@ -6,7 +6,7 @@ use bpf2sys_simulator::image::{Rva, Section};
 use bpf2sys_simulator::load_config::{FUNCTION_TABLE_PRESENT, GUARD_CF, INSTRUMENTED, LoadConfig};
 
 use crate::load_config;
-use crate::rule::{Group, Rule, Scope, Verdict, Weight};
+use crate::rule::{Group, Rule, Scope, Verdict, Weight, Wrong};
 use crate::subject::Subject;
 
 const SOURCE: &str = "Microsoft, \"PE metadata\" (Control Flow Guard)";
@@ -189,7 +189,7 @@ fn flags(s: &Subject<'_>) -> Verdict {
 }
 
 fn pointers(s: &Subject<'_>, config: &LoadConfig) -> Verdict {
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let used = [("check", config.guard_check), ("dispatch", config.guard_dispatch)];
     for (name, address) in used.into_iter().filter(|(_, address)| *address != 0) {
         let rva = s.image.rva_of(address);
@@ -198,11 +198,11 @@ fn pointers(s: &Subject<'_>, config: &LoadConfig) -> Verdict {
             .is_none_or(|section| section.has(Section::WRITE) || section.has(Section::EXECUTE));
         let target = rva.and_then(|rva| s.u64_at(rva)).unwrap_or(0);
         if writable {
-            wrong.push(format!("the {name} pointer is at {}", s.place_of(address)));
+            wrong.add(|| format!("the {name} pointer is at {}", s.place_of(address)));
         } else if !s.is_code_address(target) {
-            wrong.push(format!("the {name} pointer leads to {}", s.place_of(target)));
+            wrong.add(|| format!("the {name} pointer leads to {}", s.place_of(target)));
         } else if s.relocations.is_ok() && !rva.is_some_and(|rva| s.is_relocated(rva)) {
-            wrong.push(format!("the {name} pointer is not relocated"));
+            wrong.add(|| format!("the {name} pointer is not relocated"));
         }
     }
     if config.guard_check == 0 && config.guard_dispatch == 0 {
@@ -218,7 +218,7 @@ fn pointers(s: &Subject<'_>, config: &LoadConfig) -> Verdict {
     )
 }
 
-fn targets(s: &Subject<'_>, wrong: impl Fn(&[Rva]) -> Vec<String>) -> Verdict {
+fn targets(s: &Subject<'_>, wrong: impl Fn(&[Rva]) -> Wrong) -> Verdict {
     claimed(s, |config| match config.functions(s.image) {
         Ok(list) => Verdict::of(wrong(&list), format!("{} targets", list.len())),
         Err(_) => Verdict::none("the table of targets can't be read"),

@@ -3,7 +3,7 @@
 use bpf2sys_simulator::directories::exports;
 use bpf2sys_simulator::image::{DirectoryKind, Image, Section};
 
-use crate::rule::{Group, Rule, Scope, Verdict, Weight};
+use crate::rule::{Group, Rule, Scope, Verdict, Weight, Wrong};
 use crate::subject::{NATIVE, Subject};
 
 const EXECUTABLE_IMAGE: u16 = 0x2;
@@ -347,7 +347,7 @@ fn entry_point(s: &Subject<'_>) -> Verdict {
 }
 
 fn directories(s: &Subject<'_>) -> Verdict {
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let mut present = 0;
     let room = usize::from(s.image.optional_header_size).saturating_sub(BEFORE_DIRECTORIES) / 8;
     for (index, directory) in s.image.directories.iter().enumerate().take(room) {
@@ -358,7 +358,7 @@ fn directories(s: &Subject<'_>) -> Verdict {
         }
         present += 1;
         if start == 0 || size == 0 || u64::from(start) + u64::from(size) > u64::from(s.image.image_size) {
-            wrong.push(format!("directory {index} is at {start:#x} with {size:#x} bytes"));
+            wrong.add(|| format!("directory {index} is at {start:#x} with {size:#x} bytes"));
         }
     }
     Verdict::of(wrong, format!("{present} directories"))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bpf2sys_simulator::directories::{Import, ImportName, is_known_import};
 
-use crate::rule::{Group, Rule, Scope, Verdict};
+use crate::rule::{Group, Rule, Scope, Verdict, Wrong};
 use crate::subject::Subject;
 
 /// What every driver of a native module calls (native module contract §2.1).
@@ -81,7 +81,7 @@ pub(crate) const RULES: &[Rule] = &[
             let missing = NEEDED
                 .iter()
                 .filter(|(module, name)| !have.contains(&((*module).to_owned(), *name)));
-            let missing: Vec<String> = missing.map(|(module, name)| format!("no {module}!{name}")).collect();
+            let missing: Wrong = missing.map(|(module, name)| format!("no {module}!{name}")).collect();
             match &s.imports {
                 Ok(_) => Verdict::of(missing, "all five"),
                 Err(_) => Verdict::none("the imports can't be read"),
@@ -100,7 +100,7 @@ fn named<'s>(s: &'s Subject<'_>) -> impl Iterator<Item = (&'s str, &'s str)> {
         })
 }
 
-fn read(s: &Subject<'_>, wrong: Vec<String>, what: &str) -> Verdict {
+fn read(s: &Subject<'_>, wrong: Wrong, what: &str) -> Verdict {
     match &s.imports {
         Ok(list) if list.is_empty() => Verdict::none("nothing is imported"),
         Ok(list) => Verdict::of(wrong, format!("{} imports, all {what}", list.len())),

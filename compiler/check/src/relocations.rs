@@ -3,7 +3,7 @@
 use bpf2sys_simulator::directories::BaseRelocation;
 use bpf2sys_simulator::image::{DirectoryKind, Rva, Section};
 
-use crate::rule::{Group, Rule, Scope, Verdict, Weight};
+use crate::rule::{Group, Rule, Scope, Verdict, Weight, Wrong};
 use crate::subject::Subject;
 
 const fn rule(id: &'static str, text: [&'static str; 3], judge: fn(&Subject<'_>) -> Verdict) -> Rule {
@@ -128,7 +128,7 @@ fn each(s: &Subject<'_>, problem: impl Fn(&BaseRelocation) -> Option<String>) ->
     judged(s, s.relocations.iter().flatten().filter_map(problem).collect())
 }
 
-fn judged(s: &Subject<'_>, wrong: Vec<String>) -> Verdict {
+fn judged(s: &Subject<'_>, wrong: Wrong) -> Verdict {
     match &s.relocations {
         Ok(list) if list.is_empty() => Verdict::none("there are none"),
         Ok(list) => Verdict::of(wrong, format!("{} relocations", list.len())),

@@ -130,17 +130,50 @@ pub(crate) enum Verdict {
     NotApplicable(String),
 }
 
+/// What is wrong: how many things, and the first few of them. A file can have millions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wrong {
+    count: usize,
+    first: Vec<String>,
+}
+
+impl Wrong {
+    /// Adds one more.
+    pub(crate) fn add(&mut self, text: impl FnOnce() -> String) {
+        const SHOWN: usize = 3;
+        self.count += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(text());
+        }
+    }
+}
+
+impl FromIterator<String> for Wrong {
+    fn from_iter<I: IntoIterator<Item = String>>(texts: I) -> Wrong {
+        let mut wrong = Wrong::default();
+        wrong.extend(texts);
+        wrong
+    }
+}
+
+impl Extend<String> for Wrong {
+    fn extend<I: IntoIterator<Item = String>>(&mut self, texts: I) {
+        for text in texts {
+            self.add(|| text);
+        }
+    }
+}
+
 impl Verdict {
     /// Pass if nothing is wrong, else fail with the first few of what is.
-    pub(crate) fn of(wrong: Vec<String>, measured: impl Into<String>) -> Verdict {
-        const SHOWN: usize = 3;
-        if wrong.is_empty() {
+    pub(crate) fn of(wrong: Wrong, measured: impl Into<String>) -> Verdict {
+        let Wrong { count, first } = wrong;
+        if count == 0 {
             return Verdict::Pass(measured.into());
         }
-        let count = wrong.len();
-        let mut text = wrong.into_iter().take(SHOWN).collect::<Vec<_>>().join("; ");
-        if count > SHOWN {
-            text += &format!("; and {} more", count - SHOWN);
+        let mut text = first.join("; ");
+        if count > first.len() {
+            text += &format!("; and {} more", count - first.len());
         }
         Verdict::Fail(text)
     }

@@ -2,7 +2,7 @@
 
 use bpf2sys_simulator::image::Section;
 
-use crate::rule::{Group, Rule, Scope, Verdict, Weight};
+use crate::rule::{Group, Rule, Scope, Verdict, Weight, Wrong};
 use crate::subject::Subject;
 
 /// Bytes of a page, on both machines.
@@ -135,19 +135,21 @@ fn flagged(s: &Subject<'_>, flags: u32) -> Verdict {
 }
 
 fn layout(s: &Subject<'_>) -> Verdict {
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let page = u64::from(PAGE);
     let mut expected = u64::from(s.image.header_size).next_multiple_of(page);
     for section in &s.image.sections {
         let start = u64::from(section.rva.0);
         // Whether it starts at the page's first byte is a rule of memory integrity.
         if start / page * page != expected || section.memory_size() == 0 {
-            wrong.push(format!(
-                "{} is at {:#x} with {:#x} bytes, the next page is {expected:#x}",
-                section.display_name(),
-                start,
-                section.memory_size()
-            ));
+            wrong.add(|| {
+                format!(
+                    "{} is at {:#x} with {:#x} bytes, the next page is {expected:#x}",
+                    section.display_name(),
+                    start,
+                    section.memory_size()
+                )
+            });
         }
         expected = (start + u64::from(section.memory_size())).next_multiple_of(page);
     }
@@ -208,14 +210,14 @@ fn discardable_unused(s: &Subject<'_>) -> Verdict {
         let section = s.image.section_at(rva)?;
         section.has(Section::DISCARDABLE).then_some(section)
     };
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let mut any = false;
     for (place, value) in s.pointers() {
         let target = s.image.rva_of(value).filter(|rva| s.is_code(*rva));
         if discarded(place).is_none()
             && let Some(target) = target.filter(|rva| discarded(*rva).is_some())
         {
-            wrong.push(format!("{} leads to {}", s.place(place), s.place(target)));
+            wrong.add(|| format!("{} leads to {}", s.place(place), s.place(target)));
         }
     }
     for section in &s.image.sections {

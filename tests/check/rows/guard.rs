@@ -69,6 +69,20 @@ pub(super) const ROWS: &[Row] = &[
         // call rax; ret
         add_function(p, &[0xFF, 0xD0, 0xC3], &[0xD63F_0100, RET], LEAF);
     }),
+    // A function that is called with the address of an import in a register, and perhaps with others.
+    row("cfg.calls-guarded", |p| {
+        let slot = p.image().directory(DirectoryKind::ImportAddressTable).unwrap().rva.0;
+        let here = p.image().image_size;
+        // mov rbx, [rip + slot]; call below; ret; below: call rbx; ret
+        let mut x64 = vec![0x48, 0x8B, 0x1D];
+        x64.extend(slot.wrapping_sub(here + 7).to_le_bytes());
+        x64.extend([0xE8, 1, 0, 0, 0, 0xC3, 0xFF, 0xD3, 0xC3]);
+        // adrp x19, slot; ldr x19, [x19, #offset]; bl below; ret; below: blr x19; ret
+        let pages = (slot >> 12).wrapping_sub(here >> 12);
+        let adrp = 0x9000_0013 | (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5;
+        let ldr = 0xF940_0273 | ((slot & 0xFFF) / 8) << 10;
+        add_function(p, &x64, &[adrp, ldr, 0x9400_0002, RET, 0xD63F_0260, RET], LEAF);
+    }),
     // ---- debug directory
     row("debug.readable", |p| {
         let at = debug_entry(p, 16);

@@ -101,6 +101,7 @@ fn follow(word: u32, rva: u32) -> Step {
         length: 4,
         continues,
         target,
+        calls: is_call(word),
     }
 }
 

@@ -5,7 +5,7 @@
 //! computed jump reaches is not seen. So data among code is not taken for instructions.
 //!
 //! Work is bounded by the size of the file: there are no more instructions than bytes, unless sections overlap, and then
-//! the search stops and says so.
+//! the search stops and says so. It also stops where a function has more branches than any has.
 
 mod arm64;
 mod x64;
@@ -14,37 +14,11 @@ use std::collections::{BTreeSet, HashSet};
 
 use bpf2sys_simulator::image::{Image, Rva, Section};
 
-use crate::rule::{Group, Rule, Scope, Verdict, Weight};
+use crate::rule::{Group, Rule, Scope, Verdict, Weight, Wrong};
 use crate::subject::Subject;
 
-/// Places that break a rule: how many, and the first few.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
-    count: usize,
-    first: Vec<String>,
-}
-
-impl Places {
-    pub(crate) fn add(&mut self, text: impl FnOnce() -> String) {
-        const KEPT: usize = 3;
-        self.count += 1;
-        if self.first.len() < KEPT {
-            self.first.push(text());
-        }
-    }
-
-    /// Pass if there are none.
-    pub(crate) fn verdict(&self, measured: impl Into<String>) -> Verdict {
-        if self.count == 0 {
-            return Verdict::Pass(measured.into());
-        }
-        let mut text = self.first.join("; ");
-        if self.count > self.first.len() {
-            text += &format!("; and {} more", self.count - self.first.len());
-        }
-        Verdict::Fail(text)
-    }
-}
+/// Most branches that wait to be followed at a time. The largest functions have some thousands.
+const MOST_BRANCHES: usize = 1 << 18;
 
 /// What is known of the code.
 #[derive(Clone, Debug, Default)]
@@ -53,22 +27,22 @@ pub(crate) struct Scan {
     pub(crate) instructions: usize,
     /// Why the search was given up, if it was.
     pub(crate) given_up: Option<&'static str>,
-    /// Places where execution finds no instruction.
-    pub(crate) undecodable: Places,
+    /// Wrong where execution finds no instruction.
+    pub(crate) undecodable: Wrong,
     /// x87 and MMX instructions.
-    pub(crate) x87: Places,
+    pub(crate) x87: Wrong,
     /// Instructions whose registers the kernel does not save: AVX and beyond, SVE.
-    pub(crate) vector: Places,
+    pub(crate) vector: Wrong,
     /// Privileged instructions and traps into the system.
-    pub(crate) privileged: Places,
+    pub(crate) privileged: Wrong,
     /// Branches and calls that lead to no code.
-    pub(crate) wild: Places,
+    pub(crate) wild: Wrong,
     /// Writes of the platform register.
-    pub(crate) platform_register: Places,
+    pub(crate) platform_register: Wrong,
     /// Instructions of frames in code that the function table does not cover.
-    pub(crate) uncovered: Places,
+    pub(crate) uncovered: Wrong,
     /// Indirect calls that nobody checks.
-    pub(crate) unguarded: Places,
+    pub(crate) unguarded: Wrong,
     /// Indirect calls that are checked.
     pub(crate) guarded_calls: usize,
     /// RVAs of functions of the function table whose addresses code takes.
@@ -86,6 +60,8 @@ struct Step {
     continues: bool,
     /// Where a branch or call goes.
     target: Option<i64>,
+    /// Whether it is a call.
+    calls: bool,
 }
 
 /// What is known of registers on the way to an instruction.
@@ -172,34 +148,43 @@ impl Scan {
             check: config.and_then(|c| pointer(c.guard_check)),
             dispatch: config.and_then(|c| pointer(c.guard_dispatch)),
         };
-        let mut waiting: Vec<(u32, Known)> = scan
-            .functions
-            .iter()
-            .map(|(begin, _)| (*begin, Known::default()))
-            .collect();
         let taken = s
             .pointers()
             .filter_map(|(_, value)| s.image.rva_of(value))
             .map(|rva| rva.0);
-        waiting.extend(taken.chain([s.image.entry.0]).map(|rva| (rva, Known::default())));
-        waiting.retain(|(rva, _)| s.is_code(Rva(*rva)));
+        let begins = scan.functions.iter().map(|(begin, _)| *begin);
         // Last in, first out: the functions in their order.
-        waiting.reverse();
+        let mut functions: Vec<u32> = begins
+            .chain(taken)
+            .chain([s.image.entry.0])
+            .filter(|rva| s.is_code(Rva(*rva)))
+            .collect();
+        functions.reverse();
+        let mut branches: Vec<(u32, Known)> = Vec::new();
         let mut seen = HashSet::new();
-        while let Some((start, mut known)) = waiting.pop() {
+        // All of a function first. Where another begins, nothing is known: it is called from other places, too.
+        while let Some((start, mut known)) = branches
+            .pop()
+            .or_else(|| functions.pop().map(|begin| (begin, Known::default())))
+        {
             let mut rva = start;
             while seen.insert(rva) {
                 if seen.len() > s.image.bytes.len() {
-                    scan.given_up =
-                        Some("sections overlap in the file, so that there is more code than the file has bytes");
-                    return scan;
+                    return scan
+                        .give_up("sections overlap in the file, so that there is more code than the file has bytes");
+                }
+                if branches.len() > MOST_BRANCHES {
+                    return scan.give_up("there are more branches ahead than any function has");
                 }
                 let found = step(&around, rva, code_at(s, rva), &mut known, &mut scan);
                 scan.instructions += 1;
                 if let Some(target) = found.target {
                     match u32::try_from(target).ok().filter(|target| s.is_code(Rva(*target))) {
-                        Some(target) if !seen.contains(&target) => waiting.push((target, known)),
-                        Some(_) => {}
+                        Some(target) if seen.contains(&target) => {}
+                        Some(target) if found.calls || scan.function_at(target) == Some(target) => {
+                            functions.push(target);
+                        }
+                        Some(target) => branches.push((target, known)),
                         None => scan
                             .wild
                             .add(|| format!("{} leads to RVA {target:#x}", s.place(Rva(rva)))),
@@ -212,10 +197,20 @@ impl Scan {
                     .checked_add(found.length)
                     .filter(|_| found.continues && found.length != 0);
                 let Some(next) = next else { break };
+                if scan.function_at(next) == Some(next) {
+                    known = Known::default();
+                }
                 rva = next;
             }
         }
         scan
+    }
+
+    /// Stops the search, which is not a reason to take the image.
+    fn give_up(mut self, why: &'static str) -> Scan {
+        self.given_up = Some(why);
+        self.undecodable.add(|| format!("not all was looked at: {why}"));
+        self
     }
 
     /// Where the function begins that has this RVA in it, going by the function table.
@@ -236,9 +231,12 @@ impl Scan {
     }
 
     /// A verdict on places that the search found.
-    pub(crate) fn verdict(&self, places: &Places, measured: &str) -> Verdict {
+    pub(crate) fn verdict(&self, places: &Wrong, measured: &str) -> Verdict {
         match (
-            places.verdict(format!("{} instructions, {measured}", self.instructions)),
+            Verdict::of(
+                places.clone(),
+                format!("{} instructions, {measured}", self.instructions),
+            ),
             self.given_up,
         ) {
             (Verdict::Pass(_), Some(why)) => Verdict::none(why),

@@ -92,6 +92,7 @@ fn follow(instruction: &Instruction, flow: FlowControl) -> Step {
     Step {
         length: instruction.len() as u32,
         continues: !ends,
+        calls: flow == FlowControl::Call,
         // Addresses are RVAs here; those before the image wrap around.
         target: near.then(|| instruction.near_branch_target().cast_signed()),
     }

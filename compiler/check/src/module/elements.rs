@@ -3,7 +3,7 @@
 use zerocopy::IntoBytes;
 
 use super::{Module, Structure, of};
-use crate::rule::{Group, Rule, Scope, Verdict};
+use crate::rule::{Group, Rule, Scope, Verdict, Wrong};
 use crate::subject::Subject;
 
 const SOURCE: &str = "native module contract §1.1, §4.1";
@@ -155,7 +155,7 @@ pub(crate) const RULES: &[Rule] = &[
     ),
 ];
 
-fn judged(wrong: Vec<String>, count: usize) -> Verdict {
+fn judged(wrong: Wrong, count: usize) -> Verdict {
     if count == 0 {
         return Verdict::none("there are none");
     }
@@ -202,18 +202,18 @@ fn program_headers(s: &Subject<'_>) -> Verdict {
         };
         let mut wrong: Vec<String> = all.iter().filter(|h| !fits(h)).map(|h| shown("a program", h)).collect();
         wrong.dedup();
-        judged(wrong, m.programs.len().max(all.len().min(1)))
+        judged(wrong.into_iter().collect(), m.programs.len().max(all.len().min(1)))
     })
 }
 
 fn padding(s: &Subject<'_>) -> Verdict {
     of(s, |m| {
         let headers = m.headers.iter().filter(|element| element.header.padding != [0; 6]);
-        let mut odd: Vec<String> = headers.map(|element| element.what.clone()).collect();
+        let mut odd: Wrong = headers.map(|element| element.what.clone()).collect();
         for program in &m.programs {
             let parts = [&program.entry.padding1, &program.entry.padding2];
             if parts.into_iter().any(|bytes| bytes.as_bytes() != [0; 6]) {
-                odd.push(format!("program {}", program.name.shown()));
+                odd.add(|| format!("program {}", program.name.shown()));
             }
         }
         judged(odd, m.headers.len())

@@ -6,7 +6,7 @@ use bpf2sys_simulator::map_definitions::{Template, pin_path, templates};
 use bpf2sys_simulator::tables::MapDefinition;
 
 use super::{MAX_NAME, Map, Module, of};
-use crate::rule::{Group, Rule, Scope, Verdict};
+use crate::rule::{Group, Rule, Scope, Verdict, Wrong};
 use crate::subject::Subject;
 
 const SOURCE: &str = "native module contract §4.3";
@@ -63,7 +63,7 @@ pub(crate) const RULES: &[Rule] = &[
                 let mut paths = BTreeSet::new();
                 let pinned = m.maps.iter().filter(|map| is_pinned(map));
                 let paths_of = pinned.filter_map(|map| pin_path(&map.name.shown()));
-                let twice: Vec<String> = paths_of.filter(|path| !paths.insert(path.clone())).collect();
+                let twice: Wrong = paths_of.filter(|path| !paths.insert(path.clone())).collect();
                 judged(m, twice)
             })
         },
@@ -106,7 +106,7 @@ fn each(s: &Subject<'_>, problem: impl Fn(&Map) -> Option<String>) -> Verdict {
     })
 }
 
-fn judged(m: &Module, wrong: Vec<String>) -> Verdict {
+fn judged(m: &Module, wrong: Wrong) -> Verdict {
     if m.maps.is_empty() {
         return Verdict::none("there are no maps");
     }

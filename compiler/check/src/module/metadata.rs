@@ -74,7 +74,7 @@ pub(crate) const RULES: &[Rule] = &[
             "an array is NULL exactly when it has no elements",
             "the runtime refuses the module",
         ],
-        |s| of(s, |m| Verdict::of(m.odd_arrays.clone(), "all arrays")),
+        |s| of(s, |m| Verdict::of(m.odd_arrays.iter().cloned().collect(), "all arrays")),
     ),
     rule(
         "contract.1.1.readable",
@@ -82,7 +82,7 @@ pub(crate) const RULES: &[Rule] = &[
             "everything that the tables lead to is in the file",
             "the runtime reads what is there, or stops the machine",
         ],
-        |s| of(s, |m| Verdict::of(m.unreadable.clone(), "everything")),
+        |s| of(s, |m| Verdict::of(m.unreadable.iter().cloned().collect(), "everything")),
     ),
     rule(
         "contract.0.6.relocated",

@@ -4,7 +4,7 @@ use bpf2sys_simulator::image::{Image, Section};
 use zerocopy::IntoBytes;
 
 use super::{Module, UserTable, of};
-use crate::rule::{Group, Rule, Scope, Verdict};
+use crate::rule::{Group, Rule, Scope, Verdict, Wrong};
 use crate::subject::Subject;
 
 const SOURCE: &str = "native module contract §5.2";
@@ -222,7 +222,7 @@ fn whole<T>(table: Option<&UserTable<T>>) -> Verdict {
     )
 }
 
-fn entries<T>(table: Option<&UserTable<T>>, wrong: impl Fn(&UserTable<T>) -> Vec<String>) -> Verdict
+fn entries<T>(table: Option<&UserTable<T>>, wrong: impl Fn(&UserTable<T>) -> Wrong) -> Verdict
 where
     T: IntoBytes,
 {

@@ -1,7 +1,7 @@
 //! What user mode and the runtime must see alike, because they count from each other's tables (native module contract §5.4).
 
 use super::{Module, of, read_text};
-use crate::rule::{Group, Rule, Scope, Verdict};
+use crate::rule::{Group, Rule, Scope, Verdict, Wrong};
 use crate::subject::Subject;
 
 const SOURCE: &str = "native module contract §5.4";
@@ -123,7 +123,7 @@ fn shown(name: &[u8]) -> String {
 }
 
 /// Judges the names of the programs that user mode reads, in table order.
-fn names(s: &Subject<'_>, wrong: impl Fn(&[Vec<u8>]) -> Vec<String>) -> Verdict {
+fn names(s: &Subject<'_>, wrong: impl Fn(&[Vec<u8>]) -> Wrong) -> Verdict {
     of(s, |m| {
         let entries = m.user_programs.iter().flat_map(|table| &table.entries);
         let names = entries.filter_map(|entry| read_text(s, entry.program_name.get()).bytes().map(<[u8]>::to_vec));
