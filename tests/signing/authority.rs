@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -37,8 +37,9 @@ pub fn start_good(name: &'static str) -> Result<String, Failed> {
     start(move |request| Ok(("200 OK", stamp(&folder, request)?)))
 }
 
-fn serve(stream: TcpStream, answer: &Answer) -> Result<(), Failed> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+/// Answers one request.
+pub fn serve(stream: impl Read + Write, answer: &Answer) -> Result<(), Failed> {
+    let mut reader = BufReader::new(stream);
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -54,7 +55,7 @@ fn serve(stream: TcpStream, answer: &Answer) -> Result<(), Failed> {
     let mut request = vec![0; length];
     reader.read_exact(&mut request)?;
     let (status, body) = answer(&request)?;
-    let mut stream = stream;
+    let mut stream = reader.into_inner();
     write!(
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: application/timestamp-reply\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",

@@ -5,6 +5,8 @@
 mod authority;
 mod certificates;
 mod commands;
+#[cfg(all(feature = "https", target_os = "linux"))]
+mod https;
 mod keys;
 mod matrix;
 mod refused;
@@ -27,6 +29,8 @@ pub fn trials() -> Vec<Trial> {
     let modules = [
         certificates::trials(),
         commands::trials(),
+        #[cfg(all(feature = "https", target_os = "linux"))]
+        https::trials(),
         keys::trials(),
         matrix::trials(),
         refused::trials(),
