@@ -43,6 +43,18 @@ fn second() -> Result<(), Failed> {
     let places: Vec<bool> = signatures.iter().filter_map(|s| s["nested"].as_bool()).collect();
     assert_eq!(places, [false, true, true, true]);
 
+    // By two names the same file would be signed twice at a time.
+    let mut twice = sign(&image, &["--append"]);
+    twice
+        .arg(folder.path().join(".").join("driver.sys"))
+        .args(made.signer("p384"));
+    let refused = output(&mut twice)?;
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(2) && told.contains("two images would be written"),
+        "{told}"
+    );
+
     succeed(sign(&nested, &["--replace"]).args(made.signer("rsa2048")))?;
     assert_eq!(fs::read(&nested)?, one, "signed as the first time");
     Ok(())

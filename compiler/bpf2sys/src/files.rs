@@ -154,7 +154,8 @@ fn prepare(path: &Path, bytes: &[u8], access: Access) -> io::Result<Prepared> {
     if let (Access::All, Some(before)) = (access, before) {
         file.as_file().set_permissions(before.permissions())?;
     }
-    file.write_all(bytes)?;
+    // Not through the library, whose error names the temporary file here, too.
+    file.as_file_mut().write_all(bytes)?;
     // A full disk may show only here.
     file.as_file().sync_all()?;
     Ok(Prepared::File { file, target })

@@ -2,6 +2,8 @@
 
 mod options;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bpf2sys_authenticode::{Existing, SignError, VerifyOptions, remove_signatures, verify};
@@ -163,13 +165,15 @@ fn targets(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
         return Ok(vec![output.clone()]);
     }
     let mut targets: Vec<PathBuf> = Vec::new();
+    let mut files = BTreeSet::new();
     for image in &arguments.images {
         let target = match (&arguments.out_dir, image.file_name()) {
             (None, _) => image.clone(),
             (Some(folder), Some(name)) => folder.join(name),
             (Some(_), None) => return Err(usage(format!("`{}` has no file name", image.display()))),
         };
-        if targets.contains(&target) {
+        // Also by two names of one file: both would be signed at a time, and one of the signatures be lost.
+        if !files.insert(fs::canonicalize(&target).unwrap_or_else(|_| target.clone())) {
             return Err(usage(format!("two images would be written to `{}`", target.display())));
         }
         targets.push(target);
