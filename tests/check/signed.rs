@@ -80,13 +80,27 @@ fn judged() -> Result<(), Failed> {
     assert!(!broken.contains(&"sign.signature".to_owned()), "{broken:?}");
 
     // One byte of the signature's value, which is at its end.
-    let mut changed = good;
-    let last = changed.iter().rposition(|byte| *byte != 0).ok_or("nothing")?;
-    changed[last - 4] ^= 1;
-    right_checksum(&mut changed)?;
-    std::fs::write(&image, &changed)?;
+    let last = good.iter().rposition(|byte| *byte != 0).ok_or("nothing")?;
+    let value = &good[last - 16..last];
+    damaged_value(&image, good.clone(), value)?;
+
+    // The same where another signature, which is right, is beside it.
+    std::fs::write(&image, &good)?;
+    let mut append = tool();
+    append.args(["sign", "-q", "--append", "--description", "second", "--pfx"]);
+    succeed(append.arg(&pfx).arg(&image))?;
+    assert_eq!(check(&image, &test_signed)?, (Some(0), Vec::new()));
+    damaged_value(&image, std::fs::read(&image)?, value)
+}
+
+/// One bit of the value of a signature, which ends in these bytes, is another one.
+fn damaged_value(image: &Path, mut bytes: Vec<u8>, value: &[u8]) -> Result<(), Failed> {
+    let place = bytes.windows(value.len()).position(|window| window == value);
+    bytes[place.ok_or("no value")?] ^= 1;
+    right_checksum(&mut bytes)?;
+    std::fs::write(image, &bytes)?;
     assert_eq!(
-        check(&image, &test_signed)?,
+        check(image, &["--policy", "test-signed"])?,
         (Some(6), vec!["sign.signature".to_owned()])
     );
     Ok(())

@@ -53,13 +53,14 @@ impl FromStr for Policy {
     }
 }
 
-/// What a reader of signatures found in an embedded signature: of several, in the one that comes nearest to what is asked, because
-/// one that satisfies all is enough (native module contract §9). A field is `None` where it was not looked at.
+/// What a reader of signatures found: of several, in the first one, which Windows judges a file by, and for production systems in the
+/// one that comes nearest to what they ask for, because one that satisfies all is enough (native module contract §9). A field is
+/// `None` where it was not looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignatureFacts {
-    /// Whether the signed digest is that of the file.
+    /// Whether the digest that the first one signs is that of the file.
     pub digest_matches: Option<bool>,
-    /// Whether the signature over the digest is that of the certificate it names.
+    /// Whether the first signature is that of the certificate it names.
     pub signature_verifies: Option<bool>,
     /// Whether its chain ends at the root that the eBPF service demands on production systems.
     pub production_root: Option<Finding>,

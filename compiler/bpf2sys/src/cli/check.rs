@@ -124,8 +124,8 @@ fn judge(path: &Path, arguments: &Arguments, platform: &Platform) -> Result<Repo
     Ok(bpf2sys_check::check(&bytes, &options, platform)?)
 }
 
-/// What a reader of signatures finds in an image: of several signatures, in the one that comes nearest to what production
-/// systems ask for.
+/// What a reader of signatures finds in an image. Windows judges whether to trust a file by its first signature; what production
+/// systems ask for may be in any, and of several the one counts that comes nearest.
 fn signature(image: &[u8], roots: Vec<Certificate>) -> SignatureFacts {
     let options = VerifyOptions {
         roots,
@@ -137,8 +137,14 @@ fn signature(image: &[u8], roots: Vec<Certificate>) -> SignatureFacts {
             ..SignatureFacts::default()
         };
     };
-    let facts = report.signatures.iter().map(facts);
-    facts.max_by_key(SignatureFacts::nearness).unwrap_or_default()
+    let facts: Vec<SignatureFacts> = report.signatures.iter().map(facts).collect();
+    let first = facts.first().cloned().unwrap_or_default();
+    let nearest = facts.into_iter().max_by_key(SignatureFacts::nearness);
+    SignatureFacts {
+        digest_matches: first.digest_matches,
+        signature_verifies: first.signature_verifies,
+        ..nearest.unwrap_or_default()
+    }
 }
 
 fn facts(signature: &Signature) -> SignatureFacts {
