@@ -105,16 +105,20 @@ fn follow(word: u32, rva: u32) -> Step {
     }
 }
 
-/// SVC, HVC, SMC, ERET, and writes of system registers but the flags and those of floating point.
+/// Exceptions but BRK, ERET and its signed forms, maintenance of caches and address translation that user mode can't do, reads of
+/// system registers that user mode can't read, and writes of system registers but the flags and those of floating point.
 fn is_privileged(word: u32) -> bool {
-    let calls_system = word & 0xFFE0_0000 == 0xD400_0000 && matches!(word & 0x1F, 1..=3);
-    let returns = word & 0xFFFF_F3FF == 0xD69F_03E0;
+    let raises = word & 0xFF00_0000 == 0xD400_0000 && word & 0xFFE0_001F != 0xD420_0000;
+    let returns = word & 0xFFFF_F3E0 == 0xD69F_03E0;
+    let system = matches!(word & 0xFFF8_0000, 0xD508_0000 | 0xD528_0000) || word & 0xFFF0_0000 == 0xD530_0000;
+    // SYS, SYSL and MRS: what user mode can do has 3 here (op1).
+    let denied = system && word >> 16 & 7 != 3;
     // MSR (immediate): op1, CRm and op2 say which field.
     let sets_field = word & 0xFFF8_F01F == 0xD500_401F && word >> 5 & 7 != 0;
     // MSR (register) of anything but NZCV, FPCR and FPSR.
     let writes =
         word & 0xFFF0_0000 == 0xD510_0000 && !matches!(word & 0xFFFF_FFE0, 0xD51B_4200 | 0xD51B_4400 | 0xD51B_4420);
-    calls_system || returns || sets_field || writes
+    raises || returns || denied || sets_field || writes
 }
 
 /// The general registers that an instruction writes, as bits; bit 31 is the stack pointer or none.
@@ -309,6 +313,15 @@ mod tests {
             ("eret", 0xD69F_03E0),
             ("msr daifset, #2", 0xD503_42DF),
             ("msr ttbr0_el1, x0", 0xD518_2000),
+            ("hlt #0", 0xD440_0000),
+            ("dcps1", 0xD4A0_0001),
+            ("eretaa", 0xD69F_0BFF),
+            ("eretab", 0xD69F_0FFF),
+            ("tlbi vmalle1", 0xD508_871F),
+            ("at s1e1r, x0", 0xD508_7800),
+            ("ic iallu", 0xD508_751F),
+            ("dc isw, x0", 0xD508_7640),
+            ("mrs x0, sctlr_el1", 0xD538_1000),
         ] {
             assert!(is_privileged(word), "{name}");
         }
@@ -316,6 +329,10 @@ mod tests {
             ("brk #0", 0xD420_0000),
             ("msr nzcv, x0", 0xD51B_4200),
             ("mrs x0, nzcv", 0xD53B_4200),
+            ("mrs x0, tpidr_el0", 0xD53B_D040),
+            ("mrs x0, cntvct_el0", 0xD53B_E040),
+            ("dc zva, x0", 0xD50B_7420),
+            ("ic ivau, x0", 0xD50B_7520),
             ("dmb ish", 0xD503_3BBF),
             ("nop", 0xD503_201F),
         ] {
