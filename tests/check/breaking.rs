@@ -240,19 +240,19 @@ pub fn sign(p: &mut Patched) {
 /// What a reader says of a signature that a production machine takes.
 pub fn microsoft() -> SignatureFacts {
     SignatureFacts {
-        digest_matches: Some(true),
-        signature_verifies: Some(true),
-        production_root: finding(true),
-        production_subject: finding(true),
-        production_usages: finding(true),
+        digest: Some(finding(true)),
+        signature: Some(finding(true)),
+        production_root: Some(finding(true)),
+        production_subject: Some(finding(true)),
+        production_usages: Some(finding(true)),
         page_hashes: Some(true),
     }
 }
 
 /// What was found about one demand of production systems.
-pub fn finding(kept: bool) -> Option<Finding> {
+pub fn finding(kept: bool) -> Finding {
     let measured = if kept { "Microsoft's" } else { "another's" }.into();
-    Some(Finding { kept, measured })
+    Finding { kept, measured }
 }
 
 /// A policy, with a signature of which this is known.

@@ -59,9 +59,9 @@ impl FromStr for Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignatureFacts {
     /// Whether the digest that the first one signs is that of the file.
-    pub digest_matches: Option<bool>,
+    pub digest: Option<Finding>,
     /// Whether the first signature is that of the certificate it names.
-    pub signature_verifies: Option<bool>,
+    pub signature: Option<Finding>,
     /// Whether its chain ends at the root that the eBPF service demands on production systems.
     pub production_root: Option<Finding>,
     /// Whether its signer is the one that the service demands there.
@@ -84,11 +84,9 @@ pub struct Finding {
 impl SignatureFacts {
     /// How much of what is asked it satisfies: the digest first, then the signature, then what production systems ask for.
     pub fn nearness(&self) -> u32 {
+        let kept = |finding: &Option<Finding>| u32::from(finding.as_ref().is_some_and(|finding| finding.kept));
         let production = [&self.production_root, &self.production_subject, &self.production_usages];
-        let production = production.into_iter().flatten().filter(|finding| finding.kept).count() as u32;
-        u32::from(self.digest_matches == Some(true)) * 8
-            + u32::from(self.signature_verifies == Some(true)) * 4
-            + production
+        kept(&self.digest) * 8 + kept(&self.signature) * 4 + production.into_iter().map(kept).sum::<u32>()
     }
 }
 

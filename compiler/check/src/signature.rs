@@ -102,13 +102,7 @@ pub(crate) const RULES: &[Rule] = &[
             "the file was changed after it was signed, and Windows refuses it",
             "Microsoft, \"Windows Authenticode Portable Executable Signature Format\"",
         ],
-        |s| {
-            fact(s, |facts| {
-                facts
-                    .digest_matches
-                    .map(|right| (right, if right { "equal" } else { "another" }.into()))
-            })
-        },
+        |s| finding(s, |facts| &facts.digest),
     ),
     rule(
         Scope::Image,
@@ -118,13 +112,7 @@ pub(crate) const RULES: &[Rule] = &[
             "nobody trusts it",
             "Microsoft, \"Windows Authenticode Portable Executable Signature Format\"",
         ],
-        |s| {
-            fact(s, |facts| {
-                facts
-                    .signature_verifies
-                    .map(|right| (right, if right { "it is" } else { "it is not" }.into()))
-            })
-        },
+        |s| finding(s, |facts| &facts.signature),
     ),
     rule(
         Scope::Module,

@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::TestSigned,
             SignatureFacts {
-                digest_matches: Some(false),
+                digest: Some(finding(false)),
                 ..microsoft()
             },
         )
@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::TestSigned,
             SignatureFacts {
-                signature_verifies: Some(false),
+                signature: Some(finding(false)),
                 ..microsoft()
             },
         )
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::Production,
             SignatureFacts {
-                production_root: finding(false),
+                production_root: Some(finding(false)),
                 ..microsoft()
             },
         )
@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::Production,
             SignatureFacts {
-                production_subject: finding(false),
+                production_subject: Some(finding(false)),
                 ..microsoft()
             },
         )
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Row] = &[
         asking(
             Policy::Production,
             SignatureFacts {
-                production_usages: finding(false),
+                production_usages: Some(finding(false)),
                 ..microsoft()
             },
         )

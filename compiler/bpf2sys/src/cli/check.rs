@@ -131,28 +131,40 @@ fn signature(image: &[u8], roots: Vec<Certificate>) -> SignatureFacts {
         roots,
         ..VerifyOptions::default()
     };
-    let Ok(report) = verify(image, &options) else {
-        return SignatureFacts {
-            signature_verifies: Some(false),
-            ..SignatureFacts::default()
-        };
+    let report = match verify(image, &options) {
+        Ok(report) => report,
+        Err(error) => {
+            let measured = error.to_string();
+            return SignatureFacts {
+                signature: Some(Finding { kept: false, measured }),
+                ..SignatureFacts::default()
+            };
+        }
     };
     let facts: Vec<SignatureFacts> = report.signatures.iter().map(facts).collect();
     let first = facts.first().cloned().unwrap_or_default();
     let nearest = facts.into_iter().max_by_key(SignatureFacts::nearness);
     SignatureFacts {
-        digest_matches: first.digest_matches,
-        signature_verifies: first.signature_verifies,
+        digest: first.digest,
+        signature: first.signature,
         ..nearest.unwrap_or_default()
     }
 }
 
 fn facts(signature: &Signature) -> SignatureFacts {
-    let matches = !signature.problems.contains(&Problem::DigestMismatch) && !signature.computed_digest.is_empty();
-    let others = signature
-        .problems
-        .iter()
-        .filter(|problem| **problem != Problem::DigestMismatch);
+    let (stated, computed) = (&signature.stated_digest, &signature.computed_digest);
+    let kept = !computed.is_empty() && stated == computed;
+    let digest = Finding {
+        kept,
+        measured: if kept {
+            stated.clone()
+        } else {
+            format!("signed is {stated:?}, and that of the file is {computed:?}")
+        },
+    };
+    let wrong = signature.problems.iter();
+    let wrong = wrong.filter(|problem| **problem != Problem::DigestMismatch && !problem.is_about_trust());
+    let wrong: Vec<String> = wrong.map(Problem::to_string).collect();
     let met = signature.production_demands();
     let finding = |kept: fn(ProductionDemands) -> bool, measured: String| {
         let kept = kept(met?);
@@ -169,8 +181,15 @@ fn facts(signature: &Signature) -> SignatureFacts {
         .flat_map(|leaf| leaf.extended_key_usages.iter().flatten());
     let usages: Vec<&str> = usages.map(|usage| usage.oid.as_str()).collect();
     SignatureFacts {
-        digest_matches: Some(matches),
-        signature_verifies: Some(others.clone().all(Problem::is_about_trust)),
+        digest: Some(digest),
+        signature: Some(Finding {
+            kept: wrong.is_empty(),
+            measured: if wrong.is_empty() {
+                subject.clone()
+            } else {
+                wrong.join("; ")
+            },
+        }),
         production_root: finding(|met| met.root, root),
         production_subject: finding(|met| met.subject, subject),
         production_usages: finding(|met| met.key_usages, usages.join(", ")),
