@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bpf2sys_bytecode::HashAlgorithm;
-use bpf2sys_verifier::VerifyError;
+use bpf2sys_verifier::{Verifier, VerifyError};
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::Verdict;
@@ -142,7 +142,7 @@ fn first_line(key: &str, rest: &[u8]) -> String {
 }
 
 /// A hash over everything that decides what is printed about an object: its bytes; its file name, because maps are named after
-/// it; whether warnings are errors; the section that `--type` names; the provider files of the user, in their order; and this
+/// it; the engine; whether warnings are errors; the section that `--type` names; the provider files of the user, in their order; and this
 /// tool. The limits are not part of it, because a verdict that keeps to them is the same under others (where the time was about
 /// to pass, less may be told of a rejection).
 fn key(object: &[u8], name: &str, options: &BuildOptions) -> String {
@@ -155,6 +155,11 @@ fn key(object: &[u8], name: &str, options: &BuildOptions) -> String {
         SOURCES,
         &object,
         base,
+        match options.verifier {
+            Verifier::Native => "native",
+            Verifier::Prevail => "prevail",
+            Verifier::Both => "both",
+        },
         if options.deny_warnings { "deny" } else { "warn" },
         if program_type.is_some() { "type" } else { "section" },
         program_type.unwrap_or_default(),

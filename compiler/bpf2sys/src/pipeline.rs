@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bpf2sys_bytecode::HashAlgorithm;
 use bpf2sys_codegen::{self as codegen, RuntimeLevel};
 use bpf2sys_pe_emit::{self as pe_emit, ImageOptions, Machine};
-use bpf2sys_verifier::{self as verifier, VerifiedModule};
+use bpf2sys_verifier::{self as verifier, VerifiedModule, Verifier};
 
 use crate::timings::{ProgramTimes, Timings};
 use crate::{Diagnostic, Error, ErrorKind, Providers};
@@ -16,6 +16,8 @@ use crate::{Diagnostic, Error, ErrorKind, Providers};
 pub struct BuildOptions {
     /// Verify every program as this section name says (`--type`), whatever section it is in.
     pub program_type: Option<String>,
+    /// Which engine proves programs safe (`--verifier`).
+    pub verifier: Verifier,
     /// The providers whose program types, helpers and maps programs use (`--platform`).
     pub providers: Providers,
     /// How long verification of the module may take; `None` is the verifier's default of 60 s.
@@ -47,6 +49,7 @@ impl Default for BuildOptions {
     fn default() -> Self {
         BuildOptions {
             program_type: None,
+            verifier: Verifier::default(),
             providers: Providers::builtin(),
             time_limit: None,
             deny_warnings: false,
@@ -204,6 +207,7 @@ fn accept(verified: VerifiedModule, options: &BuildOptions) -> Result<VerifiedMo
 fn verifier_options(options: &BuildOptions) -> verifier::Options {
     let defaults = verifier::Options::default();
     verifier::Options {
+        verifier: options.verifier,
         program_type: options.program_type.clone(),
         time_limit: options.time_limit.unwrap_or(defaults.time_limit),
         memory_limit: options.memory_limit,

@@ -50,6 +50,7 @@ pub(crate) fn check(
         place: at.and_then(|(function, index)| place(module, function, index)),
         reason,
         explanation: Box::default(),
+        only_by: None,
     };
     let entry = module.function(program);
     for (what, name) in [("program", &entry.name), ("section", &entry.section)] {

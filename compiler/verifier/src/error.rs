@@ -6,7 +6,7 @@ use std::time::Duration;
 use bpf2sys_bytecode::{InsnIndex, Reg, SourceLine};
 use bpf2sys_platform::Guid;
 
-use crate::{HelperName, MissingFunction, MissingHelper, NotImplemented, Violation};
+use crate::{HelperName, MissingFunction, MissingHelper, NotImplemented, Verifier, Violation};
 
 /// A module is not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +110,18 @@ impl fmt::Display for DidYouMean<'_> {
     }
 }
 
+/// Words, if there are any.
+struct InBrackets<'a>(&'a str);
+
+impl fmt::Display for InBrackets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, " [{}]", self.0)
+    }
+}
+
 /// One line for each.
 struct Lines<'a>(&'a [Rejection]);
 
@@ -152,6 +164,8 @@ pub struct Rejection {
     pub reason: RejectionReason,
     /// What is known of how it happens.
     pub explanation: Box<Explanation>,
+    /// The engine that rejects it, where two were asked and the other one accepts it.
+    pub only_by: Option<Verifier>,
 }
 
 /// How a program gets to where it is rejected.
@@ -246,11 +260,11 @@ pub struct RejectionPlace {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectionReason {
     /// The proof failed at an instruction.
-    #[error("{violation} [{engine}]")]
+    #[error("{violation}{}", InBrackets(engine))]
     Unsafe {
         /// What is wrong.
         violation: Box<Violation>,
-        /// The engine's own words.
+        /// The engine's own words, if it has others.
         engine: String,
     },
     /// An instruction that Windows has no meaning for.

@@ -16,6 +16,7 @@ mod frame;
 mod guard;
 mod knowledge;
 mod missing;
+mod native;
 mod nearest;
 mod permits;
 mod prototype;
@@ -24,6 +25,7 @@ mod verified;
 mod verify;
 mod violation;
 mod warning;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,6 @@ pub use facts::{
 };
 pub use missing::{HelperName, MissingFunction, MissingHelper, NotImplemented};
 pub use verified::{VerifiedModule, VerifiedProgram};
-pub use verify::{Options, verify, verify_observed};
+pub use verify::{Options, Verifier, verify, verify_observed};
 pub use violation::{Access, Accessor, Argument, Kind, Memory, Role, Span, Violation};
 pub use warning::{Warning, WarningReason};

@@ -25,11 +25,18 @@ pub(crate) struct Prototype<'a> {
     pub always_fails: bool,
     /// Writable memory that it fills.
     pub fills: Option<Fills>,
-    /// Whether it returns a pointer to a value of the map that it is given, or null.
-    pub returns_map_value: bool,
+    /// What it returns, a number of `ebpf_return_type_t`.
+    pub return_type: u32,
+    /// Whether pointers into the packet are invalid after the call.
+    pub moves_packet: bool,
 }
 
 impl Prototype<'_> {
+    /// Whether it returns a pointer to a value of the map that it is given, or null.
+    pub fn returns_map_value(&self) -> bool {
+        self.return_type == MAP_VALUE_OR_NULL
+    }
+
     /// The registers that are listed as arguments, with their types.
     pub fn listed(&self) -> impl Iterator<Item = (Reg, u32)> + use<> {
         let arguments = (1..).zip(self.arguments).take_while(|(_, argument)| *argument != 0);
@@ -112,7 +119,8 @@ pub(crate) fn prototype<'a>(
                 general: helper.id <= platform.limits.max_general_helper_id,
                 always_fails: helper.always_fails,
                 fills: helper.fills,
-                returns_map_value: helper.return_type == MAP_VALUE_OR_NULL,
+                return_type: helper.return_type,
+                moves_packet: helper.reallocate_packet,
             })
         }
         Callee::Btf(function) => {
@@ -127,7 +135,8 @@ pub(crate) fn prototype<'a>(
                 general: false,
                 always_fails: false,
                 fills: function.fills,
-                returns_map_value: function.return_type == MAP_VALUE_OR_NULL,
+                return_type: function.return_type,
+                moves_packet: false,
             })
         }
         Callee::Local(_) => None,

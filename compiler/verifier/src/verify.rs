@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bpf2sys_bytecode::{Function, FunctionIndex, Module};
-use bpf2sys_platform::{AttachPoint, Platform, ProgramType};
+use bpf2sys_platform::{AttachPoint, MapValueKind, Platform, ProgramType};
 
 use crate::check::{check, too_long};
 use crate::cost::{ProgramCost, Stopwatch};
@@ -14,11 +14,25 @@ use crate::flow::Flow;
 use crate::guard::{self, Deadline, Failure, Limits};
 use crate::knowledge::{self, Knowledge};
 use crate::nearest::prefixes_meant;
-use crate::{VerifiedModule, VerifiedProgram, VerifyError, Warning, frame, tail_calls};
+use crate::{VerifiedModule, VerifiedProgram, VerifyError, Warning, frame, native, tail_calls};
+
+/// Which engine proves programs safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verifier {
+    /// The engine of this project.
+    Native,
+    /// PREVAIL, as eBPF for Windows uses it.
+    #[default]
+    Prevail,
+    /// Both: a program is accepted if both accept it.
+    Both,
+}
 
 /// How to verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Which engine does it.
+    pub verifier: Verifier,
     /// How long verification of the whole module may take. A program that takes longer is not verified.
     pub time_limit: Duration,
     /// How many bytes of the process may be in memory while the module is verified; `None` for any number. The
@@ -37,6 +51,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
+            verifier: Verifier::default(),
             time_limit: Duration::from_mins(1),
             memory_limit: None,
             program_type: None,
@@ -88,14 +103,19 @@ fn verify_with(
             return Err(VerifyError::MapName { map, limit });
         }
     }
-    let engine = Engine::new(&module, platform, options.explanation_steps)?;
+    usable_maps(&module, platform)?;
+    let prevail = match options.verifier {
+        Verifier::Native => None,
+        Verifier::Prevail | Verifier::Both => Some(Engine::new(&module, platform, options.explanation_steps)?),
+    };
     let flow = Flow::new(&module);
     let jobs = programs.iter().map(|p| (p.function, Arc::clone(&p.program_type)));
     let shared = Arc::new(Shared {
         jobs: jobs.collect(),
         module,
         platform: platform.clone(),
-        engine,
+        verifier: options.verifier,
+        prevail,
         flow,
         costs: observer.is_some().then(Mutex::default),
     });
@@ -167,11 +187,36 @@ fn verify_with(
     Ok(VerifiedModule::new(module, programs, facts, warnings))
 }
 
+/// Refuses maps that no proof can use.
+fn usable_maps(module: &Module, platform: &Platform) -> Result<(), VerifyError> {
+    for map in &module.maps {
+        let unusable = |reason: String| VerifyError::UnusableMap {
+            map: map.name.clone(),
+            reason,
+        };
+        let definition = &map.definition;
+        for (what, size) in [("key", definition.key_size), ("value", definition.value_size)] {
+            if i32::try_from(size).is_err() {
+                return Err(unusable(format!("the {what} size of {size} bytes is too large")));
+            }
+        }
+        let kind = platform
+            .map_type(definition.map_type)
+            .map(|known| known.verifier_value_kind);
+        if kind == Some(MapValueKind::Map) && map.inner.is_none() {
+            return Err(unusable("a map of maps needs a template for its maps".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// What the threads work on.
 struct Shared {
     module: Module,
     platform: Platform,
-    engine: Engine,
+    verifier: Verifier,
+    /// PREVAIL, if it is asked.
+    prevail: Option<Engine>,
     flow: Flow,
     jobs: Vec<(FunctionIndex, Arc<ProgramType>)>,
     /// What the programs took, if somebody wants to know.
@@ -182,16 +227,8 @@ impl Shared {
     fn analyze(&self, job: usize, deadline: &Deadline) -> Result<Proof, Rejection> {
         let (program, program_type) = &self.jobs[job];
         let mut watch = Stopwatch::new(self.costs.is_some());
-        let result = check(&self.module, *program, program_type, &self.platform).and_then(|()| {
-            self.engine.analyze(
-                &self.module,
-                &self.platform,
-                (*program, program_type),
-                &self.flow,
-                deadline,
-                &mut watch,
-            )
-        });
+        let result = check(&self.module, *program, program_type, &self.platform)
+            .and_then(|()| self.prove((*program, program_type), deadline, &mut watch));
         if let Some(costs) = &self.costs {
             let functions = std::iter::once(*program).chain(self.module.reachable_from(*program));
             let slots = functions.map(|f| u64::from(self.module.function(f).slots())).sum();
@@ -199,6 +236,34 @@ impl Shared {
             costs.lock().unwrap_or_else(PoisonError::into_inner).extend(cost);
         }
         result
+    }
+
+    fn prove(
+        &self,
+        (program, program_type): (FunctionIndex, &ProgramType),
+        deadline: &Deadline,
+        watch: &mut Stopwatch,
+    ) -> Result<Proof, Rejection> {
+        let (module, platform, flow) = (&self.module, &self.platform, &self.flow);
+        let Some(prevail) = &self.prevail else {
+            return native::analyze(module, platform, (program, program_type), flow, deadline, watch);
+        };
+        if self.verifier == Verifier::Prevail {
+            return prevail.analyze(module, platform, (program, program_type), flow, deadline, watch);
+        }
+        let own = native::analyze(module, platform, (program, program_type), flow, deadline, watch);
+        let theirs = prevail.analyze(module, platform, (program, program_type), flow, deadline, watch);
+        let only = |rejection: Rejection, by| Rejection {
+            only_by: Some(by),
+            ..rejection
+        };
+        match (own, theirs) {
+            // Ours has the narrower facts.
+            (Ok(proof), Ok(_)) => Ok(proof),
+            (Err(rejection), Ok(_)) => Err(only(rejection, Verifier::Native)),
+            (Ok(_), Err(rejection)) => Err(only(rejection, Verifier::Prevail)),
+            (Err(rejection), Err(_)) => Err(rejection),
+        }
     }
 
     fn tell_costs(&self, observer: &mut dyn FnMut(&ProgramCost)) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bpf2sys_bytecode::{Function, FunctionIndex, Imm64, InsnIndex, Instruction, Module, Operand};
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::interpreter::{self, Entry, Outcome, Problem, Undefined};
-use bpf2sys_verifier::{Options, VerifiedModule, VerifyError, verify};
+use bpf2sys_verifier::{Options, VerifiedModule, Verifier, VerifyError, verify};
 
 use crate::features::Feature;
 use crate::platforms::platform;
@@ -25,6 +25,8 @@ pub type Change = fn(&Function, InsnIndex, Instruction) -> Option<Instruction>;
 /// How programs are judged. Usually everything is as it is; tests of the judge make something wrong on purpose.
 #[derive(Clone)]
 pub struct Judge {
+    /// Whose verdicts are judged.
+    pub verifier: Verifier,
     /// What the verifier is told of the platform.
     pub told: Platform,
     /// What the platform is.
@@ -42,6 +44,7 @@ pub struct Judge {
 impl Default for Judge {
     fn default() -> Self {
         Judge {
+            verifier: Verifier::default(),
             told: platform().clone(),
             true_platform: platform().clone(),
             runs: None,
@@ -166,6 +169,7 @@ impl Judge {
     /// What the verifier says.
     pub fn verified(&self, module: Module) -> Result<VerifiedModule, String> {
         let options = Options {
+            verifier: self.verifier,
             time_limit: TIME_LIMIT,
             explanation_steps: 0,
             ..Options::default()

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bpf2sys_verifier::Verifier;
+use clap::ValueEnum;
+
 use super::output::Done;
 use super::reporter::{Record, Reporter};
 use super::{Outcome, output};
@@ -49,6 +52,10 @@ pub(super) struct Options {
     #[arg(long = "type", value_name = "SECTION")]
     program_type: Option<String>,
 
+    /// Which engine proves programs safe
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = Engine::Prevail)]
+    verifier: Engine,
+
     #[command(flatten)]
     limits: Limits,
 
@@ -58,6 +65,27 @@ pub(super) struct Options {
 
     #[command(flatten)]
     providers: super::providers::ProviderOptions,
+}
+
+/// `--verifier`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// That of bpf2sys: it follows paths apart, and takes a hundredth of the time
+    Native,
+    /// PREVAIL, with the options of eBPF for Windows
+    Prevail,
+    /// Both: a program is accepted if both accept it
+    Both,
+}
+
+impl From<Engine> for Verifier {
+    fn from(engine: Engine) -> Verifier {
+        match engine {
+            Engine::Native => Verifier::Native,
+            Engine::Prevail => Verifier::Prevail,
+            Engine::Both => Verifier::Both,
+        }
+    }
 }
 
 /// What verification may take.
@@ -89,6 +117,7 @@ impl Options {
         Ok(BuildOptions {
             providers: self.providers.load(reporter)?,
             program_type: self.program_type.clone(),
+            verifier: self.verifier.into(),
             deny_warnings: self.deny_warnings,
             ..self.limits.build_options()
         })

@@ -2,7 +2,7 @@
 
 use bpf2sys_verifier::{
     self as verifier, Explanation, HelperName, KnownRegister, LeftOut, MissingFunction, MissingHelper, PathKind,
-    Rejection, RejectionPlace, RejectionReason, VerifyError, Warning, WarningReason,
+    Rejection, RejectionPlace, RejectionReason, Verifier, VerifyError, Warning, WarningReason,
 };
 
 use super::{NO_SOURCE_LINES, source_place, violation};
@@ -123,11 +123,22 @@ fn rejection(rejection: &Rejection) -> Diagnostic {
     let mut notes = explained(rejection);
     let what = match &rejection.reason {
         RejectionReason::Unsafe { violation, engine } => {
-            notes.push(format!("the verifier says: {engine}"));
+            if !engine.is_empty() {
+                notes.push(format!("the verifier says: {engine}"));
+            }
             violation.to_string()
         }
         other => other.to_string(),
     };
+    if let Some(engine) = rejection.only_by {
+        let (rejects, accepts) = match engine {
+            Verifier::Prevail => ("prevail", "native"),
+            Verifier::Native | Verifier::Both => ("native", "prevail"),
+        };
+        notes.push(format!(
+            "the engines disagree: `--verifier {rejects}` rejects the program, `--verifier {accepts}` accepts it"
+        ));
+    }
     let diagnostic = Diagnostic {
         program: Some(rejection.program.clone()),
         registers: rejection.explanation.registers.iter().map(known).collect(),

@@ -1,6 +1,7 @@
 //! The options of a build that decide about its bytes, as a statement has them.
 
 use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
+use bpf2sys_verifier::Verifier;
 use serde::{Deserialize, Serialize};
 
 use crate::{BuildOptions, Form, HashAlgorithm, Providers, RuntimeLevel};
@@ -19,6 +20,7 @@ pub(crate) struct Parameters {
     pub program_type: Option<String>,
     /// File names of the descriptions besides the built-in ones, without folders, in their order.
     pub platform: Vec<String>,
+    pub verifier: Engine,
     pub deny_warnings: bool,
     pub runtime: Runtime,
     pub hash: Hash,
@@ -43,6 +45,15 @@ pub(crate) enum Arch {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Emit {
     Sys,
+}
+
+/// `--verifier`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    Native,
+    Prevail,
+    Both,
 }
 
 /// `--runtime`
@@ -90,6 +101,7 @@ impl Parameters {
     pub(crate) fn of(object: &str, machine: Machine, options: &BuildOptions) -> Parameters {
         let BuildOptions {
             program_type,
+            verifier,
             providers,
             // Limits decide whether there is a verdict, not which.
             time_limit: _,
@@ -122,6 +134,11 @@ impl Parameters {
                 .iter()
                 .map(|(name, _)| file_name(name).to_owned())
                 .collect(),
+            verifier: match verifier {
+                Verifier::Native => Engine::Native,
+                Verifier::Prevail => Engine::Prevail,
+                Verifier::Both => Engine::Both,
+            },
             deny_warnings: *deny_warnings,
             runtime: match runtime {
                 RuntimeLevel::V0_21 => Runtime::V0_21,
@@ -161,6 +178,11 @@ impl Parameters {
             providers,
             time_limit: limits.time_limit,
             memory_limit: limits.memory_limit,
+            verifier: match self.verifier {
+                Engine::Native => Verifier::Native,
+                Engine::Prevail => Verifier::Prevail,
+                Engine::Both => Verifier::Both,
+            },
             deny_warnings: self.deny_warnings,
             machines: vec![self.machine()],
             forms: vec![match self.emit {
@@ -213,6 +235,8 @@ mod tests {
         let toml = |text: &str| Providers::with_files(vec![("x/more.toml".into(), text.into())]).unwrap();
         let changes: Vec<fn(&mut BuildOptions)> = vec![
             |o| o.program_type = Some("xdp".into()),
+            |o| o.verifier = Verifier::Native,
+            |o| o.verifier = Verifier::Both,
             |o| o.deny_warnings = true,
             |o| o.runtime = RuntimeLevel::V1_4,
             |o| o.runtime = RuntimeLevel::V0_21,

@@ -4,10 +4,8 @@
 //! map of maps gives. So a descriptor of the first kind is proof of one map, and one of the second kind never is.
 
 use bpf2sys_bytecode::{Map, MapIndex, MapOrigin, Module};
-use bpf2sys_platform::{MapValueKind, Platform};
+use bpf2sys_platform::Platform;
 use prevail::spec::type_descriptors::EbpfMapDescriptor;
-
-use crate::VerifyError;
 
 /// What the engine takes for "no map".
 const NONE: i32 = -1;
@@ -86,27 +84,7 @@ fn look(map: &Map, module: &Module, platform: &Platform) -> Look {
 }
 
 /// All descriptors of a module, where descriptor n is entry n - 1.
-pub(super) fn descriptors(
-    module: &Module,
-    platform: &Platform,
-    numbers: &Numbers,
-) -> Result<Vec<EbpfMapDescriptor>, VerifyError> {
-    for map in &module.maps {
-        let unusable = |reason: String| VerifyError::UnusableMap {
-            map: map.name.clone(),
-            reason,
-        };
-        let definition = &map.definition;
-        for (what, size) in [("key", definition.key_size), ("value", definition.value_size)] {
-            if i32::try_from(size).is_err() {
-                return Err(unusable(format!("the {what} size of {size} bytes is too large")));
-            }
-        }
-        let map_of_maps = super::windows::value_kind(platform, definition.map_type) == MapValueKind::Map;
-        if map_of_maps && map.inner.is_none() {
-            return Err(unusable("a map of maps needs a template for its maps".to_owned()));
-        }
-    }
+pub(super) fn descriptors(module: &Module, numbers: &Numbers) -> Vec<EbpfMapDescriptor> {
     let descriptor = |(fd, (index, standing)): (i32, &(MapIndex, Standing))| {
         let map = &module.maps[index.index()];
         EbpfMapDescriptor {
@@ -124,5 +102,5 @@ pub(super) fn descriptors(
             is_inner_map_template: *standing == Standing::Template,
         }
     };
-    Ok((1..).zip(&numbers.order).map(descriptor).collect())
+    (1..).zip(&numbers.order).map(descriptor).collect()
 }

@@ -107,7 +107,7 @@ impl Engine {
                 .ok_or_else(|| VerifyError::UnknownConformanceGroup { name: name.clone() })?;
         }
         Ok(Engine {
-            maps: fd::descriptors(module, platform, &numbers)?,
+            maps: fd::descriptors(module, &numbers),
             numbers: Arc::new(numbers),
             conformance_groups: groups,
             options: options(platform),

@@ -51,6 +51,7 @@ impl Subject<'_> {
             place: slot.and_then(|slot| self.place(slot)),
             reason,
             explanation: Box::default(),
+            only_by: None,
         }
     }
 

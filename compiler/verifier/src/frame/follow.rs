@@ -183,7 +183,7 @@ impl Follow<'_> {
             .types
             .iter()
             .map(|program_type| prototype(callee, subject.module, subject.platform, program_type));
-        let all = called.all(|called| called.is_some_and(|called| called.returns_map_value));
+        let all = called.all(|called| called.is_some_and(|called| called.returns_map_value()));
         all.then_some(Object::Map(map))
     }
 

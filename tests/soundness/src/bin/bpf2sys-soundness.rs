@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bpf2sys_soundness_tests::judge::Judge;
 use bpf2sys_soundness_tests::planted::PLANTS;
 use bpf2sys_soundness_tests::sweep::{Report, Request, sweep};
+use bpf2sys_verifier::Verifier;
 use clap::Parser;
 
 /// Runs random programs that the verifier accepts and watches them.
@@ -33,9 +34,21 @@ struct Arguments {
     /// Print the programs as well.
     #[arg(long)]
     list: bool,
+    /// Which engine is judged: `native` or `prevail`.
+    #[arg(long, value_parser = engine, default_value = "native")]
+    verifier: Verifier,
     /// Instead: how many programs it takes to find each hole that is made on purpose.
     #[arg(long)]
     planted: bool,
+}
+
+fn engine(name: &str) -> Result<Verifier, String> {
+    match name {
+        "native" => Ok(Verifier::Native),
+        "prevail" => Ok(Verifier::Prevail),
+        "both" => Ok(Verifier::Both),
+        _ => Err("no such engine".to_owned()),
+    }
 }
 
 /// Time between lines of progress.
@@ -88,6 +101,7 @@ fn print(report: &Report) {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let judge = Judge {
+        verifier: arguments.verifier,
         inputs: arguments.inputs,
         ..Judge::default()
     };

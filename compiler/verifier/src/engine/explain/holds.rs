@@ -3,7 +3,8 @@
 use bpf2sys_bytecode::Reg;
 
 use super::view::View;
-use crate::violation::{Bytes, OnStack};
+use crate::violation::Bytes;
+use crate::words::{number, packet_end, packet_place, stack, within};
 use crate::{Kind, Memory, Span};
 
 /// In words: `memory` is what the register points into if it points to memory of fixed size, `nothing` why it has no known
@@ -59,69 +60,9 @@ fn one(kind: Kind, register: Reg, view: &View<'_>, memory: &Memory) -> String {
     }
 }
 
-/// "byte 4 of the packet".
-fn within(offset: Span, what: &str) -> String {
-    match offset.one() {
-        Some(0) => what.to_owned(),
-        Some(at) => format!("byte {at} of {what}"),
-        None if offset == Span::default() => format!("an unknown byte of {what}"),
-        None => format!("byte {offset} of {what}"),
-    }
-}
-
 fn packet(register: Reg, view: &View<'_>) -> String {
     if view.is_packet_end(register) {
-        let least = view.packet_size().min.unwrap_or(0);
-        return match least {
-            0 => "the end of the packet, which can be empty".to_owned(),
-            n => format!("the end of the packet, which has at least {}", Bytes(Span::exactly(n))),
-        };
+        return packet_end(view.packet_size().min.unwrap_or(0));
     }
-    let place = match view.of(register, "packet_offset").one() {
-        Some(0) => "the start of the packet".to_owned(),
-        _ => format!(
-            "a pointer to {}",
-            within(view.of(register, "packet_offset"), "the packet")
-        ),
-    };
-    match view.left_in_packet(register) {
-        0 => format!("{place}; no byte is proven to be there"),
-        n => format!(
-            "{place}; from there on {} are proven to be there",
-            Bytes(Span::exactly(n))
-        )
-        .replace("1 byte are", "1 byte is"),
-    }
-}
-
-fn stack(offset: Span) -> String {
-    match offset.min {
-        Some(1..) => "a pointer into the stack frame of a caller".to_owned(),
-        _ => format!("the stack at {}", OnStack(offset)),
-    }
-}
-
-pub(super) fn number(signed: Span, unsigned: Span) -> String {
-    match (signed.one().or(unsigned.one()), signed, unsigned) {
-        (Some(number), ..) => format!("the number {number}"),
-        (
-            None,
-            Span {
-                min: Some(a),
-                max: Some(b),
-            },
-            _,
-        ) if (a, b) != (i64::MIN, i64::MAX) => format!("a number from {a} to {b}"),
-        (
-            None,
-            _,
-            Span {
-                min: Some(a),
-                max: Some(b),
-            },
-        ) if (a, b) != (0, i64::MAX) => format!("a number from {a} to {b}"),
-        (None, Span { min: Some(a), .. }, _) if a > i64::MIN => format!("a number from {a} upward"),
-        (None, Span { max: Some(b), .. }, _) if b < i64::MAX => format!("a number up to {b}"),
-        _ => "any number".to_owned(),
-    }
+    packet_place(view.of(register, "packet_offset"), view.left_in_packet(register))
 }

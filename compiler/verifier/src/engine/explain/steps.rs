@@ -6,9 +6,10 @@ use prevail::crab::ebpf_domain::{EbpfDomain, ebpf_domain_transform};
 use prevail::ir::syntax::{Assume, Instruction, Value};
 
 use super::view::View;
-use super::{Explainer, Way, holds, sort};
+use super::{Explainer, Way, sort};
 use crate::error::{LeftOut, PathStep, RejectionPlace};
 use crate::violation::Bytes;
+use crate::words::{number, times};
 use crate::{Kind, Span};
 
 /// How many steps are told: so many from the start and from the end of the path.
@@ -149,19 +150,11 @@ fn learned_of(register: Reg, before: &View<'_>, after: &View<'_>) -> Option<Stri
     let value = |view: &View<'_>| (view.of(register, "svalue"), view.of(register, "uvalue"));
     let (old, new) = (value(before), value(after));
     match before.kind(register) {
-        Kind::Number if old != new => Some(format!("`{register}` is {}", holds::number(new.0, new.1))),
+        Kind::Number if old != new => Some(format!("`{register}` is {}", number(new.0, new.1))),
         Kind::MapValue | Kind::Map if new.1.one() == Some(0) => Some(format!("`{register}` is null")),
         Kind::MapValue | Kind::Map if old.1.min.is_none_or(|min| min < 1) && new.1.min.is_some_and(|min| min > 0) => {
             Some(format!("`{register}` is not null"))
         }
         _ => None,
-    }
-}
-
-fn times(count: usize) -> String {
-    match count {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        n => format!("{n} times"),
     }
 }

@@ -1,0 +1,251 @@
+//! What is kept of all states: the facts at each instruction.
+//!
+//! A fact must hold in every state that comes to an instruction. Between two blocks values change only where an instruction
+//! writes them, so the registers are looked at where a block begins, and behind that only the one that is written.
+
+use std::collections::BTreeMap;
+
+use bpf2sys_bytecode::{Function, FunctionIndex, MapIndex, Module, Reg};
+
+use super::plan::{Plan, written};
+use super::state::{State, Term};
+use super::step::World;
+use super::value::{Kind, Value};
+use crate::facts::FRAME_BYTES;
+use crate::facts::Range64;
+use crate::knowledge::{Knowledge, Visit};
+use crate::{Object, RegisterFact, RegisterKind};
+
+/// The facts of all functions that were visited.
+#[derive(Default)]
+pub(super) struct Facts(BTreeMap<FunctionIndex, Recorded>);
+
+/// The facts of a function.
+struct Recorded {
+    /// By block, at its start; `None` if no state has come there.
+    blocks: Vec<Option<Start>>,
+    /// By instruction, of the register that it writes, behind it.
+    results: Vec<Option<RegisterFact>>,
+    /// By instruction: whether its jump was taken, and whether it was not.
+    edges: Vec<[bool; 2]>,
+    /// By instruction, for calls: the one map.
+    maps: Vec<Calls>,
+}
+
+/// The maps of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// No state has come to it.
+    None,
+    One(MapIndex),
+    /// Several, or one that is not known.
+    Any,
+}
+
+struct Start {
+    registers: [RegisterFact; Reg::COUNT],
+    packet_bytes: u32,
+}
+
+impl Facts {
+    fn of(&mut self, index: FunctionIndex, plan: &Plan) -> &mut Recorded {
+        self.0.entry(index).or_insert_with(|| {
+            let count = plan.block_of.len();
+            Recorded {
+                blocks: plan.blocks.iter().map(|_| None).collect(),
+                results: vec![None; count],
+                edges: vec![[false; 2]; count],
+                maps: vec![Calls::None; count],
+            }
+        })
+    }
+
+    /// A state comes to a block.
+    pub fn enter(&mut self, world: &World<'_>, index: FunctionIndex, plan: &Plan, block: u32, state: &State) {
+        let registers = state.registers.each_ref().map(|value| fact(world, value, state));
+        let packet_bytes = if world.program_type.context.data_end < 0 {
+            0
+        } else {
+            u32::try_from(state.packet_size.unsigned().0).unwrap_or(u32::MAX)
+        };
+        let start = &mut self.of(index, plan).blocks[block as usize];
+        match start {
+            None => {
+                *start = Some(Start {
+                    registers,
+                    packet_bytes,
+                });
+            }
+            Some(start) => {
+                for (known, new) in start.registers.iter_mut().zip(registers) {
+                    if *known != new {
+                        *known = known.join(new);
+                    }
+                }
+                start.packet_bytes = start.packet_bytes.min(packet_bytes);
+            }
+        }
+    }
+
+    /// An instruction was executed that writes a register.
+    pub fn wrote(
+        &mut self,
+        world: &World<'_>,
+        index: FunctionIndex,
+        plan: &Plan,
+        at: u32,
+        register: Reg,
+        state: &State,
+    ) {
+        let new = fact(world, state.register(register), state);
+        let known = &mut self.of(index, plan).results[at as usize];
+        *known = Some(known.map_or(new, |known| if known == new { known } else { known.join(new) }));
+    }
+
+    /// Execution goes one way behind a jump.
+    pub fn edge(&mut self, index: FunctionIndex, plan: &Plan, at: u32, taken: bool) {
+        self.of(index, plan).edges[at as usize][usize::from(taken)] = true;
+    }
+
+    /// A call was made with this map.
+    pub fn call(&mut self, index: FunctionIndex, plan: &Plan, at: u32, map: Option<MapIndex>) {
+        let known = &mut self.of(index, plan).maps[at as usize];
+        let new = map.map_or(Calls::Any, Calls::One);
+        *known = match *known {
+            Calls::None => new,
+            old if old == new => old,
+            _ => Calls::Any,
+        };
+    }
+
+    /// All of it, in the form that is common to engines. Functions that no state has come to are covered too.
+    pub fn into_knowledge(
+        self,
+        module: &Module,
+        plan: impl Fn(FunctionIndex) -> Option<std::rc::Rc<Plan>>,
+        functions: impl Iterator<Item = FunctionIndex>,
+    ) -> Knowledge {
+        let mut knowledge = Knowledge::new(module);
+        for index in functions {
+            knowledge.cover(module, index);
+        }
+        for (index, recorded) in &self.0 {
+            if let Some(plan) = plan(*index) {
+                recorded.tell(module.function(*index), *index, &plan, &mut knowledge);
+            }
+        }
+        knowledge
+    }
+}
+
+impl Recorded {
+    fn tell(&self, function: &Function, index: FunctionIndex, plan: &Plan, knowledge: &mut Knowledge) {
+        for (block, start) in plan.blocks.iter().zip(&self.blocks) {
+            let Some(start) = start else { continue };
+            let mut registers = start.registers;
+            for i in block.instructions.clone() {
+                let at = bpf2sys_bytecode::InsnIndex(i);
+                let map = match self.maps[i as usize] {
+                    Calls::One(map) => Some(map),
+                    Calls::None | Calls::Any => None,
+                };
+                knowledge.visit(
+                    index,
+                    at,
+                    &Visit {
+                        registers,
+                        map,
+                        packet_bytes: start.packet_bytes,
+                    },
+                );
+                let [not_taken, taken] = self.edges[i as usize];
+                if not_taken {
+                    knowledge.edge(index, at, false);
+                }
+                if taken {
+                    knowledge.edge(index, at, true);
+                }
+                match (written(&function.instructions[i as usize].op), self.results[i as usize]) {
+                    (Some(register), Some(fact)) => registers[register.index()] = fact,
+                    // Nothing has come past the instruction.
+                    (Some(_), None) => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// What is known of a value, in the form that is common to engines.
+fn fact(world: &World<'_>, value: &Value, state: &State) -> RegisterFact {
+    let (low, high) = value.num.signed();
+    let offset = || Some((i32::try_from(low).ok()?, i32::try_from(high).ok()?)).filter(|_| !value.nullable);
+    let room = |size: i64| {
+        let room = size.saturating_sub(high).clamp(0, u32::MAX.into());
+        if low >= 0 && !value.nullable { room as u32 } else { 0 }
+    };
+    // A pointer that has left what it points into can be anything, even null.
+    let within = |size: i64| !value.nullable && low >= 0 && high <= size;
+    let pointer = |kind: RegisterKind, non_null: bool| RegisterFact {
+        kind,
+        non_null,
+        offset: offset(),
+        ..RegisterFact::default()
+    };
+    match value.kind {
+        Kind::Number => RegisterFact::number(Range64 {
+            signed: value.num.signed(),
+            unsigned: value.num.unsigned(),
+        }),
+        Kind::Context => RegisterFact {
+            room: room(world.program_type.context.size.into()),
+            ..pointer(RegisterKind::Context, within(world.program_type.context.size.into()))
+        },
+        Kind::Packet => {
+            let behind = state.most(Term::of(value), Term::of(&state.packet_end()));
+            let behind = behind.and_then(i64::checked_neg);
+            RegisterFact {
+                room: behind
+                    .filter(|_| low >= 0)
+                    .map_or(0, |b| b.clamp(0, u32::MAX.into()) as u32),
+                ..pointer(
+                    RegisterKind::Packet,
+                    within(world.platform.limits.max_packet_bytes.into()),
+                )
+            }
+        }
+        Kind::Stack(frame) => {
+            let own = frame as usize == state.depth();
+            let within = low >= -i64::from(FRAME_BYTES) && high <= 0;
+            RegisterFact {
+                offset: offset().filter(|_| own && within),
+                room: if own && within { high.unsigned_abs() as u32 } else { 0 },
+                ..pointer(RegisterKind::Stack, within)
+            }
+        }
+        Kind::MapValue(table) => {
+            let global = world.globals.get(table.map.index()).copied().flatten();
+            let object = match global {
+                Some(section) => Object::Global(bpf2sys_bytecode::GlobalIndex(section.index as u32)),
+                None => Object::Map(table.map),
+            };
+            RegisterFact {
+                room: room(world.value_size(table.map)),
+                object: (!table.made).then_some(object),
+                ..pointer(RegisterKind::MapValue, within(world.value_size(table.map)))
+            }
+        }
+        Kind::Map(table) | Kind::Programs(table) => RegisterFact {
+            offset: None,
+            object: (!table.made).then_some(Object::Map(table.map)),
+            ..pointer(
+                match value.kind {
+                    Kind::Map(_) => RegisterKind::Map,
+                    _ => RegisterKind::MapOfPrograms,
+                },
+                !value.nullable,
+            )
+        },
+        Kind::Nothing(_) | Kind::Opaque(_) => RegisterFact::default(),
+    }
+}
