@@ -15,6 +15,7 @@ mod flow;
 mod frame;
 mod guard;
 mod knowledge;
+mod map_type;
 mod missing;
 mod native;
 mod nearest;

@@ -37,6 +37,11 @@ impl Prototype<'_> {
         self.return_type == MAP_VALUE_OR_NULL
     }
 
+    /// The registers that are listed as arguments, with what they are for.
+    pub fn needs(&self) -> impl Iterator<Item = (Reg, Need)> + use<> {
+        self.listed().map(|(register, number)| (register, Need::of(number)))
+    }
+
     /// The registers that are listed as arguments, with their types.
     pub fn listed(&self) -> impl Iterator<Item = (Reg, u32)> + use<> {
         let arguments = (1..).zip(self.arguments).take_while(|(_, argument)| *argument != 0);
@@ -61,32 +66,114 @@ pub(crate) enum Memory {
     Unknown,
 }
 
+/// What an argument is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A number; in privileged types anything.
+    Anything,
+    /// The context as the program got it.
+    Context {
+        or_null: bool,
+    },
+    Map,
+    /// A map of programs.
+    Programs,
+    /// A key of the map before.
+    Key,
+    /// A value of the map before.
+    Value,
+    /// A value of the map before, which is written.
+    NewValue,
+    Stack {
+        or_null: bool,
+    },
+    /// Memory of the size that the next argument says.
+    Memory {
+        writes: bool,
+        or_null: bool,
+    },
+    /// Size of the memory before.
+    Size {
+        zero: bool,
+    },
+    /// A size that belongs to no argument.
+    LoneSize,
+    /// That many bytes, which are written.
+    Number(u32),
+    Socket,
+    KernelObject,
+    Allocated,
+    Function,
+    /// A pointer to a lock or a timer.
+    Plain,
+    /// Nothing is known of it, and no program can call the helper.
+    Unknown,
+}
+
+impl Need {
+    /// By number of `ebpf_argument_type_t`; what each means is in the platform facts, `argument_type`.
+    fn of(number: u32) -> Need {
+        let memory = |writes, or_null| Need::Memory { writes, or_null };
+        match number {
+            1 => Need::Anything,
+            2 => Need::Size { zero: false },
+            3 => Need::Size { zero: true },
+            4 => Need::Context { or_null: false },
+            5 | 32 => Need::Map,
+            6 => Need::Programs,
+            7 => Need::Key,
+            8 => Need::Value,
+            9 | 29 => memory(false, false),
+            10 | 30 => memory(false, true),
+            11 => memory(true, false),
+            12 => Need::Stack { or_null: false },
+            13 => Need::Stack { or_null: true },
+            14 => Need::Context { or_null: true },
+            15 => memory(true, true),
+            17 | 19 => Need::Socket,
+            18 | 27 => Need::Plain,
+            20 | 28 => Need::KernelObject,
+            21 => Need::Number(8),
+            22 => Need::Number(4),
+            24 => Need::Function,
+            25 => Need::LoneSize,
+            26 => Need::Allocated,
+            31 => Need::NewValue,
+            _ => Need::Unknown,
+        }
+    }
+}
+
 /// `PTR_TO_MAP_VALUE_OR_NULL` of `ebpf_return_type_t`.
 const MAP_VALUE_OR_NULL: u32 = 1;
 
 impl Prototype<'_> {
     /// What is accessed through `r1` (0) to `r5` (4), and whether it may be written.
     pub fn memory(&self, argument: usize) -> (Memory, bool) {
-        let mut arguments = self.arguments.iter().take_while(|argument| **argument != 0);
-        let Some(kind) = arguments.nth(argument) else {
+        let Some((register, need)) = self.needs().nth(argument) else {
             return (Memory::None, false);
         };
-        let written = self
-            .writes_readable
-            .iter()
-            .any(|position| usize::from(*position) == argument + 1);
-        // `ebpf_argument_type_t`; what each means is in the platform facts, `argument_type`.
-        match kind {
-            2..=6 | 14 | 32 => (Memory::None, false),
-            7 => (Memory::Key, written),
-            8 => (Memory::Value, written),
-            9 | 10 | 29 | 30 => (Memory::Sized, written),
-            11 | 15 => (Memory::Sized, true),
-            21 => (Memory::Bytes(8), true),
-            22 => (Memory::Bytes(4), true),
-            31 => (Memory::Value, true),
+        let written = self.writes_readable.contains(&register.number());
+        match need {
+            Need::Size { .. } | Need::Context { .. } | Need::Map | Need::Programs => (Memory::None, false),
+            Need::Key => (Memory::Key, written),
+            Need::Value => (Memory::Value, written),
+            Need::NewValue => (Memory::Value, true),
+            Need::Memory { writes, .. } => (Memory::Sized, writes || written),
+            Need::Number(bytes) => (Memory::Bytes(bytes), true),
             _ => (Memory::Unknown, true),
         }
+    }
+
+    /// Whether it is known to write every byte behind an argument; `size` gives the number in a register, if it is one.
+    pub fn fills_memory(&self, argument: Reg, size: impl Fn(Reg) -> Option<u64>) -> bool {
+        let size = |position: u8| size(Reg::new(position)?);
+        self.fills.is_some_and(|fills| {
+            fills.argument == argument.number()
+                && fills
+                    .if_equal
+                    .is_none_or(|[a, b]| size(a).is_some() && size(a) == size(b))
+        })
     }
 
     /// Size of a key or value: that of the one map, else the largest of all maps.

@@ -14,13 +14,12 @@ use bpf2sys_bytecode::{AluOp, Callee, FunctionKind, Instruction, MapDefinition, 
 use bpf2sys_platform::{Platform, ProgramType};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::Reg as EngineReg;
-use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 
 use super::trust::Point;
 use crate::RegisterKind;
 use crate::facts::accessed;
 use crate::flow::{Source, reads};
-use crate::prototype::prototype;
+use crate::prototype::{Need, prototype};
 
 /// What the accesses of a program are measured with.
 pub(super) struct Frames<'a> {
@@ -103,29 +102,18 @@ impl Frames<'_> {
         let Some(called) = prototype(callee, self.module, self.platform, self.program_type) else {
             return false;
         };
-        let arguments = called.arguments.iter().take_while(|a| **a != 0);
-        arguments.enumerate().all(|(i, argument)| {
-            let Some(register) = Reg::new(i as u8 + 1) else {
-                return false;
-            };
+        called.needs().all(|(register, need)| {
             if !is_stack(register, point) {
                 return true;
             }
             // The register after a pointer to sized memory is the size: of the numbers it can be, the largest counts.
             let next = point.registers.get(register.index() + 1);
-            let bytes = match super::windows::argument_type(*argument) {
-                Argument::PtrToReadableMem
-                | Argument::PtrToReadableMemOrNull
-                | Argument::PtrToWritableMem
-                | Argument::PtrToWritableMemOrNull
-                | Argument::PtrToReadonlyMem
-                | Argument::PtrToReadonlyMemOrNull => next
+            let bytes = match need {
+                Need::Memory { .. } => next
                     .and_then(|r| r.unsigned)
                     .and_then(|(_, max)| i64::try_from(max).ok()),
-                Argument::PtrToMapKey => self.map_memory(map, |definition| definition.key_size),
-                Argument::PtrToMapValue | Argument::PtrToUninitMapValue => {
-                    self.map_memory(map, |definition| definition.value_size)
-                }
+                Need::Key => self.map_memory(map, |definition| definition.key_size),
+                Need::Value | Need::NewValue => self.map_memory(map, |definition| definition.value_size),
                 _ => None,
             };
             self.access(register, 0, bytes, point, names)

@@ -8,8 +8,9 @@ use super::num::Num;
 use super::state::State;
 use super::step::{Checked, Refusal, World, nothing, opaque, public, refuse, refuse_by, span};
 use super::value::{Kind, NONE, Opaque, Table, Value, Why};
-use crate::error::{MapMistaken, RejectionReason};
-use crate::prototype::Prototype;
+use crate::error::RejectionReason;
+use crate::map_type::{self, Candidate, Wrong};
+use crate::prototype::{Need, Prototype};
 use crate::{Accessor, Role, Violation, WarningReason};
 
 /// What a call is known by.
@@ -17,81 +18,6 @@ pub(super) struct Called {
     /// The one map of its first argument that names one.
     pub map: Option<MapIndex>,
     pub warning: Option<WarningReason>,
-}
-
-/// What an argument is for, by its number in `ebpf_argument_type_t`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Anything,
-    Context {
-        or_null: bool,
-    },
-    Map,
-    Programs,
-    Key,
-    Value,
-    /// A map value that is written.
-    NewValue,
-    Stack {
-        or_null: bool,
-    },
-    Memory {
-        writes: bool,
-        or_null: bool,
-    },
-    Size {
-        zero: bool,
-    },
-    /// A size that belongs to no argument.
-    LoneSize,
-    Number(i64),
-    Opaque(Opaque),
-    Function,
-    /// A pointer to a lock or a timer.
-    Plain,
-    Unknown,
-}
-
-fn need(number: u32) -> Need {
-    match number {
-        1 => Need::Anything,
-        2 => Need::Size { zero: false },
-        3 => Need::Size { zero: true },
-        4 => Need::Context { or_null: false },
-        5 | 32 => Need::Map,
-        6 => Need::Programs,
-        7 => Need::Key,
-        8 => Need::Value,
-        9 | 29 => Need::Memory {
-            writes: false,
-            or_null: false,
-        },
-        10 | 30 => Need::Memory {
-            writes: false,
-            or_null: true,
-        },
-        11 => Need::Memory {
-            writes: true,
-            or_null: false,
-        },
-        12 => Need::Stack { or_null: false },
-        13 => Need::Stack { or_null: true },
-        14 => Need::Context { or_null: true },
-        15 => Need::Memory {
-            writes: true,
-            or_null: true,
-        },
-        17 | 19 => Need::Opaque(Opaque::Socket),
-        18 | 27 => Need::Plain,
-        20 | 28 => Need::Opaque(Opaque::KernelObject),
-        21 => Need::Number(8),
-        22 => Need::Number(4),
-        24 => Need::Function,
-        25 => Need::LoneSize,
-        26 => Need::Opaque(Opaque::Allocated),
-        31 => Need::NewValue,
-        _ => Need::Unknown,
-    }
 }
 
 /// What a callee does to the memory of an argument.
@@ -116,8 +42,7 @@ impl World<'_> {
         let mut program_map: Option<Table> = None;
         let mut written: Vec<Written> = Vec::new();
         let mut pending: Option<(Reg, bool, bool)> = None;
-        for (register, number) in called.listed() {
-            let need = need(number);
+        for (register, need) in called.needs() {
             if let Some((memory, writes, or_null)) = pending.take() {
                 let Need::Size { zero } = need else {
                     return refuse(Violation::UnusableHelper, register);
@@ -181,6 +106,7 @@ impl World<'_> {
                     size_in_range(called, register, &value, true)?;
                 }
                 Need::Number(bytes) => {
+                    let bytes = i64::from(bytes);
                     is_memory(called, register, &value, false)?;
                     let by = || accessor(called, register, Role::Write);
                     let place = self.accessible((&value, register), 0, &Bytes::Exactly(bytes), &by, state)?;
@@ -192,7 +118,12 @@ impl World<'_> {
                         exact: true,
                     });
                 }
-                Need::Opaque(kind) => {
+                Need::Socket | Need::KernelObject | Need::Allocated => {
+                    let kind = match need {
+                        Need::Socket => Opaque::Socket,
+                        Need::KernelObject => Opaque::KernelObject,
+                        _ => Opaque::Allocated,
+                    };
                     if value.kind != Kind::Opaque(kind) || value.nullable {
                         let wanted = public(Kind::Opaque(kind).sort());
                         return wrong_kind(called, register, &value, wanted);
@@ -319,7 +250,9 @@ impl World<'_> {
         };
         let (low, high) = pointer.num.signed();
         let range = low..high.saturating_add(change.bytes.cast_signed());
-        let fills = change.exact && (!change.partly || fills(called, change.register, state));
+        let fills = change.exact
+            && (!change.partly
+                || called.fills_memory(change.register, |register| state.register(register).as_constant()));
         let privileged = self.program_type.is_privileged;
         let Some(memory) = state.memory_mut(frame) else {
             return Ok(());
@@ -354,44 +287,22 @@ impl World<'_> {
     /// A map of a type that the callee does not work on.
     fn map_rule(&self, called: &Prototype<'_>, table: Option<Table>) -> Checked<Option<WarningReason>> {
         if called.always_fails {
-            return Ok(Some(WarningReason::AlwaysFails {
-                helper: called.name.to_owned(),
-                program_type: self.program_type.name.clone(),
-            }));
+            return Ok(Some(map_type::always_fails(called, self.program_type)));
         }
-        let (Some(types), Some(table)) = (called.map_types, table) else {
-            return Ok(None);
+        let Some(table) = table else { return Ok(None) };
+        let definition = self.module.maps.get(table.map.index()).map(|map| map.definition);
+        let candidate = Candidate {
+            name: self.map_name(table),
+            map_type: definition.unwrap_or_default().map_type,
         };
-        let map_type = self
-            .module
-            .maps
-            .get(table.map.index())
-            .map_or(0, |map| map.definition.map_type);
-        if types.contains(&map_type) {
-            return Ok(None);
-        }
-        let type_name = |number: u32| {
-            let known = self.platform.map_type(number);
-            known.map_or_else(|| number.to_string(), |known| known.name.clone())
-        };
-        if !called.checks_map_type {
-            return Err(Box::new(Refusal {
-                reason: RejectionReason::MapMistaken(Box::new(MapMistaken {
-                    helper: called.name.to_owned(),
-                    map: self.map_name(table),
-                    map_type: Some(type_name(map_type)),
-                    needed: types.iter().map(|number| type_name(*number)).collect(),
-                })),
+        match map_type::wrong(called, self.platform, Some(&[candidate])) {
+            None => Ok(None),
+            Some(Wrong::Warned(warning)) => Ok(Some(warning)),
+            Some(Wrong::Refused(reason)) => Err(Box::new(Refusal {
+                reason,
                 registers: [None, None],
-            }));
+            })),
         }
-        let custom = self.platform.map_type(map_type).and_then(|known| known.custom.as_ref());
-        let stands_for_another = called.general && custom.is_some_and(|custom| !custom.updates_original_value);
-        Ok((!stands_for_another).then(|| WarningReason::NeverSucceeds {
-            helper: called.name.to_owned(),
-            map: self.map_name(table),
-            map_type: type_name(map_type),
-        }))
     }
 
     /// What a callee gives.
@@ -423,17 +334,6 @@ impl World<'_> {
             _ => Value::number(Num::ANY),
         }
     }
-}
-
-/// Whether a callee is known to write every byte behind an argument.
-fn fills(called: &Prototype<'_>, register: Reg, state: &State) -> bool {
-    let size = |position: u8| state.register(Reg::new(position)?).as_constant();
-    called.fills.is_some_and(|fills| {
-        fills.argument == register.number()
-            && fills
-                .if_equal
-                .is_none_or(|[a, b]| size(a).is_some() && size(a) == size(b))
-    })
 }
 
 fn accessor(called: &Prototype<'_>, register: Reg, role: Role) -> Accessor {

@@ -22,12 +22,11 @@ use super::step::{Failure, Refusal, World, result};
 use super::termination::{self, Passes};
 use super::value::{Kind, NONE, Value, Why};
 use super::widen::{self, Heads};
-use crate::check::place;
 use crate::error::RejectionReason;
 use crate::flow::Flow;
 use crate::guard::Deadline;
 use crate::prototype::prototype;
-use crate::{Violation, Warning};
+use crate::{Violation, WarningReason};
 
 /// How much is looked at before states are joined.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +65,8 @@ pub(super) struct Explorer<'a> {
     pub ids: Ids,
     pub facts: Facts,
     pub decisions: Vec<Decision>,
-    pub warnings: Vec<Warning>,
+    /// By call: what is wrong with it; `None` if some state found nothing wrong.
+    pub warnings: BTreeMap<(FunctionIndex, u32), Option<WarningReason>>,
     pub program: FunctionIndex,
     pub passes: Passes,
     /// Instructions that were executed.
@@ -473,15 +473,12 @@ impl Explorer<'_> {
         match world.call(&called, i, state) {
             Ok(called) => {
                 self.facts.call(run.index, &run.plan, i, called.map);
-                if let Some(reason) = called.warning {
-                    let warning = Warning {
-                        program: world.module.function(self.program).name.clone(),
-                        place: place(world.module, run.index, InsnIndex(i)),
-                        reason,
-                    };
-                    if !self.warnings.contains(&warning) {
-                        self.warnings.push(warning);
-                    }
+                let known = self
+                    .warnings
+                    .entry((run.index, i))
+                    .or_insert_with(|| called.warning.clone());
+                if *known != called.warning {
+                    *known = None;
                 }
                 Ok(())
             }

@@ -33,12 +33,14 @@ mod termination;
 mod value;
 mod widen;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use bpf2sys_bytecode::{FunctionIndex, Module, Reg};
+use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Module, Reg};
 use bpf2sys_platform::{Platform, ProgramType};
 
+use crate::Warning;
+use crate::check::place;
 use crate::cost::{Stage, Stopwatch};
 use crate::engine::Proof;
 use crate::error::Rejection;
@@ -137,7 +139,7 @@ impl<'a> Explorer<'a> {
                 instruction: 0,
                 taken: None,
             }],
-            warnings: Vec::new(),
+            warnings: BTreeMap::new(),
             program,
             passes: termination::Passes::default(),
             executed: 0,
@@ -185,12 +187,17 @@ impl<'a> Explorer<'a> {
         let knowledge = self
             .facts
             .into_knowledge(module, |index| plans.get(&index).cloned(), functions);
-        let mut warnings = self.warnings;
-        warnings.sort_by_key(|warning| warning.place.as_ref().map(|place| (place.function.clone(), place.slot)));
+        let warnings = self.warnings.into_iter().filter_map(|((function, at), reason)| {
+            Some(Warning {
+                program: module.function(self.program).name.clone(),
+                place: place(module, function, InsnIndex(at)),
+                reason: reason?,
+            })
+        });
         Proof {
             returns: knowledge.returns(module, self.program),
             knowledge,
-            warnings,
+            warnings: warnings.collect(),
         }
     }
 }

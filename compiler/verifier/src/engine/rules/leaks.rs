@@ -14,12 +14,10 @@ use bpf2sys_bytecode::Reg;
 use prevail::crab::ebpf_domain::{DomainContext, ebpf_domain_check};
 use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::{AccessType, Assertion, Imm, Reg as EngineReg, ValidAccess, Value};
-use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 
 use super::{Point, Rules};
-use crate::engine::windows;
 use crate::error::RejectionReason;
-use crate::prototype::Prototype;
+use crate::prototype::{Need, Prototype};
 
 impl Rules<'_> {
     /// A compare-and-exchange, which compares `r0`.
@@ -47,10 +45,11 @@ impl Rules<'_> {
             }
         }
         let partly = called
-            .listed()
-            .filter_map(|(register, argument)| Some((register, written(register, argument)?)))
+            .needs()
+            .filter_map(|(register, need)| Some((register, written(register, need)?)))
             .find(|(register, bytes)| {
-                !fills(called, *register, point) && !is_initialised(*register, *bytes, point, context, names)
+                !called.fills_memory(*register, |size| point.registers[size.index()].constant())
+                    && !is_initialised(*register, *bytes, point, context, names)
             });
         partly.map(|_| RejectionReason::BufferUnwritten {
             helper: called.name.to_owned(),
@@ -59,30 +58,15 @@ impl Rules<'_> {
 }
 
 /// How many bytes a callee may write through an argument.
-fn written(register: Reg, argument: u32) -> Option<Value> {
-    match windows::argument_type(argument) {
-        Argument::PtrToWritableMem | Argument::PtrToWritableMemOrNull => {
+fn written(register: Reg, need: Need) -> Option<Value> {
+    match need {
+        Need::Memory { writes: true, .. } => {
             let v = register.number() + 1;
             Some(Value::Reg(EngineReg { v }))
         }
-        Argument::PtrToLong => Some(Value::Imm(Imm { v: 8 })),
-        Argument::PtrToInt => Some(Value::Imm(Imm { v: 4 })),
+        Need::Number(bytes) => Some(Value::Imm(Imm { v: bytes.into() })),
         _ => None,
     }
-}
-
-/// Whether the callee is known to write every byte behind this argument.
-fn fills(called: &Prototype<'_>, register: Reg, point: &Point<'_>) -> bool {
-    let size = |position: u8| {
-        let register = Reg::new(position)?;
-        point.registers[register.index()].constant()
-    };
-    called.fills.is_some_and(|fills| {
-        fills.argument == register.number()
-            && fills
-                .if_equal
-                .is_none_or(|[a, b]| size(a).is_some() && size(a) == size(b))
-    })
 }
 
 /// Whether the memory behind a register is proven to hold numbers. All but the stack always does.

@@ -31,15 +31,12 @@ use bpf2sys_platform::{Platform, ProgramType};
 use prevail::cfg::label::Label;
 use prevail::crab::ebpf_domain::{DomainContext, EbpfDomain};
 use prevail::crab::var_registry::VariableRegistry;
-use prevail::spec::ebpf_base::EbpfArgumentType as Argument;
 
 use super::state::Bounds;
-use super::windows;
 use crate::error::RejectionReason;
-use crate::prototype::{Prototype, prototype};
+use crate::map_type::{self, Wrong};
+use crate::prototype::{Need, Prototype, prototype};
 use crate::{RegisterFact, RegisterKind, WarningReason};
-
-use maps::Wrong;
 
 pub(super) use arguments::{OutsideMemory, outside_memory};
 pub(super) use origin::{Origins, escaped, origins};
@@ -152,10 +149,7 @@ impl Rules<'_> {
         };
         let called = prototype(callee, self.module, self.platform, self.program_type)?;
         if called.always_fails {
-            return Some(WarningReason::AlwaysFails {
-                helper: called.name.to_owned(),
-                program_type: self.program_type.name.clone(),
-            });
+            return Some(map_type::always_fails(&called, self.program_type));
         }
         match self.map_type(&called, point, context, names) {
             Some(Wrong::Warned(reason)) => Some(reason),
@@ -190,20 +184,15 @@ impl Rules<'_> {
 
 /// The arguments through which a callee outside the module writes.
 fn written<'a>(called: &Prototype<'a>) -> impl Iterator<Item = Reg> + use<'a> {
-    let writable = |number: u32| {
-        matches!(
-            windows::argument_type(number),
-            Argument::PtrToWritableMem
-                | Argument::PtrToWritableMemOrNull
-                | Argument::PtrToUninitMapValue
-                | Argument::PtrToLong
-                | Argument::PtrToInt
-        )
-    };
     let writes_readable = called.writes_readable;
     called
-        .listed()
-        .filter(move |(register, argument)| writable(*argument) || writes_readable.contains(&register.number()))
+        .needs()
+        .filter(move |(register, need)| {
+            matches!(
+                need,
+                Need::Memory { writes: true, .. } | Need::NewValue | Need::Number(_)
+            ) || writes_readable.contains(&register.number())
+        })
         .map(|(register, _)| register)
 }
 
