@@ -89,8 +89,9 @@ impl World<'_> {
             if !one_region(&a, &b) {
                 return refuse_both(Violation::UnrelatedPointers { registers }, registers);
             }
-            for (value, register) in [(&a, dst), (&b, src)] {
-                self.in_bounds(value, register, state)?;
+            for (value, register, other) in [(&a, dst, src), (&b, src, dst)] {
+                self.in_bounds(value, register, state)
+                    .map_err(|refusal| refusal.and(other))?;
             }
             let apart = same_region(&a, &b);
             let num = if apart {

@@ -47,7 +47,9 @@ impl World<'_> {
                 let Need::Size { zero } = need else {
                     return refuse(Violation::UnusableHelper, register);
                 };
-                let bytes = self.sized(called, memory, (register, zero), (writes, or_null), state)?;
+                let bytes = self
+                    .sized(called, memory, (register, zero), (writes, or_null), state)
+                    .map_err(|refusal| refusal.and(register))?;
                 if writes || called.writes_readable.contains(&memory.number()) {
                     written.push(Written {
                         register: memory,
@@ -57,6 +59,11 @@ impl World<'_> {
                     });
                 }
                 continue;
+            }
+            let sized = matches!(need, Need::Key | Need::Value | Need::NewValue | Need::Memory { .. });
+            if called.writes_readable.contains(&register.number()) && !sized {
+                let helper = called.name.to_owned();
+                return refuse_by(RejectionReason::UnknownWrite { helper }, register);
             }
             let value = *state.register(register);
             let number_needed = |value: &Value| number_argument(called, register, value);
@@ -80,10 +87,12 @@ impl World<'_> {
                 }
                 Need::Key | Need::Value | Need::NewValue => {
                     let key = need == Need::Key;
-                    let Some((_, table)) = map else {
+                    let Some((named, table)) = map else {
                         return refuse(Violation::UnusableHelper, register);
                     };
-                    let bytes = self.element(called, table, (register, key), state)?;
+                    let bytes = self
+                        .element(called, table, (register, key), state)
+                        .map_err(|refusal| refusal.and(named))?;
                     if need == Need::NewValue || called.writes_readable.contains(&register.number()) {
                         written.push(Written {
                             register,

@@ -129,8 +129,9 @@ impl World<'_> {
         if !one_region(a, b) || a.nullable || b.nullable || jump.condition == Condition::Set {
             return refuse_both(Violation::UnrelatedPointers { registers }, registers);
         }
-        for (value, register) in [(a, jump.dst), (b, src)] {
-            self.in_bounds(value, register, &state)?;
+        for (value, register, other) in [(a, jump.dst, src), (b, src, jump.dst)] {
+            self.in_bounds(value, register, &state)
+                .map_err(|refusal| refusal.and(other))?;
         }
         if !same_region(a, b) {
             // Two frames: which lies above is not known.

@@ -18,7 +18,7 @@ use crate::error::{
 use crate::prototype::prototype;
 use crate::violation::Bytes;
 use crate::words::{number, packet_end, packet_place, stack, times, within};
-use crate::{Span, Violation};
+use crate::{RegisterFact, RegisterKind, Span, Violation};
 
 /// How many steps of a path are told: so many from its start, and from its end.
 const FIRST: usize = 4;
@@ -37,7 +37,7 @@ pub(super) fn rejection(explorer: &Explorer<'_>, failure: &Failure) -> Rejection
     };
     if let Some(state) = &failure.state {
         let way = way(explorer, state.path);
-        let replay = Replay::follow(world, explorer.entry(), &way, (failure.function, failure.instruction));
+        let replay = Replay::follow(explorer, &way, (failure.function, failure.instruction));
         let (known, refusal) = match &replay.end {
             Some((state, Some(refusal))) => {
                 reason = refusal.reason.clone();
@@ -62,7 +62,10 @@ pub(super) fn rejection(explorer: &Explorer<'_>, failure: &Failure) -> Rejection
         for register in refusal.registers.into_iter().flatten() {
             name_call(world, failure.function, known.register(register).kind, &mut reason);
         }
-        (explanation.path, explanation.left_out) = replay.steps(world, &way);
+        (explanation.path, explanation.left_out) = replay.steps(world);
+        if is_endless(&reason) {
+            tell_exits(explorer, failure, &mut explanation);
+        }
     }
     Rejection {
         program: world.module.function(explorer.program).name.clone(),
@@ -70,6 +73,78 @@ pub(super) fn rejection(explorer: &Explorer<'_>, failure: &Failure) -> Rejection
         reason,
         explanation: Box::new(explanation),
         only_by: None,
+    }
+}
+
+fn is_endless(reason: &RejectionReason) -> bool {
+    matches!(reason, RejectionReason::Unsafe { violation, .. } if matches!(**violation, Violation::Unbounded { .. }))
+}
+
+/// Of a loop that is not proven to end: where it is left, and what is known there of the registers that decide it.
+fn tell_exits(explorer: &Explorer<'_>, failure: &Failure, explanation: &mut Explanation) {
+    let world = explorer.world;
+    let Some(plan) = explorer.plans.get(&failure.function) else {
+        return;
+    };
+    let function = world.module.function(failure.function);
+    let exits = plan.exits(function, failure.instruction);
+    let what = if exits.len() == 1 {
+        "the loop is left here only"
+    } else {
+        "the loop can be left here"
+    };
+    // The path went round until it was given up; that tells nothing.
+    let head = |step: &PathStep| step.place.instruction.0 == failure.instruction;
+    explanation.path.retain(|step| !head(step));
+    let mut registers: Vec<(Reg, RegisterFact)> = Vec::new();
+    for exit in exits {
+        if let Instruction::JumpIf { dst, src, .. } = function.instructions[exit as usize].op {
+            let right = match src {
+                Operand::Reg(register) => Some(register),
+                Operand::Imm(_) => None,
+            };
+            for register in std::iter::once(dst).chain(right) {
+                let block = plan.block_of[exit as usize];
+                let known = explorer.facts.at_end(function, failure.function, plan, block, register);
+                if !registers.iter().any(|(other, _)| *other == register) {
+                    registers.push((register, known));
+                }
+            }
+        }
+        if let Some(place) = place(world.module, failure.function, InsnIndex(exit)) {
+            explanation.path.push(PathStep {
+                place: *place,
+                what: what.to_owned(),
+            });
+        }
+    }
+    registers.sort_unstable_by_key(|(register, _)| *register);
+    explanation.registers = registers
+        .into_iter()
+        .map(|(register, known)| KnownRegister {
+            register,
+            holds: format!("{}, where the loop is left", in_fact_words(&known)),
+        })
+        .collect();
+}
+
+fn in_fact_words(known: &RegisterFact) -> String {
+    match known.kind {
+        RegisterKind::Number => {
+            let (signed, unsigned) = (known.range().signed, known.range().unsigned);
+            let bounded = |low: Option<i64>, high: Option<i64>| Span { min: low, max: high };
+            number(
+                bounded(Some(signed.0), Some(signed.1)),
+                bounded(i64::try_from(unsigned.0).ok(), i64::try_from(unsigned.1).ok()),
+            )
+        }
+        RegisterKind::Unknown => "nothing that is known on every path".to_owned(),
+        RegisterKind::Map => "a map".to_owned(),
+        RegisterKind::MapOfPrograms => "a program array".to_owned(),
+        RegisterKind::Context => "a pointer to the context".to_owned(),
+        RegisterKind::Packet => "a pointer into the packet".to_owned(),
+        RegisterKind::Stack => "a pointer into the stack".to_owned(),
+        RegisterKind::MapValue => "a pointer to a map value".to_owned(),
     }
 }
 
@@ -117,40 +192,69 @@ fn way(explorer: &Explorer<'_>, last: u32) -> Vec<Decision> {
     way
 }
 
+/// Something on a path that is worth telling.
+#[derive(Clone, Debug)]
+struct Event {
+    function: FunctionIndex,
+    instruction: u32,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    /// The head of a loop.
+    Head,
+    /// A call of a function of the module.
+    Call(FunctionIndex),
+    /// A conditional jump: whether it was taken, and what that told.
+    Jump(bool, Option<String>),
+}
+
 /// One path, followed alone.
 struct Replay {
-    /// By decision, what it told; as far as the path could be followed.
-    learned: Vec<Option<String>>,
+    events: Vec<Event>,
     /// The state at the failure, and why it is refused there; `None` if the path does not get there alone.
     end: Option<(State, Option<Box<Refusal>>)>,
 }
 
 impl Replay {
-    fn follow(world: &World<'_>, entry: State, way: &[Decision], end: (FunctionIndex, u32)) -> Replay {
+    fn follow(explorer: &Explorer<'_>, way: &[Decision], end: (FunctionIndex, u32)) -> Replay {
         let mut replay = Replay {
-            learned: Vec::with_capacity(way.len()),
+            events: Vec::with_capacity(way.len()),
             end: None,
         };
-        replay.end = replay.execute(world, entry, way, end);
+        let mut left = way.iter();
+        replay.end = replay.execute(explorer, &mut left, end);
+        // Where the path is not followed alone, its decisions are told without what they told.
+        replay
+            .events
+            .extend(left.map(|decision| decision.event(explorer.world)));
         replay
     }
 
     fn execute(
         &mut self,
-        world: &World<'_>,
-        mut state: State,
-        way: &[Decision],
+        explorer: &Explorer<'_>,
+        left: &mut std::slice::Iter<'_, Decision>,
         end: (FunctionIndex, u32),
     ) -> Option<(State, Option<Box<Refusal>>)> {
+        let world = explorer.world;
+        let mut state = explorer.entry();
         let mut ids = Ids::default();
-        let first = way.first().map_or(end.0, |decision| decision.function);
         let mut callers: Vec<(FunctionIndex, u32)> = Vec::new();
-        let (mut index, mut i) = (first, 0_u32);
-        let mut left = way.iter();
+        let (mut function, mut i) = (explorer.program, 0_u32);
         loop {
-            let here = left.as_slice().is_empty() && (index, i) == end;
-            let function = world.module.function(index);
-            let op = function.instructions.get(i as usize)?.op;
+            let here = left.as_slice().is_empty() && (function, i) == end;
+            let code = world.module.function(function);
+            let op = code.instructions.get(i as usize)?.op;
+            let event = |what| Event {
+                function,
+                instruction: i,
+                what,
+            };
+            if explorer.plans.get(&function).is_some_and(|plan| plan.is_head(i)) {
+                self.events.push(event(What::Head));
+            }
             match op {
                 Instruction::JumpIf {
                     size,
@@ -170,19 +274,20 @@ impl Replay {
                         Ok(ways) => ways,
                         Err(refusal) => return here.then_some((before, Some(refusal))),
                     };
-                    let decision = left.next()?;
-                    let taken = decision.taken?;
+                    let taken = left.as_slice().first()?.taken?;
                     let [straight, jumped] = ways;
                     let after = if taken { jumped } else { straight }?;
-                    self.learned.push(learned(jump, &before, &after));
+                    left.next();
+                    self.events
+                        .push(event(What::Jump(taken, learned(jump, &before, &after))));
                     state = after;
                     i = if taken {
-                        function.jump_target(InsnIndex(i))?.0
+                        code.jump_target(InsnIndex(i))?.0
                     } else {
                         i + 1
                     };
                 }
-                Instruction::Jump { .. } => i = function.jump_target(InsnIndex(i))?.0,
+                Instruction::Jump { .. } => i = code.jump_target(InsnIndex(i))?.0,
                 Instruction::Exit if state.depth() == 0 => {
                     let refusal = result(&state).err();
                     return here.then_some((state, refusal));
@@ -190,14 +295,14 @@ impl Replay {
                 Instruction::Exit => {
                     let (caller, call) = callers.pop()?;
                     state.leave_function(call);
-                    (index, i) = (caller, call + 1);
+                    (function, i) = (caller, call + 1);
                 }
                 Instruction::Call(Callee::Local(callee)) => {
                     left.next()?;
-                    self.learned.push(None);
-                    callers.push((index, i));
+                    self.events.push(event(What::Call(callee)));
+                    callers.push((function, i));
                     state.enter_function();
-                    (index, i) = (callee, 0);
+                    (function, i) = (callee, 0);
                 }
                 Instruction::Call(callee) => {
                     let called = prototype(callee, world.module, world.platform, world.program_type)?;
@@ -221,16 +326,22 @@ impl Replay {
         }
     }
 
-    /// The decisions in words, with the middle of a long way left out.
-    fn steps(&self, world: &World<'_>, way: &[Decision]) -> (Vec<PathStep>, Option<LeftOut>) {
-        let same = |a: &Decision, b: &Decision| (a.function, a.instruction) == (b.function, b.instruction);
+    /// What is told of the path, with the middle of a long one left out.
+    fn steps(&self, world: &World<'_>) -> (Vec<PathStep>, Option<LeftOut>) {
+        let same = |a: &Event, b: &Event| (a.function, a.instruction) == (b.function, b.instruction);
+        let is_head = |event: &Event| matches!(event.what, What::Head);
         let mut steps: Vec<(usize, usize)> = Vec::new();
         let mut next = 0;
-        while let Some(decision) = way.get(next) {
+        while let Some(event) = self.events.get(next) {
+            if !is_head(event) {
+                steps.push((next, 0));
+                next += 1;
+                continue;
+            }
             // Of a loop, the last round is told.
-            let last = way.iter().rposition(|other| same(decision, other)).unwrap_or(next);
-            let rounds = way[next..=last].iter().filter(|other| same(decision, other)).count() - 1;
-            steps.push((last, rounds));
+            let again = |other: &&Event| is_head(other) && same(event, other);
+            let last = self.events.iter().rposition(|other| again(&other)).unwrap_or(next);
+            steps.push((last, self.events[next..=last].iter().filter(again).count() - 1));
             next = last + 1;
         }
         let told = FIRST + LAST;
@@ -241,40 +352,52 @@ impl Replay {
             left_out = Some(LeftOut { after: FIRST, count });
         }
         let steps = steps.into_iter().filter_map(|(index, rounds)| {
-            let decision = &way[index];
-            let at = place(world.module, decision.function, InsnIndex(decision.instruction))?;
-            let what = if rounds > 0 {
-                format!("the loop goes round {}", times(rounds))
-            } else {
-                self.in_words(world, decision, index, &at)
-            };
+            let event = &self.events[index];
+            let at = place(world.module, event.function, InsnIndex(event.instruction))?;
+            let what = event.in_words(world, rounds, &at);
             Some(PathStep { place: *at, what })
         });
         (steps.collect(), left_out)
     }
+}
 
-    fn in_words(&self, world: &World<'_>, decision: &Decision, index: usize, at: &RejectionPlace) -> String {
-        let function = world.module.function(decision.function);
-        let op = function.instructions[decision.instruction as usize].op;
-        let Some(taken) = decision.taken else {
-            return match op {
-                Instruction::Call(Callee::Local(callee)) => format!("calls `{}`", world.module.function(callee).name),
-                _ => "calls a function".to_owned(),
-            };
+impl Decision {
+    fn event(&self, world: &World<'_>) -> Event {
+        let op = world.module.function(self.function).instructions[self.instruction as usize].op;
+        Event {
+            function: self.function,
+            instruction: self.instruction,
+            what: match (self.taken, op) {
+                (None, Instruction::Call(Callee::Local(callee))) => What::Call(callee),
+                (taken, _) => What::Jump(taken == Some(true), None),
+            },
+        }
+    }
+}
+
+impl Event {
+    fn in_words(&self, world: &World<'_>, rounds: usize, at: &RejectionPlace) -> String {
+        let (taken, learned) = match &self.what {
+            What::Head if rounds == 0 => return "a loop begins".to_owned(),
+            What::Head => return format!("the loop goes round {}", times(rounds)),
+            What::Call(callee) => return format!("calls `{}`", world.module.function(*callee).name),
+            What::Jump(taken, learned) => (*taken, learned),
         };
         let target = if taken {
-            function.jump_target(InsnIndex(decision.instruction))
+            world
+                .module
+                .function(self.function)
+                .jump_target(InsnIndex(self.instruction))
         } else {
-            Some(InsnIndex(decision.instruction + 1))
+            Some(InsnIndex(self.instruction + 1))
         };
         let line = |place: &RejectionPlace| place.line.as_ref().map(|line| (line.file.clone(), line.line));
-        let to = target.and_then(|target| place(world.module, decision.function, target));
+        let to = target.and_then(|target| place(world.module, self.function, target));
         let on_to = match (line(at), to.as_deref().and_then(line)) {
             (Some(from), Some(to)) if from != to => format!(", on to line {}", to.1),
             _ => String::new(),
         };
-        let learned = self.learned.get(index).and_then(Option::as_ref);
-        let learned = learned.map_or(String::new(), |what| format!(": {what}"));
+        let learned = learned.as_ref().map_or(String::new(), |what| format!(": {what}"));
         format!("{}{on_to}{learned}", if taken { "taken" } else { "not taken" })
     }
 }
@@ -342,7 +465,7 @@ fn holds(world: &World<'_>, value: &Value, register: Reg, state: &State) -> Stri
             if table.made {
                 format!("a map like `{name}`, from a map of maps{null}")
             } else {
-                format!("the map `{name}`{null}")
+                format!("map `{name}`{null}")
             }
         }
         Kind::Opaque(_) => format!("{}{null}", super::step::public(value.kind.sort())),

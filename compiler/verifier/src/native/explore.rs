@@ -307,9 +307,12 @@ impl Explorer<'_> {
             if !self.world.platform.verifier_options.check_for_termination {
                 return Ok(());
             }
-            let Some(more) = termination::rounds(&together.heads, &states) else {
-                let first = run.plan.block(head).instructions.start;
-                return Err(unbounded(run.index, first, states.into_iter().next()));
+            let more = match termination::rounds(&together.heads, &states) {
+                Ok(more) => more,
+                Err(missing) => {
+                    let first = run.plan.block(head).instructions.start;
+                    return Err(unbounded(run.index, first, states.into_iter().next(), missing));
+                }
             };
             self.passes
                 .record(run.index, head, more.saturating_add(rounds).saturating_add(1));
@@ -341,7 +344,8 @@ impl Explorer<'_> {
         let block = plan.block(number);
         let world = self.world;
         let function = world.module.function(run.index);
-        self.facts.enter(world, run.index, &plan, number, &state);
+        let live = block.registers | 1 << Reg::R10.index();
+        self.facts.enter(world, run.index, &plan, (number, live), &state);
         self.executed += u64::from(block.instructions.end - block.instructions.start);
         // A register before a shift by 32 bits, with the instruction behind the shift.
         let mut shifted: Option<(u32, Reg, Value)> = None;
@@ -447,7 +451,9 @@ impl Explorer<'_> {
     /// A state goes from one block to another.
     fn arrive(&mut self, run: &mut Run, from: u32, to: u32, mut state: State) {
         let block = run.plan.block(to);
-        state.keep(block.registers | 1 << Reg::R10.index(), &block.bytes);
+        let live = block.registers | 1 << Reg::R10.index();
+        self.facts.enter(self.world, run.index, &run.plan, (to, !live), &state);
+        state.keep(live, &block.bytes);
         if block.is_join {
             let pinned = &self.pinned;
             state.tidy(|id| pinned.iter().any(|pins| pins.contains(&id)));
@@ -582,9 +588,14 @@ impl Loop {
     }
 }
 
-/// A loop that is not proven to end.
+/// A loop that is not proven to end, and what is missing for a proof.
 #[expect(clippy::unnecessary_box_returns, reason = "it becomes an error, and those are boxed")]
-pub(super) fn unbounded(function: FunctionIndex, instruction: u32, state: Option<State>) -> Box<Failure> {
+pub(super) fn unbounded(
+    function: FunctionIndex,
+    instruction: u32,
+    state: Option<State>,
+    missing: String,
+) -> Box<Failure> {
     let violation = Violation::Unbounded {
         limit: termination::LIMIT,
     };
@@ -594,7 +605,7 @@ pub(super) fn unbounded(function: FunctionIndex, instruction: u32, state: Option
         refusal: Box::new(Refusal {
             reason: RejectionReason::Unsafe {
                 violation: Box::new(violation),
-                engine: String::new(),
+                engine: missing,
             },
             registers: [None, None],
         }),

@@ -43,7 +43,8 @@ enum Calls {
 }
 
 struct Start {
-    registers: [RegisterFact; Reg::COUNT],
+    /// `None` of registers that were not looked at.
+    registers: [Option<RegisterFact>; Reg::COUNT],
     packet_bytes: u32,
 }
 
@@ -60,31 +61,41 @@ impl Facts {
         })
     }
 
-    /// A state comes to a block.
-    pub fn enter(&mut self, world: &World<'_>, index: FunctionIndex, plan: &Plan, block: u32, state: &State) {
-        let registers = state.registers.each_ref().map(|value| fact(world, value, state));
+    /// A state comes to a block: what is known of the registers in a set, one bit each. Those that are read later are looked at
+    /// where the block begins, as states may have been joined before; the others are forgotten then, and are looked at where
+    /// states come from.
+    pub fn enter(
+        &mut self,
+        world: &World<'_>,
+        index: FunctionIndex,
+        plan: &Plan,
+        (block, set): (u32, u16),
+        state: &State,
+    ) {
+        let has = |register: usize| set >> register & 1 == 1;
         let packet_bytes = if world.program_type.context.data_end < 0 {
             0
         } else {
             u32::try_from(state.packet_size.unsigned().0).unwrap_or(u32::MAX)
         };
-        let start = &mut self.of(index, plan).blocks[block as usize];
-        match start {
-            None => {
-                *start = Some(Start {
-                    registers,
-                    packet_bytes,
-                });
-            }
-            Some(start) => {
-                for (known, new) in start.registers.iter_mut().zip(registers) {
-                    if *known != new {
-                        *known = known.join(new);
-                    }
-                }
-                start.packet_bytes = start.packet_bytes.min(packet_bytes);
+        let start = self.of(index, plan).blocks[block as usize].get_or_insert(Start {
+            registers: [None; Reg::COUNT],
+            packet_bytes,
+        });
+        for (register, known) in start
+            .registers
+            .iter_mut()
+            .enumerate()
+            .filter(|(register, _)| has(*register))
+        {
+            let new = fact(world, &state.registers[register], state);
+            match known {
+                None => *known = Some(new),
+                Some(known) if *known == new => {}
+                Some(known) => *known = known.join(new),
             }
         }
+        start.packet_bytes = start.packet_bytes.min(packet_bytes);
     }
 
     /// An instruction was executed that writes a register.
@@ -118,6 +129,29 @@ impl Facts {
         };
     }
 
+    /// What is known of a register before the last instruction of a block.
+    pub fn at_end(
+        &self,
+        function: &Function,
+        index: FunctionIndex,
+        plan: &Plan,
+        block: u32,
+        register: Reg,
+    ) -> RegisterFact {
+        let Some(recorded) = self.0.get(&index) else {
+            return RegisterFact::default();
+        };
+        let start = recorded.blocks[block as usize].as_ref();
+        let mut known = start.and_then(|start| start.registers[register.index()]);
+        let range = plan.block(block).instructions.clone();
+        for i in range.start..range.end - 1 {
+            if written(&function.instructions[i as usize].op) == Some(register) {
+                known = recorded.results[i as usize];
+            }
+        }
+        known.unwrap_or_default()
+    }
+
     /// All of it, in the form that is common to engines. Functions that no state has come to are covered too.
     pub fn into_knowledge(
         self,
@@ -142,7 +176,7 @@ impl Recorded {
     fn tell(&self, function: &Function, index: FunctionIndex, plan: &Plan, knowledge: &mut Knowledge) {
         for (block, start) in plan.blocks.iter().zip(&self.blocks) {
             let Some(start) = start else { continue };
-            let mut registers = start.registers;
+            let mut registers = start.registers.map(Option::unwrap_or_default);
             for i in block.instructions.clone() {
                 let at = bpf2sys_bytecode::InsnIndex(i);
                 let map = match self.maps[i as usize] {

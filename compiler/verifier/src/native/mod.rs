@@ -156,7 +156,8 @@ impl<'a> Explorer<'a> {
             && let Some((function, head)) = self.passes.too_many(self.program, &self.plans)
         {
             let first = self.plans[&function].block(head).instructions.start;
-            return Err(explore::unbounded(function, first, None));
+            let missing = "with the loops around it, the loop goes round too often".to_owned();
+            return Err(explore::unbounded(function, first, None, missing));
         }
         Ok(())
     }

@@ -100,6 +100,36 @@ impl Plan {
         &self.blocks[number as usize]
     }
 
+    /// Whether a loop has this instruction as its first.
+    pub fn is_head(&self, instruction: u32) -> bool {
+        let block = self.block_of.get(instruction as usize).map(|block| self.block(*block));
+        block.is_some_and(|block| block.again.is_some() && block.instructions.start == instruction)
+    }
+
+    /// The conditional jumps that lead out of the loop with this first instruction.
+    pub fn exits(&self, function: &Function, head: u32) -> Vec<u32> {
+        let Some(head) = self.block_of.get(head as usize).map(|block| self.block(*block)) else {
+            return Vec::new();
+        };
+        let Some(again) = head.again else { return Vec::new() };
+        let inside = head.position..again;
+        let mut exits: Vec<u32> = self
+            .blocks
+            .iter()
+            .filter(|block| inside.contains(&block.position))
+            .filter(|block| {
+                let next = successors(function, block, &self.block_of);
+                next.into_iter()
+                    .flatten()
+                    .any(|next| !inside.contains(&self.block(next).position))
+            })
+            .map(|block| block.instructions.end - 1)
+            .filter(|last| matches!(function.instructions[*last as usize].op, Instruction::JumpIf { .. }))
+            .collect();
+        exits.sort_unstable();
+        exits
+    }
+
     /// Where a state goes that an edge leads from one block to another.
     pub fn position_of_edge(&self, from: u32, to: u32) -> u32 {
         let target = self.block(to);

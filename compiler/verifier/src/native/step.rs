@@ -34,6 +34,20 @@ pub(super) struct Refusal {
     pub registers: [Option<Reg>; 2],
 }
 
+impl Refusal {
+    /// The same, and it is about another register too.
+    #[expect(clippy::unnecessary_box_returns, reason = "it comes boxed")]
+    pub fn and(mut self: Box<Self>, register: Reg) -> Box<Self> {
+        if let [Some(first), second @ None] = &mut self.registers
+            && *first != register
+        {
+            *second = Some(register);
+            self.registers.sort_unstable();
+        }
+        self
+    }
+}
+
 pub(super) type Checked<T> = Result<T, Box<Refusal>>;
 
 /// A refusal of what is wrong with a register.

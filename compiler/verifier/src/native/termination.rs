@@ -25,24 +25,38 @@ enum Direction {
     Down,
 }
 
-/// The most rounds that the states can follow one another; `None` if no numbers prove a bound.
+/// The most rounds that the states can follow one another.
 ///
 /// Some number never moves back, and some rounds move it on: there can only be as many of these as there are numbers between
 /// its ends. Between two of them there are only other rounds, for which the same is asked again.
-pub(super) fn rounds(heads: &Heads, states: &[State]) -> Option<u64> {
+///
+/// # Errors
+/// What is missing for a proof, in words.
+pub(super) fn rounds(heads: &Heads, states: &[State]) -> Result<u64, String> {
     let mut left: Vec<&State> = states.iter().collect();
     let mut rounds: u64 = 1;
     let first = heads.list().first();
     while !left.is_empty() {
         let candidates = first.iter().flat_map(|head| &head.measures);
-        let (steps, rest) = candidates
+        let best = candidates
             .flat_map(|measure| [Direction::Up, Direction::Down].map(|direction| (measure, direction)))
             .filter_map(|(measure, direction)| moved(heads, measure, direction, &left))
-            .min_by_key(|(steps, rest)| (rest.len(), *steps))?;
+            .min_by_key(|(steps, rest)| (rest.len(), *steps));
+        let Some((steps, rest)) = best else {
+            let which = if left.len() == states.len() {
+                "each round"
+            } else {
+                "some rounds"
+            };
+            return Err(format!("in {which} of the loop no number moves on towards an end"));
+        };
         rounds = rounds.saturating_mul(steps.saturating_add(1));
         left = rest;
     }
-    Some(rounds)
+    if rounds > LIMIT {
+        return Err("what counts the rounds of the loop has no end that is near enough".to_owned());
+    }
+    Ok(rounds)
 }
 
 /// If all states have a number where it was at the head or further on: how often it can move, and the states in which it may not
