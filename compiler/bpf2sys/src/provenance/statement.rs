@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bpf2sys_platform::VerifierOptions;
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameters, file_name};
+use super::parameters::{Engine, Parameters, file_name};
 use super::{MAX_STATEMENT, ProvenanceError, Rebuilt, sha256};
 use crate::Providers;
 
@@ -62,6 +62,24 @@ pub(super) struct Verifier {
     name: String,
     pub version: String,
     pub options: EngineOptions,
+}
+
+impl Verifier {
+    fn of(engine: Engine, options: &VerifierOptions) -> Verifier {
+        let own = ("bpf2sys", env!("CARGO_PKG_VERSION"));
+        let prevail = ("prevail", env!("BPF2SYS_PREVAIL_VERSION"));
+        let engines = match engine {
+            Engine::Native => vec![own],
+            Engine::Prevail => vec![prevail],
+            Engine::Both => vec![own, prevail],
+        };
+        let (names, versions): (Vec<&str>, Vec<&str>) = engines.into_iter().unzip();
+        Verifier {
+            name: names.join(", "),
+            version: versions.join(", "),
+            options: EngineOptions::of(options),
+        }
+    }
 }
 
 /// Under the names that eBPF for Windows has for them (`ebpf_verifier_options_t` of PREVAIL).
@@ -164,11 +182,7 @@ impl Statement {
                     build_type: BUILD_TYPE.into(),
                     external_parameters: facts.parameters.clone(),
                     internal_parameters: InternalParameters {
-                        verifier: Verifier {
-                            name: "prevail".into(),
-                            version: env!("BPF2SYS_PREVAIL_VERSION").into(),
-                            options: EngineOptions::of(&platform.verifier_options),
-                        },
+                        verifier: Verifier::of(facts.parameters.verifier, &platform.verifier_options),
                     },
                     resolved_dependencies: dependencies(&facts.parameters.object, facts.object, facts.providers),
                 },
