@@ -5,6 +5,7 @@ use bpf2sys_soundness_tests::features::Feature;
 use bpf2sys_soundness_tests::judge::Judge;
 use bpf2sys_soundness_tests::planted::PLANTS;
 use bpf2sys_soundness_tests::sweep::{Report, Request, sweep};
+use bpf2sys_verifier::Verifier;
 use libtest_mimic::{Failed, Trial};
 
 use crate::support::test;
@@ -45,16 +46,11 @@ const SHARES: [(Feature, u64); 20] = [
 pub fn trials() -> Vec<Trial> {
     vec![
         test("accepted::random_programs_are_harmless", || {
-            let count = match std::env::var(PROGRAMS) {
-                Ok(number) => number.parse().map_err(|e| format!("{PROGRAMS}={number}: {e}"))?,
-                Err(_) => FEW,
-            };
-            let report = sweep(&Judge::default(), request(count), &|_| {});
-            if !report.holes.is_empty() {
-                let found: Vec<String> = report.holes.iter().map(ToString::to_string).collect();
-                return Err(found.join("\n\n").into());
-            }
-            worth_running(&report)
+            harmless(Verifier::Native, programs()?)
+        }),
+        // PREVAIL takes twenty times as long.
+        test("accepted::random_programs_that_prevail_accepts_are_harmless", || {
+            harmless(Verifier::Prevail, programs()?.div_ceil(4))
         }),
         test("accepted::holes_made_on_purpose_are_found", || {
             let mut missed = Vec::new();
@@ -71,6 +67,27 @@ pub fn trials() -> Vec<Trial> {
             }
         }),
     ]
+}
+
+/// How many programs are judged.
+fn programs() -> Result<u64, Failed> {
+    match std::env::var(PROGRAMS) {
+        Ok(number) => number.parse().map_err(|e| format!("{PROGRAMS}={number}: {e}").into()),
+        Err(_) => Ok(FEW),
+    }
+}
+
+fn harmless(verifier: Verifier, count: u64) -> Result<(), Failed> {
+    let judge = Judge {
+        verifier,
+        ..Judge::default()
+    };
+    let report = sweep(&judge, request(count), &|_| {});
+    if !report.holes.is_empty() {
+        let found: Vec<String> = report.holes.iter().map(ToString::to_string).collect();
+        return Err(found.join("\n\n").into());
+    }
+    worth_running(&report)
 }
 
 /// A hole that it takes more programs to find than are run here: `bpf2sys-soundness --planted` looks for it longer.

@@ -165,15 +165,11 @@ impl Prototype<'_> {
         }
     }
 
-    /// Whether it is known to write every byte behind an argument; `size` gives the number in a register, if it is one.
-    pub fn fills_memory(&self, argument: Reg, size: impl Fn(Reg) -> Option<u64>) -> bool {
-        let size = |position: u8| size(Reg::new(position)?);
-        self.fills.is_some_and(|fills| {
-            fills.argument == argument.number()
-                && fills
-                    .if_equal
-                    .is_none_or(|[a, b]| size(a).is_some() && size(a) == size(b))
-        })
+    /// Whether it is known to write every byte behind an argument; `equal` tells whether two registers hold the same number.
+    pub fn fills_memory(&self, argument: Reg, equal: impl Fn(Reg, Reg) -> bool) -> bool {
+        let equal = |[a, b]: [u8; 2]| Reg::new(a).zip(Reg::new(b)).is_some_and(|(a, b)| equal(a, b));
+        self.fills
+            .is_some_and(|fills| fills.argument == argument.number() && fills.if_equal.is_none_or(equal))
     }
 
     /// Size of a key or value: that of the one map, else the largest of all maps.

@@ -7,7 +7,7 @@ use super::memory::Bytes;
 use super::num::Num;
 use super::state::State;
 use super::step::{Checked, Refusal, World, nothing, opaque, public, refuse, refuse_by, span};
-use super::value::{Kind, NONE, Opaque, Table, Value, Why};
+use super::value::{Kind, NONE, Name, Opaque, Table, Value, Why};
 use crate::error::RejectionReason;
 use crate::map_type::{self, Candidate, Wrong};
 use crate::prototype::{Need, Prototype};
@@ -75,7 +75,8 @@ impl World<'_> {
                         return not_a_map(called, register, &value, false);
                     };
                     if value.nullable {
-                        return not_a_map(called, register, &value, false);
+                        let argument = World::argument(called.name, register);
+                        return refuse(Violation::NullMap { argument }, register);
                     }
                     map = Some((register, table));
                 }
@@ -259,9 +260,12 @@ impl World<'_> {
         };
         let (low, high) = pointer.num.signed();
         let range = low..high.saturating_add(change.bytes.cast_signed());
-        let fills = change.exact
-            && (!change.partly
-                || called.fills_memory(change.register, |register| state.register(register).as_constant()));
+        let same = |a: Reg, b: Reg| {
+            let (a, b) = (state.register(a), state.register(b));
+            a.is_number() && b.is_number() && a.name() == b.name() && a.name() != Name::None
+        };
+        // What it is given: of a size that is not one number, that may be less than the most that it can be.
+        let fills = !change.partly || called.fills_memory(change.register, same);
         let privileged = self.program_type.is_privileged;
         let Some(memory) = state.memory_mut(frame) else {
             return Ok(());
@@ -270,7 +274,7 @@ impl World<'_> {
             let helper = called.name.to_owned();
             return refuse_by(RejectionReason::BufferUnwritten { helper }, change.register);
         }
-        if low == high && (fills || privileged && change.exact) {
+        if low == high && change.exact && (fills || privileged) {
             memory.fill(&range);
         } else {
             // What was numbers stays numbers.

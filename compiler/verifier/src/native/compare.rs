@@ -7,7 +7,7 @@ use super::state::{Ids, State, Term};
 use super::step::{
     Checked, World, as_register, nothing, one_region, public, refuse, refuse_both, refuse_by, same_region,
 };
-use super::value::{Kind, Value};
+use super::value::{Kind, Name, Value};
 use crate::Violation;
 use crate::error::RejectionReason;
 
@@ -31,6 +31,12 @@ impl World<'_> {
             if let (Kind::Nothing(why), Some(register)) = (value.kind, register) {
                 return refuse(nothing(why, register), register);
             }
+        }
+        // Values of a map have the same distances in different places.
+        let alike = a.is_number() && b.is_number() || same_region(&a, &b);
+        let copies = alike && a.name() == b.name() && a.name() != Name::None;
+        if (as_register(src) == Some(dst) || copies) && (a.is_number() || size == WordSize::W64) {
+            return Ok(itself(jump, state));
         }
         if a.is_number() && b.is_number() {
             state.identify(dst, ids);
@@ -81,7 +87,11 @@ impl World<'_> {
             return refuse(Violation::PointerCompared { register, kind }, register);
         }
         // A pointer that has left its memory may be anything, even null.
-        self.in_bounds(&pointer, register, &state)?;
+        if !privileged {
+            self.in_bounds(&pointer, register, &state)?;
+        } else if !self.is_in_bounds(&pointer, &state) {
+            return Ok([Some(state.clone()), Some(state)]);
+        }
         let Some(condition) = condition else {
             let taken = always == Some(true);
             return Ok(if taken {
@@ -129,12 +139,17 @@ impl World<'_> {
         if !one_region(a, b) || a.nullable || b.nullable || jump.condition == Condition::Set {
             return refuse_both(Violation::UnrelatedPointers { registers }, registers);
         }
+        let mut known = same_region(a, b);
         for (value, register, other) in [(a, jump.dst, src), (b, src, jump.dst)] {
-            self.in_bounds(value, register, &state)
-                .map_err(|refusal| refusal.and(other))?;
+            if self.program_type.is_privileged {
+                known &= self.is_in_bounds(value, &state);
+            } else {
+                self.in_bounds(value, register, &state)
+                    .map_err(|refusal| refusal.and(other))?;
+            }
         }
-        if !same_region(a, b) {
-            // Two frames: which lies above is not known.
+        if !known {
+            // Of two frames, which lies above is not known.
             return Ok([Some(state.clone()), Some(state)]);
         }
         state.identify(jump.dst, ids);
@@ -150,6 +165,26 @@ impl World<'_> {
         let jump = Jump { condition, ..jump };
         let taken = numbers(jump, true, state.clone());
         Ok([numbers(jump, false, state), taken])
+    }
+}
+
+/// A comparison of a register with itself.
+fn itself(jump: Jump, state: State) -> Ways {
+    match jump.condition {
+        Condition::Eq | Condition::Ge | Condition::Le | Condition::Sge | Condition::Sle => [None, Some(state)],
+        Condition::Ne | Condition::Gt | Condition::Lt | Condition::Sgt | Condition::Slt => [Some(state), None],
+        Condition::Set if state.register(jump.dst).is_number() => {
+            let with_zero = Jump {
+                condition: Condition::Ne,
+                src: Operand::Imm(0),
+                ..jump
+            };
+            [
+                numbers(with_zero, false, state.clone()),
+                numbers(with_zero, true, state),
+            ]
+        }
+        Condition::Set => [Some(state.clone()), Some(state)],
     }
 }
 
@@ -174,9 +209,6 @@ fn numbers(jump: Jump, holds: bool, mut state: State) -> Option<State> {
     let (x, y) = num::compared(jump.size, jump.condition, holds, &a.num, &b.num)?;
     state.narrow(jump.dst, x)?;
     if let Operand::Reg(src) = jump.src {
-        if src == jump.dst {
-            return Some(state);
-        }
         state.narrow(src, y)?;
     }
     let (a, b) = operands(jump, &state);

@@ -36,20 +36,25 @@ impl Bytes<'_> {
 }
 
 impl World<'_> {
-    /// Whether a pointer is so near to what it points into that it can be compared.
-    pub fn in_bounds(&self, value: &Value, register: Reg, state: &State) -> Checked<()> {
+    /// Whether a pointer is so near to what it points into that its distance compares as its address does.
+    pub fn is_in_bounds(&self, value: &Value, state: &State) -> bool {
         let (low, high) = value.num.signed();
-        let within = match value.kind {
+        match value.kind {
             Kind::Packet => {
-                let most = i64::from(self.platform.limits.max_packet_bytes);
+                // As far behind the largest packet as that is long, no address has wrapped around.
+                let most = 2 * i64::from(self.platform.limits.max_packet_bytes);
                 behind_packet_start(value, 0, state) && (high <= most || before_packet_end(value, 0, state))
             }
             Kind::Context => low >= 0 && high <= i64::from(self.program_type.context.size),
             Kind::Stack(_) => low >= BYTES.start && high <= BYTES.end,
             Kind::MapValue(table) => low >= 0 && high <= self.value_size(table.map),
             _ => true,
-        };
-        if within {
+        }
+    }
+
+    /// Refuses a pointer that may be anywhere.
+    pub fn in_bounds(&self, value: &Value, register: Reg, state: &State) -> Checked<()> {
+        if self.is_in_bounds(value, state) {
             return Ok(());
         }
         refuse(
@@ -325,8 +330,8 @@ impl World<'_> {
         if let Some(src) = as_register(src) {
             match value.kind {
                 Kind::Number => {}
-                Kind::Nothing(why) => return refuse(nothing(why, src), src),
                 _ if self.program_type.is_privileged => {}
+                Kind::Nothing(why) => return refuse(nothing(why, src), src),
                 kind if width != Width::Dw => {
                     let kind = public(kind.sort());
                     return refuse(Violation::PointerTruncated { register: src, kind }, src);

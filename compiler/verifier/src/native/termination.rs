@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::state::State;
 use super::widen::{Head, Heads, Measure};
 
-/// How often execution may come to the head of one loop in a run of the program. (PREVAIL's limit, which eBPF for Windows
+/// How often execution may come back to the head of one loop in a run of the program. (PREVAIL's limit, which eBPF for Windows
 /// has.)
 pub(super) const LIMIT: u64 = 100_000;
 
@@ -25,7 +25,7 @@ enum Direction {
     Down,
 }
 
-/// The most rounds that the states can follow one another.
+/// How often the states can come back, one after the other.
 ///
 /// Some number never moves back, and some rounds move it on: there can only be as many of these as there are numbers between
 /// its ends. Between two of them there are only other rounds, for which the same is asked again.
@@ -53,10 +53,11 @@ pub(super) fn rounds(heads: &Heads, states: &[State]) -> Result<u64, String> {
         rounds = rounds.saturating_mul(steps.saturating_add(1));
         left = rest;
     }
-    if rounds > LIMIT {
+    if rounds - 1 > LIMIT {
         return Err("what counts the rounds of the loop has no end that is near enough".to_owned());
     }
-    Ok(rounds)
+    // The first number is not one that came back.
+    Ok(rounds - 1)
 }
 
 /// If all states have a number where it was at the head or further on: how often it can move, and the states in which it may not
@@ -164,7 +165,7 @@ impl Passes {
                 .collect();
             heads.sort_unstable();
             for head in heads {
-                if times.saturating_mul(self.around(function, plan, Some(head))) > LIMIT {
+                if times.saturating_mul(self.around(function, plan, Some(head))) > LIMIT + 1 {
                     return Some((function, head));
                 }
             }

@@ -112,9 +112,6 @@ impl Checked<'_> {
                     }
                 }
                 5 | 6 | 32 => {
-                    if value == 0 {
-                        return Ok(HelperResult::Returned(called.failed()));
-                    }
                     let Some((_, index)) = self.objects.iter().find(|(address, _)| *address == value) else {
                         return bad("not a map");
                     };

@@ -44,11 +44,12 @@ impl Rules<'_> {
                 });
             }
         }
+        let constant = |register: Reg| point.registers[register.index()].constant();
         let partly = called
             .needs()
             .filter_map(|(register, need)| Some((register, written(register, need)?)))
             .find(|(register, bytes)| {
-                !called.fills_memory(*register, |size| point.registers[size.index()].constant())
+                !called.fills_memory(*register, |a, b| constant(a).is_some() && constant(a) == constant(b))
                     && !is_initialised(*register, *bytes, point, context, names)
             });
         partly.map(|_| RejectionReason::BufferUnwritten {
