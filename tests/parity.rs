@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bpf2sys_verifier::Verifier;
 use libtest_mimic::{Failed, Trial};
 use serde::Deserialize;
 
@@ -27,6 +28,14 @@ pub fn trials() -> Vec<Trial> {
         compare,
     )]
 }
+
+/// The engines, by the names that `--verifier` has for them, without and with the proof that loops end.
+const RUNS: [(&str, Verifier, bool); 4] = [
+    ("prevail", Verifier::Prevail, false),
+    ("prevail", Verifier::Prevail, true),
+    ("native", Verifier::Native, false),
+    ("native", Verifier::Native, true),
+];
 
 /// `differences.toml`.
 #[derive(Deserialize)]
@@ -50,9 +59,20 @@ struct Difference {
     theirs: String,
     /// Which of the reasons.
     reason: String,
+    /// `native` or `prevail`, if only this engine of ours differs.
+    #[serde(default)]
+    engine: Option<String>,
+    /// Whether loops must end, if it only differs then, or only otherwise.
+    #[serde(default)]
+    termination: Option<bool>,
 }
 
 impl Difference {
+    /// Whether it is to be seen in a run.
+    fn belongs(&self, engine: &str, termination: bool) -> bool {
+        self.engine.as_deref().is_none_or(|own| own == engine) && self.termination.is_none_or(|own| own == termination)
+    }
+
     fn place(&self) -> (&str, &str, &str) {
         (&self.object, &self.section, &self.function)
     }
@@ -63,7 +83,10 @@ impl Difference {
 struct Totals {
     accepted: u32,
     refused: u32,
-    differ: u32,
+    /// Only we accept them.
+    gained: u32,
+    /// Only PREVAIL accepts them.
+    lost: u32,
     reason: (u32, u32),
     instruction: (u32, u32),
 }
@@ -77,11 +100,11 @@ fn compare() -> Result<(), Failed> {
     let mut report = String::new();
     let mut occurred = BTreeSet::new();
     let mut all = Vec::new();
-    for termination in [false, true] {
+    for (engine, verifier, termination) in RUNS {
         let mut totals = Totals::default();
         for row in &rows {
             let (theirs, message) = row.theirs(termination);
-            let ours = verdict(&mut objects, row, termination)?;
+            let ours = verdict(&mut objects, row, verifier, termination)?;
             let text = ours.text();
             let place = (row.object.as_str(), row.section.as_str(), row.function.as_str());
             if agree(&ours, theirs) {
@@ -102,19 +125,26 @@ fn compare() -> Result<(), Failed> {
                 }
                 continue;
             }
-            totals.differ += 1;
+            *(if theirs == Theirs::Pass {
+                &mut totals.lost
+            } else {
+                &mut totals.gained
+            }) += 1;
             let is_this = |d: &&Difference| {
                 let their_words = if theirs == Theirs::Pass { "pass" } else { message };
-                d.place() == place && text.contains(&d.ours) && their_words.contains(&d.theirs)
+                d.belongs(engine, termination)
+                    && d.place() == place
+                    && text.contains(&d.ours)
+                    && their_words.contains(&d.theirs)
             };
             if let Some(i) = listed.difference.iter().position(|d| is_this(&d)) {
-                occurred.insert((i, termination));
+                occurred.insert((i, engine, termination));
             } else {
                 let (object, section, function) = place;
                 let theirs = if theirs == Theirs::Pass { "pass" } else { message };
                 let _ = writeln!(
                     report,
-                    "{object} `{section}` `{function}` (termination {termination}): PREVAIL {theirs}; we: {text}"
+                    "{object} `{section}` `{function}` ({engine}, termination {termination}): PREVAIL {theirs}; we: {text}"
                 );
             }
         }
@@ -124,11 +154,11 @@ fn compare() -> Result<(), Failed> {
         if !listed.reasons.contains_key(&difference.reason) {
             let _ = writeln!(report, "{:?}: no reason `{}`", difference.place(), difference.reason);
         }
-        for termination in [false, true] {
-            if !occurred.contains(&(i, termination)) {
+        for (engine, _, termination) in RUNS {
+            if difference.belongs(engine, termination) && !occurred.contains(&(i, engine, termination)) {
                 let _ = writeln!(
                     report,
-                    "{:?} (termination {termination}): listed, and does not occur",
+                    "{:?} ({engine}, termination {termination}): listed, and does not occur",
                     difference.place()
                 );
             }
@@ -145,21 +175,27 @@ fn compare() -> Result<(), Failed> {
 /// The totals as the README has them.
 fn table(all: &[Totals]) -> String {
     let mut text = String::from(
-        "| PREVAIL's run | programs | both accept | both refuse | same reason | same instruction | differ |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        "| Engine | PREVAIL's run | programs | both accept | both refuse | same reason | same instruction | only we accept | only PREVAIL accepts |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    for (run, t) in ["loops may run for ever", "loops must end"].iter().zip(all) {
+    for ((engine, _, termination), t) in RUNS.iter().zip(all) {
+        let run = if *termination {
+            "loops must end"
+        } else {
+            "loops may run for ever"
+        };
         let _ = writeln!(
             text,
-            "| {run} | {} | {} | {} | {} of {} | {} of {} | {} |",
-            t.accepted + t.refused + t.differ,
+            "| {engine} | {run} | {} | {} | {} | {} of {} | {} of {} | {} | {} |",
+            t.accepted + t.refused + t.gained + t.lost,
             t.accepted,
             t.refused,
             t.reason.0,
             t.reason.1,
             t.instruction.0,
             t.instruction.1,
-            t.differ
+            t.gained,
+            t.lost
         );
     }
     text

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bpf2sys_verifier::{Options, Rejection, RejectionReason, VerifyError, verify};
+use bpf2sys_verifier::{Options, Rejection, RejectionReason, Verifier, VerifyError, verify};
 use libtest_mimic::Failed;
 
 use super::corpus::{Objects, Recorded, Theirs};
@@ -31,13 +31,19 @@ impl Ours {
 }
 
 /// Our verdict on one program.
-pub fn verdict(objects: &mut Objects<'_>, row: &Recorded, termination: bool) -> Result<Ours, Failed> {
+pub fn verdict(
+    objects: &mut Objects<'_>,
+    row: &Recorded,
+    verifier: Verifier,
+    termination: bool,
+) -> Result<Ours, Failed> {
     let module = match objects.program(row)? {
         Ok(module) => module,
         Err(message) => return Ok(Ours::Unread(message)),
     };
     let platform = linux::platform(std::iter::once(row.section.as_str()), termination);
     let options = Options {
+        verifier,
         time_limit: Duration::from_mins(10),
         ..Options::default()
     };

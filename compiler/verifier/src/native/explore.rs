@@ -18,7 +18,7 @@ use super::facts::Facts;
 use super::num;
 use super::plan::{Plan, Stop, written};
 use super::state::{Ids, State};
-use super::step::{Failure, Refusal, World, result};
+use super::step::{Failure, Refusal, World, refusal, result};
 use super::termination::{self, Passes};
 use super::value::{Kind, NONE, Value, Why};
 use super::widen::{self, Heads};
@@ -466,14 +466,7 @@ impl Explorer<'_> {
     fn call(&mut self, run: &Run, i: u32, callee: Callee, state: &mut State) -> Walked<()> {
         let world = self.world;
         let Some(called) = prototype(callee, world.module, world.platform, world.program_type) else {
-            let refusal = Refusal {
-                reason: RejectionReason::Unsafe {
-                    violation: Box::new(Violation::UnusableHelper),
-                    engine: String::new(),
-                },
-                registers: [None, None],
-            };
-            return Err(failure(run.index, i, Box::new(refusal), state.clone()));
+            return Err(failure(run.index, i, refusal(Violation::UnusableHelper), state.clone()));
         };
         let before = state.clone();
         match world.call(&called, i, state) {

@@ -13,7 +13,7 @@
 //! | [`step`], [`arithmetic`], [`memory`], [`compare`], [`call`] | what an instruction needs, and what is known behind it |
 //! | [`plan`] | in which order blocks are visited, and what is read later |
 //! | [`explore`], [`widen`] | which states come to which block |
-//! | [`termination`] | why loops end |
+//! | [`termination`], [`tail`] | why loops end, and how many tail calls follow one another |
 //! | [`facts`] | what is kept of all states |
 //! | [`explain`] | what a person is told of a rejection |
 
@@ -29,6 +29,7 @@ mod num;
 mod plan;
 mod state;
 mod step;
+mod tail;
 mod termination;
 mod value;
 mod widen;
@@ -150,6 +151,7 @@ impl<'a> Explorer<'a> {
     }
 
     fn run(&mut self) -> Result<(), Box<Failure>> {
+        self.count_tail_calls()?;
         let entry = self.entry();
         self.function(self.program, entry)?;
         if self.world.platform.verifier_options.check_for_termination

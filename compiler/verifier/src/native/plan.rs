@@ -182,7 +182,7 @@ fn blocks(function: &Function) -> (Vec<Block>, Vec<u32>) {
 }
 
 /// Where execution goes behind a block: on, and where its jump leads.
-fn successors(function: &Function, block: &Block, block_of: &[u32]) -> [Option<u32>; 2] {
+pub(super) fn successors(function: &Function, block: &Block, block_of: &[u32]) -> [Option<u32>; 2] {
     let last = block.instructions.end - 1;
     let op = &function.instructions[last as usize].op;
     let goes_on = !matches!(op, Instruction::Exit | Instruction::Jump { .. });

@@ -50,6 +50,15 @@ impl Refusal {
 
 pub(super) type Checked<T> = Result<T, Box<Refusal>>;
 
+/// A refusal of what is wrong with no register.
+#[expect(clippy::unnecessary_box_returns, reason = "it becomes an error, and those are boxed")]
+pub(super) fn refusal(violation: Violation) -> Box<Refusal> {
+    Box::new(Refusal {
+        reason: unsafe_because(violation),
+        registers: [None, None],
+    })
+}
+
 /// A refusal of what is wrong with a register.
 pub(super) fn refuse<T>(violation: Violation, register: Reg) -> Checked<T> {
     Err(Box::new(Refusal {
