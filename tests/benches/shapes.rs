@@ -121,10 +121,10 @@ pub fn trusted(module: Module) -> VerifiedModule {
 }
 
 /// A fixed sequence of numbers that look random: the same program each time.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         // Knuth's MMIX constants; the high bits are the good ones.
         self.0 = self
             .0
@@ -133,27 +133,27 @@ impl Numbers {
         self.0 >> 33
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    fn imm(&mut self) -> i32 {
+    pub fn imm(&mut self) -> i32 {
         self.next() as i32 & 0xFFFF
     }
 
     /// One of the registers that hold data: `r0` to `r5`, `r7`, `r8`.
-    fn data(&mut self) -> u8 {
+    pub fn data(&mut self) -> u8 {
         [0, 1, 2, 3, 4, 5, 7, 8][self.below(8) as usize]
     }
 }
 
 /// A place to jump to.
 #[derive(Clone, Copy)]
-struct Label(usize);
+pub struct Label(usize);
 
 /// Instructions in the making.
 #[derive(Default)]
-struct Code {
+pub struct Code {
     ops: Vec<Instruction>,
     /// Jumps by position, with where they go.
     jumps: Vec<(usize, Label)>,
@@ -162,35 +162,35 @@ struct Code {
 }
 
 impl Code {
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ops.len()
     }
 
-    fn put(&mut self, op: Instruction) {
+    pub fn put(&mut self, op: Instruction) {
         self.ops.push(op);
     }
 
-    fn alu(&mut self, op: AluOp, dst: u8, src: Operand) {
+    pub fn alu(&mut self, op: AluOp, dst: u8, src: Operand) {
         let size = WordSize::W64;
         let dst = reg(dst);
         self.put(Instruction::Alu { size, op, dst, src });
     }
 
-    fn alu32(&mut self, op: AluOp, dst: u8, src: Operand) {
+    pub fn alu32(&mut self, op: AluOp, dst: u8, src: Operand) {
         let size = WordSize::W32;
         let dst = reg(dst);
         self.put(Instruction::Alu { size, op, dst, src });
     }
 
-    fn mov(&mut self, dst: u8, imm: i32) {
+    pub fn mov(&mut self, dst: u8, imm: i32) {
         self.alu(AluOp::Mov, dst, Operand::Imm(imm));
     }
 
-    fn copy(&mut self, dst: u8, src: u8) {
+    pub fn copy(&mut self, dst: u8, src: u8) {
         self.alu(AluOp::Mov, dst, r(src));
     }
 
-    fn load(&mut self, width: Width, dst: u8, base: u8, offset: i16) {
+    pub fn load(&mut self, width: Width, dst: u8, base: u8, offset: i16) {
         self.put(Instruction::Load {
             width,
             signed: false,
@@ -200,7 +200,7 @@ impl Code {
         });
     }
 
-    fn store(&mut self, width: Width, base: u8, offset: i16, src: Operand) {
+    pub fn store(&mut self, width: Width, base: u8, offset: i16, src: Operand) {
         let base = reg(base);
         self.put(Instruction::Store {
             width,
@@ -210,40 +210,40 @@ impl Code {
         });
     }
 
-    fn lddw(&mut self, dst: u8, value: u64) {
+    pub fn lddw(&mut self, dst: u8, value: u64) {
         let value = Imm64::Constant(value);
         self.put(Instruction::LoadImm64 { dst: reg(dst), value });
     }
 
-    fn helper(&mut self) {
+    pub fn helper(&mut self) {
         self.put(Instruction::Call(Callee::Helper(PROCESSOR_ID)));
     }
 
-    fn call(&mut self, function: usize) {
+    pub fn call(&mut self, function: usize) {
         self.put(Instruction::Call(Callee::Local(FunctionIndex(function as u32))));
     }
 
-    fn exit(&mut self) {
+    pub fn exit(&mut self) {
         self.put(Instruction::Exit);
     }
 
-    fn label(&mut self) -> Label {
+    pub fn label(&mut self) -> Label {
         self.places.push(None);
         Label(self.places.len() - 1)
     }
 
-    fn place(&mut self, label: Label) {
+    pub fn place(&mut self, label: Label) {
         self.places[label.0] = Some(self.ops.len());
     }
 
-    fn jump(&mut self, to: Label) {
+    pub fn jump(&mut self, to: Label) {
         self.jumps.push((self.ops.len(), to));
         let size = WordSize::W32;
         self.put(Instruction::Jump { size, offset: 0 });
     }
 
     /// Reaches 32,767 slots.
-    fn jump_if(&mut self, condition: Condition, dst: u8, src: Operand, to: Label) {
+    pub fn jump_if(&mut self, condition: Condition, dst: u8, src: Operand, to: Label) {
         self.jumps.push((self.ops.len(), to));
         self.put(Instruction::JumpIf {
             size: WordSize::W64,
@@ -256,7 +256,7 @@ impl Code {
 
     /// Sets the whole stack to something and every register to what no compiler knows, `r9` to an alias of the frame
     /// pointer.
-    fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.copy(9, 10);
         self.lddw(0, 0x9E37_79B9_7F4A_7C15);
         for slot in 1..=64 {
@@ -269,14 +269,14 @@ impl Code {
     }
 
     /// Folds every register into the result.
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         for register in [1, 2, 3, 4, 5, 7, 8] {
             self.alu(AluOp::Xor, 0, r(register));
         }
         self.exit();
     }
 
-    fn function(mut self, name: String, kind: FunctionKind) -> Function {
+    pub fn function(mut self, name: String, kind: FunctionKind) -> Function {
         let mut slots = Vec::with_capacity(self.ops.len());
         let mut slot = 0;
         for op in &self.ops {
@@ -307,15 +307,15 @@ impl Code {
     }
 }
 
-fn reg(number: u8) -> Reg {
+pub fn reg(number: u8) -> Reg {
     Reg::new(number).expect("a register of eBPF")
 }
 
-fn r(number: u8) -> Operand {
+pub fn r(number: u8) -> Operand {
     Operand::Reg(reg(number))
 }
 
-fn module(functions: Vec<Function>) -> Module {
+pub fn module(functions: Vec<Function>) -> Module {
     Module {
         name: "shape".to_owned(),
         hash: None,
@@ -327,7 +327,7 @@ fn module(functions: Vec<Function>) -> Module {
     }
 }
 
-fn one(code: Code) -> Module {
+pub fn one(code: Code) -> Module {
     module(vec![code.function("program".to_owned(), FunctionKind::Program)])
 }
 

@@ -1,17 +1,22 @@
 //! What verification takes: `cargo bench --bench verify`. Prints tables in Markdown:
-//! - time and peak memory per program over the corpus (where it is) and our examples, with the share of each stage;
-//! - how the time grows with the size of a program;
-//! - what it gains to verify programs side by side, and to know a verdict.
+//! - time and peak memory over the corpus (where it is) and our examples, of both engines, with the share of each stage;
+//! - how the time grows with the size of a program there, and the ten programs that take longest;
+//! - the curve: time and memory for programs of 100 to 100,000 instructions of each of the shapes in [`proofs`];
+//! - what it gains to verify programs side by side, and to know a verdict;
+//! - what it takes to make an image of a small object.
 //!
-//! Absolute figures hold for the machine they were taken on; shares, growth and gains are ratios within one run. It asks
-//! the verifier's public functions only, so it judges any engine. Memory is what the program's verification has
-//! allocated at most at one time, counted by the allocator of this benchmark alone.
+//! The engines take turns at each program, so absolute figures hold for the machine they were taken on, and ratios for any. It asks
+//! the verifier's public functions only. Memory is what the verification of the program's module has allocated at most
+//! at one time, counted by the allocator of this benchmark alone.
 
 #[allow(dead_code)] // the parity test uses the rest
 #[path = "../parity/corpus.rs"]
 mod corpus;
 #[path = "../parity/linux.rs"]
 mod linux;
+mod proofs;
+#[allow(dead_code)] // the lowering's benchmark uses the rest
+mod shapes;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,49 +24,68 @@ use std::time::{Duration, Instant};
 use bpf2sys::{BuildOptions, VerdictCache};
 use bpf2sys_bytecode::{FunctionKind, Module};
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{Options, ProgramCost, Stage, VerifyError, verify, verify_observed};
+use bpf2sys_verifier::{Options, ProgramCost, Stage, Verifier, VerifyError, verify, verify_observed};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Each figure is the median of so many.
+/// Each figure is the median of so many; of what takes longer than [`LONG`], of one.
 const ROUNDS: usize = 5;
+const LONG: Duration = Duration::from_millis(300);
+
+/// Instructions of the programs of the curve.
+const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
+/// The largest of them for PREVAIL, whose time grows with the square.
+const LARGEST_FOR_PREVAIL: usize = 1_000;
 
 /// What one program took.
 struct Measured {
     name: String,
-    slots: u64,
-    /// Of its whole object.
+    /// The engine of this project, and PREVAIL.
+    engines: [Cost; 2],
+    /// Reading its whole object.
     reading: Duration,
+}
+
+/// What one engine took for a program.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    slots: u64,
+    accepted: bool,
+    /// Processor time from the module to its verdict: the stages, and all around them.
+    total: Duration,
     stages: [Duration; Stage::ALL.len()],
     peak_bytes: usize,
 }
 
+const ENGINES: [(&str, Verifier); 2] = [("native", Verifier::Native), ("PREVAIL", Verifier::Prevail)];
+
 impl Measured {
-    /// Without the reading, which the programs of an object share.
-    fn total(&self) -> Duration {
-        self.stages.iter().sum()
+    fn slots(&self) -> u64 {
+        self.engines[0].slots
+    }
+
+    /// How often as long PREVAIL takes.
+    fn ratio(&self) -> f64 {
+        ratio(self.engines[1].total, self.engines[0].total)
     }
 }
 
 fn main() {
     let programs = [("corpus", of_corpus()), ("examples", of_examples())];
-    println!(
-        "| programs of | programs | slots | median | 90 % | most | reading | {} | peak, median | peak, most |",
-        { Stage::ALL.map(Stage::name).join(" | ") }
-    );
-    println!("| --- |{}", " ---: |".repeat(8 + Stage::ALL.len()));
-    for (set, programs) in &programs {
-        summary(set, programs);
-    }
-    let all: Vec<&Measured> = programs.iter().flat_map(|(_, programs)| programs).collect();
+    totals(&programs);
     println!();
+    let all: Vec<&Measured> = programs.iter().flat_map(|(_, programs)| programs).collect();
     growth(&all);
     println!();
     slowest(all);
     println!();
+    curve();
+    println!();
     gains();
+    println!();
+    images();
 }
 
 /// The programs for which there is a record, each alone in its module.
@@ -129,8 +153,9 @@ fn examples() -> Vec<(String, Vec<u8>, Module)> {
     objects.filter(|(_, _, module)| known(module)).collect()
 }
 
-fn options() -> Options {
+fn options(verifier: Verifier) -> Options {
     Options {
+        verifier,
         time_limit: Duration::from_mins(10),
         ..Options::default()
     }
@@ -144,26 +169,54 @@ fn measure(name: String, bytes: &[u8], module: &Module, platform: &Platform) -> 
         drop(read);
         took
     }));
-    let mut costs: Vec<ProgramCost> = Vec::new();
-    let mut peaks = Vec::new();
+    let mut costs: [Vec<Cost>; 2] = Default::default();
     for _ in 0..ROUNDS {
-        let module = module.clone();
-        let before = PeakAlloc.current_usage();
-        PeakAlloc.reset_peak_usage();
-        let result = verify_observed(module, platform, &options(), &mut |cost| costs.push(*cost));
-        peaks.push(PeakAlloc.peak_usage().saturating_sub(before));
-        assert!(
-            matches!(result, Ok(_) | Err(VerifyError::Rejected(_))),
-            "{name}: {:?}",
-            result.err()
-        );
+        for (costs, (_, verifier)) in costs.iter_mut().zip(ENGINES) {
+            if costs.first().is_none_or(|first| first.total < LONG) {
+                costs.push(once(&name, module, platform, verifier));
+            }
+        }
     }
     Measured {
         name,
-        slots: costs.first().map_or(0, |cost| cost.slots),
+        engines: costs.map(|costs| middle(&costs)),
         reading,
-        stages: Stage::ALL.map(|stage| median(costs.iter().map(|cost| cost.time(stage)))),
-        peak_bytes: median(peaks.into_iter()),
+    }
+}
+
+/// One verification of a module with one program.
+fn once(name: &str, module: &Module, platform: &Platform, verifier: Verifier) -> Cost {
+    let module = module.clone();
+    let mut of_program: Option<ProgramCost> = None;
+    let held = PeakAlloc.current_usage();
+    PeakAlloc.reset_peak_usage();
+    let before = processor_time();
+    let result = verify_observed(module, platform, &options(verifier), &mut |cost| {
+        of_program = Some(*cost)
+    });
+    let total = processor_time() - before;
+    let peak_bytes = PeakAlloc.peak_usage().saturating_sub(held);
+    assert!(
+        matches!(result, Ok(_) | Err(VerifyError::Rejected(_))),
+        "{name}: {:?}",
+        result.err()
+    );
+    let of_program = of_program.expect("a program with a verdict has a cost");
+    Cost {
+        slots: of_program.slots,
+        accepted: result.is_ok(),
+        total,
+        stages: Stage::ALL.map(|stage| of_program.time(stage)),
+        peak_bytes,
+    }
+}
+
+fn middle(costs: &[Cost]) -> Cost {
+    Cost {
+        total: median(costs.iter().map(|cost| cost.total)),
+        stages: std::array::from_fn(|stage| median(costs.iter().map(|cost| cost.stages[stage]))),
+        peak_bytes: median(costs.iter().map(|cost| cost.peak_bytes)),
+        ..costs.first().copied().unwrap_or_default()
     }
 }
 
@@ -178,83 +231,153 @@ fn quantile<T: Ord + Copy + Default>(values: impl Iterator<Item = T>, percent: u
     values.get(at).copied().unwrap_or_default()
 }
 
+fn ratio(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
 fn ms(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+    let ms = time.as_secs_f64() * 1000.0;
+    if ms < 10.0 {
+        format!("{ms:.2} ms")
+    } else {
+        format!("{ms:.0} ms")
+    }
 }
 
 fn mib(bytes: usize) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-fn summary(set: &str, programs: &[Measured]) {
-    let slots: u64 = programs.iter().map(|p| p.slots).sum();
-    let totals = || programs.iter().map(Measured::total);
-    let reading: Duration = programs.iter().map(|p| p.reading).sum();
-    let all = totals().sum::<Duration>() + reading;
-    let share = |time: Duration| {
-        format!(
-            "{:.1} %",
-            100.0 * time.as_secs_f64() / all.as_secs_f64().max(f64::MIN_POSITIVE)
-        )
-    };
-    let stages: Vec<String> = (0..Stage::ALL.len())
-        .map(|stage| share(programs.iter().map(|p| p.stages[stage]).sum()))
-        .collect();
-    let peaks = || programs.iter().map(|p| p.peak_bytes);
+fn totals(sets: &[(&str, Vec<Measured>)]) {
     println!(
-        "| {set} | {} | {slots} | {} | {} | {} | {} | {} | {} | {} |",
-        programs.len(),
-        ms(quantile(totals(), 50)),
-        ms(quantile(totals(), 90)),
-        ms(totals().max().unwrap_or_default()),
-        share(reading),
-        stages.join(" | "),
-        mib(median(peaks())),
-        mib(peaks().max().unwrap_or_default()),
+        "| programs of | engine | accepted | slots | reading | total | ratio | median | 90 % | most | {} | peak, median | peak, most |",
+        { Stage::ALL.map(Stage::name).join(" | ") }
     );
+    println!("| --- | --- |{}", " ---: |".repeat(10 + Stage::ALL.len()));
+    for (set, programs) in sets {
+        let sum = |engine: usize| programs.iter().map(|p| p.engines[engine].total).sum::<Duration>();
+        for (engine, (name, _)) in ENGINES.iter().enumerate() {
+            let costs = || programs.iter().map(|p| p.engines[engine]);
+            let share = |stage: usize| {
+                let time = costs().map(|cost| cost.stages[stage]).sum();
+                format!("{:.1} %", 100.0 * ratio(time, sum(engine)))
+            };
+            println!(
+                "| {set} | {name} | {} of {} | {} | {} | {} | {:.1} | {} | {} | {} | {} | {} | {} |",
+                costs().filter(|cost| cost.accepted).count(),
+                programs.len(),
+                programs.iter().map(Measured::slots).sum::<u64>(),
+                ms(programs.iter().map(|p| p.reading).sum()),
+                ms(sum(engine)),
+                ratio(sum(engine), sum(0)),
+                ms(quantile(costs().map(|cost| cost.total), 50)),
+                ms(quantile(costs().map(|cost| cost.total), 90)),
+                ms(costs().map(|cost| cost.total).max().unwrap_or_default()),
+                (0..Stage::ALL.len()).map(share).collect::<Vec<_>>().join(" | "),
+                mib(median(costs().map(|cost| cost.peak_bytes))),
+                mib(costs().map(|cost| cost.peak_bytes).max().unwrap_or_default()),
+            );
+        }
+    }
 }
 
 fn growth(programs: &[&Measured]) {
-    println!("| slots of a program | programs | median per slot | against the smallest |");
-    println!("| --- | ---: | ---: | ---: |");
-    let mut smallest = None;
+    println!("| slots of a program | programs | native, per slot | PREVAIL, per slot | ratio |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
     for (from, to) in [(1, 25), (26, 50), (51, 100), (101, 200), (201, 400), (401, u64::MAX)] {
-        let inside: Vec<_> = programs.iter().filter(|p| (from..=to).contains(&p.slots)).collect();
+        let inside: Vec<_> = programs.iter().filter(|p| (from..=to).contains(&p.slots())).collect();
         if inside.is_empty() {
             continue;
         }
-        let nanoseconds = median(inside.iter().map(|p| p.total().as_nanos() / u128::from(p.slots)));
-        let smallest = *smallest.get_or_insert(nanoseconds);
+        let per_slot = |engine: usize| {
+            median(
+                inside
+                    .iter()
+                    .map(|p| p.engines[engine].total.as_nanos() / u128::from(p.slots())),
+            ) as f64
+                / 1000.0
+        };
         println!(
-            "| {from} to {} | {} | {:.0} µs | {:.1} |",
+            "| {from} to {} | {} | {:.1} µs | {:.0} µs | {:.0} |",
             if to == u64::MAX {
                 "more".to_owned()
             } else {
                 to.to_string()
             },
             inside.len(),
-            nanoseconds as f64 / 1000.0,
-            nanoseconds as f64 / smallest as f64
+            per_slot(0),
+            per_slot(1),
+            per_slot(1) / per_slot(0),
         );
     }
 }
 
 fn slowest(mut programs: Vec<&Measured>) {
-    programs.sort_by_key(|p| std::cmp::Reverse(p.total()));
+    programs.sort_by_key(|p| std::cmp::Reverse(p.engines[0].total));
     println!(
-        "| slowest programs | slots | total | {} | peak |",
+        "| slowest programs | slots | native | {} | peak | PREVAIL | peak | ratio |",
         Stage::ALL.map(Stage::name).join(" | ")
     );
-    println!("| --- |{}", " ---: |".repeat(3 + Stage::ALL.len()));
-    for program in programs.iter().take(5) {
-        let stages = program.stages.map(ms).join(" | ");
+    println!("| --- |{}", " ---: |".repeat(6 + Stage::ALL.len()));
+    for program in programs.iter().take(10) {
+        let [native, prevail] = program.engines;
         println!(
-            "| {} | {} | {} | {stages} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {:.0} |",
             program.name,
-            program.slots,
-            ms(program.total()),
-            mib(program.peak_bytes)
+            program.slots(),
+            ms(native.total),
+            native.stages.map(ms).join(" | "),
+            mib(native.peak_bytes),
+            ms(prevail.total),
+            mib(prevail.peak_bytes),
+            program.ratio()
         );
+    }
+}
+
+/// Programs of growing size.
+fn curve() {
+    println!(
+        "| shape | instructions | verdict | native | per instruction | growth | peak | {} | PREVAIL | verdict | peak | ratio |",
+        Stage::ALL.map(Stage::name).join(" | ")
+    );
+    println!("| --- | ---: | --- |{}", " ---: |".repeat(8 + Stage::ALL.len()));
+    let platform = Platform::builtin();
+    let verdict = |cost: &Cost| if cost.accepted { "safe" } else { "rejected" };
+    for shape in &proofs::PROOFS {
+        let mut smaller = None;
+        for size in SIZES {
+            let module = (shape.make)(size);
+            let count: usize = module.functions.iter().map(|f| f.instructions.len()).sum();
+            let run = |verifier: Verifier| {
+                let mut costs = vec![once(shape.name, &module, &platform, verifier)];
+                while costs.len() < ROUNDS && costs[0].total < LONG {
+                    costs.push(once(shape.name, &module, &platform, verifier));
+                }
+                middle(&costs)
+            };
+            let native = run(Verifier::Native);
+            let per_instruction = native.total.as_nanos() as f64 / count as f64;
+            let growth = per_instruction / *smaller.get_or_insert(per_instruction);
+            let prevail = (size <= LARGEST_FOR_PREVAIL).then(|| run(Verifier::Prevail));
+            let beside = prevail.map_or("| | |".to_owned(), |prevail| {
+                format!(
+                    "{} | {} | {} | {:.0}",
+                    ms(prevail.total),
+                    verdict(&prevail),
+                    mib(prevail.peak_bytes),
+                    ratio(prevail.total, native.total)
+                )
+            });
+            println!(
+                "| {} | {count} | {} | {} | {per_instruction:.0} ns | {growth:.2} | {} | {} | {beside} |",
+                shape.name,
+                verdict(&native),
+                ms(native.total),
+                mib(native.peak_bytes),
+                native.stages.map(ms).join(" | "),
+            );
+        }
     }
 }
 
@@ -286,11 +409,11 @@ fn gains() {
                     function.kind = FunctionKind::Subprogram;
                 }
             }
-            verify(alone, &platform, &options()).expect("the fixture is safe");
+            verify(alone, &platform, &options(Verifier::Native)).expect("the fixture is safe");
         }
     });
     let together = timed(&|| {
-        verify(module.clone(), &platform, &options()).expect("the fixture is safe");
+        verify(module.clone(), &platform, &options(Verifier::Native)).expect("the fixture is safe");
     });
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     row(
@@ -310,4 +433,36 @@ fn gains() {
         });
         row(&format!("a known verdict, {name}"), fresh, known);
     }
+}
+
+/// From an ELF file to a driver, on one processor's time.
+fn images() {
+    println!("| from ELF to image | instructions | processor time |");
+    println!("| --- | ---: | ---: |");
+    let options = BuildOptions {
+        verifier: Verifier::Native,
+        ..BuildOptions::default()
+    };
+    for (name, bytes, module) in examples() {
+        let instructions: usize = module.functions.iter().map(|f| f.instructions.len()).sum();
+        let took = median((0..ROUNDS).map(|_| {
+            let before = processor_time();
+            bpf2sys::build(&bytes, &name, &options).expect("an example is safe");
+            processor_time() - before
+        }));
+        println!("| {name} | {instructions} | {} |", ms(took));
+    }
+}
+
+/// Time that this process spent on a processor; elsewhere than on Unix, wall time.
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(not(unix))]
+fn processor_time() -> Duration {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    START.elapsed()
 }
