@@ -17,8 +17,8 @@ const FRAME: std::ops::RangeInclusive<i32> = -FRAME_BYTES..=0;
 
 /// What one visit of an instruction found.
 pub(crate) struct Visit {
-    /// `r0` to `r10` before the instruction. Stack offsets are not looked at.
-    pub registers: [RegisterFact; Reg::COUNT],
+    /// `r0` to `r10` before the instruction: a row of the knowledge that it is for. Stack offsets are not looked at.
+    pub registers: RegisterRow,
     /// The one map of its call.
     pub map: Option<MapIndex>,
     /// Bytes in the packet, at least.
@@ -64,11 +64,20 @@ impl Knowledge {
         Some((function.get_mut(index.index())?, &mut self.pool))
     }
 
+    /// The row of these facts about `r0` to `r10`.
+    pub fn row(&mut self, registers: &[RegisterFact; Reg::COUNT]) -> RegisterRow {
+        self.pool.row(registers)
+    }
+
+    /// The row that says the same, but this of one register.
+    pub fn with(&mut self, row: RegisterRow, register: Reg, fact: &RegisterFact) -> RegisterRow {
+        self.pool.with(row, register, fact)
+    }
+
     /// Execution gets to the instruction.
     pub fn visit(&mut self, function: FunctionIndex, index: InsnIndex, visit: &Visit) {
-        let row = self.pool.row(&visit.registers);
         if let Some((known, pool)) = self.known(function, index) {
-            known.add(row, visit.map, visit.packet_bytes, pool);
+            known.add(visit.registers, visit.map, visit.packet_bytes, pool);
         }
     }
 
@@ -102,13 +111,17 @@ impl Knowledge {
             .zip(known)
             .filter(|(insn, _)| insn.op == Instruction::Exit)
             .filter_map(|(_, known)| known.registers)
-            .map(|registers| self.pool.facts(registers)[Reg::R0.index()].signed)
+            .map(|registers| self.pool.fact(registers, Reg::R0).signed)
             .reduce(Interval::join)
             .unwrap_or_default()
     }
 
     /// Adds what another analysis knows.
     pub fn join(&mut self, other: Knowledge) {
+        if self.functions.iter().all(Option::is_none) {
+            *self = other;
+            return;
+        }
         let adopted = self.pool.adopt(&other.pool);
         for (mine, theirs) in self.functions.iter_mut().zip(other.functions) {
             match (mine, theirs) {
@@ -169,8 +182,7 @@ pub(crate) fn complete(module: &Module, facts: &mut [FunctionFacts], found: Vec<
             let Some(insn) = facts.instructions.get_mut(at.index()) else {
                 continue;
             };
-            let mut registers = pool.facts(insn.registers);
-            let fact = &mut registers[register];
+            let mut fact = pool.fact(insn.registers, register);
             if insn.reachable && fact.kind == RegisterKind::MapValue {
                 fact.object = Some(object);
                 let size = match object {
@@ -183,7 +195,7 @@ pub(crate) fn complete(module: &Module, facts: &mut [FunctionFacts], found: Vec<
                 if let (Some((0.., high)), Some(size)) = (fact.offset, size) {
                     fact.room = fact.room.max(size.saturating_sub(high.unsigned_abs()));
                 }
-                insn.registers = pool.row(&registers);
+                insn.registers = pool.with(insn.registers, register, &fact);
             }
         }
     }
@@ -217,29 +229,27 @@ impl Known {
     }
 
     fn into_facts(self, sources: &Sources, pool: &mut PoolBuilder) -> InsnFacts {
-        let Some(row) = self.registers else {
+        let Some(mut row) = self.registers else {
             return InsnFacts {
                 reachable: false,
                 ..InsnFacts::default()
             };
         };
-        let mut registers = pool.facts(row);
-        for (register, source) in registers.iter_mut().zip(sources) {
-            match *source {
+        for (register, source) in (0..).filter_map(Reg::new).zip(sources) {
+            let fact = match *source {
                 // The engine may know the caller's register by this name.
-                Source::Undefined => *register = RegisterFact::default(),
-                Source::OwnFrame(offset) if FRAME.contains(&offset) => {
-                    *register = RegisterFact {
-                        kind: RegisterKind::Stack,
-                        non_null: true,
-                        stack_offset: Some(offset),
-                        offset: Some((offset, offset)),
-                        room: offset.unsigned_abs(),
-                        ..RegisterFact::default()
-                    };
-                }
-                _ => {}
-            }
+                Source::Undefined => RegisterFact::default(),
+                Source::OwnFrame(offset) if FRAME.contains(&offset) => RegisterFact {
+                    kind: RegisterKind::Stack,
+                    non_null: true,
+                    stack_offset: Some(offset),
+                    offset: Some((offset, offset)),
+                    room: offset.unsigned_abs(),
+                    ..RegisterFact::default()
+                },
+                _ => continue,
+            };
+            row = pool.with(row, register, &fact);
         }
         InsnFacts {
             reachable: true,
@@ -251,7 +261,7 @@ impl Known {
             },
             map: self.map,
             packet_bytes: self.packet_bytes,
-            registers: pool.row(&registers),
+            registers: row,
         }
     }
 }

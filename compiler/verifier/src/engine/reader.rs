@@ -173,11 +173,12 @@ impl FactReader<'_> {
             {
                 return None;
             }
+            let row = knowledge.row(&self.registers(registers));
             knowledge.visit(
                 function,
                 index,
                 &Visit {
-                    registers: self.registers(registers),
+                    registers: row,
                     map,
                     packet_bytes: registers.packet_bytes,
                 },

@@ -114,9 +114,7 @@ impl FunctionFacts {
     pub fn replace(&mut self, index: InsnIndex, register: Reg, fact: RegisterFact) {
         let mut pool = PoolBuilder::resume(&self.pool);
         if let Some(insn) = self.instructions.get_mut(index.index()) {
-            let mut registers = pool.facts(insn.registers);
-            registers[register.index()] = fact;
-            insn.registers = pool.row(&registers);
+            insn.registers = pool.with(insn.registers, register, &fact);
         }
         self.pool = pool.finish();
     }

@@ -2,6 +2,7 @@
 //! repeat themselves. So each fact is kept once, and an instruction has the numbers of its eleven.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bpf2sys_bytecode::Reg;
@@ -36,7 +37,9 @@ impl FactPool {
 #[derive(Clone, Debug)]
 pub(crate) struct PoolBuilder {
     facts: Vec<RegisterFact>,
-    numbers: HashMap<RegisterFact, u32>,
+    /// The number of a fact by its hash, which is a tenth of its size. Of two facts with the same hash the second one has
+    /// no entry, and gets a new number each time.
+    numbers: HashMap<u64, u32>,
 }
 
 impl Default for PoolBuilder {
@@ -44,7 +47,7 @@ impl Default for PoolBuilder {
         let nothing = RegisterFact::default();
         PoolBuilder {
             facts: vec![nothing],
-            numbers: HashMap::from([(nothing, 0)]),
+            numbers: HashMap::from([(hash(&nothing), 0)]),
         }
     }
 }
@@ -64,7 +67,19 @@ impl PoolBuilder {
         RegisterRow(facts.each_ref().map(|fact| self.add(fact)))
     }
 
-    /// What a row of this pool says.
+    /// The row that says the same, but this of one register.
+    pub fn with(&mut self, mut row: RegisterRow, register: Reg, fact: &RegisterFact) -> RegisterRow {
+        row.0[register.index()] = self.add(fact);
+        row
+    }
+
+    /// What a row of this pool says of a register.
+    pub fn fact(&self, row: RegisterRow, register: Reg) -> RegisterFact {
+        self.facts[row.0[register.index()] as usize]
+    }
+
+    /// What a row of this pool says of all registers.
+    #[cfg(test)]
     pub fn facts(&self, row: RegisterRow) -> [RegisterFact; Reg::COUNT] {
         row.0.map(|number| self.facts[number as usize])
     }
@@ -92,11 +107,20 @@ impl PoolBuilder {
     }
 
     fn add(&mut self, fact: &RegisterFact) -> u32 {
-        *self.numbers.entry(*fact).or_insert_with(|| {
-            self.facts.push(*fact);
-            (self.facts.len() - 1) as u32
-        })
+        let next = self.facts.len() as u32;
+        let number = *self.numbers.entry(hash(fact)).or_insert(next);
+        if self.facts.get(number as usize) == Some(fact) {
+            return number;
+        }
+        self.facts.push(*fact);
+        next
     }
+}
+
+fn hash(fact: &RegisterFact) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    fact.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The numbers in one pool of the facts in another.

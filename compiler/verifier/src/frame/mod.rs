@@ -38,7 +38,7 @@ mod value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpf2sys_bytecode::{Callee, FunctionIndex, InsnIndex, Instruction, Module};
+use bpf2sys_bytecode::{Callee, FunctionIndex, InsnIndex, Instruction, Module, Reg};
 use bpf2sys_platform::{Platform, ProgramType};
 
 use crate::{FrameFacts, FunctionFacts, Object, VerifiedProgram};
@@ -59,8 +59,7 @@ pub(crate) struct Subject<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RegisterObject {
     pub at: InsnIndex,
-    /// Its number.
-    pub register: usize,
+    pub register: Reg,
     pub object: Object,
 }
 

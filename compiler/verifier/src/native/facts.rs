@@ -176,7 +176,7 @@ impl Recorded {
     fn tell(&self, function: &Function, index: FunctionIndex, plan: &Plan, knowledge: &mut Knowledge) {
         for (block, start) in plan.blocks.iter().zip(&self.blocks) {
             let Some(start) = start else { continue };
-            let mut registers = start.registers.map(Option::unwrap_or_default);
+            let mut registers = knowledge.row(&start.registers.map(Option::unwrap_or_default));
             for i in block.instructions.clone() {
                 let at = bpf2sys_bytecode::InsnIndex(i);
                 let map = match self.maps[i as usize] {
@@ -200,7 +200,7 @@ impl Recorded {
                     knowledge.edge(index, at, true);
                 }
                 match (written(&function.instructions[i as usize].op), self.results[i as usize]) {
-                    (Some(register), Some(fact)) => registers[register.index()] = fact,
+                    (Some(register), Some(fact)) => registers = knowledge.with(registers, register, &fact),
                     // Nothing has come past the instruction.
                     (Some(_), None) => break,
                     _ => {}
