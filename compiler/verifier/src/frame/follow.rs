@@ -52,24 +52,32 @@ pub(super) struct Touches {
 impl Follow<'_> {
     pub fn run(&self) -> Followed {
         let function = self.subject.module.function(self.function);
-        let states = self.states(function);
+        let starts = starts(function);
+        let states = self.states(function, &starts);
         let mut effects = Effects {
             follow: self,
             found: Followed::default(),
             at: InsnIndex(0),
         };
-        for (index, (insn, state)) in (0..).zip(function.instructions.iter().zip(&states)) {
-            if let Some(state) = state {
-                effects.at = InsnIndex(index);
-                effects.instruction(&insn.op, state);
-                effects.objects(state);
+        let mut current: Option<State> = None;
+        for (at, insn) in (0..).map(InsnIndex).zip(&function.instructions) {
+            if starts[at.index()] {
+                current.clone_from(&states[at.index()]);
+            }
+            let Some(state) = &mut current else { continue };
+            effects.at = at;
+            effects.instruction(&insn.op, state);
+            effects.objects(state);
+            self.step(at, &insn.op, state);
+            if ends(&insn.op) {
+                current = None;
             }
         }
         effects.found
     }
 
-    /// What is known before each instruction; `None` where no path leads.
-    fn states(&self, function: &Function) -> Vec<Option<State>> {
+    /// What is known before each instruction that starts a block; `None` where no path leads, and for others.
+    fn states(&self, function: &Function, starts: &[bool]) -> Vec<Option<State>> {
         let mut registers = [Value::Plain; Reg::COUNT];
         if function.kind == FunctionKind::Subprogram {
             registers = [Value::ANY; Reg::COUNT];
@@ -79,27 +87,33 @@ impl Follow<'_> {
         }
         registers[Reg::R10.index()] = Value::Own(0);
         let mut before: Vec<Option<State>> = vec![None; function.instructions.len()];
-        // Lower instructions first: loops apart, those that an instruction depends on.
+        // Lower blocks first: loops apart, those that a block depends on.
         let mut work = BTreeSet::new();
         let entry = State {
             registers,
             spilled: Vec::new(),
         };
         flow_into(&mut before, &mut work, 0, entry);
-        while let Some(index) = work.pop_first() {
-            let Some(mut state) = before[index].clone() else {
+        while let Some(first) = work.pop_first() {
+            let Some(mut state) = before[first].clone() else {
                 continue;
             };
-            let op = function.instructions[index].op;
-            self.step(InsnIndex(index as u32), &op, &mut state);
-            let target = function.jump_target(InsnIndex(index as u32));
-            if !matches!(op, Instruction::Jump { .. } | Instruction::Exit) {
-                if let Some(target) = target {
+            for index in first.. {
+                let Some(insn) = function.instructions.get(index) else {
+                    break;
+                };
+                if starts[index] && index != first {
+                    flow_into(&mut before, &mut work, index, state);
+                    break;
+                }
+                let at = InsnIndex(index as u32);
+                self.step(at, &insn.op, &mut state);
+                if let Some(target) = function.jump_target(at) {
                     flow_into(&mut before, &mut work, target.index(), state.clone());
                 }
-                flow_into(&mut before, &mut work, index + 1, state);
-            } else if let Some(target) = target {
-                flow_into(&mut before, &mut work, target.index(), state);
+                if ends(&insn.op) {
+                    break;
+                }
             }
         }
         before
@@ -206,6 +220,24 @@ impl Follow<'_> {
     }
 }
 
+/// Whether execution never goes on behind an instruction.
+fn ends(op: &Instruction) -> bool {
+    matches!(op, Instruction::Jump { .. } | Instruction::Exit)
+}
+
+/// By instruction, whether it starts a block: execution comes to others only from the one before them.
+fn starts(function: &Function) -> Vec<bool> {
+    let mut starts = vec![false; function.instructions.len()];
+    let count = function.instructions.len() as u32;
+    let targets = (0..count).filter_map(|at| function.jump_target(InsnIndex(at)));
+    for at in std::iter::once(InsnIndex(0)).chain(targets) {
+        if let Some(start) = starts.get_mut(at.index()) {
+            *start = true;
+        }
+    }
+    starts
+}
+
 /// Lets what is known flow into the instruction at `index`.
 fn flow_into(before: &mut [Option<State>], work: &mut BTreeSet<usize>, index: usize, state: State) {
     let changed = match before.get_mut(index) {
@@ -262,14 +294,10 @@ impl Effects<'_> {
     }
 
     fn objects(&mut self, state: &State) {
-        for (number, value) in (0..).zip(state.registers) {
+        for (register, value) in (0..).filter_map(Reg::new).zip(state.registers) {
             if let Value::Object(object) = value {
                 let at = self.at;
-                self.found.objects.push(RegisterObject {
-                    at,
-                    register: number,
-                    object,
-                });
+                self.found.objects.push(RegisterObject { at, register, object });
             }
         }
     }
