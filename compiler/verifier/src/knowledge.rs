@@ -47,9 +47,14 @@ pub(crate) struct Knowledge {
 impl Knowledge {
     /// Nothing has been covered.
     pub fn new(module: &Module) -> Knowledge {
+        Knowledge::with(module, PoolBuilder::default())
+    }
+
+    /// The same, with facts that will be named.
+    pub fn with(module: &Module, pool: PoolBuilder) -> Knowledge {
         Knowledge {
             functions: vec![None; module.functions.len()],
-            pool: PoolBuilder::default(),
+            pool,
         }
     }
 
@@ -69,9 +74,9 @@ impl Knowledge {
         self.pool.row(registers)
     }
 
-    /// The row that says the same, but this of one register.
-    pub fn with(&mut self, row: RegisterRow, register: Reg, fact: &RegisterFact) -> RegisterRow {
-        self.pool.with(row, register, fact)
+    /// The number of a fact in rows.
+    pub fn number(&mut self, fact: &RegisterFact) -> u32 {
+        self.pool.add(fact)
     }
 
     /// Execution gets to the instruction.

@@ -13,6 +13,13 @@ use super::register::RegisterFact;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RegisterRow([u32; Reg::COUNT]);
 
+impl RegisterRow {
+    /// Names something else of one register.
+    pub(crate) fn set(&mut self, register: Reg, number: u32) {
+        self.0[register.index()] = number;
+    }
+}
+
 /// Facts about registers by number. Number 0 is "nothing known", and so is any number that is not there.
 #[derive(Clone, Debug, Default)]
 pub struct FactPool(Arc<[RegisterFact]>);
@@ -69,7 +76,7 @@ impl PoolBuilder {
 
     /// The row that says the same, but this of one register.
     pub fn with(&mut self, mut row: RegisterRow, register: Reg, fact: &RegisterFact) -> RegisterRow {
-        row.0[register.index()] = self.add(fact);
+        row.set(register, self.add(fact));
         row
     }
 
@@ -106,7 +113,13 @@ impl PoolBuilder {
         FactPool(self.facts.into())
     }
 
-    fn add(&mut self, fact: &RegisterFact) -> u32 {
+    /// The fact with a number that this pool has given.
+    pub fn get(&self, number: u32) -> &RegisterFact {
+        &self.facts[number as usize]
+    }
+
+    /// The number of a fact.
+    pub fn add(&mut self, fact: &RegisterFact) -> u32 {
         let next = self.facts.len() as u32;
         let number = *self.numbers.entry(hash(fact)).or_insert(next);
         if self.facts.get(number as usize) == Some(fact) {

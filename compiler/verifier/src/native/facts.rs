@@ -11,21 +11,76 @@ use super::plan::{Plan, written};
 use super::state::{State, Term};
 use super::step::World;
 use super::value::{Kind, Value};
-use crate::facts::FRAME_BYTES;
-use crate::facts::Range64;
+use crate::facts::{FRAME_BYTES, PoolBuilder, Range64, RegisterRow};
 use crate::knowledge::{Knowledge, Visit};
 use crate::{Object, RegisterFact, RegisterKind};
 
 /// The facts of all functions that were visited.
 #[derive(Default)]
-pub(super) struct Facts(BTreeMap<FunctionIndex, Recorded>);
+pub(super) struct Facts {
+    functions: BTreeMap<FunctionIndex, Recorded>,
+    table: Table,
+}
+
+/// Facts by number. Most are the same in many places and stay as they are, so places share them; one that another state has changed
+/// belongs to its place, and changes there from then on.
+#[derive(Default)]
+struct Table {
+    shared: PoolBuilder,
+    own: Vec<RegisterFact>,
+}
+
+/// What is known of a register in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// No state has come there.
+    Nothing,
+    /// The number of a fact that other places may have too.
+    Shared(u32),
+    /// The number of a fact that is this place's own.
+    Own(u32),
+}
+
+impl Table {
+    fn get(&self, known: Known) -> Option<&RegisterFact> {
+        match known {
+            Known::Nothing => None,
+            Known::Shared(number) => Some(self.shared.get(number)),
+            Known::Own(number) => self.own.get(number as usize),
+        }
+    }
+
+    /// In this place it may be so, too.
+    fn join(&mut self, known: &mut Known, new: RegisterFact) {
+        let old = match *known {
+            Known::Nothing => {
+                *known = Known::Shared(self.shared.add(&new));
+                return;
+            }
+            Known::Shared(number) => *self.shared.get(number),
+            Known::Own(number) => self.own[number as usize],
+        };
+        if old == new {
+            return;
+        }
+        let joined = old.join(new);
+        match *known {
+            Known::Own(number) => self.own[number as usize] = joined,
+            _ if joined == old => {}
+            _ => {
+                *known = Known::Own(self.own.len() as u32);
+                self.own.push(joined);
+            }
+        }
+    }
+}
 
 /// The facts of a function.
 struct Recorded {
     /// By block, at its start; `None` if no state has come there.
     blocks: Vec<Option<Start>>,
     /// By instruction, of the register that it writes, behind it.
-    results: Vec<Option<RegisterFact>>,
+    results: Vec<Known>,
     /// By instruction: whether its jump was taken, and whether it was not.
     edges: Vec<[bool; 2]>,
     /// By instruction, for calls: the one map.
@@ -43,22 +98,23 @@ enum Calls {
 }
 
 struct Start {
-    /// `None` of registers that were not looked at.
-    registers: [Option<RegisterFact>; Reg::COUNT],
+    /// Nothing of registers that were not looked at.
+    registers: [Known; Reg::COUNT],
     packet_bytes: u32,
 }
 
 impl Facts {
-    fn of(&mut self, index: FunctionIndex, plan: &Plan) -> &mut Recorded {
-        self.0.entry(index).or_insert_with(|| {
+    fn of(&mut self, index: FunctionIndex, plan: &Plan) -> (&mut Recorded, &mut Table) {
+        let recorded = self.functions.entry(index).or_insert_with(|| {
             let count = plan.block_of.len();
             Recorded {
                 blocks: plan.blocks.iter().map(|_| None).collect(),
-                results: vec![None; count],
+                results: vec![Known::Nothing; count],
                 edges: vec![[false; 2]; count],
                 maps: vec![Calls::None; count],
             }
-        })
+        });
+        (recorded, &mut self.table)
     }
 
     /// A state comes to a block: what is known of the registers in a set, one bit each. Those that are read later are looked at
@@ -78,21 +134,14 @@ impl Facts {
         } else {
             u32::try_from(state.packet_size.unsigned().0).unwrap_or(u32::MAX)
         };
-        let start = self.of(index, plan).blocks[block as usize].get_or_insert(Start {
-            registers: [None; Reg::COUNT],
+        let (recorded, table) = self.of(index, plan);
+        let start = recorded.blocks[block as usize].get_or_insert(Start {
+            registers: [Known::Nothing; Reg::COUNT],
             packet_bytes,
         });
-        for (register, known) in start
-            .registers
-            .iter_mut()
-            .enumerate()
-            .filter(|(register, _)| has(*register))
-        {
-            let new = fact(world, &state.registers[register], state);
-            match known {
-                None => *known = Some(new),
-                Some(known) if *known == new => {}
-                Some(known) => *known = known.join(new),
+        for (register, known) in start.registers.iter_mut().enumerate() {
+            if has(register) {
+                table.join(known, fact(world, &state.registers[register], state));
             }
         }
         start.packet_bytes = start.packet_bytes.min(packet_bytes);
@@ -108,19 +157,19 @@ impl Facts {
         register: Reg,
         state: &State,
     ) {
-        let new = fact(world, state.register(register), state);
-        let known = &mut self.of(index, plan).results[at as usize];
-        *known = Some(known.map_or(new, |known| if known == new { known } else { known.join(new) }));
+        let (recorded, table) = self.of(index, plan);
+        let known = &mut recorded.results[at as usize];
+        table.join(known, fact(world, state.register(register), state));
     }
 
     /// Execution goes one way behind a jump.
     pub fn edge(&mut self, index: FunctionIndex, plan: &Plan, at: u32, taken: bool) {
-        self.of(index, plan).edges[at as usize][usize::from(taken)] = true;
+        self.of(index, plan).0.edges[at as usize][usize::from(taken)] = true;
     }
 
     /// A call was made with this map.
     pub fn call(&mut self, index: FunctionIndex, plan: &Plan, at: u32, map: Option<MapIndex>) {
-        let known = &mut self.of(index, plan).maps[at as usize];
+        let known = &mut self.of(index, plan).0.maps[at as usize];
         let new = map.map_or(Calls::Any, Calls::One);
         *known = match *known {
             Calls::None => new,
@@ -138,18 +187,18 @@ impl Facts {
         block: u32,
         register: Reg,
     ) -> RegisterFact {
-        let Some(recorded) = self.0.get(&index) else {
+        let Some(recorded) = self.functions.get(&index) else {
             return RegisterFact::default();
         };
         let start = recorded.blocks[block as usize].as_ref();
-        let mut known = start.and_then(|start| start.registers[register.index()]);
+        let mut known = start.map_or(Known::Nothing, |start| start.registers[register.index()]);
         let range = plan.block(block).instructions.clone();
         for i in range.start..range.end - 1 {
             if written(&function.instructions[i as usize].op) == Some(register) {
                 known = recorded.results[i as usize];
             }
         }
-        known.unwrap_or_default()
+        self.table.get(known).copied().unwrap_or_default()
     }
 
     /// All of it, in the form that is common to engines. Functions that no state has come to are covered too.
@@ -159,13 +208,14 @@ impl Facts {
         plan: impl Fn(FunctionIndex) -> Option<std::rc::Rc<Plan>>,
         functions: impl Iterator<Item = FunctionIndex>,
     ) -> Knowledge {
-        let mut knowledge = Knowledge::new(module);
+        let Table { shared, own } = self.table;
+        let mut knowledge = Knowledge::with(module, shared);
         for index in functions {
             knowledge.cover(module, index);
         }
-        for (index, recorded) in &self.0 {
-            if let Some(plan) = plan(*index) {
-                recorded.tell(module.function(*index), *index, &plan, &mut knowledge);
+        for (index, recorded) in self.functions {
+            if let Some(plan) = plan(index) {
+                recorded.tell(module.function(index), index, &plan, &own, &mut knowledge);
             }
         }
         knowledge
@@ -173,10 +223,27 @@ impl Facts {
 }
 
 impl Recorded {
-    fn tell(&self, function: &Function, index: FunctionIndex, plan: &Plan, knowledge: &mut Knowledge) {
+    fn tell(
+        &self,
+        function: &Function,
+        index: FunctionIndex,
+        plan: &Plan,
+        own: &[RegisterFact],
+        knowledge: &mut Knowledge,
+    ) {
+        let number = |known: Known, knowledge: &mut Knowledge| match known {
+            Known::Nothing => None,
+            Known::Shared(number) => Some(number),
+            Known::Own(number) => Some(knowledge.number(&own[number as usize])),
+        };
         for (block, start) in plan.blocks.iter().zip(&self.blocks) {
             let Some(start) = start else { continue };
-            let mut registers = knowledge.row(&start.registers.map(Option::unwrap_or_default));
+            let mut registers = RegisterRow::default();
+            for (register, known) in (0..).filter_map(Reg::new).zip(start.registers) {
+                if let Some(number) = number(known, knowledge) {
+                    registers.set(register, number);
+                }
+            }
             for i in block.instructions.clone() {
                 let at = bpf2sys_bytecode::InsnIndex(i);
                 let map = match self.maps[i as usize] {
@@ -199,11 +266,12 @@ impl Recorded {
                 if taken {
                     knowledge.edge(index, at, true);
                 }
-                match (written(&function.instructions[i as usize].op), self.results[i as usize]) {
-                    (Some(register), Some(fact)) => registers = knowledge.with(registers, register, &fact),
-                    // Nothing has come past the instruction.
-                    (Some(_), None) => break,
-                    _ => {}
+                if let Some(register) = written(&function.instructions[i as usize].op) {
+                    // If there is none, nothing has come past the instruction.
+                    let Some(number) = number(self.results[i as usize], knowledge) else {
+                        break;
+                    };
+                    registers.set(register, number);
                 }
             }
         }
