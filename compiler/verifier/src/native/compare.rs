@@ -24,9 +24,10 @@ pub(super) struct Jump {
 pub(super) type Ways = [Option<State>; 2];
 
 impl World<'_> {
-    pub fn branch(&self, jump: Jump, mut state: State, ids: &mut Ids) -> Checked<Ways> {
+    /// What is known behind a jump. In the state before it, what is compared gets a name.
+    pub fn branch(&self, jump: Jump, state: &mut State, ids: &mut Ids) -> Checked<Ways> {
         let Jump { size, dst, src, .. } = jump;
-        let (a, b) = operands(jump, &state);
+        let (a, b) = operands(jump, state);
         for (value, register) in [(&a, Some(dst)), (&b, as_register(src))] {
             if let (Kind::Nothing(why), Some(register)) = (value.kind, register) {
                 return refuse(nothing(why, register), register);
@@ -43,8 +44,7 @@ impl World<'_> {
             if let Operand::Reg(src) = src {
                 state.identify(src, ids);
             }
-            let taken = numbers(jump, true, state.clone());
-            return Ok([numbers(jump, false, state), taken]);
+            return Ok([false, true].map(|holds| numbers(jump, holds, state)));
         }
         if size == WordSize::W32 {
             let register = if a.is_number() {
@@ -57,7 +57,7 @@ impl World<'_> {
         match as_register(src) {
             None => self.with_null(jump, dst, &b, state),
             Some(src) if b.as_constant() == Some(0) => {
-                self.with_null(Jump { dst, ..jump }, dst, state.register(src), state.clone())
+                self.with_null(Jump { dst, ..jump }, dst, state.register(src), state)
             }
             Some(src) if a.as_constant() == Some(0) && equality(jump.condition) => {
                 self.with_null(Jump { dst: src, ..jump }, src, &a, state)
@@ -67,7 +67,7 @@ impl World<'_> {
     }
 
     /// A comparison of a pointer with a number, which must be 0.
-    fn with_null(&self, jump: Jump, register: Reg, number: &Value, state: State) -> Checked<Ways> {
+    fn with_null(&self, jump: Jump, register: Reg, number: &Value, state: &State) -> Checked<Ways> {
         let pointer = *state.register(register);
         let privileged = self.program_type.is_privileged;
         // An address is not 0; so these are tests of null in other words.
@@ -88,16 +88,16 @@ impl World<'_> {
         }
         // A pointer that has left its memory may be anything, even null.
         if !privileged {
-            self.in_bounds(&pointer, register, &state)?;
-        } else if !self.is_in_bounds(&pointer, &state) {
-            return Ok([Some(state.clone()), Some(state)]);
+            self.in_bounds(&pointer, register, state)?;
+        } else if !self.is_in_bounds(&pointer, state) {
+            return Ok([Some(state.clone()), Some(state.clone())]);
         }
         let Some(condition) = condition else {
             let taken = always == Some(true);
             return Ok(if taken {
-                [None, Some(state)]
+                [None, Some(state.clone())]
             } else {
-                [Some(state), None]
+                [Some(state.clone()), None]
             });
         };
         let decided = |null: bool| {
@@ -117,7 +117,7 @@ impl World<'_> {
         jump: Jump,
         src: Reg,
         (a, b): (&Value, &Value),
-        mut state: State,
+        state: &mut State,
         ids: &mut Ids,
     ) -> Checked<Ways> {
         let registers = [jump.dst, src];
@@ -134,7 +134,7 @@ impl World<'_> {
             (Kind::Map(_), Kind::Map(_)) | (Kind::Programs(_), Kind::Programs(_))
         );
         if maps && equality(jump.condition) && !self.program_type.is_privileged {
-            return Ok([Some(state.clone()), Some(state)]);
+            return Ok([Some(state.clone()), Some(state.clone())]);
         }
         if !one_region(a, b) || a.nullable || b.nullable || jump.condition == Condition::Set {
             return refuse_both(Violation::UnrelatedPointers { registers }, registers);
@@ -142,15 +142,15 @@ impl World<'_> {
         let mut known = same_region(a, b);
         for (value, register, other) in [(a, jump.dst, src), (b, src, jump.dst)] {
             if self.program_type.is_privileged {
-                known &= self.is_in_bounds(value, &state);
+                known &= self.is_in_bounds(value, state);
             } else {
-                self.in_bounds(value, register, &state)
+                self.in_bounds(value, register, state)
                     .map_err(|refusal| refusal.and(other))?;
             }
         }
         if !known {
             // Of two frames, which lies above is not known.
-            return Ok([Some(state.clone()), Some(state)]);
+            return Ok([Some(state.clone()), Some(state.clone())]);
         }
         state.identify(jump.dst, ids);
         state.identify(src, ids);
@@ -163,28 +163,24 @@ impl World<'_> {
             other => other,
         };
         let jump = Jump { condition, ..jump };
-        let taken = numbers(jump, true, state.clone());
-        Ok([numbers(jump, false, state), taken])
+        Ok([false, true].map(|holds| numbers(jump, holds, state)))
     }
 }
 
 /// A comparison of a register with itself.
-fn itself(jump: Jump, state: State) -> Ways {
+fn itself(jump: Jump, state: &State) -> Ways {
     match jump.condition {
-        Condition::Eq | Condition::Ge | Condition::Le | Condition::Sge | Condition::Sle => [None, Some(state)],
-        Condition::Ne | Condition::Gt | Condition::Lt | Condition::Sgt | Condition::Slt => [Some(state), None],
+        Condition::Eq | Condition::Ge | Condition::Le | Condition::Sge | Condition::Sle => [None, Some(state.clone())],
+        Condition::Ne | Condition::Gt | Condition::Lt | Condition::Sgt | Condition::Slt => [Some(state.clone()), None],
         Condition::Set if state.register(jump.dst).is_number() => {
             let with_zero = Jump {
                 condition: Condition::Ne,
                 src: Operand::Imm(0),
                 ..jump
             };
-            [
-                numbers(with_zero, false, state.clone()),
-                numbers(with_zero, true, state),
-            ]
+            [numbers(with_zero, false, state), numbers(with_zero, true, state)]
         }
-        Condition::Set => [Some(state.clone()), Some(state)],
+        Condition::Set => [Some(state.clone()), Some(state.clone())],
     }
 }
 
@@ -201,12 +197,13 @@ fn operands(jump: Jump, state: &State) -> (Value, Value) {
 }
 
 /// What is left of a state where a comparison of two numbers, or of two distances, has this result.
-fn numbers(jump: Jump, holds: bool, mut state: State) -> Option<State> {
-    let (a, b) = operands(jump, &state);
-    if contradicts(jump, holds, (&a, &b), &state) {
+fn numbers(jump: Jump, holds: bool, state: &State) -> Option<State> {
+    let (a, b) = operands(jump, state);
+    if contradicts(jump, holds, (&a, &b), state) {
         return None;
     }
     let (x, y) = num::compared(jump.size, jump.condition, holds, &a.num, &b.num)?;
+    let mut state = state.clone();
     state.narrow(jump.dst, x)?;
     if let Operand::Reg(src) = jump.src {
         state.narrow(src, y)?;

@@ -270,7 +270,7 @@ impl Replay {
                         src,
                     };
                     let before = state.clone();
-                    let ways = match world.branch(jump, state, &mut ids) {
+                    let ways = match world.branch(jump, &mut state, &mut ids) {
                         Ok(ways) => ways,
                         Err(refusal) => return here.then_some((before, Some(refusal))),
                     };

@@ -410,10 +410,10 @@ impl Explorer<'_> {
         Ok(())
     }
 
-    fn jump(&mut self, run: &mut Run, number: u32, i: u32, jump: Jump, state: State) -> Walked<()> {
+    fn jump(&mut self, run: &mut Run, number: u32, i: u32, jump: Jump, mut state: State) -> Walked<()> {
         let plan = Rc::clone(&run.plan);
         let function = self.world.module.function(run.index);
-        let ways = match self.world.branch(jump, state.clone(), &mut self.ids) {
+        let ways = match self.world.branch(jump, &mut state, &mut self.ids) {
             Ok(ways) => ways,
             Err(refusal) => return Err(failure(run.index, i, refusal, state)),
         };
@@ -669,7 +669,7 @@ fn shape(state: &State) -> u64 {
         Kind::Opaque(opaque) => (8, opaque as u32, false),
     };
     let mut hasher = DefaultHasher::new();
-    for value in &state.registers {
+    for value in state.registers.iter() {
         code(value).hash(&mut hasher);
     }
     for active in &state.frames {

@@ -167,7 +167,7 @@ impl<'a> Explorer<'a> {
     /// What is known where the program begins.
     fn entry(&self) -> State {
         let never = |r: usize| Reg::new(r as u8).map_or(Why::Stack(None), Why::NeverWritten);
-        let mut registers: [Value; Reg::COUNT] = std::array::from_fn(|r| Value::nothing(never(r)));
+        let mut registers: Box<[Value; Reg::COUNT]> = Box::new(std::array::from_fn(|r| Value::nothing(never(r))));
         registers[Reg::R1.index()] = Value::pointer(Kind::Context, 0);
         registers[Reg::R10.index()] = Value::pointer(Kind::Stack(0), 0);
         State {

@@ -17,7 +17,8 @@ const SAVED: std::ops::Range<usize> = 6..10;
 /// What is known at a point.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    pub registers: [Value; Reg::COUNT],
+    /// Behind a pointer, as states are often handed on and they are a kilobyte.
+    pub registers: Box<[Value; Reg::COUNT]>,
     /// The frames of the active functions, the program's own first.
     pub frames: Vec<Active>,
     /// Bytes in the packet.
@@ -154,7 +155,7 @@ impl State {
     /// A function of the module begins: it gets `r1` to `r5`, and a frame of its own.
     pub fn enter_function(&mut self) {
         let saved = std::array::from_fn(|r| self.registers[SAVED.start + r]);
-        for (number, value) in (0..).zip(&mut self.registers) {
+        for (number, value) in (0..).zip(self.registers.iter_mut()) {
             if !(1..6).contains(&number)
                 && let Some(register) = Reg::new(number)
             {
@@ -185,7 +186,7 @@ impl State {
 
     /// Every value that is kept somewhere.
     fn change(&mut self, mut change: impl FnMut(&mut Value), concerns: impl Fn(&Value) -> bool) {
-        for value in &mut self.registers {
+        for value in self.registers.iter_mut() {
             if concerns(value) {
                 change(value);
             }
@@ -400,17 +401,14 @@ impl State {
         if self.relations.is_empty() {
             return;
         }
-        let mut held: Vec<Id> = vec![PACKET_SIZE, META];
+        let names = self.relations.iter().flat_map(|relation| [relation.a, relation.b]);
+        let mut loose: Vec<Id> = names.filter(|id| *id >= FIRST && !pinned(*id)).collect();
         self.each(|value| {
-            if value.id >= FIRST && !held.contains(&value.id) {
-                held.push(value.id);
+            if value.id >= FIRST && loose.contains(&value.id) {
+                loose.retain(|id| *id != value.id);
             }
         });
-        let kept = |relation: &Relation| {
-            [relation.a, relation.b]
-                .iter()
-                .all(|id| held.contains(id) || pinned(*id))
-        };
+        let kept = |relation: &Relation| !loose.contains(&relation.a) && !loose.contains(&relation.b);
         if !self.relations.iter().all(kept) {
             Rc::make_mut(&mut self.relations).retain(kept);
         }
@@ -435,7 +433,7 @@ impl State {
 
     /// Every place with a number or a distance in it.
     pub fn places(&self) -> impl Iterator<Item = (Place, &Value)> {
-        let registers = (0..).map(Place::Register).zip(&self.registers);
+        let registers = (0..).map(Place::Register).zip(self.registers.iter());
         let cells = (0..).zip(&self.frames).flat_map(|(frame, active)| {
             let cells = active.memory.cells().iter();
             cells.map(move |cell| (Place::Cell(frame, cell.start, cell.width), &cell.value))
@@ -504,7 +502,7 @@ impl State {
             return false;
         }
         let mut names = Names::default();
-        let registers = self.registers.iter().zip(&other.registers);
+        let registers = self.registers.iter().zip(other.registers.iter());
         if !registers.into_iter().all(|(a, b)| names.covers(a, b)) {
             return false;
         }
@@ -535,7 +533,9 @@ impl State {
             known: Vec::new(),
             apart: Vec::new(),
         };
-        let registers = std::array::from_fn(|i| pairs.join(&self.registers[i], &other.registers[i]));
+        let registers = Box::new(std::array::from_fn(|i| {
+            pairs.join(&self.registers[i], &other.registers[i])
+        }));
         let frames = self.frames.iter().zip(&other.frames);
         let frames = frames
             .map(|(a, b)| Active {
