@@ -124,10 +124,11 @@ pub(crate) fn run<T: Send + 'static>(
     let mut finished = 0;
     let mut passed = Failure::TimeLimit;
     while finished < count {
-        while let Some(permit) = permit
-            .take()
-            .or_else(|| work.is_left().then(|| PROCESS.now()).flatten())
-        {
+        // A job that nobody has begun may be that of a thread which is about to begin.
+        while let Some(permit) = permit.take().or_else(|| {
+            let more = threads.len() < count && work.is_left();
+            more.then(|| PROCESS.now()).flatten()
+        }) {
             let (work, results, own) = (Arc::clone(&work), results.clone(), permit.clone());
             let spawned = thread::Builder::new()
                 .name("verifier".to_owned())
