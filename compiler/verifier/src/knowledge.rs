@@ -240,7 +240,7 @@ impl Known {
                 ..InsnFacts::default()
             };
         };
-        for (register, source) in (0..).filter_map(Reg::new).zip(sources) {
+        for (source, register) in sources.iter().zip((0..).filter_map(Reg::new)) {
             let fact = match *source {
                 // The engine may know the caller's register by this name.
                 Source::Undefined => RegisterFact::default(),

@@ -294,7 +294,7 @@ impl Effects<'_> {
     }
 
     fn objects(&mut self, state: &State) {
-        for (register, value) in (0..).filter_map(Reg::new).zip(state.registers) {
+        for (value, register) in state.registers.into_iter().zip((0..).filter_map(Reg::new)) {
             if let Value::Object(object) = value {
                 let at = self.at;
                 self.found.objects.push(RegisterObject { at, register, object });

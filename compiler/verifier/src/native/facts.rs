@@ -239,7 +239,7 @@ impl Recorded {
         for (block, start) in plan.blocks.iter().zip(&self.blocks) {
             let Some(start) = start else { continue };
             let mut registers = RegisterRow::default();
-            for (register, known) in (0..).filter_map(Reg::new).zip(start.registers) {
+            for (known, register) in start.registers.into_iter().zip((0..).filter_map(Reg::new)) {
                 if let Some(number) = number(known, knowledge) {
                     registers.set(register, number);
                 }
