@@ -7,7 +7,7 @@
 //! so many rounds. If one comes back as it was before, or there were too many rounds, the rounds from there on are taken
 //! together ([`widen`](super::widen)), and a counter must prove that they end ([`termination`](super::termination)).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -52,8 +52,8 @@ pub(super) struct Decision {
     pub taken: Option<bool>,
 }
 
-/// Decisions that are remembered. Paths with more are not told.
-const MOST_DECISIONS: usize = 1 << 22;
+/// Decisions that are remembered, in 16 MiB. Paths with more are not told.
+const MOST_DECISIONS: usize = 1 << 20;
 
 /// The walk through a program and the functions that it calls.
 pub(super) struct Explorer<'a> {
@@ -74,7 +74,7 @@ pub(super) struct Explorer<'a> {
     /// Visits of the heads of loops.
     pub visits: HashMap<(FunctionIndex, u32), u32>,
     /// What calls of functions gave that get nothing of a caller's frame.
-    pub known: HashMap<FunctionIndex, Vec<Known>>,
+    pub known: HashMap<FunctionIndex, VecDeque<Known>>,
     /// Identities that loops measure by, innermost last.
     pub pinned: Vec<Vec<super::value::Id>>,
 }
@@ -98,7 +98,10 @@ struct Run {
     plan: Rc<Plan>,
     waiting: BTreeMap<u32, Vec<Waiting>>,
     came: u64,
+    /// Loops that have begun, by their heads. Those that are behind may be forgotten.
     loops: HashMap<u32, Loop>,
+    /// What held at the head of a loop in another loop when it was walked last, with all rounds together.
+    invariants: HashMap<u32, Heads>,
     exits: Vec<State>,
 }
 
@@ -119,12 +122,14 @@ struct Together {
     heads: Heads,
     /// States that came later belong to it.
     since: u64,
+    /// How many loops around it had pinned identities.
+    around: usize,
 }
 
 /// How many states of earlier rounds a new one is compared with.
 const RECENT: usize = 8;
-/// Rounds taken together before ranges are widened.
-const PATIENCE: u32 = 3;
+/// Of each function, the latest calls of which is known what they gave.
+const MOST_KNOWN: usize = 16;
 
 type Walked<T> = Result<T, Box<Failure>>;
 
@@ -152,6 +157,7 @@ impl Explorer<'_> {
             waiting: BTreeMap::new(),
             came: 0,
             loops: HashMap::new(),
+            invariants: HashMap::new(),
             exits: Vec::new(),
         };
         run.wait(0, entry);
@@ -232,11 +238,24 @@ impl Explorer<'_> {
 
     /// States come to a loop from outside.
     fn begin_loop(&mut self, run: &mut Run, head: u32, states: Vec<State>) -> Walked<()> {
+        let plan = Rc::clone(&run.plan);
+        let block = plan.block(head);
+        run.loops
+            .retain(|other, _| plan.block(*other).again > Some(block.position));
+        if block.within.is_none() {
+            run.invariants.clear();
+        }
         run.loops.insert(head, Loop::default());
+        if self.executed > self.effort.instructions {
+            // With what it had become when a loop around it was walked before: so all walks together only go upwards, and those of
+            // loops in loops do not multiply.
+            let known = run.invariants.remove(&head);
+            return self.take_together(run, head, states, known);
+        }
         let visits = self.visits.entry((run.index, head)).or_default();
         *visits += states.len() as u32;
-        if *visits > self.effort.visits || self.executed > self.effort.instructions {
-            return self.take_together(run, head, states);
+        if *visits > self.effort.visits {
+            return self.take_together(run, head, states, None);
         }
         if let Some(this) = run.loops.get_mut(&head) {
             this.remember(&states);
@@ -263,7 +282,7 @@ impl Explorer<'_> {
         let enough =
             rounds > self.effort.rounds || *visits > self.effort.visits || self.executed > self.effort.instructions;
         if seen || enough {
-            return self.take_together(run, head, states);
+            return self.take_together(run, head, states, None);
         }
         this.remember(&states);
         self.passes.record(run.index, head, u64::from(rounds) + 1);
@@ -274,18 +293,22 @@ impl Explorer<'_> {
     }
 
     /// From here on, the rounds of a loop are taken together.
-    fn take_together(&mut self, run: &mut Run, head: u32, states: Vec<State>) -> Walked<()> {
+    fn take_together(&mut self, run: &mut Run, head: u32, states: Vec<State>, known: Option<Heads>) -> Walked<()> {
         let groups = self.by_shape(states);
-        let heads = Heads::new(groups, &mut self.ids);
+        let heads = match known {
+            Some(known) => Heads::again(groups, &known, &mut self.ids),
+            None => Heads::new(groups, &mut self.ids),
+        };
         let since = run.came;
         self.walk_heads(run, head, heads, since)
     }
 
     fn walk_heads(&mut self, run: &mut Run, head: u32, heads: Heads, since: u64) -> Walked<()> {
         let states: Vec<State> = heads.states().cloned().collect();
+        let around = self.pinned.len();
         self.pinned.push(heads.identities());
         if let Some(this) = run.loops.get_mut(&head) {
-            this.together = Some(Together { heads, since });
+            this.together = Some(Together { heads, since, around });
         }
         for state in states {
             self.block(run, head, state)?;
@@ -301,21 +324,23 @@ impl Explorer<'_> {
         let Some(together) = this.together.take() else {
             return Ok(());
         };
-        self.pinned.pop();
+        self.pinned.truncate(together.around);
         if together.heads.cover(&states) {
             let rounds = u64::from(this.rounds);
-            if !self.world.platform.verifier_options.check_for_termination {
-                return Ok(());
+            if self.world.platform.verifier_options.check_for_termination {
+                let more = match termination::rounds(&together.heads, &states) {
+                    Ok(more) => more,
+                    Err(missing) => {
+                        let first = run.plan.block(head).instructions.start;
+                        return Err(unbounded(run.index, first, states.into_iter().next(), missing));
+                    }
+                };
+                self.passes
+                    .record(run.index, head, more.saturating_add(rounds).saturating_add(1));
             }
-            let more = match termination::rounds(&together.heads, &states) {
-                Ok(more) => more,
-                Err(missing) => {
-                    let first = run.plan.block(head).instructions.start;
-                    return Err(unbounded(run.index, first, states.into_iter().next(), missing));
-                }
-            };
-            self.passes
-                .record(run.index, head, more.saturating_add(rounds).saturating_add(1));
+            if run.plan.block(head).within.is_some() {
+                run.invariants.insert(head, together.heads);
+            }
             return Ok(());
         }
         // What the narrower rounds led to is covered by what the wider ones will.
@@ -326,15 +351,8 @@ impl Explorer<'_> {
         }
         run.waiting.retain(|_, waiting| !waiting.is_empty());
         let groups = self.by_shape(states);
-        let plan = Rc::clone(&run.plan);
-        let heads = widen::wider(
-            together.heads,
-            groups,
-            PATIENCE,
-            &plan.thresholds,
-            &mut self.ids,
-            self.effort.states,
-        );
+        let thresholds = run.plan.thresholds(self.world.module.function(run.index), head);
+        let heads = widen::wider(together.heads, groups, &thresholds, &mut self.ids, self.effort.states);
         self.walk_heads(run, head, heads, since)
     }
 
@@ -500,7 +518,11 @@ impl Explorer<'_> {
             let results = self.function(callee, inner)?;
             if let Some(arguments) = arguments {
                 let results = results.clone();
-                self.known.entry(callee).or_default().push(Known { arguments, results });
+                let known = self.known.entry(callee).or_default();
+                if known.len() == MOST_KNOWN {
+                    known.pop_front();
+                }
+                known.push_back(Known { arguments, results });
             }
             results
         };

@@ -22,8 +22,6 @@ pub(super) struct Plan {
     pub block_of: Vec<u32>,
     /// The block of each position; of one behind a loop, its head.
     pub at: Vec<Stop>,
-    /// Constants that numbers are compared with, and their neighbours, as signed numbers: ascending.
-    pub thresholds: Vec<i64>,
 }
 
 /// A place in the order.
@@ -78,12 +76,7 @@ impl Plan {
         for (block, entering) in blocks.iter_mut().zip(entering) {
             block.is_join = entering > 1;
         }
-        let mut plan = Plan {
-            blocks,
-            block_of,
-            at,
-            thresholds: thresholds(function),
-        };
+        let mut plan = Plan { blocks, block_of, at };
         let reader = Reader {
             module,
             platform,
@@ -128,6 +121,44 @@ impl Plan {
             .collect();
         exits.sort_unstable();
         exits
+    }
+
+    /// Numbers at which it makes a difference in a loop how large a counter is: the constants that numbers are compared with there, and
+    /// their neighbours, as signed numbers: ascending.
+    pub fn thresholds(&self, function: &Function, head: u32) -> Vec<i64> {
+        let mut found: Vec<i64> = vec![
+            i64::MIN,
+            i32::MIN.into(),
+            -1,
+            0,
+            1,
+            i8::MAX.into(),
+            u8::MAX.into(),
+            i16::MAX.into(),
+            u16::MAX.into(),
+            i32::MAX.into(),
+            u32::MAX.into(),
+            i64::MAX,
+        ];
+        let head = self.block(head);
+        let inside = head.position..head.again.unwrap_or(head.position);
+        let blocks = self.at[inside.start as usize..inside.end as usize].iter();
+        let ends = blocks.filter_map(|stop| match stop {
+            Stop::Block(block) => Some(self.block(*block).instructions.end - 1),
+            Stop::Again(_) => None,
+        });
+        for last in ends {
+            if let Instruction::JumpIf {
+                src: Operand::Imm(imm), ..
+            } = function.instructions[last as usize].op
+            {
+                let imm = i64::from(imm);
+                found.extend([imm - 1, imm, imm + 1]);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Where a state goes that an edge leads from one block to another.
@@ -338,36 +369,6 @@ fn components(members: &[u32], successors: &[[Option<u32>; 2]], inside: impl Fn(
             }
         }
     }
-    found
-}
-
-/// Numbers at which it makes a difference how large a counter is.
-fn thresholds(function: &Function) -> Vec<i64> {
-    let mut found: Vec<i64> = vec![
-        i64::MIN,
-        i32::MIN.into(),
-        -1,
-        0,
-        1,
-        i8::MAX.into(),
-        u8::MAX.into(),
-        i16::MAX.into(),
-        u16::MAX.into(),
-        i32::MAX.into(),
-        u32::MAX.into(),
-        i64::MAX,
-    ];
-    for insn in &function.instructions {
-        if let Instruction::JumpIf {
-            src: Operand::Imm(imm), ..
-        } = insn.op
-        {
-            let imm = i64::from(imm);
-            found.extend([imm - 1, imm, imm + 1]);
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
     found
 }
 

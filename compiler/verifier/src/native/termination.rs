@@ -5,7 +5,7 @@
 //! Safe because: each round moves some number towards an end that it never passes. What comes back has the names of the
 //! numbers at the head, and so it is known by how much each has moved.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use bpf2sys_bytecode::FunctionIndex;
@@ -126,7 +126,7 @@ fn same<'h>(head: &'h Head, measure: &Measure) -> Option<&'h Measure> {
 #[derive(Default)]
 pub(super) struct Passes {
     /// The most that one activation of a loop takes.
-    loops: HashMap<(FunctionIndex, u32), u64>,
+    loops: BTreeMap<(u32, u32), u64>,
     /// Calls, by caller and block.
     calls: BTreeSet<(u32, u32, u32)>,
 }
@@ -134,7 +134,7 @@ pub(super) struct Passes {
 impl Passes {
     /// An activation of the loop of this head comes to the head so often.
     pub fn record(&mut self, function: FunctionIndex, head: u32, passes: u64) {
-        let most = self.loops.entry((function, head)).or_default();
+        let most = self.loops.entry((function.0, head)).or_default();
         *most = (*most).max(passes);
     }
 
@@ -157,14 +157,8 @@ impl Passes {
                 continue;
             }
             let Some(plan) = plans.get(&function) else { continue };
-            let mut heads: Vec<u32> = self
-                .loops
-                .keys()
-                .filter(|(of, _)| *of == function)
-                .map(|(_, head)| *head)
-                .collect();
-            heads.sort_unstable();
-            for head in heads {
+            let heads = self.loops.range((function.0, 0)..=(function.0, u32::MAX));
+            for head in heads.map(|((_, head), _)| *head) {
                 if times.saturating_mul(self.around(function, plan, Some(head))) > LIMIT + 1 {
                     return Some((function, head));
                 }
@@ -191,7 +185,7 @@ impl Passes {
     fn around(&self, function: FunctionIndex, plan: &Plan, mut head: Option<u32>) -> u64 {
         let mut times: u64 = 1;
         while let Some(inner) = head {
-            times = times.saturating_mul(self.loops.get(&(function, inner)).copied().unwrap_or(1));
+            times = times.saturating_mul(self.loops.get(&(function.0, inner)).copied().unwrap_or(1));
             head = plan.block(inner).within;
         }
         times

@@ -30,6 +30,8 @@ pub(super) struct Measure {
     pub delta: i64,
 }
 
+/// Walks before ranges are widened.
+const PATIENCE: u32 = 3;
 /// After so many walks nothing that still changes is looked at any more.
 const MOST_ROUNDS: u32 = 24;
 
@@ -42,6 +44,24 @@ impl Heads {
                 .map(|(shape, state)| Head::new(shape, state, ids))
                 .collect(),
             rounds: 0,
+        }
+    }
+
+    /// Those of the first walk of a loop that was walked before, from other states: what changed then is as wide from the start. The
+    /// names are those of the states, by which loops around this one measure.
+    pub fn again(mut groups: Vec<(u64, State)>, before: &Heads, ids: &mut Ids) -> Heads {
+        for (shape, state) in &mut groups {
+            let Some(old) = before.list.iter().find(|head| head.shape == *shape) else {
+                continue;
+            };
+            state.replace_numbers(|place, num| match old.state.value_at(place) {
+                Some(value) if !value.kind.is_nothing() => num.join(&value.num),
+                _ => *num,
+            });
+        }
+        Heads {
+            rounds: PATIENCE,
+            ..Heads::new(groups, ids)
         }
     }
 
@@ -86,16 +106,9 @@ impl Head {
     }
 }
 
-/// The heads for the next walk: those of the last one, with what came back, one state for each combination of kinds. Up to `patience`
+/// The heads for the next walk: those of the last one, with what came back, one state for each combination of kinds. The first
 /// walks join only; if there are more than `most` combinations, all become one.
-pub(super) fn wider(
-    old: Heads,
-    groups: Vec<(u64, State)>,
-    patience: u32,
-    thresholds: &[i64],
-    ids: &mut Ids,
-    most: usize,
-) -> Heads {
+pub(super) fn wider(old: Heads, groups: Vec<(u64, State)>, thresholds: &[i64], ids: &mut Ids, most: usize) -> Heads {
     let rounds = old.rounds + 1;
     let mut list: Vec<(u64, State)> = old.list.into_iter().map(|head| (head.shape, head.state)).collect();
     for (shape, state) in groups {
@@ -103,7 +116,7 @@ pub(super) fn wider(
             Some((_, head)) if head.covers(&state) => {}
             Some((_, head)) => {
                 let joined = head.join(&state, ids);
-                *head = if rounds < patience {
+                *head = if rounds < PATIENCE {
                     joined
                 } else {
                     widened(head, joined, &state, thresholds, rounds)
