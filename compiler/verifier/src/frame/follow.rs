@@ -98,10 +98,7 @@ impl Follow<'_> {
             let Some(mut state) = before[first].clone() else {
                 continue;
             };
-            for index in first.. {
-                let Some(insn) = function.instructions.get(index) else {
-                    break;
-                };
+            for (index, insn) in function.instructions.iter().enumerate().skip(first) {
                 if starts[index] && index != first {
                     flow_into(&mut before, &mut work, index, state);
                     break;
