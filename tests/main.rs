@@ -15,6 +15,7 @@ mod contract;
 mod differential;
 mod dll;
 mod emit;
+mod exactness;
 mod examples;
 mod facts;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -69,6 +70,7 @@ fn main() {
         differential::trials(),
         dll::trials(),
         emit::trials(),
+        exactness::trials(),
         examples::trials(),
         facts::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use bpf2sys::Code;
 use libtest_mimic::{Failed, Trial};
 
-use crate::support::{output, root, test, tool};
+use crate::support::{output, root, test, tool, written_page};
 
 /// Which accepted programs are next to which rules.
 const ACCEPTED: &[(&str, &[&str])] = &[
@@ -144,25 +144,13 @@ fn table() -> Result<(), Failed> {
         let message = message.replace('|', "\\|");
         rows += &format!("| {code} | {title} | {verdict}: {message} | {} |\n", next.join(", "));
     }
-    let file = root().join("compiler/verifier/docs/rules.md");
-    let page = fs::read_to_string(&file)?.replace("\r\n", "\n");
-    let (before, rest) = page.split_once("<!-- rules -->\n").ok_or("no place for the rules")?;
-    let (_, after) = rest.split_once("<!-- end -->\n").ok_or("no end of the rules")?;
     let list: String = without
         .iter()
         .map(|(code, title)| format!("* {code}: {title}\n"))
         .collect();
-    let written = format!(
-        "{before}<!-- rules -->\n| Code | Rule | The example of its page | Accepted next to it |\n|---|---|---|---|\n{rows}\n\
-         No program in a file gets these; their pages say why.\n\n{list}<!-- end -->\n{after}"
+    let content = format!(
+        "| Code | Rule | The example of its page | Accepted next to it |\n|---|---|---|---|\n{rows}\n\
+         No program in a file gets these; their pages say why.\n\n{list}"
     );
-    if written == page {
-        return Ok(());
-    }
-    if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
-        fs::write(&file, written)?;
-        return Ok(());
-    }
-    let diff = similar::TextDiff::from_lines(page.as_str(), written.as_str());
-    Err(format!("{}\nBLESS=1 rewrites it", diff.unified_diff()).into())
+    written_page("compiler/verifier/docs/rules.md", "rules", &content)
 }

@@ -134,3 +134,26 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
 }
+
+/// Holds the part of a page between `<!-- MARKER -->` and `<!-- end -->` to what it must be; with BLESS=1 it is written.
+pub fn written_page(page: &str, marker: &str, content: &str) -> Result<(), Failed> {
+    let file = root().join(page);
+    let old = std::fs::read_to_string(&file)?.replace("\r\n", "\n");
+    let start = format!("<!-- {marker} -->\n");
+    let (before, rest) = old
+        .split_once(&start)
+        .ok_or_else(|| format!("no `{marker}` in {page}"))?;
+    let (_, after) = rest
+        .split_once("<!-- end -->\n")
+        .ok_or_else(|| format!("no end of `{marker}` in {page}"))?;
+    let new = format!("{before}{start}{content}<!-- end -->\n{after}");
+    if new == old {
+        return Ok(());
+    }
+    if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(&file, new)?;
+        return Ok(());
+    }
+    let diff = similar::TextDiff::from_lines(old.as_str(), new.as_str());
+    Err(format!("{}\nBLESS=1 rewrites it", diff.unified_diff()).into())
+}

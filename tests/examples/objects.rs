@@ -46,6 +46,9 @@ pub fn trials() -> Vec<Trial> {
         test_with("codes::objects_come_from_their_sources", &clang, || {
             same_fixtures("codes")
         }),
+        test_with("exactness::objects_come_from_their_sources", &clang, || {
+            same_fixtures("exactness")
+        }),
     ]
 }
 

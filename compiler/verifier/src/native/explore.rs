@@ -17,7 +17,7 @@ use super::compare::Jump;
 use super::facts::Facts;
 use super::num;
 use super::plan::{Plan, Stop, written};
-use super::state::{Ids, State};
+use super::state::{Ids, Pinned, State};
 use super::step::{Failure, Refusal, World, refusal, result};
 use super::termination::{self, Passes};
 use super::value::{Kind, NONE, Value, Why};
@@ -75,8 +75,7 @@ pub(super) struct Explorer<'a> {
     pub visits: HashMap<(FunctionIndex, u32), u32>,
     /// What calls of functions gave that get nothing of a caller's frame.
     pub known: HashMap<FunctionIndex, VecDeque<Known>>,
-    /// Identities that loops measure by, innermost last.
-    pub pinned: Vec<Vec<super::value::Id>>,
+    pub pinned: Pinned,
 }
 
 /// What a call gave.
@@ -122,7 +121,7 @@ struct Together {
     heads: Heads,
     /// States that came later belong to it.
     since: u64,
-    /// How many loops around it had pinned identities.
+    /// The loops around it that measure.
     around: usize,
 }
 
@@ -197,10 +196,10 @@ impl Explorer<'_> {
         };
         let mut kept: Vec<State> = Vec::with_capacity(states.len().min(most));
         for state in states.drain(..) {
-            if kept.iter().any(|other| other.covers(&state)) {
+            if kept.iter().any(|other| other.covers(&state, &self.pinned)) {
                 continue;
             }
-            kept.retain(|other| !state.covers(other));
+            kept.retain(|other| !state.covers(other, &self.pinned));
             kept.push(state);
             if kept.len() > 4 * most {
                 kept = self.join_alike(kept);
@@ -245,7 +244,7 @@ impl Explorer<'_> {
         if block.within.is_none() {
             run.invariants.clear();
         }
-        run.loops.insert(head, Loop::default());
+        run.begin(head);
         if self.executed > self.effort.instructions {
             // With what it had become when a loop around it was walked before: so all walks together only go upwards, and those of
             // loops in loops do not multiply.
@@ -268,15 +267,14 @@ impl Explorer<'_> {
 
     /// All paths of a round have come back to the head.
     fn go_round(&mut self, run: &mut Run, head: u32, states: Vec<State>) -> Walked<()> {
-        let Some(this) = run.loops.get_mut(&head) else {
-            return Ok(());
-        };
+        // There is none yet if the loop was entered elsewhere.
+        let this = run.loops.entry(head).or_default();
         if this.together.is_some() {
             return self.go_on_together(run, head, states);
         }
         this.rounds += 1;
         let rounds = this.rounds;
-        let seen = states.iter().any(|state| this.has_seen(state));
+        let seen = states.iter().any(|state| this.has_seen(state, &self.pinned));
         let visits = self.visits.entry((run.index, head)).or_default();
         *visits += states.len() as u32;
         let enough =
@@ -285,6 +283,7 @@ impl Explorer<'_> {
             return self.take_together(run, head, states, None);
         }
         this.remember(&states);
+        run.begin_inner(head);
         self.passes.record(run.index, head, u64::from(rounds) + 1);
         for state in states {
             self.block(run, head, state)?;
@@ -304,8 +303,9 @@ impl Explorer<'_> {
     }
 
     fn walk_heads(&mut self, run: &mut Run, head: u32, heads: Heads, since: u64) -> Walked<()> {
+        run.begin_inner(head);
         let states: Vec<State> = heads.states().cloned().collect();
-        let around = self.pinned.len();
+        let around = self.pinned.loops();
         self.pinned.push(heads.identities());
         if let Some(this) = run.loops.get_mut(&head) {
             this.together = Some(Together { heads, since, around });
@@ -324,8 +324,9 @@ impl Explorer<'_> {
         let Some(together) = this.together.take() else {
             return Ok(());
         };
+        // Those of inner loops that nothing came back in are gone with it.
         self.pinned.truncate(together.around);
-        if together.heads.cover(&states) {
+        if together.heads.cover(&states, &self.pinned) {
             let rounds = u64::from(this.rounds);
             if self.world.platform.verifier_options.check_for_termination {
                 let more = match termination::rounds(&together.heads, &states) {
@@ -343,16 +344,25 @@ impl Explorer<'_> {
             }
             return Ok(());
         }
-        // What the narrower rounds led to is covered by what the wider ones will.
-        let again = run.plan.block(head).again.unwrap_or(0);
+        // What the narrower rounds led to is covered by what the wider ones will, unless something has come there that was
+        // never at the head.
         let since = together.since;
-        for (_, waiting) in run.waiting.range_mut(again..) {
-            waiting.retain(|waiting| waiting.number < since);
+        if !run.plan.block(head).entered_elsewhere {
+            let again = run.plan.block(head).again.unwrap_or(0);
+            for (_, waiting) in run.waiting.range_mut(again..) {
+                waiting.retain(|waiting| waiting.number < since);
+            }
+            run.waiting.retain(|_, waiting| !waiting.is_empty());
         }
-        run.waiting.retain(|_, waiting| !waiting.is_empty());
         let groups = self.by_shape(states);
         let thresholds = run.plan.thresholds(self.world.module.function(run.index), head);
-        let heads = widen::wider(together.heads, groups, &thresholds, &mut self.ids, self.effort.states);
+        let heads = widen::wider(
+            together.heads,
+            groups,
+            &thresholds,
+            (&mut self.ids, &self.pinned),
+            self.effort.states,
+        );
         self.walk_heads(run, head, heads, since)
     }
 
@@ -392,7 +402,7 @@ impl Explorer<'_> {
                     }
                     return Ok(());
                 }
-                Instruction::Exit => return exit(run, i, state),
+                Instruction::Exit => return self.exit(run, i, state),
                 Instruction::Call(Callee::Local(callee)) => return self.call_local(run, number, i, callee, state),
                 Instruction::Call(callee) => {
                     self.call(run, i, callee, &mut state)?;
@@ -453,6 +463,19 @@ impl Explorer<'_> {
         Ok(())
     }
 
+    fn exit(&self, run: &mut Run, i: u32, mut state: State) -> Walked<()> {
+        if state.depth() == 0 {
+            // Nobody asks for anything else of it.
+            return match result(&state) {
+                Ok(()) => Ok(()),
+                Err(refusal) => Err(failure(run.index, i, refusal, state)),
+            };
+        }
+        state.tidy(&self.pinned);
+        run.exits.push(state);
+        Ok(())
+    }
+
     fn decide(&mut self, function: FunctionIndex, instruction: u32, taken: Option<bool>, before: u32) -> u32 {
         if self.decisions.len() >= MOST_DECISIONS {
             return before;
@@ -473,8 +496,7 @@ impl Explorer<'_> {
         self.facts.enter(self.world, run.index, &run.plan, (to, !live), &state);
         state.keep(live, &block.bytes);
         if block.is_join {
-            let pinned = &self.pinned;
-            state.tidy(|id| pinned.iter().any(|pins| pins.contains(&id)));
+            state.tidy(&self.pinned);
         }
         let position = run.plan.position_of_edge(from, to);
         run.wait(position, state);
@@ -562,12 +584,17 @@ impl Explorer<'_> {
             return None;
         }
         let own = arguments(state);
-        let known = known.iter().find(|known| known.arguments.covers(&own))?;
+        // What the call gives has no names, so that none needs to mean the same.
+        let pinned = Pinned::default();
+        let known = known.iter().find(|known| known.arguments.covers(&own, &pinned))?;
         let results = known.results.iter().map(|result| {
             let mut after = state.clone();
             let mut value = *result.register(Reg::R0);
-            // Its identities are those of another call.
+            // Its identities are those of another call; and it got no address in a frame, so one that it gives is in its own.
             (value.id, value.delta) = (NONE, 0);
+            if matches!(value.kind, Kind::Stack(_)) {
+                value = Value::nothing(Why::FrameGone);
+            }
             after.set(Reg::R0, value);
             after
         });
@@ -576,6 +603,21 @@ impl Explorer<'_> {
 }
 
 impl Run {
+    /// A loop begins.
+    fn begin(&mut self, head: u32) {
+        self.loops.insert(head, Loop::default());
+        self.begin_inner(head);
+    }
+
+    /// A loop goes round, so that the loops in it begin anew; also those that are not entered by their heads.
+    fn begin_inner(&mut self, head: u32) {
+        let plan = &self.plan;
+        let outer = plan.block(head);
+        let inside = outer.position + 1..outer.again.unwrap_or(0);
+        self.loops
+            .retain(|inner, _| !inside.contains(&plan.block(*inner).position));
+    }
+
     fn wait(&mut self, position: u32, state: State) {
         let number = self.came;
         self.came += 1;
@@ -597,9 +639,9 @@ impl Loop {
         }
     }
 
-    fn has_seen(&self, state: &State) -> bool {
+    fn has_seen(&self, state: &State, pinned: &Pinned) -> bool {
         let earlier = self.recent.iter().rev().chain(&self.milestone);
-        earlier.into_iter().any(|earlier| earlier.covers(state))
+        earlier.into_iter().any(|earlier| earlier.covers(state, pinned))
     }
 }
 
@@ -674,6 +716,7 @@ fn arguments(state: &State) -> State {
     for r in [0, 6, 7, 8, 9, 10] {
         own.registers[r] = Value::nothing(Why::Stack(None));
     }
+    own.forget_loose();
     own
 }
 
@@ -703,16 +746,4 @@ fn shape(state: &State) -> u64 {
         }
     }
     hasher.finish()
-}
-
-fn exit(run: &mut Run, i: u32, state: State) -> Walked<()> {
-    if state.depth() == 0 {
-        // Nobody asks for anything else of it.
-        return match result(&state) {
-            Ok(()) => Ok(()),
-            Err(refusal) => Err(failure(run.index, i, refusal, state)),
-        };
-    }
-    run.exits.push(state);
-    Ok(())
 }

@@ -50,7 +50,7 @@ use crate::guard::Deadline;
 
 use explore::{Decision, Effort, Explorer};
 use num::Num;
-use state::{Active, Ids, State};
+use state::{Active, Ids, Pinned, State};
 use step::{Failure, Section, World};
 use value::{Kind, Value, Why};
 
@@ -146,7 +146,7 @@ impl<'a> Explorer<'a> {
             executed: 0,
             visits: HashMap::new(),
             known: HashMap::new(),
-            pinned: Vec::new(),
+            pinned: Pinned::default(),
         }
     }
 

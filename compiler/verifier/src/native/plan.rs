@@ -42,6 +42,8 @@ pub(super) struct Block {
     pub again: Option<u32>,
     /// The head of the innermost loop that it lies in; of a head, the loop around its own.
     pub within: Option<u32>,
+    /// For the head of a loop, whether there is a way into the loop that leads past it.
+    pub entered_elsewhere: bool,
     /// Whether edges meet here.
     pub is_join: bool,
     /// Registers that are read later, one bit each.
@@ -69,6 +71,7 @@ impl Plan {
             .map(|block| successors(function, block, &block_of))
             .collect();
         let at = order(&mut blocks, &successors, deadline);
+        find_entries(&mut blocks, &successors);
         let mut entering = vec![0_u32; blocks.len()];
         for successor in successors.iter().flatten().flatten() {
             entering[*successor as usize] += 1;
@@ -199,6 +202,7 @@ fn blocks(function: &Function) -> (Vec<Block>, Vec<u32>) {
                 position: NOWHERE,
                 again: None,
                 within: None,
+                entered_elsewhere: false,
                 is_join: false,
                 registers: 0,
                 bytes: Set::default(),
@@ -285,6 +289,22 @@ fn order(blocks: &mut [Block], successors: &[[Option<u32>; 2]], deadline: &Deadl
         }
     }
     at
+}
+
+/// Finds the loops that are entered elsewhere than at their heads.
+fn find_entries(blocks: &mut [Block], successors: &[[Option<u32>; 2]]) {
+    for from in 0..blocks.len() {
+        let position = blocks[from].position;
+        for to in successors[from].iter().flatten().filter(|_| position != NOWHERE) {
+            let mut around = blocks[*to as usize].within;
+            while let Some(head) = around {
+                let head = &mut blocks[head as usize];
+                let is_inside = (head.position..head.again.unwrap_or(0)).contains(&position);
+                head.entered_elsewhere |= !is_inside;
+                around = head.within;
+            }
+        }
+    }
 }
 
 /// The blocks that can be reached from the first, in the order of a walk.

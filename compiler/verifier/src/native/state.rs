@@ -59,6 +59,33 @@ pub(super) enum Place {
 /// Most relations that a state has. A comparison makes two; more than a dozen that matter at once were not seen.
 const MOST_RELATIONS: usize = 32;
 
+/// Identities that loops measure by, those of the innermost loop last. In every state of a round each names the number that one
+/// place had at the head in that round, whether it is still kept somewhere or not; so a state can't stand for one in which
+/// another number has the name.
+#[derive(Debug, Default)]
+pub(super) struct Pinned(Vec<Vec<Id>>);
+
+impl Pinned {
+    /// How many loops measure.
+    pub fn loops(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One more loop measures by these.
+    pub fn push(&mut self, identities: Vec<Id>) {
+        self.0.push(identities);
+    }
+
+    /// Only the outer loops still measure.
+    pub fn truncate(&mut self, loops: usize) {
+        self.0.truncate(loops);
+    }
+
+    fn has(&self, id: Id) -> bool {
+        self.0.iter().any(|identities| identities.contains(&id))
+    }
+}
+
 /// Gives identities.
 #[derive(Debug)]
 pub(super) struct Ids(Id);
@@ -98,6 +125,16 @@ impl Term {
             name: Name::Identity(id, 0),
             range: (i64::MIN, i64::MAX),
         }
+    }
+
+    /// Whether a pointer is null, as a number: what is known to be null is 0, what is known not to be is 1.
+    fn nullness(value: &Value) -> Term {
+        let name = match (value.kind.is_pointer(), value.nullable) {
+            (false, _) => Name::Constant(0),
+            (true, false) => Name::Constant(1),
+            (true, true) => value.name(),
+        };
+        Term { name, range: (0, 1) }
     }
 
     /// A value plus a distance.
@@ -396,13 +433,13 @@ impl State {
         relations.push(relation);
     }
 
-    /// Forgets relations of names that no value has, except those in a range.
-    pub fn tidy(&mut self, pinned: impl Fn(Id) -> bool) {
+    /// Forgets relations of names that no value has, except those that loops measure by.
+    pub fn tidy(&mut self, pinned: &Pinned) {
         if self.relations.is_empty() {
             return;
         }
         let names = self.relations.iter().flat_map(|relation| [relation.a, relation.b]);
-        let mut loose: Vec<Id> = names.filter(|id| *id >= FIRST && !pinned(*id)).collect();
+        let mut loose: Vec<Id> = names.filter(|id| *id >= FIRST && !pinned.has(*id)).collect();
         self.each(|value| {
             if value.id >= FIRST && loose.contains(&value.id) {
                 loose.retain(|id| *id != value.id);
@@ -412,6 +449,35 @@ impl State {
         if !self.relations.iter().all(kept) {
             Rc::make_mut(&mut self.relations).retain(kept);
         }
+    }
+
+    /// Forgets relations that limit nothing that is kept: a name that no value has, and that only is above others, or only below,
+    /// can be as far away as it likes.
+    pub fn forget_loose(&mut self) {
+        if self.relations.is_empty() {
+            return;
+        }
+        let mut held: Vec<Id> = vec![PACKET_SIZE, META];
+        self.each(|value| held.push(value.id));
+        let relations = Rc::make_mut(&mut self.relations);
+        loop {
+            let all = relations.clone();
+            let tied = |id: Id, other: fn(&Relation) -> Id| held.contains(&id) || all.iter().any(|r| other(r) == id);
+            relations.retain(|r| tied(r.a, |r| r.b) && tied(r.b, |r| r.a));
+            if relations.len() == all.len() {
+                return;
+            }
+        }
+    }
+
+    /// Whether an identity names something.
+    pub fn mentions(&self, id: Id) -> bool {
+        let mut found = self
+            .relations
+            .iter()
+            .any(|relation| relation.a == id || relation.b == id);
+        self.each(|value| found |= value.id == id);
+        found
     }
 
     /// Looks at every value.
@@ -497,11 +563,14 @@ impl State {
     }
 
     /// Whether every execution that another state stands for is one of this.
-    pub fn covers(&self, other: &State) -> bool {
+    pub fn covers(&self, other: &State, pinned: &Pinned) -> bool {
         if self.frames.len() != other.frames.len() || !self.packet_size.covers(&other.packet_size) {
             return false;
         }
-        let mut names = Names::default();
+        let mut names = Names {
+            known: Vec::new(),
+            pinned,
+        };
         let registers = self.registers.iter().zip(other.registers.iter());
         if !registers.into_iter().all(|(a, b)| names.covers(a, b)) {
             return false;
@@ -519,8 +588,8 @@ impl State {
             let term = |id: Id| names.term(id, other);
             match (term(relation.a), term(relation.b)) {
                 (Some(a), Some(b)) => other.most(a, b).is_some_and(|most| most <= relation.most),
-                // Nobody can use it.
-                _ => true,
+                // What else is known by that name is not known of the other.
+                _ => false,
             }
         })
     }
@@ -631,32 +700,38 @@ pub(super) fn identify(value: &mut Value, ids: &mut Ids) {
 }
 
 /// What the identities of one state are in another.
-#[derive(Default)]
-struct Names(Vec<(Id, Option<Term>)>);
+struct Names<'p> {
+    known: Vec<(Id, Option<Term>)>,
+    pinned: &'p Pinned,
+}
 
-impl Names {
+impl Names<'_> {
     /// Whether a value says no more than another.
     fn covers(&mut self, a: &Value, b: &Value) -> bool {
         if a.kind.is_nothing() {
             return true;
         }
-        if a.kind != b.kind {
-            // Null is one of the things that such a pointer can be.
-            return a.nullable && b.as_constant() == Some(0);
-        }
-        if b.nullable && !a.nullable || !a.num.covers(&b.num) {
+        // Null is one of the things that such a pointer can be.
+        let is_null = a.nullable && b.as_constant() == Some(0);
+        let is_one = a.kind == b.kind && (a.nullable || !b.nullable) && a.num.covers(&b.num);
+        if !is_null && !is_one {
             return false;
         }
         if a.id == NONE {
             return true;
         }
-        let base = Term::of(b);
-        let base = a.delta.checked_neg().and_then(|by| base.plus(by));
-        match self.0.iter().find(|(id, _)| *id == a.id) {
+        // Copies of a pointer that may be null are null together.
+        let base = if a.nullable {
+            Some(Term::nullness(b))
+        } else {
+            a.delta.checked_neg().and_then(|by| Term::of(b).plus(by))
+        };
+        match self.known.iter().find(|(id, _)| *id == a.id) {
             None => {
-                self.0.push((a.id, base));
+                self.known.push((a.id, base));
                 // The packet's size is no value that is kept somewhere.
-                a.id >= FIRST || b.id == a.id && b.delta == a.delta
+                let is_free = a.id >= FIRST && !self.pinned.has(a.id);
+                is_free || b.id == a.id && b.delta == a.delta
             }
             Some((_, Some(known))) => {
                 let name = base.map_or(Name::None, |term| term.name);
@@ -667,10 +742,10 @@ impl Names {
     }
 
     fn term(&self, id: Id, other: &State) -> Option<Term> {
-        if id < FIRST {
+        if id < FIRST || self.pinned.has(id) {
             return Some(other.unheld(id));
         }
-        self.0
+        self.known
             .iter()
             .find(|(known, _)| *known == id)
             .and_then(|(_, term)| *term)

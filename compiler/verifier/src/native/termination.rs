@@ -68,6 +68,9 @@ fn moved<'s>(
     direction: Direction,
     states: &[&'s State],
 ) -> Option<(u64, Vec<&'s State>)> {
+    if !tells_heads_apart(heads, measure) {
+        return None;
+    }
     let mut rest = Vec::new();
     let mut least = i64::MAX;
     for state in states {
@@ -115,6 +118,19 @@ fn step(heads: &Heads, measure: &Measure, direction: Direction, state: &State) -
         }
     }
     worst
+}
+
+/// Whether a name that a head gives the number means nothing at the other heads, or the same number. Otherwise what comes back
+/// from one head could seem to have moved from where another one had it.
+fn tells_heads_apart(heads: &Heads, measure: &Measure) -> bool {
+    let list = heads.list();
+    let own = |head| same(head, measure).map(|own| own.id);
+    list.iter().all(|head| {
+        own(head).is_some_and(|id| {
+            list.iter()
+                .all(|other| own(other) == Some(id) || !other.state.mentions(id))
+        })
+    })
 }
 
 /// The same number at another head.

@@ -4,7 +4,7 @@
 //! what comes back is covered. What changes from round to round is widened, so that this ends.
 
 use super::num::Num;
-use super::state::{Ids, Place, State, Term};
+use super::state::{Ids, Pinned, Place, State, Term};
 use super::value::{FIRST, Id, NONE};
 
 /// The states at the head of a loop, for all rounds that are taken together.
@@ -83,10 +83,10 @@ impl Heads {
     }
 
     /// Whether every state is covered by one of these.
-    pub fn cover(&self, states: &[State]) -> bool {
+    pub fn cover(&self, states: &[State], pinned: &Pinned) -> bool {
         states
             .iter()
-            .all(|state| self.list.iter().any(|head| head.state.covers(state)))
+            .all(|state| self.list.iter().any(|head| head.state.covers(state, pinned)))
     }
 }
 
@@ -108,12 +108,18 @@ impl Head {
 
 /// The heads for the next walk: those of the last one, with what came back, one state for each combination of kinds. The first
 /// walks join only; if there are more than `most` combinations, all become one.
-pub(super) fn wider(old: Heads, groups: Vec<(u64, State)>, thresholds: &[i64], ids: &mut Ids, most: usize) -> Heads {
+pub(super) fn wider(
+    old: Heads,
+    groups: Vec<(u64, State)>,
+    thresholds: &[i64],
+    (ids, pinned): (&mut Ids, &Pinned),
+    most: usize,
+) -> Heads {
     let rounds = old.rounds + 1;
     let mut list: Vec<(u64, State)> = old.list.into_iter().map(|head| (head.shape, head.state)).collect();
     for (shape, state) in groups {
         match list.iter_mut().find(|(other, _)| *other == shape) {
-            Some((_, head)) if head.covers(&state) => {}
+            Some((_, head)) if head.covers(&state, pinned) => {}
             Some((_, head)) => {
                 let joined = head.join(&state, ids);
                 *head = if rounds < PATIENCE {
