@@ -216,6 +216,8 @@ fn numbers(jump: Jump, holds: bool, state: &State) -> Option<State> {
     {
         state.relate(first.name(), second.name(), most);
     }
+    state.spread(&a)?;
+    state.spread(&b)?;
     Some(state)
 }
 

@@ -287,6 +287,8 @@ impl Replay {
                         i + 1
                     };
                 }
+                // A loop without decisions begins with a jump to itself.
+                Instruction::Jump { .. } if here => return Some((state, None)),
                 Instruction::Jump { .. } => i = code.jump_target(InsnIndex(i))?.0,
                 Instruction::Exit if state.depth() == 0 => {
                     let refusal = result(&state).err();

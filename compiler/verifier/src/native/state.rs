@@ -282,6 +282,49 @@ impl State {
         possible.then_some(())
     }
 
+    /// What the range of a value says of the numbers that it is related to. `None` if they cannot be.
+    #[must_use]
+    pub fn spread(&mut self, value: &Value) -> Option<()> {
+        if value.id == NONE || value.nullable {
+            return Some(());
+        }
+        let (low, high) = value.num.signed();
+        let (low, high) = (low.checked_sub(value.delta), high.checked_sub(value.delta));
+        for relation in Rc::clone(&self.relations).iter() {
+            if relation.b == value.id
+                && let Some(most) = high.and_then(|high| high.checked_add(relation.most))
+            {
+                self.limit(relation.a, i64::MIN, most)?;
+            }
+            if relation.a == value.id
+                && let Some(least) = low.and_then(|low| low.checked_sub(relation.most))
+            {
+                self.limit(relation.b, least, i64::MAX)?;
+            }
+        }
+        Some(())
+    }
+
+    /// The number that an identity names lies between these.
+    fn limit(&mut self, id: Id, low: i64, high: i64) -> Option<()> {
+        let mut possible = true;
+        let mut limit = |num: &mut Num, by: i64| {
+            let range = low.saturating_add(by)..=high.saturating_add(by);
+            match num.meet(&Num::between(range)) {
+                Some(both) => *num = both,
+                None => possible = false,
+            }
+        };
+        if id == PACKET_SIZE {
+            limit(&mut self.packet_size, 0);
+        }
+        self.change(
+            |value| limit(&mut value.num, value.delta),
+            |value| value.id == id && !value.nullable,
+        );
+        possible.then_some(())
+    }
+
     /// A pointer that could be null is, or is not; and so are its copies.
     pub fn decide_null(&mut self, register: Reg, null: bool) {
         let decide = |value: &mut Value| {
@@ -601,6 +644,7 @@ impl State {
             ids,
             known: Vec::new(),
             apart: Vec::new(),
+            in_packet: Vec::new(),
         };
         let registers = Box::new(std::array::from_fn(|i| {
             pairs.join(&self.registers[i], &other.registers[i])
@@ -639,7 +683,21 @@ impl State {
                 });
             }
         }
-        let Pairs { known, apart, .. } = pairs;
+        let Pairs {
+            mut known,
+            apart,
+            in_packet,
+            ..
+        } = pairs;
+        // Where the packets have other sizes, constant distances lie before their ends by comparisons that left no relation.
+        let ends = !in_packet.is_empty() && self.packet_size != other.packet_size;
+        if ends && !known.iter().any(|pair| pair.id == PACKET_SIZE) {
+            known.push(Pair {
+                left: self.unheld(PACKET_SIZE),
+                right: other.unheld(PACKET_SIZE),
+                id: PACKET_SIZE,
+            });
+        }
         let mut joined = State {
             registers,
             frames,
@@ -668,6 +726,12 @@ impl State {
                 }
             }
         }
+        let end = known.iter().position(|pair| pair.id == PACKET_SIZE).filter(|_| ends);
+        let before_end = (0..known.len()).filter(|i| in_packet.contains(&known[*i].id));
+        wanted.extend(
+            end.into_iter()
+                .flat_map(|end| before_end.clone().map(move |i| (i, end))),
+        );
         for (a, b) in wanted {
             let (a, b) = (known[a], known[b]);
             let left = self.most(a.left, b.left);
@@ -772,6 +836,8 @@ struct Pairs<'i> {
     known: Vec<Pair>,
     /// New identities that lie between two distances of an old one that both states know.
     apart: Vec<(Id, Id, i64, i64)>,
+    /// Identities of distances in the packet.
+    in_packet: Vec<Id>,
 }
 
 impl Pairs<'_> {
@@ -819,6 +885,9 @@ impl Pairs<'_> {
             };
         }
         let (id, delta) = self.name(a, b);
+        if a.kind == Kind::Packet && id >= FIRST {
+            self.in_packet.push(id);
+        }
         Value { id, delta, num, ..*a }
     }
 
