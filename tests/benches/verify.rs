@@ -192,9 +192,9 @@ fn once(name: &str, module: &Module, platform: &Platform, verifier: Verifier) ->
     PeakAlloc.reset_peak_usage();
     let before = processor_time();
     let result = verify_observed(module, platform, &options(verifier), &mut |cost| {
-        of_program = Some(*cost)
+        of_program = Some(*cost);
     });
-    let total = processor_time() - before;
+    let total = processor_time().saturating_sub(before);
     let peak_bytes = PeakAlloc.peak_usage().saturating_sub(held);
     assert!(
         matches!(result, Ok(_) | Err(VerifyError::Rejected(_))),
@@ -448,7 +448,7 @@ fn images() {
         let took = median((0..ROUNDS).map(|_| {
             let before = processor_time();
             bpf2sys::build(&bytes, &name, &options).expect("an example is safe");
-            processor_time() - before
+            processor_time().saturating_sub(before)
         }));
         println!("| {name} | {instructions} | {} |", ms(took));
     }
