@@ -36,8 +36,9 @@ const LONG: Duration = Duration::from_millis(300);
 
 /// Instructions of the programs of the curve.
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
-/// The largest of them for PREVAIL, whose time grows with the square.
+/// The largest of them for PREVAIL, whose time grows with the square, and how long it may take. Loops in loops take it minutes.
 const LARGEST_FOR_PREVAIL: usize = 1_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one program took.
 struct Measured {
@@ -153,10 +154,10 @@ fn examples() -> Vec<(String, Vec<u8>, Module)> {
     objects.filter(|(_, _, module)| known(module)).collect()
 }
 
-fn options(verifier: Verifier) -> Options {
+fn options(verifier: Verifier, time_limit: Duration) -> Options {
     Options {
         verifier,
-        time_limit: Duration::from_mins(10),
+        time_limit,
         ..Options::default()
     }
 }
@@ -173,7 +174,8 @@ fn measure(name: String, bytes: &[u8], module: &Module, platform: &Platform) -> 
     for _ in 0..ROUNDS {
         for (costs, (_, verifier)) in costs.iter_mut().zip(ENGINES) {
             if costs.first().is_none_or(|first| first.total < LONG) {
-                costs.push(once(&name, module, platform, verifier));
+                let cost = once(module, platform, &options(verifier, Duration::MAX));
+                costs.push(cost.expect("there is no limit"));
             }
         }
     }
@@ -184,31 +186,29 @@ fn measure(name: String, bytes: &[u8], module: &Module, platform: &Platform) -> 
     }
 }
 
-/// One verification of a module with one program.
-fn once(name: &str, module: &Module, platform: &Platform, verifier: Verifier) -> Cost {
+/// One verification of a module with one program; `None` if it takes longer than it may.
+fn once(module: &Module, platform: &Platform, options: &Options) -> Option<Cost> {
     let module = module.clone();
     let mut of_program: Option<ProgramCost> = None;
     let held = PeakAlloc.current_usage();
     PeakAlloc.reset_peak_usage();
     let before = processor_time();
-    let result = verify_observed(module, platform, &options(verifier), &mut |cost| {
-        of_program = Some(*cost);
-    });
-    let total = processor_time().saturating_sub(before);
+    let result = verify_observed(module, platform, options, &mut |cost| of_program = Some(*cost));
+    let total = processor_time() - before;
     let peak_bytes = PeakAlloc.peak_usage().saturating_sub(held);
-    assert!(
-        matches!(result, Ok(_) | Err(VerifyError::Rejected(_))),
-        "{name}: {:?}",
-        result.err()
-    );
+    if let Err(VerifyError::TimeLimit { .. }) = result {
+        return None;
+    }
+    let known = matches!(result, Ok(_) | Err(VerifyError::Rejected(_)));
+    assert!(known, "{:?}", result.err());
     let of_program = of_program.expect("a program with a verdict has a cost");
-    Cost {
+    Some(Cost {
         slots: of_program.slots,
         accepted: result.is_ok(),
         total,
         stages: Stage::ALL.map(|stage| of_program.time(stage)),
         peak_bytes,
-    }
+    })
 }
 
 fn middle(costs: &[Cost]) -> Cost {
@@ -349,18 +349,19 @@ fn curve() {
         for size in SIZES {
             let module = (shape.make)(size);
             let count: usize = module.functions.iter().map(|f| f.instructions.len()).sum();
-            let run = |verifier: Verifier| {
-                let mut costs = vec![once(shape.name, &module, &platform, verifier)];
+            let run = |options: &Options| {
+                let mut costs = vec![once(&module, &platform, options)?];
                 while costs.len() < ROUNDS && costs[0].total < LONG {
-                    costs.push(once(shape.name, &module, &platform, verifier));
+                    costs.push(once(&module, &platform, options)?);
                 }
-                middle(&costs)
+                Some(middle(&costs))
             };
-            let native = run(Verifier::Native);
+            let native = run(&options(Verifier::Native, Duration::MAX)).expect("there is no limit");
             let per_instruction = native.total.as_nanos() as f64 / count as f64;
             let growth = per_instruction / *smaller.get_or_insert(per_instruction);
-            let prevail = (size <= LARGEST_FOR_PREVAIL).then(|| run(Verifier::Prevail));
-            let beside = prevail.map_or("| | |".to_owned(), |prevail| {
+            let beside = if size > LARGEST_FOR_PREVAIL {
+                "| | |".to_owned()
+            } else if let Some(prevail) = run(&options(Verifier::Prevail, PATIENCE)) {
                 format!(
                     "{} | {} | {} | {:.0}",
                     ms(prevail.total),
@@ -368,7 +369,10 @@ fn curve() {
                     mib(prevail.peak_bytes),
                     ratio(prevail.total, native.total)
                 )
-            });
+            } else {
+                let least = ratio(PATIENCE, native.total);
+                format!("more than {} | | | more than {least:.0}", ms(PATIENCE))
+            };
             println!(
                 "| {} | {count} | {} | {} | {per_instruction:.0} ns | {growth:.2} | {} | {} | {beside} |",
                 shape.name,
@@ -409,11 +413,11 @@ fn gains() {
                     function.kind = FunctionKind::Subprogram;
                 }
             }
-            verify(alone, &platform, &options(Verifier::Native)).expect("the fixture is safe");
+            verify(alone, &platform, &options(Verifier::Native, Duration::MAX)).expect("the fixture is safe");
         }
     });
     let together = timed(&|| {
-        verify(module.clone(), &platform, &options(Verifier::Native)).expect("the fixture is safe");
+        verify(module.clone(), &platform, &options(Verifier::Native, Duration::MAX)).expect("the fixture is safe");
     });
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     row(
@@ -448,7 +452,7 @@ fn images() {
         let took = median((0..ROUNDS).map(|_| {
             let before = processor_time();
             bpf2sys::build(&bytes, &name, &options).expect("an example is safe");
-            processor_time().saturating_sub(before)
+            processor_time() - before
         }));
         println!("| {name} | {instructions} | {} |", ms(took));
     }
