@@ -194,7 +194,7 @@ fn once(module: &Module, platform: &Platform, options: &Options) -> Option<Cost>
     PeakAlloc.reset_peak_usage();
     let before = processor_time();
     let result = verify_observed(module, platform, options, &mut |cost| of_program = Some(*cost));
-    let total = processor_time() - before;
+    let total = processor_time().saturating_sub(before);
     let peak_bytes = PeakAlloc.peak_usage().saturating_sub(held);
     if let Err(VerifyError::TimeLimit { .. }) = result {
         return None;
@@ -452,7 +452,7 @@ fn images() {
         let took = median((0..ROUNDS).map(|_| {
             let before = processor_time();
             bpf2sys::build(&bytes, &name, &options).expect("an example is safe");
-            processor_time() - before
+            processor_time().saturating_sub(before)
         }));
         println!("| {name} | {instructions} | {} |", ms(took));
     }
