@@ -61,8 +61,7 @@ use value::{Kind, Value, Why};
 /// - `states`: with 1, 2, 4 and 8 the corpus has 145, 148, 149 and 149 programs accepted, and no more with 16 or 32, nor with the second
 ///   effort; of the fixtures 244 with any. On the shapes 8 take 4 % more time than 2 or 4, 16 take 11 % and 32 take 28 %. So 8 is
 ///   twice what was needed.
-/// - `rounds`: 4, 16, 64 and 256 accept the same, and their times differ by less than two measurements of one do. 64 are as many as
-///   the exact ends of usual loops need.
+/// - `rounds`: 4, 16, 64 and 256 accept the same, and their times differ by less than two measurements of one do.
 /// - `instructions`: ten times fewer take a third less time on shapes of 10,000 instructions, ten times more take twice the time, and
 ///   all accept the same. 200,000 are executed in some 30 ms, and it is what a program that is rejected, or whose loops multiply,
 ///   takes at least; the second effort bounds it to some 0.6 s and, with it, to less than 64 MiB.
