@@ -18,7 +18,7 @@ pub(super) fn code(violation: &Violation) -> Code {
         Violation::MemoryStart { .. } => Code::BPF2109,
         Violation::ContextPointerWrite => Code::BPF2110,
         Violation::NullAccess { .. } => Code::BPF2111,
-        Violation::NullArgument { .. } | Violation::NullMap { .. } => Code::BPF2112,
+        Violation::NullArgument { .. } => Code::BPF2112,
         Violation::NumberDereferenced { .. } => Code::BPF2113,
         Violation::MapDereferenced { .. } => Code::BPF2114,
         Violation::OpaquePointer { .. } => Code::BPF2115,
@@ -97,7 +97,6 @@ pub(super) fn help(violation: &Violation) -> Option<String> {
         Violation::ContextPointerWrite => "these fields are read-only; keep a changed pointer in a variable".to_owned(),
         Violation::NullAccess { .. } => "compare it with null first: `if (!value) return …;`".to_owned(),
         Violation::NullArgument { .. } => "compare it with null before the call: `if (!value) return …;`".to_owned(),
-        Violation::NullMap { .. } => "compare it with null before the call: `if (!map) return …;`".to_owned(),
         Violation::NumberDereferenced { .. } => {
             "addresses come from the context, the stack and map lookups only; a number can be added to one of these"
                 .to_owned()

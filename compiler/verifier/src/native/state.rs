@@ -328,7 +328,10 @@ impl State {
     /// A pointer that could be null is, or is not; and so are its copies.
     pub fn decide_null(&mut self, register: Reg, null: bool) {
         let decide = |value: &mut Value| {
-            *value = if null {
+            *value = if null && matches!(value.kind, Kind::Map(_) | Kind::Programs(_)) {
+                // Callees get no null map in compiled code, so null is still a map that a call can name.
+                *value
+            } else if null {
                 Value::constant(0)
             } else {
                 Value {

@@ -87,11 +87,6 @@ pub enum Violation {
         /// What gave the pointer.
         memory: Memory,
     },
-    /// A map that may be null, given to a callee: it reads the map's definition without a look.
-    NullMap {
-        /// The argument.
-        argument: Argument,
-    },
     /// A number that is used as an address.
     NumberDereferenced {
         /// The register.

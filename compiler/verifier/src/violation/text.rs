@@ -205,12 +205,6 @@ impl fmt::Display for Violation {
             Violation::NullArgument { access, memory } => {
                 write!(f, "{access} of {memory} through a pointer that may be null")
             }
-            Violation::NullMap { argument } => write!(
-                f,
-                "argument {} of `{}` is a map from a map of maps that may be null",
-                argument.position(),
-                argument.callee
-            ),
             Violation::NumberDereferenced { register } => {
                 write!(f, "`{register}` is a number, and is used as an address")
             }

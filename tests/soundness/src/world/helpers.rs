@@ -112,6 +112,10 @@ impl Checked<'_> {
                     }
                 }
                 5 | 6 | 32 => {
+                    // Compiled code gives no callee a null map.
+                    if value == 0 {
+                        return Ok(HelperResult::Returned(called.failed()));
+                    }
                     let Some((_, index)) = self.objects.iter().find(|(address, _)| *address == value) else {
                         return bad("not a map");
                     };

@@ -13,7 +13,6 @@
 //! | No write to a read-only global section ([`origin`]). | To the engine it is memory of a map as any other. It is at run time too: this protects the program from itself. A pointer that comes back from memory or a call is told by the size of what it points into. |
 //! | No read of a metadata pointer that is always null ([`metadata`]). | The engine takes it for a pointer to the start of the data or before, and would allow an access through it. |
 //! | A map of the right type where the callee does not look ([`maps`]). | The engine knows no map types of helpers. |
-//! | No map that may be null. | The engine takes the null of a lookup in a map of maps for a map. |
 //! | No pointer gets out by a comparison, in a buffer or in a register that no prototype lists, and none is made of a number ([`leaks`]). | The engine looks at stores, listed arguments and the result only. |
 //!
 //! Helpers that write memory which their prototype calls readable, and negative constants in memory, are put right before
@@ -37,7 +36,7 @@ use super::state::Bounds;
 use crate::error::RejectionReason;
 use crate::map_type::{self, Wrong};
 use crate::prototype::{Need, Prototype, prototype};
-use crate::{Argument, RegisterFact, RegisterKind, Violation, WarningReason};
+use crate::{RegisterFact, RegisterKind, WarningReason};
 
 pub(super) use arguments::{OutsideMemory, outside_memory};
 pub(super) use origin::{Origins, escaped, origins};
@@ -130,9 +129,6 @@ impl Rules<'_> {
         names: &mut VariableRegistry,
     ) -> Option<RejectionReason> {
         let called = prototype(callee, self.module, self.platform, self.program_type)?;
-        if let Some(reason) = null_map(&called, point) {
-            return Some(reason);
-        }
         if let Some(Wrong::Refused(reason)) = self.map_type(&called, point, context, names) {
             return Some(reason);
         }
@@ -184,22 +180,6 @@ impl Rules<'_> {
             section: section.section.clone(),
         })
     }
-}
-
-/// A map that may be null. Callees read the definition of their map without a look (`ebpf_map_find_entry` of eBPF for Windows
-/// begins with it), and the engine takes null for a map.
-fn null_map(called: &Prototype<'_>, point: &Point<'_>) -> Option<RejectionReason> {
-    let (register, _) = called
-        .needs()
-        .find(|(register, need)| *need == Need::Map && !point.registers[register.index()].non_null)?;
-    let argument = Argument {
-        callee: called.name.to_owned(),
-        register,
-    };
-    Some(RejectionReason::Unsafe {
-        violation: Box::new(Violation::NullMap { argument }),
-        engine: String::new(),
-    })
 }
 
 /// The arguments through which a callee outside the module writes.
