@@ -180,6 +180,20 @@ impl World<'_> {
         refuse(wrong, register)
     }
 
+    /// The pointer that an instruction accesses memory through, and the distances of the first byte.
+    fn accessed(
+        &self,
+        (base, offset): (Reg, i16),
+        width: Width,
+        by: &Accessor,
+        state: &State,
+    ) -> Checked<(Value, (i64, i64))> {
+        let pointer = *state.register(base);
+        let bytes = Bytes::Exactly(width.bytes().into());
+        let place = self.accessible((&pointer, base), offset.into(), &bytes, &|| by.clone(), state)?;
+        Ok((pointer, place))
+    }
+
     pub(super) fn load(
         &self,
         (width, signed): (Width, bool),
@@ -188,16 +202,8 @@ impl World<'_> {
         state: &mut State,
         ids: &mut Ids,
     ) -> Checked<()> {
-        let pointer = *state.register(base);
         let bytes = i64::from(width.bytes());
-        let place = self.accessible(
-            (&pointer, base),
-            offset.into(),
-            &Bytes::Exactly(bytes),
-            &|| Accessor::Load,
-            state,
-        )?;
-        let unknown = || Value::number(num::low_part(&Num::ANY, width.bytes() * 8));
+        let (pointer, place) = self.accessed((base, offset), width, &Accessor::Load, state)?;
         let mut value = match pointer.kind {
             Kind::Context => self.context_field(place, width, base, state)?,
             Kind::Stack(frame) => {
@@ -218,12 +224,12 @@ impl World<'_> {
                     }
                     value
                 } else if memory.missing(&(low..high + bytes)).is_none() {
-                    unknown()
+                    unknown(width)
                 } else {
                     Value::nothing(Why::Stack(None))
                 }
             }
-            _ => unknown(),
+            _ => unknown(width),
         };
         if signed && value.is_number() {
             let from = match width {
@@ -244,7 +250,7 @@ impl World<'_> {
     fn context_field(&self, (low, high): (i64, i64), width: Width, base: Reg, state: &State) -> Checked<Value> {
         let layout = &self.program_type.context;
         let bytes = i64::from(width.bytes());
-        let number = Value::number(num::low_part(&Num::ANY, width.bytes() * 8));
+        let number = unknown(width);
         if layout.data_end < 0 {
             return Ok(number);
         }
@@ -298,15 +304,8 @@ impl World<'_> {
         state: &mut State,
         ids: &mut Ids,
     ) -> Checked<()> {
-        let pointer = *state.register(base);
         let bytes = i64::from(width.bytes());
-        let place = self.accessible(
-            (&pointer, base),
-            offset.into(),
-            &Bytes::Exactly(bytes),
-            &|| Accessor::Store,
-            state,
-        )?;
+        let (pointer, place) = self.accessed((base, offset), width, &Accessor::Store, state)?;
         let value = match src {
             Operand::Imm(imm) => Value::constant(i64::from(imm).cast_unsigned()),
             Operand::Reg(src) => *state.register(src),
@@ -378,14 +377,7 @@ impl World<'_> {
         };
         let bytes = i64::from(width.bytes());
         let operand = *number_stored(src, base, state)?;
-        let pointer = *state.register(base);
-        let place = self.accessible(
-            (&pointer, base),
-            offset.into(),
-            &Bytes::Exactly(bytes),
-            &|| Accessor::Atomic,
-            state,
-        )?;
+        let (pointer, place) = self.accessed((base, offset), width, &Accessor::Atomic, state)?;
         if op == AtomicOp::Cmpxchg {
             match state.register(Reg::R0).kind {
                 Kind::Number => {}
@@ -394,7 +386,6 @@ impl World<'_> {
             }
         }
         self.writable(&pointer, place, bytes, base)?;
-        let unknown = || Value::number(num::low_part(&Num::ANY, width.bytes() * 8));
         let old = match pointer.kind {
             Kind::Stack(frame) => {
                 let (low, high) = place;
@@ -403,14 +394,14 @@ impl World<'_> {
                 };
                 let old = match low == high {
                     true => memory.load(low, width),
-                    false if memory.missing(&(low..high + bytes)).is_none() => unknown(),
+                    false if memory.missing(&(low..high + bytes)).is_none() => unknown(width),
                     false => Value::nothing(Why::Stack(None)),
                 };
                 let new = match op {
                     AtomicOp::Xchg => operand,
                     // What holds nothing, or a pointer, holds nothing behind the operation.
                     _ if !old.is_number() => Value::nothing(Why::Stack(None)),
-                    AtomicOp::Cmpxchg => unknown(),
+                    AtomicOp::Cmpxchg => unknown(width),
                     AtomicOp::Add { .. } => changed(size, AluOp::Add, &old, &operand),
                     AtomicOp::Or { .. } => changed(size, AluOp::Or, &old, &operand),
                     AtomicOp::And { .. } => changed(size, AluOp::And, &old, &operand),
@@ -423,7 +414,7 @@ impl World<'_> {
                 }
                 old
             }
-            _ => unknown(),
+            _ => unknown(width),
         };
         let instruction = Instruction::Atomic {
             size,
@@ -489,4 +480,9 @@ fn ends_in_packet(value: &Value, offset: i64, bytes: &Bytes<'_>, state: &State) 
         .constant()
         .and_then(|at| at.cast_signed().checked_add(offset))
         .is_some_and(|more| before_packet_end(size, more, state))
+}
+
+/// A number of which only the width is known.
+fn unknown(width: Width) -> Value {
+    Value::number(num::low_part(&Num::ANY, width.bytes() * 8))
 }
