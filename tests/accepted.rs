@@ -17,7 +17,7 @@ const PROGRAMS: &str = "BPF2SYS_SOUNDNESS_PROGRAMS";
 const FEW: u64 = 2_000;
 
 /// How many programs it may take to find a hole that is made on purpose.
-const MOST: u64 = 3_500;
+const MOST: u64 = 12_000;
 
 /// Of the accepted programs, so many in a thousand must at least do this when they run.
 const SHARES: [(Feature, u64); 20] = [
@@ -34,13 +34,13 @@ const SHARES: [(Feature, u64); 20] = [
     (Feature::MapOfMaps, 30),
     (Feature::Queue, 8),
     (Feature::TailCall, 15),
-    (Feature::Again, 25),
+    (Feature::Again, 50),
     (Feature::Atomic, 50),
     (Feature::ByteSwap, 40),
     (Feature::Alu32, 100),
-    (Feature::Jmp32, 60),
-    (Feature::Spill, 50),
-    (Feature::VariableAddress, 50),
+    (Feature::Jmp32, 120),
+    (Feature::Spill, 60),
+    (Feature::VariableAddress, 120),
 ];
 
 pub fn trials() -> Vec<Trial> {
@@ -48,14 +48,14 @@ pub fn trials() -> Vec<Trial> {
         test("accepted::random_programs_are_harmless", || {
             harmless(Verifier::Native, programs()?)
         }),
-        // PREVAIL takes twenty times as long.
+        // PREVAIL takes twenty times as long, and has not changed since it was judged by all of them.
         test("accepted::random_programs_that_prevail_accepts_are_harmless", || {
-            harmless(Verifier::Prevail, FEW.max(programs()? / 4))
+            harmless(Verifier::Prevail, FEW.max(programs()? / 10))
         }),
         test("accepted::holes_made_on_purpose_are_found", || {
             let mut missed = Vec::new();
-            for plant in PLANTS.iter().filter(|plant| plant.name != RARE) {
-                match plant.find(1, MOST) {
+            for plant in &PLANTS {
+                match plant.find(Verifier::Native, 1, MOST) {
                     Some((programs, hole)) => println!("{programs:6}  {}: {}", plant.name, hole.kind),
                     None => missed.push(plant.name),
                 }
@@ -89,9 +89,6 @@ fn harmless(verifier: Verifier, count: u64) -> Result<(), Failed> {
     }
     worth_running(&report)
 }
-
-/// A hole that it takes more programs to find than are run here: `bpf2sys-soundness --planted` looks for it longer.
-const RARE: &str = "what is popped does not overwrite anything";
 
 fn request(count: u64) -> Request {
     Request {

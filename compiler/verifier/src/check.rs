@@ -8,6 +8,7 @@ use bpf2sys_bytecode::{Callee, FunctionIndex, Imm64, InsnIndex, Instruction, Mod
 use bpf2sys_platform::{Platform, ProgramType};
 
 use crate::error::{Rejection, RejectionPlace, RejectionReason};
+use crate::groups::Group;
 use crate::missing;
 
 /// Most slots of a program with a copy of every called function at each call.
@@ -100,7 +101,11 @@ fn refuse(
     platform: &Platform,
 ) -> Option<RejectionReason> {
     let unsupported = |what, group| Some(RejectionReason::UnsupportedInstruction { what, group });
+    if let Some((what, group)) = Group::missing(instruction, platform) {
+        return unsupported(what, Some(group));
+    }
     match *instruction {
+        // Neither the engines nor the lowering have these, whatever a platform offers.
         Instruction::CallX(_) => unsupported("a call through a register", Some("callx")),
         Instruction::LegacyPacket { .. } => unsupported("a legacy packet load", Some("packet")),
         Instruction::LoadImm64 {

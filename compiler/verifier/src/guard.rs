@@ -1,4 +1,5 @@
-//! Runs the engine where it cannot hurt: on threads of its own, within limits, with panics turned into errors.
+//! Runs an engine where it cannot hurt: within limits, with panics turned into errors, and on threads of its own unless what there
+//! is to do takes less than starting a thread.
 //!
 //! Given: jobs that are independent of each other. Computed: their results in the order of the jobs, whichever thread
 //! finished first.
@@ -11,7 +12,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Once};
 use std::thread;
@@ -39,10 +40,33 @@ pub(crate) struct Limits {
 pub(crate) struct Deadline {
     at: Option<Instant>,
     passed: AtomicBool,
+    memory: Option<MemoryLook>,
 }
 
-/// What a job unwinds with when it stops because a limit was passed.
+/// A limit of memory that the job itself has to look at, as no other thread does.
+struct MemoryLook {
+    limit: u64,
+    since: Instant,
+    /// When it was last looked at, in milliseconds.
+    last: AtomicU64,
+}
+
+impl MemoryLook {
+    fn is_passed(&self) -> bool {
+        let now = self.since.elapsed().as_millis() as u64;
+        let last = self.last.load(Ordering::Relaxed);
+        if now < last + MEMORY_LOOK.as_millis() as u64 {
+            return false;
+        }
+        self.last.store(now, Ordering::Relaxed);
+        memory_in_use() > self.limit
+    }
+}
+
+/// What a job unwinds with when it stops because the time has passed, or another thread says so.
 struct Stopped;
+/// What a job unwinds with when it finds that the process needs too much memory.
+struct NoMemory;
 
 impl Deadline {
     /// A deadline `limit` from now; none if that is beyond what the clock can tell.
@@ -50,6 +74,7 @@ impl Deadline {
         Deadline {
             at: Instant::now().checked_add(limit),
             passed: AtomicBool::new(false),
+            memory: None,
         }
     }
 
@@ -67,6 +92,9 @@ impl Deadline {
         if self.passed.load(Ordering::Relaxed) || self.remaining().is_some_and(|r| r.is_zero()) {
             // Not a panic: no hook is called.
             panic::resume_unwind(Box::new(Stopped));
+        }
+        if self.memory.as_ref().is_some_and(MemoryLook::is_passed) {
+            panic::resume_unwind(Box::new(NoMemory));
         }
     }
 }
@@ -98,6 +126,38 @@ fn install_hook() {
             }
         }));
     });
+}
+
+/// Runs jobs 0 to `count` - 1 one after the other, on the thread of the caller: for jobs that look at the deadline often and need
+/// little stack. The error tells the first job that gave no result.
+pub(crate) fn run_here<T>(
+    count: usize,
+    limits: Limits,
+    job: impl Fn(usize, &Deadline) -> T,
+) -> Result<Vec<T>, (usize, Failure)> {
+    install_hook();
+    let deadline = Deadline {
+        memory: limits.memory.map(|limit| MemoryLook {
+            limit,
+            since: Instant::now(),
+            last: AtomicU64::new(0),
+        }),
+        ..Deadline::new(limits.time)
+    };
+    let quiet = QUIET.replace(true);
+    let results = (0..count).map(|index| attempt(&job, index, &deadline).map_err(|failure| (index, failure)));
+    let results = results.collect();
+    QUIET.set(quiet);
+    results
+}
+
+/// One job, with what it unwinds with as a failure.
+fn attempt<T>(job: &impl Fn(usize, &Deadline) -> T, index: usize, deadline: &Deadline) -> Result<T, Failure> {
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
+        deadline.check();
+        job(index, deadline)
+    }));
+    result.map_err(|payload| failure(payload.as_ref()))
 }
 
 /// Runs jobs 0 to `count` - 1 on as many threads as there are processors, shared with all other calls in the process.
@@ -216,14 +276,8 @@ impl<F> Work<F> {
             if index >= self.count {
                 break;
             }
-            let result = panic::catch_unwind(AssertUnwindSafe(|| {
-                self.deadline.check();
-                (self.job)(index, &self.deadline)
-            }));
-            if results
-                .send((index, result.map_err(|payload| failure(payload.as_ref()))))
-                .is_err()
-            {
+            let result = attempt(&self.job, index, &self.deadline);
+            if results.send((index, result)).is_err() {
                 break; // nobody waits any more
             }
         }
@@ -238,6 +292,9 @@ fn memory_in_use() -> u64 {
 fn failure(payload: &(dyn Any + Send)) -> Failure {
     if payload.is::<Stopped>() {
         return Failure::TimeLimit;
+    }
+    if payload.is::<NoMemory>() {
+        return Failure::MemoryLimit;
     }
     let message = payload
         .downcast_ref::<&str>()
@@ -354,6 +411,30 @@ mod tests {
         };
         let result = run(1, enough, move |_, deadline| Endless::new().work(deadline));
         assert!(matches!(result, Err((0, Failure::TimeLimit))), "{result:?}");
+    }
+
+    #[test]
+    fn what_runs_on_the_callers_thread_has_the_same_limits() {
+        assert_eq!(run_here(4, time(LONG), |i, _| i * i).unwrap(), [0, 1, 4, 9]);
+        let result = run_here(2, time(LONG), |i, _| assert!(i != 1, "no {i}"));
+        assert!(
+            matches!(&result, Err((1, Failure::Panic(m))) if m == "no 1"),
+            "{result:?}"
+        );
+        let result = run_here(1, time(SHORT), |_, deadline| Endless::new().work(deadline));
+        assert!(matches!(result, Err((0, Failure::TimeLimit))), "{result:?}");
+        let result = run_here(1, time(Duration::ZERO), |_, _| ());
+        assert!(matches!(result, Err((0, Failure::TimeLimit))), "{result:?}");
+        for (memory, expected) in [(1, true), (u64::MAX, false)] {
+            let limits = Limits {
+                time: if expected { LONG } else { SHORT },
+                memory: Some(memory),
+            };
+            let result = run_here(1, limits, |_, deadline| Endless::new().work(deadline));
+            assert_eq!(matches!(result, Err((0, Failure::MemoryLimit))), expected, "{result:?}");
+        }
+        // Panics of others on this thread are told again.
+        assert!(!QUIET.get());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Given: a module, and the platform whose program types, helpers and maps its programs use.
 //! Computed: a [`VerifiedModule`], the same module with facts per instruction; or, for each rejected program, the reason
 //! at its instruction and source line.
-//! Safe because: PREVAIL is the judge, with the options that eBPF for Windows uses, and only this crate makes a
-//! `VerifiedModule`. No type of the verifier library appears here, so another engine can take its place.
+//! Safe because: only this crate makes a `VerifiedModule`, of programs that an engine proves safe under the rules and options
+//! that eBPF for Windows has. There are two engines: `native`, our own, and PREVAIL, which judges it in tests and for those who
+//! ask for a second opinion. No type of either appears here.
 
 mod check;
 mod cost;
@@ -13,6 +14,7 @@ mod error;
 mod facts;
 mod flow;
 mod frame;
+mod groups;
 mod guard;
 mod knowledge;
 mod map_type;

@@ -1,5 +1,6 @@
 //! From a module to a verified module.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,18 +12,19 @@ use crate::cost::{ProgramCost, Stopwatch};
 use crate::engine::{Engine, Proof};
 use crate::error::Rejection;
 use crate::flow::Flow;
+use crate::groups::Group;
 use crate::guard::{self, Deadline, Failure, Limits};
 use crate::knowledge::{self, Knowledge};
 use crate::nearest::prefixes_meant;
-use crate::{VerifiedModule, VerifiedProgram, VerifyError, Warning, frame, native, tail_calls};
+use crate::{FunctionFacts, VerifiedModule, VerifiedProgram, VerifyError, Warning, frame, native, tail_calls};
 
 /// Which engine proves programs safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verifier {
     /// The engine of this project.
+    #[default]
     Native,
     /// PREVAIL, as eBPF for Windows uses it.
-    #[default]
     Prevail,
     /// Both: a program is accepted if both accept it.
     Both,
@@ -64,7 +66,7 @@ impl Default for Options {
 /// Proves every program of a module safe for its program type, and keeps what was proven.
 ///
 /// Programs are verified side by side, on threads of this function's own: as many as there are processors, in all calls of
-/// this function in the process together. The time limit counts from when the first program is begun. When a limit is
+/// this function in the process together. A few small ones are verified on the caller's thread, which takes less time. The time limit counts from when the first program is begun. When a limit is
 /// passed, the error comes at once and the threads are told to stop; one that is just building the control flow graph of
 /// a large program cannot be interrupted and stops when that is done.
 ///
@@ -96,6 +98,7 @@ fn verify_with(
     options: &Options,
     observer: Option<&mut dyn FnMut(&ProgramCost)>,
 ) -> Result<VerifiedModule, VerifyError> {
+    Group::check_names(platform)?;
     let mut programs = typed_programs(&module, platform, options)?;
     for map in &module.maps {
         if let Some(limit) = too_long(&map.name, platform) {
@@ -106,85 +109,50 @@ fn verify_with(
     usable_maps(&module, platform)?;
     let prevail = match options.verifier {
         Verifier::Native => None,
-        Verifier::Prevail | Verifier::Both => Some(Engine::new(&module, platform, options.explanation_steps)?),
+        Verifier::Prevail | Verifier::Both => Some(Engine::new(&module, platform, options.explanation_steps)),
     };
     let flow = Flow::new(&module);
-    let jobs = programs.iter().map(|p| (p.function, Arc::clone(&p.program_type)));
-    let shared = Arc::new(Shared {
-        jobs: jobs.collect(),
-        module,
-        platform: platform.clone(),
-        verifier: options.verifier,
-        prevail,
-        flow,
-        costs: observer.is_some().then(Mutex::default),
-    });
+    let jobs: Vec<_> = programs
+        .iter()
+        .map(|p| (p.function, Arc::clone(&p.program_type)))
+        .collect();
     let limits = Limits {
         time: options.time_limit,
         memory: options.memory_limit,
     };
+    let small =
+        options.verifier == Verifier::Native && jobs.iter().map(|(f, _)| slots(&module, *f)).sum::<u64>() <= SMALL;
+    let shared = Shared {
+        jobs,
+        module,
+        platform: Cow::Borrowed(platform),
+        verifier: options.verifier,
+        prevail,
+        flow,
+        costs: observer.is_some().then(Mutex::default),
+    };
+    if small {
+        let results = guard::run_here(programs.len(), limits, |i, deadline| shared.analyze(i, deadline));
+        let (facts, warnings) = shared.conclude(&mut programs, results, options, observer)?;
+        return Ok(VerifiedModule::new(shared.module, programs, facts, warnings));
+    }
+    // A thread that is given up keeps what it works on.
+    let own = Arc::new(shared.owned());
     let analyze = {
-        let shared = Arc::clone(&shared);
+        let shared = Arc::clone(&own);
         move |i, deadline: &Deadline| shared.analyze(i, deadline)
     };
     let results = guard::run(programs.len(), limits, analyze);
-    if let Some(observer) = observer {
-        shared.tell_costs(observer);
-    }
-    let results = results.map_err(|(job, failure)| {
-        let program = shared.module.function(shared.jobs[job].0).name.clone();
-        match failure {
-            Failure::TimeLimit => VerifyError::TimeLimit {
-                limit: options.time_limit,
-                program,
-            },
-            Failure::MemoryLimit => VerifyError::MemoryLimit {
-                limit: options.memory_limit.unwrap_or(u64::MAX),
-                program,
-            },
-            Failure::Panic(message) => VerifyError::EngineFailed { program, message },
-            Failure::NoThread(reason) => VerifyError::NoThread(reason),
-        }
-    })?;
-
-    let mut knowledge = Knowledge::new(&shared.module);
-    let mut warnings = Vec::new();
-    let mut rejections = Vec::new();
-    for (program, result) in programs.iter_mut().zip(results) {
-        match result {
-            Ok(Proof {
-                knowledge: new,
-                returns,
-                warnings: found,
-            }) => {
-                knowledge.join(new);
-                warnings.extend(found);
-                program.returns = returns;
-            }
-            Err(rejection) => rejections.push(rejection),
-        }
-    }
-    if !rejections.is_empty() {
-        return Err(VerifyError::Rejected(rejections));
-    }
+    let (facts, warnings) = own.conclude(&mut programs, results, options, observer)?;
     // The threads have ended, so the module is ours alone again.
-    let mut facts = knowledge.into_facts(&shared.module, &shared.flow);
-    let found = frame::follow(&frame::Subject {
-        module: &shared.module,
-        platform: &shared.platform,
-        programs: &programs,
-        facts: &facts,
-    });
-    knowledge::complete(&shared.module, &mut facts, found);
-    warnings.extend(tail_calls::endless_chains(&shared.module, platform, &programs, &facts));
-    let position = |warning: &Warning| {
-        programs
-            .iter()
-            .position(|p| shared.module.function(p.function).name == warning.program)
-    };
-    warnings.sort_by_key(position);
-    let module = Arc::try_unwrap(shared).map_or_else(|shared| shared.module.clone(), |shared| shared.module);
+    let module = Arc::try_unwrap(own).map_or_else(|shared| shared.module.clone(), |shared| shared.module);
     Ok(VerifiedModule::new(module, programs, facts, warnings))
+}
+
+/// Of a program and the functions that it reaches.
+fn slots(module: &Module, program: FunctionIndex) -> u64 {
+    let functions = std::iter::once(program).chain(module.reachable_from(program));
+    functions.map(|f| u64::from(module.function(f).slots())).sum()
 }
 
 /// Refuses maps that no proof can use.
@@ -210,10 +178,15 @@ fn usable_maps(module: &Module, platform: &Platform) -> Result<(), VerifyError> 
     Ok(())
 }
 
-/// What the threads work on.
-struct Shared {
+/// Slots of all programs together up to which our engine works on the caller's thread: starting and ending one takes as long as
+/// some hundred slots. Our engine looks at the deadline in each block, and its stack is as deep as calls are; PREVAIL's is as
+/// deep as loops are, and it can be long without a look.
+const SMALL: u64 = 1_000;
+
+/// What the jobs work on.
+struct Shared<'a> {
     module: Module,
-    platform: Platform,
+    platform: Cow<'a, Platform>,
     verifier: Verifier,
     /// PREVAIL, if it is asked.
     prevail: Option<Engine>,
@@ -223,16 +196,14 @@ struct Shared {
     costs: Option<Mutex<Vec<ProgramCost>>>,
 }
 
-impl Shared {
+impl Shared<'_> {
     fn analyze(&self, job: usize, deadline: &Deadline) -> Result<Proof, Rejection> {
         let (program, program_type) = &self.jobs[job];
         let mut watch = Stopwatch::new(self.costs.is_some());
         let result = check(&self.module, *program, program_type, &self.platform)
             .and_then(|()| self.prove((*program, program_type), deadline, &mut watch));
         if let Some(costs) = &self.costs {
-            let functions = std::iter::once(*program).chain(self.module.reachable_from(*program));
-            let slots = functions.map(|f| u64::from(self.module.function(f).slots())).sum();
-            let cost = watch.stop(*program, slots);
+            let cost = watch.stop(*program, slots(&self.module, *program));
             costs.lock().unwrap_or_else(PoisonError::into_inner).extend(cost);
         }
         result
@@ -264,6 +235,88 @@ impl Shared {
             (Ok(_), Err(rejection)) => Err(only(rejection, Verifier::Prevail)),
             (Err(rejection), Err(_)) => Err(rejection),
         }
+    }
+
+    /// The same with nothing of the caller's.
+    fn owned(self) -> Shared<'static> {
+        Shared {
+            module: self.module,
+            platform: Cow::Owned(self.platform.into_owned()),
+            verifier: self.verifier,
+            prevail: self.prevail,
+            flow: self.flow,
+            jobs: self.jobs,
+            costs: self.costs,
+        }
+    }
+
+    /// What the proofs of all programs give together.
+    fn conclude(
+        &self,
+        programs: &mut [VerifiedProgram],
+        results: Result<Vec<Result<Proof, Rejection>>, (usize, Failure)>,
+        options: &Options,
+        observer: Option<&mut dyn FnMut(&ProgramCost)>,
+    ) -> Result<(Vec<FunctionFacts>, Vec<Warning>), VerifyError> {
+        if let Some(observer) = observer {
+            self.tell_costs(observer);
+        }
+        let results = results.map_err(|(job, failure)| {
+            let program = self.module.function(self.jobs[job].0).name.clone();
+            match failure {
+                Failure::TimeLimit => VerifyError::TimeLimit {
+                    limit: options.time_limit,
+                    program,
+                },
+                Failure::MemoryLimit => VerifyError::MemoryLimit {
+                    limit: options.memory_limit.unwrap_or(u64::MAX),
+                    program,
+                },
+                Failure::Panic(message) => VerifyError::EngineFailed { program, message },
+                Failure::NoThread(reason) => VerifyError::NoThread(reason),
+            }
+        })?;
+        let mut knowledge = Knowledge::new(&self.module);
+        let mut warnings = Vec::new();
+        let mut rejections = Vec::new();
+        for (program, result) in programs.iter_mut().zip(results) {
+            match result {
+                Ok(Proof {
+                    knowledge: new,
+                    returns,
+                    warnings: found,
+                }) => {
+                    knowledge.join(new);
+                    warnings.extend(found);
+                    program.returns = returns;
+                }
+                Err(rejection) => rejections.push(rejection),
+            }
+        }
+        if !rejections.is_empty() {
+            return Err(VerifyError::Rejected(rejections));
+        }
+        let mut facts = knowledge.into_facts(&self.module, &self.flow);
+        let found = frame::follow(&frame::Subject {
+            module: &self.module,
+            platform: &self.platform,
+            programs,
+            facts: &facts,
+        });
+        knowledge::complete(&self.module, &mut facts, found);
+        warnings.extend(tail_calls::endless_chains(
+            &self.module,
+            &self.platform,
+            programs,
+            &facts,
+        ));
+        let position = |warning: &Warning| {
+            programs
+                .iter()
+                .position(|p| self.module.function(p.function).name == warning.program)
+        };
+        warnings.sort_by_key(position);
+        Ok((facts, warnings))
     }
 
     fn tell_costs(&self, observer: &mut dyn FnMut(&ProgramCost)) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bpf2sys_bytecode::{AluOp, Condition, Instruction, Map, MapOrigin, Module, Operand, Reg, WordSize};
 use bpf2sys_platform::{Helper, MapValueKind, Platform, ProgramType};
+use bpf2sys_verifier::Verifier;
 
 use crate::generate::generate;
 use crate::judge::{Change, Hole, Judge, Verdict};
@@ -181,8 +182,9 @@ impl Plant {
     }
 
     /// The number of programs until it is found, and what is found; `None` if that are more than `most`.
-    pub fn find(&self, seed: u64, most: u64) -> Option<(u64, Hole)> {
-        let (judge, honest) = (self.judge(), Judge::default());
+    pub fn find(&self, verifier: Verifier, seed: u64, most: u64) -> Option<(u64, Hole)> {
+        let by = |judge| Judge { verifier, ..judge };
+        let (judge, honest) = (by(self.judge()), by(Judge::default()));
         (0..most).find_map(|index| {
             let module = generate(seed, index).module;
             let found = |judge: &Judge| match judge.judge(&module, inputs_of(seed, index)).verdict {

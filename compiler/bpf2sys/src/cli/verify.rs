@@ -53,7 +53,7 @@ pub(super) struct Options {
     program_type: Option<String>,
 
     /// Which engine proves programs safe
-    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = Engine::Prevail)]
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = Engine::Native)]
     verifier: Engine,
 
     #[command(flatten)]

@@ -235,7 +235,7 @@ mod tests {
         let toml = |text: &str| Providers::with_files(vec![("x/more.toml".into(), text.into())]).unwrap();
         let changes: Vec<fn(&mut BuildOptions)> = vec![
             |o| o.program_type = Some("xdp".into()),
-            |o| o.verifier = Verifier::Native,
+            |o| o.verifier = Verifier::Prevail,
             |o| o.verifier = Verifier::Both,
             |o| o.deny_warnings = true,
             |o| o.runtime = RuntimeLevel::V1_4,

@@ -66,7 +66,7 @@ use crate::error::Rejection;
 use crate::flow::Flow;
 use crate::guard::Deadline;
 use crate::knowledge::Knowledge;
-use crate::{Interval, VerifyError, Warning};
+use crate::{Interval, Warning};
 
 use code::Code;
 use explain::{Allowance, Explainer};
@@ -99,20 +99,17 @@ pub(crate) struct Proof {
 
 impl Engine {
     /// Prepares the analysis of a module's programs.
-    pub fn new(module: &Module, platform: &Platform, explanation_steps: usize) -> Result<Engine, VerifyError> {
+    pub fn new(module: &Module, platform: &Platform, explanation_steps: usize) -> Engine {
         let numbers = Numbers::new(module, platform);
-        let mut groups = 0;
-        for name in &platform.verifier_options.conformance_groups {
-            groups |= conformance_groups::group_by_name(name)
-                .ok_or_else(|| VerifyError::UnknownConformanceGroup { name: name.clone() })?;
-        }
-        Ok(Engine {
+        let names = &platform.verifier_options.conformance_groups;
+        let known = |name: &String| conformance_groups::group_by_name(name);
+        Engine {
             maps: fd::descriptors(module, &numbers),
             numbers: Arc::new(numbers),
-            conformance_groups: groups,
+            conformance_groups: names.iter().filter_map(known).fold(0, |all, group| all | group),
             options: options(platform),
             explanation_steps,
-        })
+        }
     }
 
     /// Analyses one program. Panics where PREVAIL does, and unwinds when the deadline has passed.

@@ -1,11 +1,11 @@
 //! How facts about registers are kept: most registers hold at one instruction what they held at the one before, and programs
 //! repeat themselves. So each fact is kept once, and an instruction has the numbers of its eleven.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bpf2sys_bytecode::Reg;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::register::RegisterFact;
 
@@ -46,7 +46,7 @@ pub(crate) struct PoolBuilder {
     facts: Vec<RegisterFact>,
     /// The number of a fact by its hash, which is a tenth of its size. Of two facts with the same hash the second one has
     /// no entry, and gets a new number each time.
-    numbers: HashMap<u64, u32>,
+    numbers: FxHashMap<u64, u32>,
 }
 
 impl Default for PoolBuilder {
@@ -54,7 +54,7 @@ impl Default for PoolBuilder {
         let nothing = RegisterFact::default();
         PoolBuilder {
             facts: vec![nothing],
-            numbers: HashMap::from([(hash(&nothing), 0)]),
+            numbers: FxHashMap::from_iter([(hash(&nothing), 0)]),
         }
     }
 }
@@ -131,7 +131,7 @@ impl PoolBuilder {
 }
 
 fn hash(fact: &RegisterFact) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FxHasher::default();
     fact.hash(&mut hasher);
     hasher.finish()
 }

@@ -1,6 +1,6 @@
 //! Arithmetic: what it needs, and what its results are.
 
-use bpf2sys_bytecode::{AluOp, Operand, Reg, WordSize};
+use bpf2sys_bytecode::{AluOp, Condition, Operand, Reg, WordSize};
 
 use super::num::{self, Num};
 use super::state::{Ids, State, Term, identify};
@@ -51,6 +51,13 @@ impl World<'_> {
             }
         }
         if a.is_number() && b.is_number() {
+            if let AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod = op
+                && !self.platform.verifier_options.allow_division_by_zero
+                && num::compared(size, Condition::Eq, true, &b.num, &Num::of(0)).is_some()
+            {
+                let register = as_register(src);
+                return refuse(Violation::DivisionByZero { register }, register.unwrap_or(dst));
+            }
             let result = calculate(size, op, (dst, a), (as_register(src), b), state, ids);
             state.set(dst, result);
             return Ok(());

@@ -6,7 +6,7 @@ use bpf2sys_bytecode::{
 };
 use bpf2sys_platform::Platform;
 
-use crate::{Options, RejectionReason, VerifiedModule, VerifyError, verify};
+use crate::{Options, RejectionReason, VerifiedModule, Verifier, VerifyError, verify};
 
 pub const EXIT: Instruction = Instruction::Exit;
 
@@ -107,8 +107,21 @@ pub fn judge(module: Module) -> Result<VerifiedModule, RejectionReason> {
     judge_on(&Platform::builtin(), module)
 }
 
+/// What our engine says. PREVAIL must be of the same opinion.
 pub fn judge_on(platform: &Platform, module: Module) -> Result<VerifiedModule, RejectionReason> {
-    verify(module, platform, &Options::default()).map_err(|error| match error {
+    let theirs = judge_by(Verifier::Prevail, platform, module.clone());
+    let ours = judge_by(Verifier::Native, platform, module);
+    assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours.err(), theirs.err());
+    ours
+}
+
+/// What one engine says.
+pub fn judge_by(verifier: Verifier, platform: &Platform, module: Module) -> Result<VerifiedModule, RejectionReason> {
+    let options = Options {
+        verifier,
+        ..Options::default()
+    };
+    verify(module, platform, &options).map_err(|error| match error {
         VerifyError::Rejected(mut rejections) => rejections.remove(0).reason,
         other => panic!("{other:?}"),
     })

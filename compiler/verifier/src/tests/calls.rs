@@ -10,7 +10,7 @@ use bpf2sys_platform::{self as platform, Guid, Helper, Platform};
 
 use super::build::{EXIT, add, copy, judge, judge_on, load, map, module, reg, set, store};
 use super::fixture;
-use crate::{Interval, Options, RegisterKind, RejectionReason, VerifiedModule, VerifyError, verify};
+use crate::{Interval, Options, RegisterKind, RejectionReason, VerifiedModule, Verifier, VerifyError, verify};
 
 const LOOKUP: &str = "sample_ebpf_extension_btf_lookup";
 const CALL: Instruction = Instruction::Call(Callee::Btf(BtfFunctionIndex(0)));
@@ -265,14 +265,18 @@ fn a_function_is_judged_as_a_helper_with_its_prototype() {
     let mut platform = Platform::builtin();
     let functions = stand_ins(&mut platform);
     let (mut replaced, mut accepted, mut refused) = (0, 0, 0);
-    for name in [
-        "facts.o",
-        "trusted.o",
-        "untrusted.o",
-        "near_rules.o",
-        "rejected.o",
-        "rules.o",
-    ] {
+    // PREVAIL accepts `untrusted.o`.
+    for (verifier, name) in [Verifier::Native, Verifier::Prevail].into_iter().flat_map(|verifier| {
+        [
+            "facts.o",
+            "trusted.o",
+            "untrusted.o",
+            "near_rules.o",
+            "rejected.o",
+            "rules.o",
+        ]
+        .map(|name| (verifier, name))
+    }) {
         let with_helpers = fixture(name);
         let mut with_functions = with_helpers.clone();
         with_functions.btf_functions = functions
@@ -290,7 +294,13 @@ fn a_function_is_judged_as_a_helper_with_its_prototype() {
                 replaced += 1;
             }
         }
-        let judge = |module| verify(module, &platform, &Options::default());
+        let judge = |module| {
+            let options = Options {
+                verifier,
+                ..Options::default()
+            };
+            verify(module, &platform, &options)
+        };
         match (judge(with_helpers), judge(with_functions)) {
             (Ok(helpers), Ok(functions)) => {
                 accepted += 1;
@@ -314,7 +324,7 @@ fn a_function_is_judged_as_a_helper_with_its_prototype() {
         }
     }
     assert!(
-        replaced > 10 && accepted == 4 && refused == 2,
+        replaced > 10 && accepted == 3 + 4 && refused == 3 + 2,
         "{replaced} {accepted} {refused}"
     );
 }

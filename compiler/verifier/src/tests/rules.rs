@@ -7,7 +7,7 @@ use bpf2sys_platform::Platform;
 
 use super::build::{self, EXIT, copy, helper, judge, judge_on, load_map, map, module, reg, set, store};
 use super::{at, fixture, range, rejections, signed, verified};
-use crate::{Interval, Options, RejectionReason, VerifyError, verify};
+use crate::{Interval, Options, RejectionReason, Verifier, VerifyError, verify};
 
 #[test]
 fn what_the_engine_gets_wrong_is_refused_at_its_instruction() {
@@ -130,7 +130,7 @@ fn what_the_engine_gets_wrong_is_refused_at_its_instruction() {
             "reads `r1` although its prototype does not say so",
         ),
     ];
-    let found = rejections("rules.o");
+    let found = rejections(Verifier::Prevail, "rules.o");
     assert_eq!(found.len(), cases.len(), "{found:#?}");
     for (rejection, (program, source, message)) in found.iter().zip(cases) {
         assert_eq!(rejection.program, program);
@@ -148,25 +148,27 @@ fn ordinary_programs_next_to_them_are_accepted() {
 
 #[test]
 fn a_helper_that_writes_readable_memory_leaves_what_lies_beside() {
-    let facts = verified("near_rules.o");
-    for (register, expected) in [(0, range(7, 7)), (1, Interval::FULL), (2, range(7, 7))] {
-        // After lddw, which has two slots.
-        assert_eq!(
-            signed(&facts, "knows_what_lies_beside", 12, register),
-            expected,
-            "r{register}"
-        );
+    for facts in verified("near_rules.o") {
+        for (register, expected) in [(0, range(7, 7)), (1, Interval::FULL), (2, range(7, 7))] {
+            // After lddw, which has two slots.
+            assert_eq!(
+                signed(&facts, "knows_what_lies_beside", 12, register),
+                expected,
+                "r{register}"
+            );
+        }
     }
 }
 
 #[test]
 fn a_negative_constant_in_memory_is_the_number_it_is() {
-    let facts = verified("near_rules.o");
-    let registers = at(&facts, "stores_negative", 7).registers;
-    assert_eq!(registers[1].unsigned, Some((u64::MAX, u64::MAX)));
-    for (register, exact) in [(2, u64::from(u32::MAX) - 1), (3, 253)] {
-        if let Some((low, high)) = registers[register].unsigned {
-            assert!(low <= exact && exact <= high, "r{register}: {low} to {high}");
+    for facts in verified("near_rules.o") {
+        let registers = at(&facts, "stores_negative", 7).registers;
+        assert_eq!(registers[1].unsigned, Some((u64::MAX, u64::MAX)));
+        for (register, exact) in [(2, u64::from(u32::MAX) - 1), (3, 253)] {
+            if let Some((low, high)) = registers[register].unsigned {
+                assert!(low <= exact && exact <= high, "r{register}: {low} to {high}");
+            }
         }
     }
 }
@@ -237,36 +239,37 @@ fn warnings(verified: &crate::VerifiedModule) -> Vec<(String, String)> {
 
 #[test]
 fn calls_that_always_fail_are_warned_of_and_those_that_may_succeed_are_not() {
-    let verified = verified("warnings.o");
-    let expected = [
-        (
-            "pops_from_array",
-            "`bpf_map_pop_elem` always fails on map `counts`: it does not work on maps of type `array`",
-        ),
-        (
-            "looks_up_custom",
-            "`bpf_map_lookup_elem` always fails on map `custom`: it does not work on maps of type `sample_hash_map`",
-        ),
-        (
-            "adjusts_head",
-            "`bpf_xdp_adjust_head` always fails in programs of type `xdp`",
-        ),
-        ("to_itself", "(to_itself calls to_itself)"),
-        ("there", "(there calls there)"),
-        ("back", "(back calls there calls there)"),
-        ("around", "(around calls there calls there)"),
-    ];
-    let found = warnings(&verified);
-    assert_eq!(found.len(), expected.len(), "{found:#?}");
-    for ((program, text), (expected_program, expected_text)) in found.iter().zip(expected) {
-        assert_eq!(program, expected_program);
-        assert!(text.contains(expected_text), "{program}: {text}");
+    for verified in verified("warnings.o") {
+        let expected = [
+            (
+                "pops_from_array",
+                "`bpf_map_pop_elem` always fails on map `counts`: it does not work on maps of type `array`",
+            ),
+            (
+                "looks_up_custom",
+                "`bpf_map_lookup_elem` always fails on map `custom`: it does not work on maps of type `sample_hash_map`",
+            ),
+            (
+                "adjusts_head",
+                "`bpf_xdp_adjust_head` always fails in programs of type `xdp`",
+            ),
+            ("to_itself", "(to_itself calls to_itself)"),
+            ("there", "(there calls there)"),
+            ("back", "(back calls there calls there)"),
+            ("around", "(around calls there calls there)"),
+        ];
+        let found = warnings(&verified);
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for ((program, text), (expected_program, expected_text)) in found.iter().zip(expected) {
+            assert_eq!(program, expected_program);
+            assert!(text.contains(expected_text), "{program}: {text}");
+        }
+        let place = verified.warnings()[0].place.as_ref().unwrap();
+        let line = place.line.as_ref().map(|line| line.text.trim());
+        assert_eq!(line, Some("return pop(&counts, &value) ? 1 : 2;"));
+        let in_callee = verified.warnings()[5].place.as_ref().unwrap();
+        assert_eq!(in_callee.function, "back");
     }
-    let place = verified.warnings()[0].place.as_ref().unwrap();
-    let line = place.line.as_ref().map(|line| line.text.trim());
-    assert_eq!(line, Some("return pop(&counts, &value) ? 1 : 2;"));
-    let in_callee = verified.warnings()[5].place.as_ref().unwrap();
-    assert_eq!(in_callee.function, "back");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn main() -> ExitCode {
     if arguments.planted {
         for plant in &PLANTS {
             let start = Instant::now();
-            match plant.find(arguments.seed, arguments.count) {
+            match plant.find(arguments.verifier, arguments.seed, arguments.count) {
                 Some((programs, hole)) => println!("{programs:6}  {}: {}", plant.name, hole.kind),
                 None => println!("     -  {}", plant.name),
             }

@@ -76,17 +76,34 @@ impl Writer<'_> {
         }
         // The first `bytes` bytes behind the furthest place.
         let reach = Memory {
-            low: memory.low,
             high: memory.low + bytes,
             ..memory
         };
-        self.state.set(pointer, Held::Memory(reach));
         self.state.set(number, Held::Number);
+        self.pinned.push(pointer);
+        self.reached(pointer, reach, base, memory);
+        self.pinned.pop();
+        self.pinned.pop();
+    }
+
+    /// An access at `base[number]`, where the number is believed to be in bounds as it is.
+    pub(super) fn access_at(&mut self, base: Reg, memory: Memory, number: Reg) {
+        let Some([pointer]) = self.fresh() else { return };
+        self.push(mov(pointer, Operand::Reg(base)));
+        self.push(alu(WordSize::W64, AluOp::Add, pointer, Operand::Reg(number)));
+        let reach = Memory {
+            high: memory.low + 1,
+            ..memory
+        };
+        self.reached(pointer, reach, base, memory);
+        self.pinned.pop();
+    }
+
+    /// An access through `pointer`, which is `base` and some number.
+    fn reached(&mut self, pointer: Reg, reach: Memory, base: Reg, memory: Memory) {
+        self.state.set(pointer, Held::Memory(reach));
         let own = base.number() == 10;
         let readable = !own || self.state.readable(memory.low, memory.high);
-        self.pinned.push(pointer);
         self.access(pointer, reach, readable);
-        self.pinned.pop();
-        self.pinned.pop();
     }
 }

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod calls;
+mod copies;
 mod indexed;
 mod maps;
 mod memory;
@@ -16,6 +17,7 @@ mod numbers;
 mod packet;
 mod plan;
 mod state;
+mod walks;
 mod writer;
 
 use bpf2sys_bytecode::Module;

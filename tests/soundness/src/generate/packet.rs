@@ -27,7 +27,7 @@ impl Writer<'_> {
         Some(dst)
     }
 
-    fn pointer_of(&mut self, held: Held) -> Option<Reg> {
+    pub(super) fn pointer_of(&mut self, held: Held) -> Option<Reg> {
         if let Some(found) = self.any_holding(|h| h == held)
             && !self.random.chance(1, 5)
         {
@@ -114,7 +114,7 @@ impl Writer<'_> {
     }
 
     /// Leaves if `limit` is past `end`, in one of the ways to say so.
-    fn packet_check(&mut self, limit: Reg, end: Reg, out: Label) {
+    pub(super) fn packet_check(&mut self, limit: Reg, end: Reg, out: Label) {
         let size = if self.slip() { WordSize::W32 } else { WordSize::W64 };
         let (condition, a, b) = self.random.one_of(&[
             (Condition::Gt, limit, end),

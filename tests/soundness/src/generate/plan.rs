@@ -48,17 +48,21 @@ pub(super) enum Step {
     /// Something terrible where no execution gets.
     Dead,
     Loop,
+    /// A loop that moves something on in each round.
+    Walk,
+    /// Something that is known by way of something else.
+    Relate,
 }
 
-const WEIGHTS: [(Step, usize); 20] = [
+const WEIGHTS: [(Step, usize); 22] = [
     (Step::Number, 6),
     (Step::Alu, 12),
-    (Step::Packet, 10),
+    (Step::Packet, 14),
     (Step::Meta, 2),
     (Step::Context, 6),
     (Step::Stack, 8),
-    (Step::Lookup, 10),
-    (Step::LookupInner, 4),
+    (Step::Lookup, 12),
+    (Step::LookupInner, 6),
     (Step::Global, 5),
     (Step::Access, 8),
     (Step::Indexed, 10),
@@ -71,6 +75,8 @@ const WEIGHTS: [(Step, usize); 20] = [
     (Step::Compare, 3),
     (Step::Dead, 5),
     (Step::Loop, 6),
+    (Step::Walk, 8),
+    (Step::Relate, 9),
 ];
 
 /// What a subprogram is passed.

@@ -212,6 +212,8 @@ impl Writer<'_> {
             Step::Compare => self.compare(),
             Step::Dead => self.dead(),
             Step::Loop => self.repeat(),
+            Step::Walk => self.walk(),
+            Step::Relate => self.relate(),
         }
     }
 
@@ -219,7 +221,12 @@ impl Writer<'_> {
     pub(super) fn steps(&mut self, count: usize) {
         for _ in 0..count {
             let step = self.random.weighted(&self.plan.weights);
-            if self.depth >= 2 && matches!(step, Step::Branch | Step::Loop | Step::Dead | Step::Compare) {
+            if self.depth >= 2
+                && matches!(
+                    step,
+                    Step::Branch | Step::Loop | Step::Dead | Step::Compare | Step::Walk
+                )
+            {
                 continue;
             }
             self.step(step);

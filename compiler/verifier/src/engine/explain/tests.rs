@@ -238,7 +238,7 @@ fn every_message_of_a_check_has_a_meaning() {
     let (program_type, _) = platform.program_type_for_section("xdp").unwrap();
     let mut module = module("xdp", &[&[set(bpf2sys_bytecode::Reg::R0, 0), EXIT]]);
     module.maps = vec![map("counters", 2, 4, 8)];
-    let engine = Engine::new(&module, &platform, 0).unwrap();
+    let engine = Engine::new(&module, &platform, 0);
     let groups = engine.conformance_groups;
     let windows = Windows::new(&module, &platform, program_type, engine.maps.clone(), groups);
     let mut info = ProgramInfo {
