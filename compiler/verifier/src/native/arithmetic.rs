@@ -66,6 +66,15 @@ impl World<'_> {
         match op {
             AluOp::Add if wide => add(dst, src, (a, b), state, ids),
             AluOp::Sub if wide => self.subtract(dst, src, (a, b), state, ids),
+            AluOp::Sub if !a.is_number() && !b.is_number() => {
+                // The low half of the difference is the difference of the low halves.
+                self.subtract(dst, src, (a, b), state, ids)?;
+                let difference = *state.register(dst);
+                if !difference.num.is_short() {
+                    state.set(dst, Value::number(difference.num.zero_extended()));
+                }
+                Ok(())
+            }
             _ => {
                 let (register, kind) = match as_register(src) {
                     Some(src) if a.is_number() => (src, b.kind),

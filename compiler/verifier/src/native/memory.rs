@@ -135,13 +135,15 @@ impl World<'_> {
                 }
             }
             Kind::Stack(_) => {
-                if low >= BYTES.start && end <= BYTES.end {
+                // Nothing is known of a larger one, whatever a platform says: no runtime has it.
+                let frame = i64::from(self.platform.limits.subprogram_stack_bytes).min(FRAME_BYTES.into());
+                if low >= -frame && end <= BYTES.end {
                     return Ok((low, high));
                 }
-                if low < BYTES.start {
+                if low < -frame {
                     Violation::StackBottom {
                         access: access(),
-                        frame: FRAME_BYTES.into(),
+                        frame,
                     }
                 } else if is_call() && high < 0 {
                     Violation::SmallBuffer { access: access() }

@@ -464,10 +464,24 @@ impl Num {
             }
             wide
         };
+        let wide = widen(WordSize::W64, smaller.wide, self.wide);
+        // Bits would hold a range back that has been moved on, and let it grow by one of them each time: from the lowest unknown one to
+        // those of the new end they may be anything. Those below stay, so that steps of four stay known as such.
+        let mut bits = self.bits;
+        let came = if wide.unsigned.1 > self.wide.unsigned.1 {
+            bits.unknown
+        } else {
+            bits.unknown & !smaller.bits.unknown
+        };
+        if came != 0 {
+            let end = u64::MAX.checked_shr(wide.unsigned.1.leading_zeros()).unwrap_or(0);
+            bits.unknown |= end & (u64::MAX << came.trailing_zeros());
+            bits.value &= !bits.unknown;
+        }
         Num {
-            wide: widen(WordSize::W64, smaller.wide, self.wide),
+            wide,
             low: widen(WordSize::W32, smaller.low, self.low),
-            bits: self.bits,
+            bits,
         }
         .known()
     }

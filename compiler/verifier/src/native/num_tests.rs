@@ -237,3 +237,32 @@ fn sets_are_as_small_as_programs_need() {
     let all: BTreeSet<u64> = (0..8).filter(|n| has(&even, *n)).collect();
     assert_eq!(all, BTreeSet::from([0, 2, 4, 6]));
 }
+
+#[test]
+fn widened_ends_come_to_the_next_threshold_at_once() {
+    let thresholds = [i64::MIN, 0, 1_000, i64::MAX];
+    let grown = |old: Num, new: Num| {
+        let both = old.join(&new);
+        let widened = both.widened(&old, &thresholds);
+        assert!(widened.covers(&both), "{widened:?} {both:?}");
+        widened
+    };
+    // No known bit holds the range back.
+    assert_eq!(
+        grown(Num::within(65..=66), Num::within(66..=67)).unsigned(),
+        (65, 1_000)
+    );
+    assert!(grown(Num::within(900..=990), Num::within(900..=1_023)).unsigned().1 > 1 << 60);
+    assert_eq!(grown(Num::between(3..=4), Num::between(2..=3)).signed(), (0, 4));
+    assert_eq!(
+        grown(Num::between(-4..=4), Num::between(-5..=4)).signed(),
+        (i64::MIN, 4)
+    );
+    // Steps of four stay steps of four.
+    let fours = grown(Num::of(8), Num::of(12));
+    let more = grown(fours, alu(WordSize::W64, AluOp::Add, &fours, &Num::of(4)));
+    assert!(more.covers(&Num::of(996)) && !more.covers(&Num::of(998)), "{more:?}");
+    // What has not grown stays as it is.
+    let all = Num::within(0..=255);
+    assert_eq!(grown(all, Num::of(7)), all);
+}

@@ -32,7 +32,7 @@ pub(super) struct Measure {
 
 /// Walks before ranges are widened.
 const PATIENCE: u32 = 3;
-/// After so many walks nothing that still changes is looked at any more.
+/// After so many walks a number that still changes may be anything, and after twice as many nothing relates to anything.
 const MOST_ROUNDS: u32 = 24;
 
 impl Heads {
@@ -186,7 +186,9 @@ fn widened(old: &State, mut joined: State, new: &State, thresholds: &[i64], roun
                 old.value_at(place).and_then(|value| Term::moved(value, delta))
             };
             match (before(relation.a), before(relation.b)) {
-                (Some(a), Some(b)) => rounds <= MOST_ROUNDS && old.most(a, b).is_some_and(|most| most >= relation.most),
+                (Some(a), Some(b)) => {
+                    rounds <= 2 * MOST_ROUNDS && old.most(a, b).is_some_and(|most| most >= relation.most)
+                }
                 _ => false,
             }
         })

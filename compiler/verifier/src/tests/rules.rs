@@ -1,11 +1,12 @@
 //! What is refused although the engine accepts it, and what next to it is not.
 
 use bpf2sys_bytecode::{
-    AtomicOp, Function, FunctionIndex, FunctionKind, InitialValue, Insn, Instruction, Module, Reg, WordSize,
+    AluOp, AtomicOp, Function, FunctionIndex, FunctionKind, InitialValue, Insn, Instruction, Module, Operand, Reg,
+    WordSize,
 };
 use bpf2sys_platform::Platform;
 
-use super::build::{self, EXIT, copy, helper, judge, judge_on, load_map, map, module, reg, set, store};
+use super::build::{self, EXIT, copy, helper, judge, judge_by, judge_on, load_map, map, module, reg, set, store};
 use super::{at, fixture, range, rejections, signed, verified};
 use crate::{Interval, Options, RejectionReason, Verifier, VerifyError, verify};
 
@@ -392,4 +393,45 @@ fn nothing_but_a_load_gets_to_the_metadata_pointer() {
         };
         assert!(matches!(judge(module), Err(RejectionReason::Unsafe { .. })), "{what}");
     }
+}
+
+#[test]
+fn the_low_half_of_a_distance_between_pointers_is_a_number_and_that_of_a_pointer_is_not() {
+    let low_half = |src| Instruction::Alu {
+        size: WordSize::W32,
+        op: AluOp::Sub,
+        dst: reg(3),
+        src,
+    };
+    let code = |src| {
+        [
+            build::load(reg(2), Reg::R1, 0),
+            build::load(reg(3), Reg::R1, 8),
+            low_half(src),
+            copy(Reg::R0, reg(3)),
+            EXIT,
+        ]
+    };
+    let verified = judge(module("xdp", &[&code(Operand::Reg(reg(2)))])).unwrap();
+    let returns = verified.programs()[0].returns;
+    assert!(returns.min >= 0 && returns.max <= 65_535, "{returns:?}");
+    for src in [Operand::Imm(1), Operand::Reg(Reg::R1), Operand::Reg(Reg::R10)] {
+        let refused = judge(module("xdp", &[&code(src)]));
+        assert!(matches!(refused, Err(RejectionReason::Unsafe { .. })), "{src:?}");
+    }
+}
+
+#[test]
+fn a_frame_has_as_many_bytes_as_the_platform_says() {
+    let touches = |offset| module("xdp", &[&[store(Reg::R10, offset, 0), set(Reg::R0, 0), EXIT]]);
+    for (bytes, last) in [(512, -512), (256, -256)] {
+        let mut platform = Platform::builtin();
+        platform.limits.subprogram_stack_bytes = bytes;
+        assert!(judge_on(&platform, touches(last)).is_ok(), "{bytes}");
+        assert!(judge_on(&platform, touches(last - 8)).is_err(), "{bytes}");
+    }
+    // Our engine knows no larger ones, whatever somebody writes.
+    let mut platform = Platform::builtin();
+    platform.limits.subprogram_stack_bytes = 1024;
+    assert!(judge_by(Verifier::Native, &platform, touches(-520)).is_err());
 }
