@@ -16,7 +16,7 @@ mod hex;
 mod image_engine;
 mod interpreter_engine;
 #[cfg(target_os = "linux")]
-mod kernel;
+pub mod kernel;
 mod module;
 mod provider;
 mod random;

@@ -6,24 +6,48 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 const MAP_CREATE: i64 = 0;
+const MAP_UPDATE_ELEM: i64 = 2;
 const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
+const MAP_FREEZE: i64 = 22;
 
 const MAP_TYPE_ARRAY: u32 = 2;
 /// The values of an array map can be mapped into memory.
 const MMAPABLE: u32 = 1 << 10;
-/// Runs on the system call's own processor, right away, and the kernel gives its programs stacks of their own, so that
-/// each function of a chain of calls may use 512 bytes.
-const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+/// Programs may only read the map.
+const READ_ONLY_FOR_PROGRAMS: u32 = 1 << 7;
+/// `BPF_LOG_STATS`: the verifier says what is wrong and how much it looked at, and not each instruction.
+const LOG_STATS: u32 = 4;
+/// `BPF_F_ANY_ALIGNMENT`: what may be unaligned depends on the processor, so it is not asked.
+const ANY_ALIGNMENT: u32 = 1 << 1;
 
 /// `union bpf_attr` of `BPF_MAP_CREATE`, as far as used.
 #[repr(C)]
-struct MapCreate {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MapCreate {
+    pub(super) map_type: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
+    pub(super) max_entries: u32,
+    pub(super) map_flags: u32,
+    /// Descriptor of the template of a map of maps; 0 in other maps.
+    pub(super) inner_map_fd: u32,
+}
+
+/// `union bpf_attr` of `BPF_MAP_UPDATE_ELEM`.
+#[repr(C)]
+struct UpdateElem {
+    map_fd: u32,
+    padding: u32,
+    key: *const u8,
+    value: *const u8,
+    flags: u64,
+}
+
+/// `union bpf_attr` of `BPF_MAP_FREEZE`.
+#[repr(C)]
+struct MapFreeze {
+    map_fd: u32,
 }
 
 /// `union bpf_attr` of `BPF_PROG_LOAD`, as far as used.
@@ -85,14 +109,14 @@ unsafe impl Send for SharedValue {}
 impl SharedValue {
     /// `bytes` is a multiple of the page size.
     pub(super) fn new(bytes: u32) -> io::Result<SharedValue> {
-        let mut attributes = MapCreate {
+        let map = create_map(MapCreate {
             map_type: MAP_TYPE_ARRAY,
             key_size: 4,
             value_size: bytes,
             max_entries: 1,
             map_flags: MMAPABLE,
-        };
-        let map = descriptor(bpf(MAP_CREATE, &mut attributes)?)?;
+            ..MapCreate::default()
+        })?;
         let bytes = bytes as usize;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
@@ -122,14 +146,47 @@ impl Drop for SharedValue {
     }
 }
 
-/// Loads a program; the verifier's messages go to `log` unless it is empty.
-pub(super) fn load(code: &[u8], log: &mut [u8]) -> io::Result<OwnedFd> {
+/// Creates a map.
+pub(super) fn create_map(mut attributes: MapCreate) -> io::Result<OwnedFd> {
+    descriptor(bpf(MAP_CREATE, &mut attributes)?)
+}
+
+/// An array of one value, which is `data`, as loaders make it of a section of global variables: one that is read-only is
+/// frozen, so that the verifier may take what is in it for constants.
+pub(super) fn global_section(data: &[u8], read_only: bool) -> io::Result<OwnedFd> {
+    let map = create_map(MapCreate {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(data.len()).map_err(io::Error::other)?,
+        max_entries: 1,
+        map_flags: if read_only { READ_ONLY_FOR_PROGRAMS } else { 0 },
+        ..MapCreate::default()
+    })?;
+    let map_fd = map.as_raw_fd() as u32;
+    let key = [0; 4];
+    let mut attributes = UpdateElem {
+        map_fd,
+        padding: 0,
+        key: key.as_ptr(),
+        value: data.as_ptr(),
+        flags: 0,
+    };
+    // The kernel reads the map's sizes of key and value, which are those of `key` and `data`.
+    bpf(MAP_UPDATE_ELEM, &mut attributes)?;
+    if read_only {
+        bpf(MAP_FREEZE, &mut MapFreeze { map_fd })?;
+    }
+    Ok(map)
+}
+
+/// Loads a program of a type (`enum bpf_prog_type`); the verifier's messages go to `log` unless it is empty.
+pub(super) fn load(prog_type: u32, code: &[u8], log: &mut [u8]) -> io::Result<OwnedFd> {
     let mut attributes = ProgLoad {
-        prog_type: PROG_TYPE_RAW_TRACEPOINT,
+        prog_type,
         insn_cnt: (code.len() / 8) as u32,
         insns: code.as_ptr(),
         license: c"GPL".as_ptr().cast(),
-        log_level: u32::from(!log.is_empty()),
+        log_level: if log.is_empty() { 0 } else { LOG_STATS },
         log_size: log.len() as u32,
         log_buf: if log.is_empty() {
             ptr::null_mut()
@@ -137,7 +194,7 @@ pub(super) fn load(code: &[u8], log: &mut [u8]) -> io::Result<OwnedFd> {
             log.as_mut_ptr()
         },
         kern_version: 0,
-        prog_flags: 0,
+        prog_flags: ANY_ALIGNMENT,
     };
     // `code`, the license and `log` are borrowed for the whole call and have the sizes stated.
     descriptor(bpf(PROG_LOAD, &mut attributes)?)
