@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bpf2sys::{Code, Error};
-use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Instruction, Module};
+use bpf2sys_bytecode::{FunctionIndex, Module};
+use bpf2sys_soundness_tests::alone::alone;
 use bpf2sys_soundness_tests::judge::{Judge, Verdict};
 use bpf2sys_soundness_tests::platforms::platform;
 use bpf2sys_verifier::{Options, Verifier, verify};
@@ -106,23 +107,7 @@ fn announced(source: &str) -> Result<Vec<Announced>, Failed> {
 fn only(module: &Module, name: &str) -> Result<Module, Failed> {
     let at = module.functions.iter().position(|function| function.name == name);
     let at = at.ok_or_else(|| format!("no program `{name}`"))?;
-    let mut module = module.clone();
-    module.functions.swap(0, at);
-    for function in &mut module.functions {
-        function.kind = FunctionKind::Subprogram;
-        for insn in &mut function.instructions {
-            if let Instruction::Call(Callee::Local(callee)) = &mut insn.op {
-                let index = match callee.index() {
-                    0 => at,
-                    other if other == at => 0,
-                    other => other,
-                };
-                *callee = FunctionIndex(u32::try_from(index)?);
-            }
-        }
-    }
-    module.functions[0].kind = FunctionKind::Program;
-    Ok(module)
+    Ok(alone(module, FunctionIndex(u32::try_from(at)?)))
 }
 
 fn module(source: &str) -> Result<Module, Failed> {

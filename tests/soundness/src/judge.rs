@@ -66,6 +66,8 @@ pub enum Verdict {
         seen: BTreeSet<Feature>,
         /// Instructions that were executed.
         steps: u64,
+        /// The places of those instructions.
+        reached: BTreeSet<(FunctionIndex, InsnIndex)>,
     },
     /// The verifier accepted it, and a run did something wrong.
     Hole(Hole),
@@ -136,7 +138,7 @@ impl Judge {
                 }
             }
         }
-        let (mut features, mut steps) = (BTreeSet::new(), 0);
+        let (mut features, mut steps, mut reached) = (BTreeSet::new(), 0, BTreeSet::new());
         for number in 0..self.inputs {
             let contents = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let mut before: Option<u64> = None;
@@ -148,6 +150,7 @@ impl Judge {
                 match self.run(&run, proof, input, &mut features) {
                     Ok(ran) => {
                         steps += ran.steps;
+                        reached.extend(ran.reached);
                         match (before, ran.visible) {
                             (Some(one), Some(other)) if one != other => {
                                 return Verdict::Hole(Hole {
@@ -163,7 +166,11 @@ impl Judge {
                 }
             }
         }
-        Verdict::Harmless { seen: features, steps }
+        Verdict::Harmless {
+            seen: features,
+            steps,
+            reached,
+        }
     }
 
     /// What the verifier says.
@@ -225,7 +232,12 @@ impl Judge {
                     return hole("the program returns an address".to_owned(), "leak");
                 }
                 let visible = (!program_type.is_privileged).then(|| world.visible() ^ r0.rotate_left(7));
-                Ok(Ran { steps, visible })
+                let reached = world.reached();
+                Ok(Ran {
+                    steps,
+                    reached,
+                    visible,
+                })
             }
             // The verifiers of Windows and ours do not look at the alignment of atomic operations; what a processor does
             // is in the interpreter's documentation.
@@ -242,9 +254,11 @@ impl Judge {
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ran {
     steps: u64,
+    /// Where it was.
+    reached: Vec<(FunctionIndex, InsnIndex)>,
     /// Of everything that others see, if it must not depend on addresses.
     visible: Option<u64>,
 }

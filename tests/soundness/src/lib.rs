@@ -4,6 +4,7 @@
 //! region of memory; an access outside of them, a read of stack bytes that were never written, a run that does not end,
 //! or a fact that does not hold is the verifier's mistake.
 
+pub mod alone;
 pub mod facts;
 pub mod features;
 pub mod generate;

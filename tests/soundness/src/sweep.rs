@@ -177,7 +177,7 @@ impl Report {
                 let entry = self.rejected.entry(without_numbers(&reason)).or_insert((0, index));
                 *entry = (entry.0 + 1, entry.1.min(index));
             }
-            Verdict::Harmless { seen, steps } => {
+            Verdict::Harmless { seen, steps, .. } => {
                 self.steps += steps;
                 for feature in seen {
                     *self.features.entry(feature).or_default() += 1;

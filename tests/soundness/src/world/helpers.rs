@@ -9,16 +9,14 @@ use super::setup::{bytes, number};
 use super::{Checked, Violation, mixed};
 use crate::features::Feature;
 
-/// `bpf_tail_call`
-const TAIL_CALL: u32 = 5;
-
 /// `ebpf_return_type_t`: a pointer to a map's value, or null.
 const MAP_VALUE_OR_NULL: u32 = 1;
+/// A number, or no return if the program ends there: what `bpf_tail_call` gives.
+const INTEGER_OR_NO_RETURN: u32 = 2;
 
 /// A callee outside the module.
 pub(super) struct Called<'a> {
     name: &'a str,
-    id: Option<u32>,
     arguments: [u32; 5],
     return_type: u32,
     writes_readable: &'a [u8],
@@ -33,7 +31,6 @@ impl<'a> Called<'a> {
     pub(super) fn helper(helper: &'a Helper) -> Called<'a> {
         Called {
             name: &helper.name,
-            id: Some(helper.id),
             arguments: helper.arguments,
             return_type: helper.return_type,
             writes_readable: &helper.writes_readable,
@@ -48,7 +45,6 @@ impl<'a> Called<'a> {
     pub(super) fn function(function: &'a BtfFunction) -> Called<'a> {
         Called {
             name: &function.name,
-            id: None,
             arguments: function.arguments,
             return_type: function.return_type,
             writes_readable: &[],
@@ -216,7 +212,7 @@ impl Checked<'_> {
             _ => None,
         };
         self.seen.extend(seen);
-        if called.id == Some(TAIL_CALL) {
+        if called.return_type == INTEGER_OR_NO_RETURN {
             return Ok(if self.random.chance(1, 3) {
                 HelperResult::Ends(0)
             } else {

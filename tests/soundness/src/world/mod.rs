@@ -128,6 +128,17 @@ impl Checked<'_> {
         &self.seen
     }
 
+    /// The instructions that were executed.
+    pub fn reached(&self) -> Vec<(FunctionIndex, InsnIndex)> {
+        let functions = (0..).map(FunctionIndex).zip(&self.visits);
+        let instructions =
+            functions.flat_map(|(function, visits)| (0..).map(InsnIndex).zip(visits).map(move |at| (function, at)));
+        instructions
+            .filter(|(_, (_, visits))| **visits != 0)
+            .map(|(function, (instruction, _))| (function, instruction))
+            .collect()
+    }
+
     /// The addresses.
     pub fn regions(&self) -> &Regions {
         &self.regions
@@ -164,10 +175,11 @@ impl Checked<'_> {
     /// Whether bytes of the context at this offset belong to one of its pointers.
     fn is_pointer_field(&self, offset: u64, length: u64) -> bool {
         let context = &self.program_type.context;
+        let size = setup::pointer_bytes(context) as u64;
         [context.data, context.data_end, context.data_meta]
             .into_iter()
             .filter_map(|field| u64::try_from(field).ok())
-            .any(|field| offset < field + 8 && field < offset + length)
+            .any(|field| offset < field + size && field < offset + length)
     }
 
     fn found(&mut self, violation: Violation) {

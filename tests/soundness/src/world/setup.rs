@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bpf2sys_bytecode::{FunctionIndex, GlobalIndex, InsnIndex, MapIndex, MapOrigin, Module, Reg};
 use bpf2sys_isa_tests::Random;
-use bpf2sys_platform::{MapValueKind, Platform, ProgramType};
+use bpf2sys_platform::{Context, MapValueKind, Platform, ProgramType};
 use bpf2sys_simulator::interpreter::{STACK_BYTES, STACK_FILL};
 use bpf2sys_verifier::VerifiedModule;
 
@@ -22,8 +22,22 @@ pub struct Input {
     pub addresses: u64,
 }
 
+/// How far a packet that is moved goes at least: more than any has.
+const PACKET_STEP: u64 = 1 << 20;
+
 /// Values of each map that lookups can find.
 const VALUES: usize = 2;
+
+/// Bytes of each of the context's pointers to the packet: as many as there are between two of them, and at most 8. Linux has
+/// fields of four bytes for them.
+pub(super) fn pointer_bytes(context: &Context) -> usize {
+    let fields = [context.data, context.data_end, context.data_meta];
+    let apart = |one: &i32, other: &i32| (*one >= 0 && *other >= 0 && one != other).then(|| one.abs_diff(*other));
+    let distances = fields
+        .iter()
+        .flat_map(|one| fields.iter().filter_map(move |other| apart(one, other)));
+    distances.min().map_or(8, |distance| distance.min(8) as usize)
+}
 
 /// Hands out addresses: each region has 4 GiB of its own, and starts somewhere in it.
 struct Addresses {
@@ -38,6 +52,15 @@ impl Addresses {
         let top = random.one_of(&[0xFFFF_8000_0000_0000, 0x0000_0100_0000_0000]);
         let next = top + ((random.next() & 0xFFF) << 32);
         Addresses { random, next }
+    }
+
+    /// The same for a packet, which has to lie where pointers of this size reach.
+    fn take_for_packet(&mut self, skew: u64, pointer_bytes: usize) -> u64 {
+        if pointer_bytes == 8 {
+            return self.take(skew);
+        }
+        // In the lower half of what four bytes reach, so that there is room to move it.
+        0x2000_0000 + (self.random.next() & 0x3FFF_FFF0) + skew
     }
 
     /// An address that is `skew` past a multiple of 16.
@@ -62,8 +85,13 @@ impl<'a> Checked<'a> {
         let mut addresses = Addresses::new(input.addresses);
         let mut random = Random::of(input.contents, 0xC0);
         let (mut memory, mut regions) = (Memory::default(), Regions::default());
+        let pointer_bytes = pointer_bytes(&program_type.context);
         let mut add = |memory: &mut Memory, kind, bytes: Vec<u8>, skew| {
-            let start = addresses.take(skew);
+            let start = if kind == Kind::Packet {
+                addresses.take_for_packet(skew, pointer_bytes)
+            } else {
+                addresses.take(skew)
+            };
             let region = Region {
                 kind,
                 start,
@@ -151,7 +179,7 @@ impl<'a> Checked<'a> {
             chains: chains(module, program),
             violation: None,
             seen: BTreeSet::new(),
-            next_packet: addresses.take(0),
+            next_packet: addresses.take_for_packet(0, pointer_bytes) + PACKET_STEP,
             skew,
             told: 0,
         };
@@ -171,7 +199,8 @@ impl<'a> Checked<'a> {
         if let Some(context) = self.memory.regions.iter_mut().find(|r| r.kind == Kind::Context) {
             for (offset, address) in fields {
                 if let Ok(offset) = usize::try_from(offset) {
-                    context.bytes[offset..offset + 8].copy_from_slice(&address.to_le_bytes());
+                    let size = pointer_bytes(layout);
+                    context.bytes[offset..offset + size].copy_from_slice(&address.to_le_bytes()[..size]);
                 }
             }
         }
@@ -183,7 +212,7 @@ impl<'a> Checked<'a> {
         let meta = (self.regions.packet.start - self.regions.meta) as usize;
         let content = bytes(&mut self.random, meta + length, self.hints);
         let start = self.next_packet + self.skew;
-        self.next_packet += 1 << 20;
+        self.next_packet += PACKET_STEP;
         if let Some(packet) = self.memory.regions.iter_mut().find(|r| r.kind == Kind::Packet) {
             packet.start = start;
             packet.bytes = content;
