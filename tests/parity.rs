@@ -1,33 +1,62 @@
-//! Our verdicts against those of C++ PREVAIL on the corpus, under PREVAIL's own Linux platform.
+//! Our verdicts against those of C++ PREVAIL and of Linux on the corpus, under PREVAIL's own Linux platform, and runs of the
+//! programs that we accept.
 //!
 //! The judge of every engine: it asks [`bpf2sys_verifier::verify`] and nothing behind it. Each difference is listed
-//! with its reason in `tests/parity/differences.toml`; one that is missing there fails, and one that no longer occurs. The
-//! totals are in `tests/parity/README.md`, which this test keeps (`BLESS=1` rewrites them).
+//! with its reason in `tests/parity/differences.toml` or `tests/parity/kernel.toml`; one that is missing there fails, and one
+//! that no longer occurs. The totals are in `tests/parity/README.md`, which these tests keep (`BLESS=1` rewrites them).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
 use bpf2sys_verifier::Verifier;
 use libtest_mimic::{Failed, Trial};
 use serde::Deserialize;
 
-use crate::support::{self, Need, root, test_with};
+use crate::support::{self, Need, root, test, test_with, written_page};
 
 mod corpus;
+mod fixtures;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod linux;
+mod runs;
 mod verdicts;
 
 use corpus::{Objects, Theirs, recorded};
 use verdicts::{agree, same_instruction, same_reason, verdict};
 
 pub fn trials() -> Vec<Trial> {
-    vec![test_with(
-        "parity::verdicts_are_those_of_prevail_or_the_difference_has_a_reason",
-        &[Need::Corpus("elf")],
-        compare,
-    )]
+    vec![
+        test_with(
+            "parity::verdicts_are_those_of_prevail_or_the_difference_has_a_reason",
+            &[Need::Corpus("elf")],
+            compare,
+        ),
+        #[cfg(target_os = "linux")]
+        test_with(
+            "parity::verdicts_are_those_of_linux_or_the_difference_has_a_reason",
+            &[Need::Corpus("elf"), Need::Bpf],
+            kernel::compare,
+        ),
+        test_with(
+            "parity::accepted_programs_of_the_corpus_do_nothing_wrong",
+            &[Need::Corpus("elf")],
+            runs::run_all,
+        ),
+        test_with(
+            "parity::wrong_programs_of_the_corpus_are_found",
+            &[Need::Corpus("elf")],
+            runs::find_what_is_wrong,
+        ),
+        test(
+            "parity::fixtures_that_only_native_accepts_are_listed_and_do_nothing_wrong",
+            fixtures::run_all,
+        ),
+    ]
 }
+
+/// Keeps the figures of all these tests; `BLESS=1` rewrites them.
+const README: &str = "tests/parity/README.md";
 
 /// The engines, by the names that `--verifier` has for them, without and with the proof that loops end.
 const RUNS: [(&str, Verifier, bool); 4] = [
@@ -166,10 +195,10 @@ fn compare() -> Result<(), Failed> {
     }
     let totals = table(&all);
     println!("{totals}");
-    if let Some(stale) = keep(&folder.join("README.md"), &totals)? {
-        let _ = writeln!(report, "{stale}");
+    if !report.is_empty() {
+        return Err(report.into());
     }
-    if report.is_empty() { Ok(()) } else { Err(report.into()) }
+    written_page(README, "totals", &totals)
 }
 
 /// The totals as the README has them.
@@ -199,26 +228,4 @@ fn table(all: &[Totals]) -> String {
         );
     }
     text
-}
-
-/// Compares the totals in the README, or writes them. What is wrong, if they are others.
-fn keep(readme: &Path, totals: &str) -> Result<Option<String>, Failed> {
-    let text = std::fs::read_to_string(readme)?;
-    let start = text
-        .find("<!-- totals")
-        .and_then(|at| Some(at + text[at..].find('\n')? + 1));
-    let end = text.find("<!-- end of totals");
-    let (Some(start), Some(end)) = (start, end) else {
-        return Err("tests/parity/README.md has no place for the totals".into());
-    };
-    if text[start..end] == *totals {
-        return Ok(None);
-    }
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(readme, [&text[..start], totals, &text[end..]].concat())?;
-        return Ok(None);
-    }
-    Ok(Some(
-        "tests/parity/README.md has other totals; BLESS=1 writes these".to_owned(),
-    ))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Failed, Trial};
 
@@ -137,6 +137,9 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 
 /// Holds the part of a page between `<!-- MARKER -->` and `<!-- end -->` to what it must be; with BLESS=1 it is written.
 pub fn written_page(page: &str, marker: &str, content: &str) -> Result<(), Failed> {
+    // Several tests keep parts of one page.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let file = root().join(page);
     let old = std::fs::read_to_string(&file)?.replace("\r\n", "\n");
     let start = format!("<!-- {marker} -->\n");
