@@ -371,7 +371,9 @@ fn full_disk_is_an_error() -> Result<(), Failed> {
 fn time_limit_is_an_error() -> Result<(), Failed> {
     let object = root().join("tests/fixtures/bench/steps_5000.o");
     expect(
-        tool().arg("verify").arg(object).args(["--time-limit", "1"]),
+        tool()
+            .args(["verify", "--verifier", "prevail", "--time-limit", "1"])
+            .arg(object),
         4,
         &["BPF2015", "--time-limit"],
     )?;

@@ -53,15 +53,16 @@ fn what_is_stated() -> Result<(), Failed> {
     assert_eq!(build["resolvedDependencies"], json!(dependencies));
     let parameters = json!({
         "object": "filter.o", "arch": "x64", "emit": "sys", "type": null, "platform": ["sample.toml"],
-        "verifier": "prevail", "deny-warnings": false, "runtime": "1.6", "hash": "sha256", "lse": false, "sign-return-address": false,
+        "verifier": "native", "deny-warnings": false, "runtime": "1.6", "hash": "sha256", "lse": false, "sign-return-address": false,
         "cfg": "on", "force-integrity": false, "version-info": null,
     });
     assert_eq!(build["externalParameters"], parameters);
     let verifier = &build["internalParameters"]["verifier"];
     let lock = fs::read_to_string(root().join("Cargo.lock"))?.replace("\r\n", "\n");
     let version = verifier["version"].as_str().unwrap_or_default();
+    assert_eq!(verifier["name"], "bpf2sys");
     assert!(
-        lock.contains(&format!("name = \"prevail\"\nversion = \"{version}\"")),
+        lock.contains(&format!("name = \"bpf2sys\"\nversion = \"{version}\"")),
         "{verifier}"
     );
     assert_eq!(verifier["options"]["check_for_termination"], true);

@@ -85,7 +85,8 @@ impl World<'_> {
             bytes: bytes.span(),
         };
         let is_call = || matches!(by(), Accessor::Call { .. });
-        if value.nullable {
+        // Of a pointer that nobody may follow, it is no matter that it may be null, too.
+        if value.nullable && !matches!(value.kind, Kind::Opaque(_)) {
             let memory = match value.kind {
                 Kind::MapValue(table) => self.memory(table),
                 Kind::Map(table) | Kind::Programs(table) if !is_call() => {
