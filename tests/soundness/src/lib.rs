@@ -9,6 +9,7 @@ pub mod facts;
 pub mod features;
 pub mod generate;
 pub mod judge;
+pub mod mutants;
 pub mod planted;
 pub mod platforms;
 pub mod regions;
