@@ -10,7 +10,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the engine is, from the root of the workspace.
 pub const ENGINE: &str = "compiler/verifier/src/native";
@@ -22,7 +22,7 @@ pub const LIST: &str = "tests/soundness/mutants.toml";
 pub const CHOSEN: &str = "BPF2SYS_MUTANT";
 
 /// Who finds an error. What one finds, those behind it are not asked.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Judge {
     /// Random programs that are accepted run in the checking world.

@@ -340,6 +340,46 @@ mod tests {
     }
 
     #[test]
+    fn a_joined_frame_holds_what_both_hold() {
+        let join = |a: &Value, b: &Value| {
+            Some(Value {
+                num: a.num.join(&b.num),
+                ..*a
+            })
+        };
+        let (mut one, mut other) = (Frame::default(), Frame::default());
+        one.store(-8, Width::Dw, &Value::constant(1));
+        one.store(-16, Width::Dw, &Value::constant(1));
+        other.store(-16, Width::Dw, &Value::constant(3));
+        other.store(-24, Width::W, &Value::constant(3));
+        for joined in [one.join(&other, join), other.join(&one, join)] {
+            assert_eq!(joined.missing(&(-24..0)), Some((0, 23)));
+            assert_eq!(joined.missing(&(-16..-8)), None);
+            assert_eq!(joined.load(-16, Width::Dw).num.unsigned(), (1, 3));
+            assert_eq!(joined.cells().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_frame_covers_one_that_holds_more() {
+        let covers = |a: &Value, b: &Value| a.num.covers(&b.num);
+        let mut less = Frame::default();
+        less.store(-8, Width::Dw, &Value::number(Num::within(0..=7)));
+        let mut more = less.clone();
+        more.store(-16, Width::Dw, &Value::constant(1));
+        assert!(less.covers(&more, covers) && !more.covers(&less, covers));
+        // The same bytes, written in parts.
+        let mut parts = Frame::default();
+        parts.store(-8, Width::W, &Value::constant(5));
+        parts.store(-4, Width::W, &Value::constant(0));
+        assert!(less.covers(&parts, covers));
+        parts.store(-4, Width::W, &Value::constant(1));
+        assert!(!less.covers(&parts, covers));
+        parts.fill(&(-8..0));
+        assert!(!less.covers(&parts, covers));
+    }
+
+    #[test]
     fn sets_know_their_bytes() {
         for (start, end) in [(-512, -512), (-512, 0), (-449, -447), (-130, -1), (-64, -64), (-1, 0)] {
             let mut set = Set::default();

@@ -266,3 +266,54 @@ fn widened_ends_come_to_the_next_threshold_at_once() {
     let all = Num::within(0..=255);
     assert_eq!(grown(all, Num::of(7)), all);
 }
+
+/// What sets cover is judged by their members; what ranges allow, bits may still forbid.
+#[test]
+fn a_set_covers_no_set_with_other_members() {
+    let mut random = Random(5);
+    for _ in 0..60_000 {
+        let ((a, _), (b, ys)) = (random.set(), random.set());
+        for part in [a.join(&b), a, Num::of(b.unsigned().0)] {
+            if part.covers(&b) {
+                assert!(ys.iter().all(|y| has(&part, *y)), "{part:#x?} covers {b:#x?}");
+            }
+        }
+    }
+    let six = Num::within(0..=6);
+    let even = compared(WordSize::W64, Condition::Set, false, &six, &Num::of(1))
+        .unwrap()
+        .0;
+    assert_eq!(even.unsigned(), six.unsigned());
+    assert!(six.covers(&even) && !even.covers(&six));
+}
+
+/// By hand, after RFC 9669: the other tests take these as the truth.
+#[test]
+fn constants_are_computed_as_the_standard_says() {
+    let minus = |n: u64| n.wrapping_neg();
+    let least = 1_u64 << 63;
+    for (op, a, b, wide, short) in [
+        (AluOp::Div, 7, 0, 0, 0),
+        (AluOp::Mod, 7, 0, 7, 7),
+        (AluOp::Mod, minus(7), 0, minus(7), minus(7) & LOW),
+        (AluOp::Sdiv, 7, 0, 0, 0),
+        (AluOp::Smod, minus(7), 0, minus(7), minus(7) & LOW),
+        (AluOp::Div, minus(6), 2, minus(6) / 2, (minus(6) & LOW) / 2),
+        (AluOp::Sdiv, minus(7), 2, minus(3), minus(3) & LOW),
+        (AluOp::Smod, minus(7), 2, minus(1), minus(1) & LOW),
+        (AluOp::Smod, 7, minus(2), 1, 1),
+        (AluOp::Sdiv, least, minus(1), least, 0),
+        (AluOp::Sdiv, 1 << 31, minus(1), minus(1 << 31), 1 << 31),
+        (AluOp::Smod, least, minus(1), 0, 0),
+        (AluOp::Lsh, 3, 65, 6, 6),
+        (AluOp::Lsh, 3, 33, 3 << 33, 6),
+        (AluOp::Rsh, minus(1), 36, minus(1) >> 36, LOW >> 4),
+        (AluOp::Arsh, minus(8), 1, minus(4), minus(4) & LOW),
+        (AluOp::Arsh, 0xFFFF_FFFF_7000_0000, 28, minus(9), 7),
+        (AluOp::Sub, 0, 1, minus(1), LOW),
+        (AluOp::Mul, LOW, LOW, LOW * LOW, 1),
+    ] {
+        assert_eq!(compute(WordSize::W64, op, a, b), wide, "{op:?} {a:#x} {b:#x}");
+        assert_eq!(compute(WordSize::W32, op, a, b), short, "{op:?} {a:#x} {b:#x}, 32 bits");
+    }
+}

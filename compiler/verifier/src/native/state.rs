@@ -939,3 +939,7 @@ fn distance(a: Term, b: Term) -> Option<i64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
