@@ -1,5 +1,6 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
+mod attacks;
 pub(crate) mod build;
 mod calls;
 mod comparisons;

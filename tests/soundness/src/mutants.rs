@@ -199,11 +199,8 @@ fn bodies(text: &str) -> Vec<Range<usize>> {
             }
             continue;
         }
-        let words = line.trim_start().split([' ', '<', '(']);
-        let is_header = words
-            .filter(|word| !matches!(*word, "pub" | "super)" | "crate)" | "const"))
-            .next()
-            == Some("fn");
+        let mut words = line.trim_start().split([' ', '<', '(']);
+        let is_header = words.find(|word| !matches!(*word, "pub" | "super)" | "crate)" | "const")) == Some("fn");
         if is_header {
             header = Some((indent, String::new()));
         }

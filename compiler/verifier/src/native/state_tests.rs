@@ -126,6 +126,8 @@ fn names_and_relations_are_covered_by_those_that_say_more() {
     // One is one more than the other, and two more.
     let (one, two_more) = (two(some, named(5, 1, 0..=7)), two(some, named(5, 2, 0..=7)));
     assert!(!covers(&state(&one), &state(&two_more)));
+    assert!(!covers(&state(&one), &state(&two(some, some))));
+    assert!(covers(&state(&one), &state(&one)));
     // What is known by a name that the other state does not have is not known there.
     let gone = related(&[(6, some)], 5, 9, 2);
     assert!(!covers(&gone, &state(&[(6, some)])));
@@ -162,6 +164,12 @@ fn a_join_knows_what_both_know() {
             assert_eq!(between(&joined), Some(most));
             assert!(covers(&joined, one) && covers(&joined, other));
         }
+    }
+    // Where ranges tell nothing, what one path does not know is not known.
+    let any = [(6, named(5, 0, ANY)), (7, named(6, 0, ANY))];
+    let (near, none) = (related(&any, 5, 6, 2), state(&any));
+    for joined in [near.join(&none, ids), none.join(&near, ids)] {
+        assert_eq!(between(&joined), None);
     }
     let with_packet = |low: i64, high: i64| State {
         packet_size: Num::between(low..=high),

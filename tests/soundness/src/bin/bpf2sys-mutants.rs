@@ -22,6 +22,7 @@ use bpf2sys_soundness_tests::generate::generate;
 use bpf2sys_soundness_tests::judge::{self, Verdict};
 use bpf2sys_soundness_tests::mutants::{self, CHOSEN, Judge, Mutant};
 use bpf2sys_soundness_tests::sweep::inputs_of;
+use bpf2sys_verifier::Verifier;
 use clap::Parser;
 
 /// Plants errors in the verification engine and looks who finds them.
@@ -37,7 +38,7 @@ struct Arguments {
     /// Seed of the random programs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many random programs are run: the first 1,000 before the other judges are asked, the others if these find nothing.
+    /// How many random programs are run: the first 2,000 before the other judges are asked, the others if these find nothing.
     #[arg(long, default_value_t = 20_000)]
     count: u64,
     /// Of `--sweep`, number of the first program.
@@ -62,7 +63,7 @@ const PATIENCE: u32 = 4;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Random programs that are run first: most errors are found by fewer.
-const FEW: u64 = 1_000;
+const FEW: u64 = 2_000;
 
 /// What is run for a judge.
 struct Program {
@@ -97,7 +98,10 @@ fn main() -> ExitCode {
 
 /// Runs random programs until one misbehaves: status 1, and what it does.
 fn sweep(seed: u64, programs: Range<u64>) -> ExitCode {
-    let judge = judge::Judge::default();
+    let judge = judge::Judge {
+        verifier: Verifier::Native,
+        ..judge::Judge::default()
+    };
     for index in programs {
         let module = generate(seed, index).module;
         if let Verdict::Hole(hole) = judge.judge(&module, inputs_of(seed, index)).verdict {
