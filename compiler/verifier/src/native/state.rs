@@ -942,4 +942,4 @@ fn distance(a: Term, b: Term) -> Option<i64> {
 
 #[cfg(test)]
 #[path = "state_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -15,7 +15,7 @@ fn r(number: u8) -> Reg {
 }
 
 /// A number with a name.
-fn named(id: Id, delta: i64, range: std::ops::RangeInclusive<i64>) -> Value {
+pub(in super::super) fn named(id: Id, delta: i64, range: std::ops::RangeInclusive<i64>) -> Value {
     Value {
         id,
         delta,
@@ -33,7 +33,7 @@ fn found(id: Id) -> Value {
 }
 
 /// A state with these registers, and nothing else.
-fn state(registers: &[(u8, Value)]) -> State {
+pub(in super::super) fn state(registers: &[(u8, Value)]) -> State {
     let mut state = State {
         registers: Box::new(std::array::from_fn(|_| Value::nothing(Why::Stack(None)))),
         frames: vec![Active {

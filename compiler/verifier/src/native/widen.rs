@@ -197,3 +197,47 @@ fn widened(old: &State, mut joined: State, new: &State, thresholds: &[i64], roun
     joined.relations = std::rc::Rc::new(stable);
     joined
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_bytecode::Reg;
+
+    use super::super::state::tests::{named, state};
+    use super::*;
+
+    #[test]
+    fn heads_cover_all_states_that_come_back() {
+        let ids = &mut Ids::default();
+        let with = |high: i64| state(&[(6, named(NONE, 0, 0..=high))]);
+        let heads = Heads::new(vec![(1, with(3))], ids);
+        let pinned = Pinned::default();
+        assert!(heads.cover(&[], &pinned) && heads.cover(&[with(2), with(3)], &pinned));
+        assert!(!heads.cover(&[with(2), with(7)], &pinned));
+        assert!(!heads.cover(&[with(7), with(2)], &pinned));
+    }
+
+    #[test]
+    fn heads_for_the_next_walk_cover_those_before_and_what_came_back() {
+        let pinned = Pinned::default();
+        for walks in 1..30 {
+            let ids = &mut Ids::default();
+            let with = |round: i64| State {
+                packet_size: Num::between(50 - round..=100 + round),
+                ..state(&[(6, named(NONE, 0, -round..=round)), (7, named(NONE, 0, 0..=3))])
+            };
+            let mut heads = Heads::new(vec![(1, with(0))], ids);
+            for round in 1..=walks {
+                heads = wider(
+                    heads,
+                    vec![(1, with(round))],
+                    &[i64::MIN, 0, 9, i64::MAX],
+                    (ids, &pinned),
+                    8,
+                );
+                assert!(heads.cover(&[with(round - 1), with(round)], &pinned), "{walks} {round}");
+            }
+            let other = heads.list()[0].state.register(Reg::R0);
+            assert!(other.kind.is_nothing());
+        }
+    }
+}

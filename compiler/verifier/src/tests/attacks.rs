@@ -1,8 +1,10 @@
 //! Programs that are wrong in one place, each beside one that is right there: what the native engine has to know to tell
 //! them apart is so rare that random programs seldom need it.
 
+use std::sync::Arc;
+
 use bpf2sys_bytecode::{
-    AluOp, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width, WordSize,
+    AluOp, AtomicOp, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width, WordSize,
 };
 use bpf2sys_platform::Platform;
 
@@ -45,13 +47,17 @@ fn jump_if(condition: Condition, dst: Reg, src: Operand, offset: i16) -> Instruc
 }
 
 fn is_accepted(functions: &[&[Instruction]]) -> bool {
+    is_accepted_on(&Platform::builtin(), functions)
+}
+
+fn is_accepted_on(platform: &Platform, functions: &[&[Instruction]]) -> bool {
     let mut module = module("xdp", functions);
     module.maps.push(map("values", 2, 4, 8));
     let options = Options {
         verifier: Verifier::Native,
         ..Options::default()
     };
-    verify(module, &Platform::builtin(), &options).is_ok()
+    verify(module, platform, &options).is_ok()
 }
 
 /// The first program is accepted, the second one is not.
@@ -413,4 +419,324 @@ fn a_pointer_that_may_be_null_stays_where_it_is() {
     ];
     let wrong = [&look_up()[..], &[back, check, narrow(Width::W, R0, R0, 4)], &end];
     differ(&right.concat(), &wrong.concat());
+}
+
+fn atomic(op: AtomicOp, src: Reg) -> Instruction {
+    Instruction::Atomic {
+        size: WordSize::W64,
+        op,
+        base: R10,
+        offset: -8,
+        src,
+    }
+}
+
+#[test]
+fn an_atomic_operation_leaves_what_it_makes() {
+    // 5 is no 7, and stays.
+    let exchange = [
+        store(R10, -8, 5),
+        set(R0, 7),
+        set(reg(6), 3),
+        atomic(AtomicOp::Cmpxchg, reg(6)),
+        load(reg(7), R10, -8),
+    ];
+    can_hold(&exchange, Condition::Ne, reg(7), reg(6));
+    let or = [
+        store(R10, -8, 3),
+        set(reg(6), 3),
+        set(reg(8), 1),
+        atomic(AtomicOp::Or { fetch: false }, reg(8)),
+        load(reg(7), R10, -8),
+    ];
+    can_hold(&or, Condition::Eq, reg(7), reg(6));
+    for op in [AtomicOp::Add { fetch: false }, AtomicOp::Cmpxchg] {
+        let before = [set(reg(6), 3), set(R0, 0), atomic(op, reg(6)), load(R0, R10, -8), EXIT];
+        differ(&[&[store(R10, -8, 5)][..], &before].concat(), &before);
+    }
+    let exchange = [
+        store(R10, -8, 5),
+        set(reg(6), 3),
+        atomic(AtomicOp::Cmpxchg, reg(6)),
+        EXIT,
+    ];
+    differ(&[&[set(R0, 0)][..], &exchange].concat(), &exchange);
+}
+
+#[test]
+fn addresses_compare_as_signed_distances() {
+    let before = [copy(reg(6), R10), add(reg(6), -8)];
+    can_hold(&before, Condition::Lt, reg(6), R10);
+    can_hold(&before, Condition::Le, reg(6), R10);
+    can_hold(&before, Condition::Gt, R10, reg(6));
+    can_hold(&before, Condition::Ge, R10, reg(6));
+}
+
+#[test]
+fn what_is_compared_is_known_to_be_something() {
+    let zero = jump_if(Condition::Eq, reg(6), Operand::Imm(0), 0);
+    let near = [copy(reg(6), R10), add(reg(6), -8), zero, set(R0, 0), EXIT];
+    let far = [
+        helper(RANDOM),
+        copy(reg(6), R10),
+        alu(AluOp::Add, reg(6), Operand::Reg(R0)),
+        zero,
+        set(R0, 0),
+        EXIT,
+    ];
+    differ(&near, &far);
+    let never_set = [
+        set(reg(6), 0),
+        jump_if(Condition::Eq, reg(6), Operand::Reg(reg(7)), 0),
+        set(R0, 0),
+        EXIT,
+    ];
+    differ(&[&[set(reg(7), 0)][..], &never_set].concat(), &never_set);
+    let [whole, half] = [WordSize::W64, WordSize::W32].map(|size| {
+        let compare = Instruction::JumpIf {
+            size,
+            condition: Condition::Eq,
+            dst: reg(6),
+            src: Operand::Reg(R10),
+            offset: 0,
+        };
+        [copy(reg(6), R10), compare, set(R0, 0), EXIT]
+    });
+    differ(&whole, &half);
+}
+
+/// A store past what a number may be, and one within.
+fn index_or_more(
+    before: &[Instruction],
+    number: Reg,
+    set_number: impl Fn(i32) -> Instruction,
+) -> [Vec<Instruction>; 2] {
+    [0, 1_000].map(|value| {
+        let with: Vec<Instruction> = before
+            .iter()
+            .map(|op| if *op == set_number(-1) { set_number(value) } else { *op })
+            .collect();
+        [&with[..], &use_as_index(number, 0)].concat()
+    })
+}
+
+#[test]
+fn what_leads_past_a_loop_is_not_forgotten_with_its_rounds() {
+    let (six, seven) = (reg(6), reg(7));
+    let before = [
+        set(six, -1),
+        helper(RANDOM),
+        jump_if(Condition::Eq, R0, Operand::Imm(0), 4),
+        set(six, 0),
+        set(seven, 0),
+        add(seven, 1),
+        jump_if(Condition::Lt, seven, Operand::Imm(1_000), -2),
+    ];
+    let [right, wrong] = index_or_more(&before, six, |value| set(six, value));
+    differ(&right, &wrong);
+}
+
+#[test]
+fn what_enters_a_loop_in_its_middle_and_leaves_it_is_not_forgotten_with_its_rounds() {
+    let (six, seven) = (reg(6), reg(7));
+    // So many instructions that the loop behind them is taken together at once.
+    let many = vec![add(seven, 1); 4_000];
+    let rounds = [add(reg(8), 1), jump_if(Condition::Lt, reg(8), Operand::Imm(60), -4_002)];
+    let before = [
+        &[set(seven, 0), set(reg(8), 0)][..],
+        &many,
+        &rounds,
+        &[
+            set(seven, 0),
+            set(six, -1),
+            helper(RANDOM),
+            jump_if(Condition::Eq, R0, Operand::Imm(0), 2),
+            set(six, 1),
+            add(seven, 1),
+            jump_if(Condition::Ne, six, Operand::Imm(1), 1),
+            jump_if(Condition::Lt, seven, Operand::Imm(50), -3),
+        ],
+    ]
+    .concat();
+    let [right, wrong] = index_or_more(&before, six, |value| set(six, value));
+    differ(&right, &wrong);
+}
+
+#[test]
+fn a_number_without_its_high_half_is_another() {
+    let shift = |size, op| Instruction::Alu {
+        size,
+        op,
+        dst: reg(7),
+        src: Operand::Imm(32),
+    };
+    let up = shift(WordSize::W64, AluOp::Lsh);
+    for down in [AluOp::Rsh, AluOp::Arsh] {
+        is_another_number(&[up, shift(WordSize::W64, down)]);
+    }
+}
+
+#[test]
+fn a_call_that_was_made_before_gives_something_else_now() {
+    let callee = [helper(RANDOM), copy(reg(6), R0), copy(R0, reg(6)), EXIT];
+    let accepted = [reg(7), reg(6)].map(|index| {
+        let before = [
+            local(1),
+            copy(reg(6), R0),
+            local(1),
+            copy(reg(7), R0),
+            jump_if(Condition::Lt, reg(7), Operand::Imm(8), 2),
+            set(R0, 0),
+            EXIT,
+        ];
+        let caller = [&before[..], &use_as_index(index, 0)].concat();
+        is_accepted(&[&caller, &callee])
+    });
+    assert_eq!(accepted, [true, false]);
+}
+
+#[test]
+fn a_call_that_was_made_before_writes_once_more() {
+    let address = [copy(R1, R10), add(R1, -16)];
+    let before = [
+        &[store(R10, -16, 0)][..],
+        &address,
+        &[local(1), store(R10, -16, 0)],
+        &address,
+        &[local(1), load(reg(6), R10, -16)],
+    ]
+    .concat();
+    let caller = [&before[..], &use_as_index(reg(6), 0)].concat();
+    let accepted = [1, 1_000].map(|written| is_accepted(&[&caller, &[store(R1, 0, written), set(R0, 0), EXIT]]));
+    assert_eq!(accepted, [true, false]);
+}
+
+/// Moves the start of the packet of the context in `r1`.
+const ADJUST_HEAD: i32 = 65_536;
+
+#[test]
+fn a_call_that_was_made_before_moves_the_packet_once_more() {
+    let moves = [set(reg(2), 4), helper(ADJUST_HEAD), set(R0, 0), EXIT];
+    let stays = [set(R0, 0), EXIT];
+    let asks_another = [local(2), set(R0, 0), EXIT];
+    let caller = [
+        copy(reg(6), R1),
+        local(1),
+        load(reg(7), reg(6), 0),
+        load(reg(8), reg(6), 8),
+        copy(R0, reg(7)),
+        add(R0, 14),
+        jump_if(Condition::Le, R0, Operand::Reg(reg(8)), 2),
+        set(R0, 0),
+        EXIT,
+        copy(R1, reg(6)),
+        local(1),
+        narrow(Width::B, R0, reg(7), 0),
+        EXIT,
+    ];
+    // As the tests of eBPF for Windows have it.
+    let mut platform = Platform::builtin();
+    for program_type in &mut platform.program_types {
+        for helper in &mut Arc::make_mut(program_type).helpers {
+            helper.reallocate_packet |= helper.id == ADJUST_HEAD.cast_unsigned();
+        }
+    }
+    for (functions, accepted) in [
+        (&[&caller[..], &stays][..], true),
+        (&[&caller, &moves], false),
+        (&[&caller, &asks_another, &stays], true),
+        (&[&caller, &asks_another, &moves], false),
+    ] {
+        assert_eq!(is_accepted_on(&platform, functions), accepted, "{functions:?}");
+    }
+}
+
+/// Counts a register up from 0, and does something in each round.
+fn count_to(counter: Reg, end: i32, inside: &[Instruction]) -> Vec<Instruction> {
+    let back = -(inside.len() as i16 + 2);
+    [
+        &[set(counter, 0)][..],
+        inside,
+        &[
+            add(counter, 1),
+            jump_if(Condition::Lt, counter, Operand::Imm(end), back),
+        ],
+    ]
+    .concat()
+}
+
+#[test]
+fn loops_in_loops_go_round_as_often_as_both_together() {
+    let inner = count_to(reg(6), 60, &count_to(reg(7), 60, &[]));
+    let callee = [&inner[..], &[set(R0, 0), EXIT]].concat();
+    let accepted = [20, 60].map(|rounds| {
+        let caller = [&count_to(reg(6), rounds, &[local(1)])[..], &[set(R0, 0), EXIT]].concat();
+        is_accepted(&[&caller, &callee])
+    });
+    assert_eq!(accepted, [true, false]);
+    // The last call of a function goes round less often than those before.
+    let callee = [
+        set(R0, 0),
+        add(R0, 1),
+        jump_if(Condition::Lt, R0, Operand::Reg(R1), -2),
+        set(R0, 0),
+        EXIT,
+    ];
+    let accepted = [50, 200].map(|rounds| {
+        let caller = [
+            &count_to(reg(6), rounds, &[set(R1, 1_000), local(1)])[..],
+            &[set(R1, 10), local(1), set(R0, 0), EXIT],
+        ];
+        is_accepted(&[&caller.concat(), &callee])
+    });
+    assert_eq!(accepted, [true, false]);
+}
+
+#[test]
+fn every_round_of_a_loop_moves_a_number_on() {
+    let end = [set(R0, 0), EXIT];
+    let with = |skips: bool, far: i32, step: i32| {
+        let before = [
+            set(reg(7), 0),
+            helper(RANDOM),
+            jump_if(Condition::Eq, R0, Operand::Imm(0), if skips { -2 } else { 1 }),
+            add(reg(7), step),
+            add(reg(7), 1),
+            jump_if(Condition::Lt, reg(7), Operand::Imm(far), -5),
+        ];
+        [&before[..], &end].concat()
+    };
+    differ(&with(false, 1_000, 1), &with(true, 1_000, 1));
+    // The smallest step counts.
+    differ(&with(false, 90_000, 100), &with(false, 1_000_000, 100));
+}
+
+#[test]
+fn what_goes_up_and_down_again_moves_nowhere() {
+    let six = reg(6);
+    let program = |leaves: bool| {
+        [
+            helper(RANDOM),
+            copy(reg(8), R0),
+            alu(AluOp::And, reg(8), Operand::Imm(0xFFFF)),
+            set(six, 0),
+            set(reg(9), 0),
+            // The head: what is in r9 tells the ways apart.
+            helper(RANDOM),
+            jump_if(Condition::Eq, R0, Operand::Imm(0), 9),
+            jump_if(Condition::Eq, six, Operand::Imm(1), 4),
+            add(reg(8), 10),
+            set(six, 1),
+            copy(reg(9), R10),
+            jump_if(Condition::Eq, six, Operand::Imm(1), if leaves { 4 } else { -7 }),
+            add(reg(8), -10),
+            set(six, 0),
+            set(reg(9), 0),
+            jump_if(Condition::Eq, six, Operand::Imm(0), -11),
+            store(R10, -8, 0),
+            narrow(Width::B, R0, R10, -8),
+            EXIT,
+        ]
+    };
+    differ(&program(true), &program(false));
 }
