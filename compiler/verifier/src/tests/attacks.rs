@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use bpf2sys_bytecode::{
-    AluOp, AtomicOp, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width, WordSize,
+    AluOp, AtomicOp, Condition, Extension, FunctionIndex, Imm64, InsnIndex, Instruction, Map, MapIndex, Operand, Reg,
+    SwapKind, SwapWidth, Width, WordSize,
 };
 use bpf2sys_platform::Platform;
 
 use super::build::{EXIT, add, alu, copy, helper, load, load_map, local, map, module, reg, set, store};
-use crate::{Options, Verifier, verify};
+use crate::{InsnFacts, Object, Options, RegisterFact, VerifiedModule, Verifier, VerifyError, verify};
 
 const R0: Reg = Reg::R0;
 const R1: Reg = Reg::R1;
@@ -50,14 +51,25 @@ fn is_accepted(functions: &[&[Instruction]]) -> bool {
     is_accepted_on(&Platform::builtin(), functions)
 }
 
+/// With a map of values, one of programs, and one of maps like the first.
 fn is_accepted_on(platform: &Platform, functions: &[&[Instruction]]) -> bool {
+    verified(platform, functions).is_ok()
+}
+
+fn verified(platform: &Platform, functions: &[&[Instruction]]) -> Result<VerifiedModule, VerifyError> {
     let mut module = module("xdp", functions);
-    module.maps.push(map("values", 2, 4, 8));
+    let maps = Map {
+        inner: Some(MapIndex(0)),
+        ..map("maps", 7, 4, 4)
+    };
+    module
+        .maps
+        .extend([map("values", 2, 4, 8), map("programs", 3, 4, 4), maps]);
     let options = Options {
         verifier: Verifier::Native,
         ..Options::default()
     };
-    verify(module, platform, &options).is_ok()
+    verify(module, platform, &options)
 }
 
 /// The first program is accepted, the second one is not.
@@ -405,20 +417,14 @@ fn addresses_of_two_things_have_no_distance() {
 
 #[test]
 fn a_pointer_that_may_be_null_stays_where_it_is() {
-    let check = jump_if(Condition::Eq, R0, Operand::Imm(0), 1);
-    let back = alu(AluOp::Sub, R0, Operand::Imm(4));
+    let check = jump_if(Condition::Eq, R0, Operand::Imm(0), 2);
     let end = [set(R0, 0), EXIT];
-    let right = [
-        &look_up()[..],
-        &[
-            jump_if(Condition::Eq, R0, Operand::Imm(0), 2),
-            back,
-            narrow(Width::W, R0, R0, 4),
-        ],
-        &end,
-    ];
-    let wrong = [&look_up()[..], &[back, check, narrow(Width::W, R0, R0, 4)], &end];
-    differ(&right.concat(), &wrong.concat());
+    for moves in [add(R0, 4), alu(AluOp::Sub, R0, Operand::Imm(-4))] {
+        let access = [moves, narrow(Width::W, R0, R0, 0)];
+        let wrong = [&look_up()[..], &access, &end].concat();
+        let right = [&look_up()[..], &[check], &access, &end].concat();
+        differ(&right, &wrong);
+    }
 }
 
 fn atomic(op: AtomicOp, src: Reg) -> Instruction {
@@ -651,9 +657,22 @@ fn a_call_that_was_made_before_moves_the_packet_once_more() {
     }
 }
 
+/// So far a jump goes past these.
+fn slots(code: &[Instruction]) -> i16 {
+    code.iter()
+        .map(|op| {
+            if matches!(op, Instruction::LoadImm64 { .. }) {
+                2
+            } else {
+                1
+            }
+        })
+        .sum()
+}
+
 /// Counts a register up from 0, and does something in each round.
 fn count_to(counter: Reg, end: i32, inside: &[Instruction]) -> Vec<Instruction> {
-    let back = -(inside.len() as i16 + 2);
+    let back = -(slots(inside) + 2);
     [
         &[set(counter, 0)][..],
         inside,
@@ -739,4 +758,152 @@ fn what_goes_up_and_down_again_moves_nowhere() {
         ]
     };
     differ(&program(true), &program(false));
+}
+
+#[test]
+fn an_atomic_comparison_gives_what_was_there() {
+    let [right, wrong] = [1, 1_000].map(|there| {
+        let before = [
+            store(R10, -8, there),
+            set(R0, 5),
+            set(reg(6), 0),
+            atomic(AtomicOp::Cmpxchg, reg(6)),
+        ];
+        [&before[..], &use_as_index(R0, 0)].concat()
+    });
+    differ(&right, &wrong);
+}
+
+#[test]
+fn functions_get_all_their_arguments() {
+    let caller = [
+        set(reg(5), 3),
+        jump_if(Condition::Eq, R1, Operand::Imm(0), 0),
+        local(1),
+        EXIT,
+    ];
+    assert!(is_accepted(&[&caller, &[copy(R0, reg(5)), EXIT]]));
+}
+
+/// A tail call that may fail, with the context in `r6`.
+fn tail_call() -> [Instruction; 4] {
+    [copy(R1, reg(6)), load_map(reg(2), 1), set(reg(3), 0), helper(5)]
+}
+
+#[test]
+fn tail_calls_are_counted_on_the_longest_way() {
+    let platform = Platform::builtin();
+    let most = platform.limits.max_tail_call_count as usize;
+    let many = |count: usize| vec![tail_call(); count].concat();
+    let end = [set(R0, 0), EXIT];
+    let start = [copy(reg(6), R1)];
+    let of = |parts: &[&[Instruction]]| [&start[..], &parts.concat(), &end].concat();
+    differ(&of(&[&many(most)]), &of(&[&many(most + 1)]));
+    // On one way two more, whichever comes first.
+    let skip = |past| [jump_if(Condition::Eq, R0, Operand::Imm(0), past)];
+    let either = |one: usize, other: usize| {
+        let over = Instruction::Jump {
+            size: WordSize::W64,
+            offset: slots(&many(other)).into(),
+        };
+        [
+            &[helper(RANDOM)][..],
+            &skip(slots(&many(one)) + 1),
+            &many(one),
+            &[over],
+            &many(other),
+        ]
+        .concat()
+    };
+    for (one, other) in [(2, 1), (1, 2)] {
+        let way = either(one, other);
+        differ(&of(&[&way, &many(most - 2)]), &of(&[&way, &many(most - 1)]));
+    }
+    // A loop counts as often as it has some.
+    let rounds = count_to(reg(7), 3, &many(2));
+    differ(&of(&[&rounds, &many(most - 2)]), &of(&[&rounds, &many(most - 1)]));
+    // So does a function.
+    let callee = of(&[&many(2)]);
+    let call = [copy(R1, reg(6)), local(1)];
+    let accepted = [most - 2, most - 1].map(|count| is_accepted(&[&of(&[&call, &many(count)]), &callee]));
+    assert_eq!(accepted, [true, false]);
+}
+
+/// What is known before the last instruction but these of a program that is accepted, and of a register there.
+fn before_last(code: &[Instruction], but: usize, register: Reg) -> (InsnFacts, RegisterFact) {
+    let verified = verified(&Platform::builtin(), &[code]).unwrap();
+    let facts = verified.facts(FunctionIndex(0));
+    let at = InsnIndex((code.len() - 1 - but) as u32);
+    (facts.instructions[at.index()].clone(), facts.register(at, register))
+}
+
+#[test]
+fn facts_of_pointers_that_may_be_null_say_nothing_of_memory() {
+    let end = [set(R0, 0), EXIT];
+    let checked = [jump_if(Condition::Eq, R0, Operand::Imm(0), 1), set(reg(2), 0)];
+    let may_be_null = [&look_up()[..], &checked, &end].concat();
+    let (_, fact) = before_last(&may_be_null, 3, R0);
+    assert_eq!((fact.non_null, fact.room, fact.offset), (false, 0, None));
+    let (_, fact) = before_last(&may_be_null, 2, R0);
+    assert_eq!((fact.non_null, fact.room, fact.offset), (true, 8, Some((0, 0))));
+    // A pointer that has left its memory may be anything.
+    let far = [
+        copy(reg(6), R1),
+        helper(RANDOM),
+        alu(AluOp::Add, reg(6), Operand::Reg(R0)),
+        set(R0, 0),
+        EXIT,
+    ];
+    assert!(before_last(&far, 2, reg(6)).1.non_null);
+    assert!(!before_last(&far, 1, reg(6)).1.non_null);
+}
+
+#[test]
+fn facts_name_the_one_map_that_a_call_gets() {
+    let key = [store(R10, -8, 0), copy(reg(2), R10), add(reg(2), -8)];
+    let look = |choose: &[Instruction]| [&key[..], choose, &[helper(1), set(R0, 0), EXIT]].concat();
+    let (facts, _) = before_last(&look(&[load_map(R1, 0)]), 2, R0);
+    assert_eq!(facts.map, Some(MapIndex(0)));
+    // One of two maps.
+    let either = [
+        copy(reg(6), R1),
+        load_map(R1, 0),
+        load(reg(7), reg(6), 24),
+        jump_if(Condition::Eq, reg(7), Operand::Imm(0), 2),
+        load_map(R1, 2),
+    ];
+    let either = either.map(|op| match op {
+        Instruction::Load { dst, base, offset, .. } => narrow(Width::W, dst, base, offset),
+        other => other,
+    });
+    let (facts, _) = before_last(&look(&either), 2, R0);
+    assert_eq!(facts.map, None);
+    // A map that came out of a map is not the one that it is made like, and neither are its values.
+    let inner = [
+        &key[..],
+        &[
+            load_map(R1, 2),
+            helper(1),
+            jump_if(Condition::Ne, R0, Operand::Imm(0), 2),
+            set(R0, 0),
+            EXIT,
+        ],
+        &key,
+        &[
+            copy(R1, R0),
+            helper(1),
+            jump_if(Condition::Ne, R0, Operand::Imm(0), 2),
+            set(R0, 0),
+            EXIT,
+            set(reg(2), 0),
+            set(R0, 0),
+            EXIT,
+        ],
+    ]
+    .concat();
+    let (facts, fact) = before_last(&inner, 6, R1);
+    assert_eq!((facts.map, fact.object), (None, None));
+    assert_eq!(before_last(&inner, 2, R0).1.object, None);
+    let plain = [&look_up()[..], &[set(reg(2), 0), set(R0, 0), EXIT]].concat();
+    assert_eq!(before_last(&plain, 2, R0).1.object, Some(Object::Map(MapIndex(0))));
 }
