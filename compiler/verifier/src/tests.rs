@@ -1,6 +1,7 @@
 //! Verdicts and facts of the small programs in `tests/fixtures/verify`.
 
 mod attacks;
+mod attacks_on_memory;
 pub(crate) mod build;
 mod calls;
 mod comparisons;

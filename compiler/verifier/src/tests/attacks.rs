@@ -12,13 +12,13 @@ use bpf2sys_platform::Platform;
 use super::build::{EXIT, add, alu, copy, helper, load, load_map, local, map, module, reg, set, store};
 use crate::{InsnFacts, Object, Options, RegisterFact, VerifiedModule, Verifier, VerifyError, verify};
 
-const R0: Reg = Reg::R0;
-const R1: Reg = Reg::R1;
-const R10: Reg = Reg::R10;
+pub(super) const R0: Reg = Reg::R0;
+pub(super) const R1: Reg = Reg::R1;
+pub(super) const R10: Reg = Reg::R10;
 /// Gives a number of which nothing is known.
-const RANDOM: i32 = 6;
+pub(super) const RANDOM: i32 = 6;
 
-fn put(width: Width, base: Reg, offset: i16, src: Reg) -> Instruction {
+pub(super) fn put(width: Width, base: Reg, offset: i16, src: Reg) -> Instruction {
     Instruction::Store {
         width,
         base,
@@ -27,7 +27,7 @@ fn put(width: Width, base: Reg, offset: i16, src: Reg) -> Instruction {
     }
 }
 
-fn narrow(width: Width, dst: Reg, base: Reg, offset: i16) -> Instruction {
+pub(super) fn narrow(width: Width, dst: Reg, base: Reg, offset: i16) -> Instruction {
     Instruction::Load {
         width,
         signed: false,
@@ -37,7 +37,7 @@ fn narrow(width: Width, dst: Reg, base: Reg, offset: i16) -> Instruction {
     }
 }
 
-fn jump_if(condition: Condition, dst: Reg, src: Operand, offset: i16) -> Instruction {
+pub(super) fn jump_if(condition: Condition, dst: Reg, src: Operand, offset: i16) -> Instruction {
     Instruction::JumpIf {
         size: WordSize::W64,
         condition,
@@ -47,12 +47,12 @@ fn jump_if(condition: Condition, dst: Reg, src: Operand, offset: i16) -> Instruc
     }
 }
 
-fn is_accepted(functions: &[&[Instruction]]) -> bool {
+pub(super) fn is_accepted(functions: &[&[Instruction]]) -> bool {
     is_accepted_on(&Platform::builtin(), functions)
 }
 
 /// With a map of values, one of programs, and one of maps like the first.
-fn is_accepted_on(platform: &Platform, functions: &[&[Instruction]]) -> bool {
+pub(super) fn is_accepted_on(platform: &Platform, functions: &[&[Instruction]]) -> bool {
     verified(platform, functions).is_ok()
 }
 
@@ -73,13 +73,19 @@ fn verified(platform: &Platform, functions: &[&[Instruction]]) -> Result<Verifie
 }
 
 /// The first program is accepted, the second one is not.
-fn differ(right: &[Instruction], wrong: &[Instruction]) {
-    assert!(is_accepted(&[right]), "{right:?}");
-    assert!(!is_accepted(&[wrong]), "{wrong:?}");
+pub(super) fn differ(right: &[Instruction], wrong: &[Instruction]) {
+    differ_on(&Platform::builtin(), right, wrong);
+}
+
+pub(super) fn differ_on(platform: &Platform, right: &[Instruction], wrong: &[Instruction]) {
+    if let Err(error) = verified(platform, &[right]) {
+        panic!("{error:?}: {right:?}");
+    }
+    assert!(!is_accepted_on(platform, &[wrong]), "{wrong:?}");
 }
 
 /// `r0` is a value of the map, or null.
-fn look_up() -> [Instruction; 5] {
+pub(super) fn look_up() -> [Instruction; 5] {
     [
         store(R10, -8, 0),
         copy(reg(2), R10),
@@ -161,7 +167,7 @@ fn copies_on_one_way_are_no_copies_on_the_other() {
 }
 
 /// A byte of the frame's last 8, at the distance in a register.
-fn use_as_index(index: Reg, plus: i32) -> Vec<Instruction> {
+pub(super) fn use_as_index(index: Reg, plus: i32) -> Vec<Instruction> {
     vec![
         store(R10, -8, 0),
         copy(R1, R10),
@@ -351,7 +357,7 @@ fn results_that_are_no_less_than_their_operands_are_not_said_to_be() {
 }
 
 /// `r2` is the start of the packet, and `r3` its end.
-fn packet() -> [Instruction; 2] {
+pub(super) fn packet() -> [Instruction; 2] {
     [load(reg(2), R1, 0), load(reg(3), R1, 8)]
 }
 
