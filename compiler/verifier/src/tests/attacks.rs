@@ -586,6 +586,19 @@ fn a_number_without_its_high_half_is_another() {
     for down in [AluOp::Rsh, AluOp::Arsh] {
         is_another_number(&[up, shift(WordSize::W64, down)]);
     }
+    // A short shift by 32 is none, and leaves nothing of what a long one has moved up.
+    let some = [
+        helper(RANDOM),
+        copy(reg(6), R0),
+        alu(AluOp::And, reg(6), Operand::Imm(7)),
+        alu(AluOp::Or, reg(6), Operand::Imm(8)),
+        copy(reg(7), reg(6)),
+    ];
+    let short = [WordSize::W32, WordSize::W64].map(|size| shift(size, AluOp::Lsh));
+    for (up, down) in [(short[1], WordSize::W32), (short[0], WordSize::W64)] {
+        let before = [&some[..], &[up, shift(down, AluOp::Rsh)]].concat();
+        can_hold(&before, Condition::Lt, reg(7), reg(6));
+    }
 }
 
 #[test]
@@ -593,8 +606,10 @@ fn a_call_that_was_made_before_gives_something_else_now() {
     let callee = [helper(RANDOM), copy(reg(6), R0), copy(R0, reg(6)), EXIT];
     let accepted = [reg(7), reg(6)].map(|index| {
         let before = [
+            set(R1, 0),
             local(1),
             copy(reg(6), R0),
+            set(R1, 0),
             local(1),
             copy(reg(7), R0),
             jump_if(Condition::Lt, reg(7), Operand::Imm(8), 2),
@@ -743,7 +758,7 @@ fn what_goes_up_and_down_again_moves_nowhere() {
         [
             helper(RANDOM),
             copy(reg(8), R0),
-            alu(AluOp::And, reg(8), Operand::Imm(0xFFFF)),
+            alu(AluOp::And, reg(8), Operand::Imm(0xFF)),
             set(six, 0),
             set(reg(9), 0),
             // The head: what is in r9 tells the ways apart.

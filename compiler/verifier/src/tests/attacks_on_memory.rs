@@ -112,7 +112,7 @@ fn a_callee_that_may_fill_less_leaves_the_rest() {
         [before, size, address, &rest].concat()
     };
     let written = [store(R10, -16, 0), store(R10, -8, 0)];
-    let some = [&random(R0, 15)[..], &[copy(reg(2), R0)]].concat();
+    let some = [&random(R0, 15)[..], &[copy(reg(2), R0), add(reg(2), 1)]].concat();
     let place = address(R1, -16, None);
     differ(&fill(&written, &some, &place), &fill(&[], &some, &place));
     assert!(super::attacks::is_accepted(&[&fill(&[], &[set(reg(2), 16)], &place)]));
@@ -130,12 +130,14 @@ fn a_callee_that_may_fill_less_leaves_the_rest() {
 
 #[test]
 fn a_callee_may_read_at_every_distance() {
-    let reads = |other: i16| {
-        let before = [store(R10, -8, 0), store(R10, other, 0)];
-        let place = address(R1, -8, Some(R0));
-        program(&[&before, &random(R0, 8), &place, &[set(reg(2), 8), helper(PRINT)]])
-    };
-    differ(&reads(-16), &reads(-24));
+    for there in [-8, -16] {
+        let reads = |other: i16| {
+            let before = [store(R10, there, 0), store(R10, other, 0)];
+            let place = address(R1, -8, Some(R0));
+            program(&[&before, &random(R0, 8), &place, &[set(reg(2), 8), helper(PRINT)]])
+        };
+        differ(&reads(-24 - there), &reads(-24));
+    }
     let reads = |first: i16| {
         let before = [store(R10, -16, 0), store(R10, first, 0)];
         let place = address(reg(6), -8, Some(R0));
