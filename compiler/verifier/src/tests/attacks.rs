@@ -773,8 +773,10 @@ fn what_goes_up_and_down_again_moves_nowhere() {
             set(six, 0),
             set(reg(9), 0),
             jump_if(Condition::Eq, six, Operand::Imm(0), -11),
-            store(R10, -8, 0),
-            narrow(Width::B, R0, R10, -8),
+            set(R0, 0),
+            jump_if(Condition::Eq, six, Operand::Imm(0), 2),
+            store(reg(9), -8, 0),
+            narrow(Width::B, R0, reg(9), -8),
             EXIT,
         ]
     };
