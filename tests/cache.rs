@@ -253,7 +253,11 @@ fn not_kept() -> Result<(), Failed> {
         } else {
             endless.with_file_name("large.o")
         };
-        let out = output(verify(Some(folder.path()), &object).args(["--verifier", "prevail"]).args(limit))?;
+        let out = output(
+            verify(Some(folder.path()), &object)
+                .args(["--verifier", "prevail"])
+                .args(limit),
+        )?;
         if out.status.code() != Some(4) || !entries(folder.path())?.is_empty() {
             return Err(format!("{limit:?}: {out:?}").into());
         }

@@ -29,7 +29,11 @@ pub fn trials() -> Vec<Trial> {
         .collect();
     trials.push(test("limits::our_engine_does_not_come_to_them", || {
         let objects = ["endless", "nested", "large"].map(fixture);
-        let out = output(tool().args(["verify", "--time-limit", "30", "--memory-limit", "512"]).args(objects))?;
+        let out = output(
+            tool()
+                .args(["verify", "--time-limit", "30", "--memory-limit", "512"])
+                .args(objects),
+        )?;
         if out.status.success() {
             return Ok(());
         }

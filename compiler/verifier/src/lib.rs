@@ -9,7 +9,6 @@
 
 mod check;
 mod cost;
-mod engine;
 mod error;
 mod facts;
 mod flow;
@@ -22,7 +21,10 @@ mod missing;
 mod native;
 mod nearest;
 mod permits;
+mod prevail;
+mod proof;
 mod prototype;
+mod rules;
 mod tail_calls;
 mod verified;
 mod verify;

@@ -9,13 +9,14 @@ use bpf2sys_platform::{AttachPoint, MapValueKind, Platform, ProgramType};
 
 use crate::check::{check, too_long};
 use crate::cost::{ProgramCost, Stopwatch};
-use crate::engine::{Engine, Proof};
 use crate::error::Rejection;
 use crate::flow::Flow;
 use crate::groups::Group;
 use crate::guard::{self, Deadline, Failure, Limits};
 use crate::knowledge::{self, Knowledge};
 use crate::nearest::prefixes_meant;
+use crate::prevail::Engine;
+use crate::proof::Proof;
 use crate::{FunctionFacts, VerifiedModule, VerifiedProgram, VerifyError, Warning, frame, native, tail_calls};
 
 /// Which engine proves programs safe.

@@ -9,7 +9,7 @@ use super::step::{
 };
 use super::value::{Kind, NONE, Name, Value};
 use crate::Violation;
-use crate::error::RejectionReason;
+use crate::rules;
 
 impl World<'_> {
     pub(super) fn alu(
@@ -138,8 +138,8 @@ impl World<'_> {
         if b.as_constant() == Some(0) && src.is_none() {
             return Ok(());
         }
-        if a.nullable {
-            return refuse_by(RejectionReason::NullArithmetic, dst);
+        if let Some(reason) = rules::arithmetic(a.nullable) {
+            return refuse_by(reason, dst);
         }
         let distance = difference((dst, a), (src, b), state, ids);
         state.set(
@@ -353,8 +353,8 @@ fn add(dst: Reg, src: Operand, (a, b): (Value, Value), state: &mut State, ids: &
     if number.as_constant() == Some(0) && src.is_none() {
         return Ok(());
     }
-    if pointer.nullable {
-        return refuse_by(RejectionReason::NullArithmetic, register);
+    if let Some(reason) = rules::arithmetic(pointer.nullable) {
+        return refuse_by(reason, register);
     }
     // The sum of the numbers is that of the distances; a register's number gets an identity, so that tests of it are known to
     // be tests of the distance.

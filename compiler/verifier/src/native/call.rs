@@ -11,6 +11,7 @@ use super::value::{Kind, NONE, Name, Opaque, Table, Value, Why};
 use crate::error::RejectionReason;
 use crate::map_type::{self, Candidate, Wrong};
 use crate::prototype::{Need, Prototype};
+use crate::rules;
 use crate::{Accessor, Role, Violation, WarningReason};
 
 /// What a call is known by.
@@ -267,9 +268,9 @@ impl World<'_> {
         let Some(memory) = state.memory_mut(frame) else {
             return Ok(());
         };
-        if !fills && !privileged && memory.missing(&range).is_some() {
-            let helper = called.name.to_owned();
-            return refuse_by(RejectionReason::BufferUnwritten { helper }, change.register);
+        let initialised = || memory.missing(&range).is_none();
+        if let Some(reason) = rules::unfilled_buffer(called, self.program_type, fills, initialised) {
+            return refuse_by(reason, change.register);
         }
         if low == high && change.exact && (fills || privileged) {
             memory.fill(&range);
@@ -282,16 +283,11 @@ impl World<'_> {
 
     /// Registers that are read although no prototype lists them.
     fn unlisted(&self, called: &Prototype<'_>, state: &State) -> Checked<()> {
-        if self.program_type.is_privileged {
-            return Ok(());
+        let is_number = |register: Reg| state.register(register).is_number();
+        match rules::unlisted_argument(called, self.program_type, is_number) {
+            Some((register, reason)) => refuse_by(reason, register),
+            None => Ok(()),
         }
-        for register in called.reads_unlisted.iter().filter_map(|position| Reg::new(*position)) {
-            if !state.register(register).is_number() {
-                let helper = called.name.to_owned();
-                return refuse_by(RejectionReason::UnlistedArgument { helper, register }, register);
-            }
-        }
-        Ok(())
     }
 
     /// A map of a type that the callee does not work on.

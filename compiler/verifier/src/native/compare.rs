@@ -9,7 +9,7 @@ use super::step::{
 };
 use super::value::{Kind, Name, Value};
 use crate::Violation;
-use crate::error::RejectionReason;
+use crate::rules;
 
 /// A conditional jump.
 #[derive(Clone, Copy)]
@@ -46,13 +46,15 @@ impl World<'_> {
             }
             return Ok([false, true].map(|holds| numbers(jump, holds, state)));
         }
-        if size == WordSize::W32 {
+        if size == WordSize::W32
+            && let Some(reason) = rules::half_comparison(false)
+        {
             let register = if a.is_number() {
                 as_register(src).unwrap_or(dst)
             } else {
                 dst
             };
-            return refuse_by(RejectionReason::HalfPointerCompared, register);
+            return refuse_by(reason, register);
         }
         match as_register(src) {
             None => self.with_null(jump, dst, &b, state),

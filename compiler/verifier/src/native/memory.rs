@@ -10,6 +10,7 @@ use super::step::{Checked, World, as_register, nothing, public, refuse, refuse_b
 use super::value::{Kind, META, NONE, PACKET_SIZE, Value, Why};
 use crate::error::RejectionReason;
 use crate::facts::FRAME_BYTES;
+use crate::rules;
 use crate::{Access, Accessor, Memory, Span, Violation};
 
 /// How many bytes are used.
@@ -260,9 +261,9 @@ impl World<'_> {
         let fields = [layout.data, layout.data_end, layout.data_meta].map(i64::from);
         let pointer_bytes = i64::from(layout.data_end - layout.data);
         let touched = |field: i64| field >= 0 && low < field + pointer_bytes && field < high + bytes;
-        if layout.data_meta_null && touched(layout.data_meta.into()) {
-            let program_type = self.program_type.name.clone();
-            return refuse_by(RejectionReason::NullMetadata { program_type }, base);
+        let place = (Some(low.into()), Some(high.into()));
+        if let Some(reason) = rules::null_metadata(self.program_type, place, width.bytes()) {
+            return refuse_by(reason, base);
         }
         if !fields.into_iter().any(touched) {
             return Ok(number);
@@ -382,10 +383,12 @@ impl World<'_> {
         let operand = *number_stored(src, base, state)?;
         let (pointer, place) = self.accessed((base, offset), width, &Accessor::Atomic, state)?;
         if op == AtomicOp::Cmpxchg {
-            match state.register(Reg::R0).kind {
-                Kind::Number => {}
-                Kind::Nothing(why) => return refuse(nothing(why, Reg::R0), Reg::R0),
-                _ => return refuse_by(RejectionReason::PointerExchanged, Reg::R0),
+            let compared = state.register(Reg::R0);
+            if let Kind::Nothing(why) = compared.kind {
+                return refuse(nothing(why, Reg::R0), Reg::R0);
+            }
+            if let Some(reason) = rules::exchange(compared.is_number()) {
+                return refuse_by(reason, Reg::R0);
             }
         }
         self.writable(&pointer, place, bytes, base)?;

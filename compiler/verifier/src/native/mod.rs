@@ -43,10 +43,10 @@ use bpf2sys_platform::{Platform, ProgramType};
 use crate::Warning;
 use crate::check::place;
 use crate::cost::{Stage, Stopwatch};
-use crate::engine::Proof;
 use crate::error::Rejection;
 use crate::flow::Flow;
 use crate::guard::Deadline;
+use crate::proof::Proof;
 
 use explore::{Decision, Effort, Explorer};
 use num::Num;

@@ -15,7 +15,7 @@ use crate::flow::forward;
 
 /// Where the value of a register comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::engine) struct Origin {
+pub(in crate::prevail) struct Origin {
     /// On every path it is a sum or difference that this function has computed, or a copy of one.
     pub computed: bool,
     /// A read-only global section that it points into on some path.
@@ -29,7 +29,7 @@ pub(in crate::engine) struct Origin {
 
 /// A few maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Maps {
+pub(in crate::prevail) struct Maps {
     /// Ascending; those behind `count` mean nothing and are 0.
     maps: [u32; Maps::MOST],
     count: usize,
@@ -62,10 +62,10 @@ impl Maps {
     }
 }
 
-pub(in crate::engine) type Origins = [Origin; Reg::COUNT];
+pub(in crate::prevail) type Origins = [Origin; Reg::COUNT];
 
 /// The origins before each instruction of a function.
-pub(in crate::engine) fn origins(module: &Module, function: &Function) -> Vec<Origins> {
+pub(in crate::prevail) fn origins(module: &Module, function: &Function) -> Vec<Origins> {
     let mut entry = Origins::default();
     if function.kind == FunctionKind::Subprogram {
         entry = [ELSEWHERE; Reg::COUNT];
@@ -86,7 +86,7 @@ const ELSEWHERE: Origin = Origin {
 ///
 /// Only what was on the stack is a pointer again when it is loaded, so this is how a pointer gets to where [`origins`] does not
 /// follow it.
-pub(in crate::engine) fn escaped<'a>(
+pub(in crate::prevail) fn escaped<'a>(
     function: &'a Function,
     origins: &'a [Origins],
 ) -> impl Iterator<Item = GlobalIndex> + use<'a> {

@@ -18,11 +18,12 @@ use prevail::ir::syntax::{AccessType, Assertion, Imm, Reg as EngineReg, ValidAcc
 use super::{Point, Rules};
 use crate::error::RejectionReason;
 use crate::prototype::{Need, Prototype};
+use crate::rules;
 
 impl Rules<'_> {
     /// A compare-and-exchange, which compares `r0`.
     pub(super) fn exchange(point: &Point<'_>) -> Option<RejectionReason> {
-        (!point.is_number(Reg::R0)).then_some(RejectionReason::PointerExchanged)
+        rules::exchange(point.is_number(Reg::R0))
     }
 
     /// What a callee outside the module gets.
@@ -33,27 +34,18 @@ impl Rules<'_> {
         context: &DomainContext<'_>,
         names: &mut VariableRegistry,
     ) -> Option<RejectionReason> {
-        if self.program_type.is_privileged {
-            return None;
-        }
-        for register in called.reads_unlisted.iter().filter_map(|position| Reg::new(*position)) {
-            if !point.is_number(register) {
-                return Some(RejectionReason::UnlistedArgument {
-                    helper: called.name.to_owned(),
-                    register,
-                });
-            }
+        let is_number = |register: Reg| point.is_number(register);
+        if let Some((_, reason)) = rules::unlisted_argument(called, self.program_type, is_number) {
+            return Some(reason);
         }
         let constant = |register: Reg| point.registers[register.index()].constant();
-        let partly = called
+        let mut written = called
             .needs()
-            .filter_map(|(register, need)| Some((register, written(register, need)?)))
-            .find(|(register, bytes)| {
-                !called.fills_memory(*register, |a, b| constant(a).is_some() && constant(a) == constant(b))
-                    && !is_initialised(*register, *bytes, point, context, names)
-            });
-        partly.map(|_| RejectionReason::BufferUnwritten {
-            helper: called.name.to_owned(),
+            .filter_map(|(register, need)| Some((register, written(register, need)?)));
+        written.find_map(|(register, bytes)| {
+            let fills = called.fills_memory(register, |a, b| constant(a).is_some() && constant(a) == constant(b));
+            let initialised = || is_initialised(register, bytes, point, context, names);
+            rules::unfilled_buffer(called, self.program_type, fills, initialised)
         })
     }
 }

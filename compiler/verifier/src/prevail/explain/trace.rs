@@ -8,7 +8,7 @@ use prevail::cfg::label::Label;
 use prevail::ir::syntax::{Bin, BinOp, Instruction, Mem, Reg as EngineReg, Value};
 use prevail::spec::vm_isa::AccessSize;
 
-use crate::engine::meaning::Meaning;
+use crate::prevail::meaning::Meaning;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@
 //!
 //! PREVAIL computes, per point of the program, a state that covers every execution that gets there. It copies a
 //! subprogram into each of its callers, so an instruction has one point per chain of calls; knowledge of all of them,
-//! in all programs, is joined in [`Knowledge`].
+//! in all programs, is joined in [`Knowledge`](crate::knowledge::Knowledge).
 //! * Reachability: an instruction is unreachable if the state before it is empty at all its points. PREVAIL takes a
 //!   64-bit shift left by 32 with the shift right behind it as one instruction; the second of such a pair has no point of
 //!   its own, is as reachable as the first, and nothing else is said of it.
@@ -65,8 +65,7 @@ use crate::cost::{Stage, Stopwatch};
 use crate::error::Rejection;
 use crate::flow::Flow;
 use crate::guard::Deadline;
-use crate::knowledge::Knowledge;
-use crate::{Interval, Warning};
+use crate::proof::Proof;
 
 use code::Code;
 use explain::{Allowance, Explainer};
@@ -85,16 +84,6 @@ pub(crate) struct Engine {
     options: EbpfVerifierOptions,
     /// See [`Options`](crate::Options).
     explanation_steps: usize,
-}
-
-/// What the proof of a program knows.
-pub(crate) struct Proof {
-    /// Of each instruction.
-    pub knowledge: Knowledge,
-    /// Of `r0` at the program's own exits.
-    pub returns: Interval,
-    /// What is no danger, but cannot be what was meant.
-    pub warnings: Vec<Warning>,
 }
 
 impl Engine {

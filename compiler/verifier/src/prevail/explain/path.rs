@@ -24,7 +24,7 @@ use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::Instruction;
 use prevail::result::AnalysisResult;
 
-use crate::engine::meaning::Meaning;
+use crate::prevail::meaning::Meaning;
 
 /// What the search found.
 pub(super) enum Found {
@@ -47,7 +47,7 @@ pub(super) struct Search<'s> {
 
 /// What a search may take.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Allowance {
+pub(in crate::prevail) struct Allowance {
     /// Instructions that it may execute.
     pub steps: usize,
     /// When it ends at the latest.

@@ -8,9 +8,7 @@ use prevail::ir::syntax::{Assertion, Reg as EngineReg, ZeroCtxOffset};
 
 use super::Point;
 use crate::error::RejectionReason;
-
-/// Size of a pointer field of a context, in bytes.
-const POINTER_BYTES: i128 = 8;
+use crate::rules;
 
 /// Refuses a load that may read some of the metadata pointer of a context in which it is always null.
 pub(super) fn load(
@@ -20,8 +18,7 @@ pub(super) fn load(
     context: &DomainContext<'_>,
     names: &mut VariableRegistry,
 ) -> Option<RejectionReason> {
-    let layout = &program_type.context;
-    if !layout.data_meta_null || !point.contexts[base.index()] {
+    if !program_type.context.data_meta_null || !point.contexts[base.index()] {
         return None;
     }
     let whole = Assertion::ZeroCtxOffset(ZeroCtxOffset {
@@ -33,10 +30,6 @@ pub(super) fn load(
     } else {
         point.context_offsets[base.index()]
     };
-    let (meta, offset) = (i128::from(layout.data_meta), i128::from(offset));
-    let before = high.is_some_and(|high| high + offset + i128::from(width.bytes()) <= meta);
-    let behind = low.is_some_and(|low| meta + POINTER_BYTES <= low + offset);
-    (!before && !behind).then(|| RejectionReason::NullMetadata {
-        program_type: program_type.name.clone(),
-    })
+    let moved = |bound: Option<i128>| bound.map(|bound| bound + i128::from(offset));
+    rules::null_metadata(program_type, (moved(low), moved(high)), width.bytes())
 }

@@ -14,6 +14,7 @@ use prevail::ir::syntax::{
 use super::Point;
 use crate::RegisterKind;
 use crate::error::RejectionReason;
+use crate::rules;
 
 /// Refuses an addition or subtraction whose operand may be a null pointer. The engine itself allows pointers in no other
 /// arithmetic.
@@ -41,7 +42,7 @@ pub(super) fn arithmetic(
         .into_iter()
         .flatten()
         .any(|register| may_be_null(register, point, context, names));
-    null.then_some(RejectionReason::NullArithmetic)
+    rules::arithmetic(null)
 }
 
 /// Whether a register may hold a pointer that is null.

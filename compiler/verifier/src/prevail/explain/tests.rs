@@ -21,9 +21,9 @@ use super::messages::by_message;
 use super::path::{Allowance, Effort};
 use super::sort::Failure;
 use super::view::View;
-use crate::engine::Engine;
-use crate::engine::code::Code;
-use crate::engine::windows::{self, Windows};
+use crate::prevail::Engine;
+use crate::prevail::code::Code;
+use crate::prevail::windows::{self, Windows};
 use crate::tests::build::{EXIT, map, module, set};
 use crate::{Memory, Violation};
 

@@ -36,6 +36,7 @@ use super::state::Bounds;
 use crate::error::RejectionReason;
 use crate::map_type::{self, Wrong};
 use crate::prototype::{Need, Prototype, prototype};
+use crate::rules as shared;
 use crate::{RegisterFact, RegisterKind, WarningReason};
 
 pub(super) use arguments::{OutsideMemory, outside_memory};
@@ -94,7 +95,7 @@ impl Rules<'_> {
                         Operand::Reg(src) => point.is_number(src),
                         Operand::Imm(_) => true,
                     };
-                (!numbers).then_some(RejectionReason::HalfPointerCompared)
+                shared::half_comparison(numbers)
             }
             Instruction::JumpIf {
                 size: WordSize::W64,

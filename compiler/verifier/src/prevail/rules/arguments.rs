@@ -13,10 +13,10 @@ use prevail::crab::var_registry::VariableRegistry;
 use prevail::ir::syntax::{AccessType, Assertion, Imm, ValidAccess, ValidMapKeyValue, Value};
 use prevail::result::AnalysisResult;
 
-use crate::engine::meaning::Meaning;
+use crate::prevail::meaning::Meaning;
 
 /// A key or value that is not proven to lie in its memory.
-pub(in crate::engine) struct OutsideMemory<'a> {
+pub(in crate::prevail) struct OutsideMemory<'a> {
     /// The call.
     pub label: &'a Label,
     /// What the engine knows of the argument.
@@ -28,7 +28,7 @@ pub(in crate::engine) struct OutsideMemory<'a> {
 }
 
 /// The first call, in the order of the code, with a key or value that is not proven to lie in its memory.
-pub(in crate::engine) fn outside_memory<'a>(
+pub(in crate::prevail) fn outside_memory<'a>(
     meaning: &Meaning<'_>,
     result: &'a AnalysisResult,
     context: &DomainContext<'_>,

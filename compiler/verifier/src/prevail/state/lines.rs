@@ -12,7 +12,7 @@ use prevail::crab::var_registry::VariableRegistry;
 use crate::RegisterKind;
 
 /// Lower and upper bound, where there is one.
-pub(in crate::engine) type Bounds = (Option<i128>, Option<i128>);
+pub(in crate::prevail) type Bounds = (Option<i128>, Option<i128>);
 
 pub(super) const UNBOUNDED: Bounds = (None, None);
 

@@ -13,10 +13,11 @@ use prevail::result::AnalysisResult;
 use super::frames::Frames;
 use super::subject::{Refused, Subject};
 use super::windows::Windows;
-use super::{Proof, rules, state, trust};
+use super::{rules, state, trust};
 use crate::check::place;
 use crate::guard::Deadline;
 use crate::knowledge::{Knowledge, Visit};
+use crate::proof::Proof;
 use crate::prototype::prototype;
 use crate::{Object, RegisterFact, RegisterKind, Warning};
 

@@ -4,7 +4,7 @@ use crate::Violation;
 
 /// What a message means that comes with no check: from reading the program, from the shape of its graph, and from
 /// instructions that the engine can't carry out.
-pub(in crate::engine) fn by_message(message: &str) -> Violation {
+pub(in crate::prevail) fn by_message(message: &str) -> Violation {
     let known = MESSAGES.iter().find(|(part, _)| message.contains(part));
     known.map_or(Violation::Unproven, |(_, violation)| violation.clone())
 }
