@@ -176,14 +176,9 @@ impl Writer<'_> {
         if self.context().data < 0 {
             return self.difference();
         }
-        let Some(data) = self.pointer_of(Held::Data) else {
+        let Some((data, end)) = self.packet_bounds() else {
             return;
         };
-        self.pinned.push(data);
-        let Some(end) = self.pointer_of(Held::DataEnd) else {
-            return;
-        };
-        self.pinned.push(end);
         let Some([size, offset]) = self.fresh() else { return };
         self.push(mov(size, Operand::Reg(end)));
         self.push(alu(WordSize::W64, AluOp::Sub, size, Operand::Reg(data)));

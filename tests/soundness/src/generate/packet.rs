@@ -27,7 +27,7 @@ impl Writer<'_> {
         Some(dst)
     }
 
-    pub(super) fn pointer_of(&mut self, held: Held) -> Option<Reg> {
+    fn pointer_of(&mut self, held: Held) -> Option<Reg> {
         if let Some(found) = self.any_holding(|h| h == held)
             && !self.random.chance(1, 5)
         {
@@ -42,6 +42,15 @@ impl Writer<'_> {
             return None;
         }
         self.packet_pointer(offset, held)
+    }
+
+    /// Start and end of the packet, pinned: the caller puts `pinned` back.
+    pub(super) fn packet_bounds(&mut self) -> Option<(Reg, Reg)> {
+        let data = self.pointer_of(Held::Data)?;
+        self.pinned.push(data);
+        let end = self.pointer_of(Held::DataEnd)?;
+        self.pinned.push(end);
+        Some((data, end))
     }
 
     /// A check of the packet's size, then accesses.

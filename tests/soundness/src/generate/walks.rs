@@ -181,14 +181,9 @@ impl Writer<'_> {
         if self.context().data < 0 {
             return self.table();
         }
-        let Some(data) = self.pointer_of(Held::Data) else {
+        let Some((data, end)) = self.packet_bounds() else {
             return;
         };
-        self.pinned.push(data);
-        let Some(end) = self.pointer_of(Held::DataEnd) else {
-            return;
-        };
-        self.pinned.push(end);
         let Some([counter, offset, pointer, length]) = self.fresh() else {
             return;
         };
