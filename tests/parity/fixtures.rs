@@ -20,13 +20,8 @@ use libtest_mimic::Failed;
 use serde::Deserialize;
 
 use super::README;
+use super::runs::{INPUTS, table};
 use crate::support::{root, written_page};
-
-/// Inputs of each program that PREVAIL accepts, too, or is not asked about; and of each that is listed.
-const INPUTS: [u64; 2] = [64, 1000];
-
-/// Each input is run at two places.
-const LAYOUTS: u64 = 2;
 
 /// Instructions of the largest module whose programs are looked at. Larger ones are there for limits and for speed.
 const MOST_INSTRUCTIONS: usize = 500;
@@ -132,23 +127,8 @@ pub fn run_all() -> Result<(), Failed> {
     if !report.is_empty() {
         return Err(report.into());
     }
-    written_page(README, "fixtures", &table(programs))
-}
-
-fn table(programs: [u64; 2]) -> String {
-    let row = |about: &str, programs: u64, inputs: u64| {
-        let runs = programs * inputs * LAYOUTS;
-        format!("| {about} | {programs} | {inputs} | {runs} |\n")
-    };
-    format!(
-        "| Programs that the native engine accepts | programs | inputs of each | runs |\n| --- | ---: | ---: | ---: |\n{}{}",
-        row(
-            "PREVAIL accepts them, or has no verdict in time",
-            programs[0],
-            INPUTS[0]
-        ),
-        row("PREVAIL refuses them", programs[1], INPUTS[1]),
-    )
+    let table = table(programs, "PREVAIL accepts them, or has no verdict in time");
+    written_page(README, "fixtures", &table)
 }
 
 /// The objects in a folder and those below it.

@@ -16,8 +16,8 @@ use super::corpus::{Objects, Recorded, Theirs, recorded};
 use super::{README, linux};
 use crate::support::{self, written_page};
 
-/// Inputs of each program that PREVAIL accepts, too, and of each that only the native engine accepts.
-const INPUTS: [u64; 2] = [64, 1000];
+/// Inputs of each program that PREVAIL accepts, too, or is not asked about; and of each that only the native engine accepts.
+pub const INPUTS: [u64; 2] = [64, 1000];
 
 /// Each input is run at two places.
 const LAYOUTS: u64 = 2;
@@ -51,17 +51,21 @@ pub fn run_all() -> Result<(), Failed> {
     if !report.is_empty() {
         return Err(report.into());
     }
+    written_page(README, "runs", &table(programs, "PREVAIL accepts them"))
+}
+
+/// The figures of both kinds of programs, the first of which is described.
+pub fn table(programs: [u64; 2], first: &str) -> String {
     let row = |index: usize, about: &str| {
         let (programs, inputs) = (programs[index], INPUTS[index]);
         let runs = programs * inputs * LAYOUTS;
         format!("| {about} | {programs} | {inputs} | {runs} |\n")
     };
-    let table = format!(
+    format!(
         "| Programs that the native engine accepts | programs | inputs of each | runs |\n| --- | ---: | ---: | ---: |\n{}{}",
-        row(0, "PREVAIL accepts them"),
+        row(0, first),
         row(1, "PREVAIL refuses them"),
-    );
-    written_page(README, "runs", &table)
+    )
 }
 
 /// The instruction that PREVAIL's message begins with: its slot, in the program itself.

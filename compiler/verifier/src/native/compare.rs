@@ -47,7 +47,7 @@ impl World<'_> {
             return Ok([false, true].map(|holds| numbers(jump, holds, state)));
         }
         if size == WordSize::W32
-            && let Some(reason) = rules::half_comparison(false)
+            && let Some(reason) = rules::half_comparison(a.is_number() && b.is_number())
         {
             let register = if a.is_number() {
                 as_register(src).unwrap_or(dst)
