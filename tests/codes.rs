@@ -16,7 +16,7 @@ use std::process::Stdio;
 use bpf2sys::{Code, Severity};
 use libtest_mimic::{Failed, Trial};
 
-use crate::support::{root, test, tool};
+use crate::support::{Need, root, test, test_with, tool};
 
 /// Codes without an example, and why nobody can give one.
 const NOT_PROVOKED: &[(Code, &str)] = &[
@@ -75,7 +75,10 @@ pub fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = Code::ALL
         .iter()
         .filter(|code| runs_here(**code))
-        .map(|&code| test(&format!("codes::{code}_is_told_as_its_page_says"), move || check(code)))
+        .map(|&code| {
+            let name = format!("codes::{code}_is_told_as_its_page_says");
+            test_with(&name, needs(code), move || check(code))
+        })
         .collect();
     trials.push(test("codes::the_index_lists_every_code", the_index_lists_every_code));
     trials.push(test(
@@ -90,8 +93,16 @@ pub fn trials() -> Vec<Trial> {
 fn runs_here(code: Code) -> bool {
     match code.name().get(..4) {
         Some("BPF5") => cfg!(all(target_os = "linux", target_arch = "x86_64")),
-        Some("BPF9") => cfg!(target_os = "linux"),
+        Some("BPF8" | "BPF9") => cfg!(target_os = "linux"),
         _ => true,
+    }
+}
+
+/// What the commands of a page run.
+fn needs(code: Code) -> &'static [Need] {
+    match code {
+        Code::BPF8003 | Code::BPF8004 => &[Need::Program("clang-19")],
+        _ => &[],
     }
 }
 
@@ -124,7 +135,8 @@ fn check(code: Code) -> Result<(), Failed> {
         }
     }
     let example = Parts::of(&told)?.example;
-    if !example.is_empty() && !example.contains(&format!("[{code}]")) {
+    let told = [format!("[{code}]"), format!(" {code}: ")];
+    if !example.is_empty() && !told.iter().any(|told| example.contains(told)) {
         return Err(format!("the example does not provoke {code}:\n{example}").into());
     }
     if fixtures().join(format!("{code}.c")).exists() && !example.contains("```c\n") {

@@ -110,6 +110,7 @@ fn help_states_every_exit_status() -> Result<(), Failed> {
 
 fn every_subcommand_has_examples() -> Result<(), Failed> {
     for command in [
+        "init",
         "build",
         "verify",
         "inspect",
@@ -248,7 +249,7 @@ fn wrong_use() -> Result<(), Failed> {
     };
     expect(&mut in_folder(), 2, &["Usage"])?;
     expect(in_folder().arg("frobnicate"), 2, &["frobnicate"])?;
-    expect(in_folder().arg("build"), 2, &["INPUT"])?;
+    expect(in_folder().arg("build"), 2, &["no input", "bpf2sys init"])?;
     expect(
         in_folder().args(["build", "a.o", "a.o"]),
         2,

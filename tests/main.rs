@@ -4,6 +4,7 @@
 //! module offers `trials()`; `support` says how a test asks for a tool.
 
 mod accepted;
+mod batch;
 mod cache;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod check;
@@ -45,6 +46,7 @@ mod signing;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod simulator_trials;
+mod sources;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod strict;
 mod support;
@@ -59,6 +61,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let modules = [
         codes::trials(),
+        batch::trials(),
         cache::trials(),
         accepted::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -97,6 +100,7 @@ fn main() {
         rule_table::trials(),
         signing::trials(),
         simulator::trials(),
+        sources::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
         tables::trials(),

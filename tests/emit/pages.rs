@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use libtest_mimic::{Failed, Trial};
 
 use super::example;
-use crate::support::{root, succeed, test, tool};
+use crate::support::{Need, root, succeed, test, test_with, tool};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        test("emit::examples_of_the_help_do_what_they_say", help_examples),
+        test_with(
+            "emit::examples_of_the_help_do_what_they_say",
+            &[Need::Program("clang-19")],
+            help_examples,
+        ),
         test("emit::readme_shows_what_the_tool_prints", readme),
     ]
 }
@@ -28,7 +32,16 @@ fn help_examples() -> Result<(), Failed> {
         for input in ["udp_filter.o", "filter.o"] {
             std::fs::copy(example("udp_filter"), folder.path().join(input))?;
         }
-        std::fs::write(folder.path().join("version.toml"), VERSION_INFO)?;
+        for source in ["udp_filter.bpf.c", "a.bpf.c"] {
+            std::fs::copy(example("udp_filter").with_extension("c"), folder.path().join(source))?;
+        }
+        for (name, text) in [
+            ("version.toml", VERSION_INFO),
+            ("bpf2sys.toml", "inputs = ['udp_filter.o']\n"),
+            ("inputs.txt", "udp_filter.o\nfilter.o\n"),
+        ] {
+            std::fs::write(folder.path().join(name), text)?;
+        }
         if line.contains("signing.pfx") {
             succeed(tool().args(["cert", "new", "--key", "p256"]).current_dir(&folder))?;
         }
@@ -37,7 +50,7 @@ fn help_examples() -> Result<(), Failed> {
             "*.o" => vec!["udp_filter.o", "filter.o"],
             word => vec![word],
         });
-        succeed(tool().args(words).current_dir(&folder))?;
+        succeed(tool().args(words).current_dir(&folder).env("BPF2SYS_CLANG", "clang-19"))?;
         let Some(names) = comment.trim().strip_prefix("writes ") else {
             continue;
         };

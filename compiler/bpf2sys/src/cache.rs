@@ -13,10 +13,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use bpf2sys_bytecode::HashAlgorithm;
 use bpf2sys_verifier::{Verifier, VerifyError};
 use serde::{Deserialize, Serialize};
 
+use crate::hash::sha256;
 use crate::verdict::Verdict;
 use crate::{BuildOptions, Code, Diagnostic, Error, ErrorKind, files};
 
@@ -174,11 +174,4 @@ fn key(object: &[u8], name: &str, options: &BuildOptions) -> String {
         all.extend(part.as_bytes());
     }
     sha256(&all)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = HashAlgorithm::Sha256.of(bytes).digest;
-    digest
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -216,6 +216,10 @@ codes! {
     BPF7026 Error,
     BPF7027 Warning,
     BPF7028 Error,
+    BPF8001 Error,
+    BPF8002 Error,
+    BPF8003 Error,
+    BPF8004 Warning,
     BPF9001 Error,
     BPF9002 Error,
     BPF9003 Error,
@@ -223,11 +227,12 @@ codes! {
     BPF9005 Error,
     BPF9006 Warning,
     BPF9007 Error,
+    BPF9008 Error,
     BPF9999 Error,
 }
 
 /// What the codes that begin with the same digits are about: the digits, and words.
-const FAMILIES: [(&str, &str); 10] = [
+const FAMILIES: [(&str, &str); 11] = [
     ("1", "Objects that can't be read"),
     ("20", "Programs that break a rule"),
     ("21", "Programs that are not proven safe"),
@@ -239,6 +244,7 @@ const FAMILIES: [(&str, &str); 10] = [
         "7",
         "Signatures, keys and certificates; statements of provenance, and packages",
     ),
+    ("8", "C sources that can't be compiled"),
     ("9", "Files, the command line, and this machine"),
     ("", "Others"),
 ];

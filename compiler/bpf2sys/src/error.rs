@@ -12,7 +12,7 @@ use bpf2sys_simulator::SimulatorError;
 use bpf2sys_simulator::image::ImageError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
-use crate::{Diagnostic, ProvenanceError, SigningError};
+use crate::{CompileError, Diagnostic, ProjectError, ProvenanceError, SigningError};
 
 /// A failure of the tool. [`Error::diagnostics`] gives what to tell the user.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,9 @@ pub enum ErrorKind {
         /// What is wrong with it, with the line.
         problem: String,
     },
+    /// The project file can't be used.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
     /// A file is neither an image nor an object.
     #[error("`{}` is no PE image, no COFF object and no ELF object", path.display())]
     UnknownFormat {
@@ -76,6 +79,9 @@ pub enum ErrorKind {
         /// The file's name.
         name: String,
     },
+    /// There is no object of a C source.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// The object file is not valid.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -146,12 +152,17 @@ impl Error {
             ErrorKind::ReadFile { .. }
             | ErrorKind::InputTooLarge { .. }
             | ErrorKind::WriteFile { .. }
+            | ErrorKind::Compile(
+                CompileError::NotFound { .. } | CompileError::NoTarget { .. } | CompileError::Run { .. },
+            )
             | ErrorKind::Internal(_) => 1,
             ErrorKind::UnknownFormat { .. }
             | ErrorKind::NoImage(_)
             | ErrorKind::Platform(_)
             | ErrorKind::NoProviderText { .. }
             | ErrorKind::VersionInfo { .. }
+            | ErrorKind::Project(_)
+            | ErrorKind::Compile(CompileError::Refused { .. })
             | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,

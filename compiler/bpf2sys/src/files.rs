@@ -11,19 +11,12 @@ const MAX_INPUT: u64 = 256 << 20;
 
 /// Reads a whole input file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let fail = |source: io::Error| ErrorKind::ReadFile {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(fail)?;
-    // A folder opens on some hosts and only fails at the first read, with a message that does not say so.
-    let metadata = file.metadata().map_err(fail)?;
-    if metadata.is_dir() {
-        return Err(fail(io::Error::from(io::ErrorKind::IsADirectory)).into());
-    }
+    let (file, length) = open(path)?;
     // With room for all, the bytes are never moved: of a key, no copy stays behind.
-    let mut bytes = Vec::with_capacity(metadata.len().min(MAX_INPUT) as usize + 1);
-    file.take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let mut bytes = Vec::with_capacity(length.min(MAX_INPUT) as usize + 1);
+    file.take(MAX_INPUT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| read_failed(path, source))?;
     if bytes.len() as u64 > MAX_INPUT {
         return Err(ErrorKind::InputTooLarge {
             path: path.to_owned(),
@@ -32,6 +25,27 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         .into());
     }
     Ok(bytes)
+}
+
+/// An error if a file can't be read.
+pub(crate) fn readable(path: &Path) -> Result<(), Error> {
+    open(path).map(|_| ())
+}
+
+/// Opens a file to be read. Gives its length, too.
+fn open(path: &Path) -> Result<(File, u64), Error> {
+    let file = File::open(path).map_err(|source| read_failed(path, source))?;
+    // A folder opens on some hosts and only fails at the first read, with a message that does not say so.
+    let metadata = file.metadata().map_err(|source| read_failed(path, source))?;
+    if metadata.is_dir() {
+        return Err(read_failed(path, io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    Ok((file, metadata.len()))
+}
+
+fn read_failed(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    ErrorKind::ReadFile { path, source }.into()
 }
 
 /// Whether both paths name one existing file.
@@ -44,6 +58,22 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), Error> {
     let files: Vec<_> = files.iter().map(|(path, bytes)| (*path, *bytes, Access::All)).collect();
     write_with_access(&files)
+}
+
+/// Writes those files that do not have these contents yet, as [`write_all`] does; what is not written keeps its time, so that
+/// what is made of it need not be made again. Tells of each whether it was written.
+pub(crate) fn update_all(files: &[(&Path, &[u8])]) -> Result<Vec<bool>, Error> {
+    let changed: Vec<bool> = files.iter().map(|(path, bytes)| !holds(path, bytes)).collect();
+    let (changed_files, _): (Vec<_>, Vec<_>) = (files.iter().zip(&changed)).partition(|(_, changed)| **changed);
+    let changed_files: Vec<(&Path, &[u8])> = changed_files.into_iter().map(|(file, _)| *file).collect();
+    write_all(&changed_files)?;
+    Ok(changed)
+}
+
+/// Whether a regular file has these bytes. One that can't be read is to be written: that tells why.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == bytes.len() as u64)
+        && fs::read(path).is_ok_and(|before| before == bytes)
 }
 
 /// Who may read a file that is written.
@@ -195,6 +225,30 @@ mod tests {
         assert_eq!((fs::read(&path).unwrap(), mode()), (b"after".to_vec(), 0o640));
         write_with_access(&[(&path, b"key", Access::Owner)]).unwrap();
         assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn what_has_not_changed_keeps_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let [same, other, new] = ["same", "other", "new"].map(|name| folder.path().join(name));
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        for file in [&same, &other] {
+            fs::write(file, b"one").unwrap();
+            File::options()
+                .write(true)
+                .open(file)
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+        let files: [(&Path, &[u8]); 3] = [(&same, b"one"), (&other, b"two"), (&new, b"three")];
+        assert_eq!(update_all(&files).unwrap(), [false, true, true]);
+        assert_eq!(fs::metadata(&same).unwrap().modified().unwrap(), long_ago);
+        assert_ne!(fs::metadata(&other).unwrap().modified().unwrap(), long_ago);
+        assert_eq!(
+            (fs::read(&other).unwrap(), fs::read(&new).unwrap()),
+            (b"two".to_vec(), b"three".to_vec())
+        );
     }
 
     #[cfg(target_os = "linux")]

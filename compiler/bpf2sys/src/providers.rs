@@ -67,7 +67,7 @@ impl ProviderText {
 }
 
 /// Text in UTF-8, or in UTF-16 with a byte order mark, as Windows PowerShell writes what is redirected to a file.
-fn text(bytes: Vec<u8>) -> Option<String> {
+pub(crate) fn text(bytes: Vec<u8>) -> Option<String> {
     if let Some(wide) = bytes.strip_prefix(&[0xFF, 0xFE]) {
         let (units, []) = wide.as_chunks::<2>() else {
             return None;

@@ -7,6 +7,7 @@ mod build;
 mod cert;
 mod check;
 mod explain;
+mod init;
 mod inspect;
 mod messages;
 mod output;
@@ -14,9 +15,11 @@ mod package;
 mod platform;
 mod providers;
 mod reporter;
+mod response;
 mod run;
 mod sign;
 mod signature;
+mod source;
 mod usage;
 mod verify;
 
@@ -44,6 +47,9 @@ With several inputs, the highest status that any of them gave.";
 
 const EXAMPLES: &str = "Examples:
   bpf2sys build udp_filter.o                      write udp_filter.sys
+  bpf2sys build udp_filter.bpf.c                  the same from C, with clang
+  bpf2sys init my_filter && cd my_filter          start a project
+  bpf2sys build                                   build it
   bpf2sys build --out-dir drivers *.o             one driver each
   bpf2sys build --arch x64,arm64 udp_filter.o     for both machines
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
@@ -73,7 +79,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Build(build::Arguments),
+    Init(init::Arguments),
+    Build(Box<build::Arguments>),
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
     Check(check::Arguments),
@@ -101,12 +108,21 @@ impl Command {
 /// The `bpf2sys` command: parses the process's arguments, does the work, and gives the exit status.
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().collect();
+    let words = match response::expand(words.clone()) {
+        Ok(words) => words,
+        Err(error) => {
+            let mut reporter = early_reporter(&words);
+            reporter.report(&error, None);
+            return ExitCode::from(reporter.finish(error.exit_status()));
+        }
+    };
     let arguments = match parse(&words) {
         Ok(arguments) => arguments,
         Err(status) => return ExitCode::from(status),
     };
     let mut reporter = Reporter::new(arguments.messages, arguments.command.message_stream());
     let result = catch_unwind(AssertUnwindSafe(|| match arguments.command {
+        Command::Init(arguments) => init::run(&arguments, &reporter),
         Command::Build(arguments) => build::run(&arguments, &mut reporter),
         Command::Verify(arguments) => verify::run(&arguments, &mut reporter),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
@@ -150,13 +166,19 @@ fn parse(words: &[OsString]) -> Result<Arguments, u8> {
         let _ = error.print();
         return Err(status);
     }
+    let mut reporter = early_reporter(words);
+    reporter.tell(vec![usage::diagnostic(&error)], None);
+    Err(reporter.finish(status))
+}
+
+/// One for what is wrong with the command line itself.
+fn early_reporter(words: &[OsString]) -> Reporter {
+    let early = Early::of(words.get(1..).unwrap_or_default());
     let stream = match early.subcommand {
         Some("build" | "verify" | "sign") | None => Stream::Output,
         Some(_) => Stream::Error,
     };
-    let mut reporter = Reporter::new(early.options, stream);
-    reporter.tell(vec![usage::diagnostic(&error)], None);
-    Err(reporter.finish(status))
+    Reporter::new(early.options, stream)
 }
 
 /// What a subcommand returns: its exit status, or an error that is not about one input.

@@ -1,9 +1,10 @@
 //! Printing results to standard output, and work on several inputs at once.
 
 use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::reporter::{Record, Reporter};
 use crate::messages::printable;
-use crate::{Diagnostic, Error, ErrorKind};
+use crate::{CompilerOutput, Diagnostic, Error, ErrorKind};
 
 /// Prints lines to standard output. A reader that went away (`| head`) is no failure. Control characters that a file
 /// brought in are shown as escapes.
@@ -54,59 +55,138 @@ pub(super) struct Done {
     pub text: String,
     /// The result, for machines.
     pub record: Option<Record>,
+    /// Whether the result is not told.
+    pub quiet: bool,
     /// What is no error.
     pub warnings: Vec<Diagnostic>,
+    /// What the compiler of a C source said.
+    pub said: CompilerOutput,
+    /// Files that were read for it.
+    pub reads: Vec<PathBuf>,
+}
+
+/// What came of all inputs.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The highest status that any of them gave.
+    pub status: u8,
+    /// What came of each; its status where that is an error.
+    pub results: Vec<Result<Done, u8>>,
+}
+
+/// How inputs are worked on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work<'a> {
+    /// What is done, for the progress line.
+    pub verb: &'a str,
+    /// How many are worked on at once; as many as there are processors if it is not given.
+    pub jobs: Option<usize>,
 }
 
 /// Does `work` on every input (with its index), several at a time, and reports what came of each in the order of the
-/// inputs. The status is the highest of all.
+/// inputs, as soon as all before it are done.
 pub(super) fn for_each_input(
     reporter: &mut Reporter,
     inputs: &[PathBuf],
-    verb: &str,
+    how: Work<'_>,
     work: impl Fn(usize, &Path) -> Result<Done, Error> + Sync,
-) -> Result<u8, Error> {
-    let next = AtomicUsize::new(0);
-    let progress = progress(reporter, inputs.len(), verb);
-    let results: Vec<Mutex<Option<Result<Done, Error>>>> = inputs.iter().map(|_| Mutex::new(None)).collect();
+) -> Result<Batch, Error> {
+    let progress = progress(reporter, inputs.len(), how.verb);
+    let mut told = Told {
+        reporter,
+        progress: &progress,
+        inputs,
+        waiting: inputs.iter().map(|_| None).collect(),
+        batch: Batch {
+            status: 0,
+            results: Vec::with_capacity(inputs.len()),
+        },
+    };
     // Asking for the number of processors reads several files: not worth it for one input.
     let workers = match inputs.len() {
-        1 => 1,
-        count => thread::available_parallelism().map_or(1, usize::from).min(count),
-    };
-    let worker = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(input) = inputs.get(index) else { break };
-            let result = work(index, input);
-            progress.inc(1);
-            if let Ok(mut slot) = results[index].lock() {
-                *slot = Some(result);
-            }
-        }
+        0 | 1 => 1,
+        count => how
+            .jobs
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+            .min(count),
     };
     if workers <= 1 {
-        worker();
+        for (index, input) in inputs.iter().enumerate() {
+            told.take(index, work(index, input))?;
+        }
     } else {
+        let next = AtomicUsize::new(0);
         thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
             for _ in 0..workers {
-                scope.spawn(worker);
+                let (sender, next, work) = (sender.clone(), &next, &work);
+                scope.spawn(move || {
+                    while let index = next.fetch_add(1, Ordering::Relaxed)
+                        && let Some(input) = inputs.get(index)
+                    {
+                        // Nobody listens any more if the results can't be told; then nothing more is to be done.
+                        if sender.send((index, work(index, input))).is_err() {
+                            break;
+                        }
+                    }
+                });
             }
-        });
+            drop(sender);
+            receiver.iter().try_for_each(|(index, result)| told.take(index, result))
+        })?;
     }
     progress.finish_and_clear();
-    let mut status = 0;
-    for (input, result) in inputs.iter().zip(results) {
-        match result.into_inner().ok().flatten() {
-            Some(Ok(done)) => {
-                reporter.tell(done.warnings, Some(input));
+    Ok(told.batch)
+}
+
+/// Results on their way to the user, in the order of the inputs.
+struct Told<'a> {
+    reporter: &'a mut Reporter,
+    progress: &'a ProgressBar,
+    inputs: &'a [PathBuf],
+    /// By input: what came of it, until it is told.
+    waiting: Vec<Option<Result<Done, Error>>>,
+    batch: Batch,
+}
+
+impl Told<'_> {
+    fn take(&mut self, index: usize, result: Result<Done, Error>) -> Result<(), Error> {
+        self.progress.inc(1);
+        self.waiting[index] = Some(result);
+        while let Some(result) = self.waiting.get_mut(self.batch.results.len()).and_then(Option::take) {
+            // What is printed goes above the progress line.
+            self.progress
+                .suspend(|| tell(self.reporter, self.inputs, result, &mut self.batch))?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells what came of the next input.
+fn tell(
+    reporter: &mut Reporter,
+    inputs: &[PathBuf],
+    result: Result<Done, Error>,
+    batch: &mut Batch,
+) -> Result<(), Error> {
+    let input = &inputs[batch.results.len()];
+    let result = match result {
+        Ok(mut done) => {
+            reporter.compiler_output(&done.said, input);
+            reporter.tell(mem::take(&mut done.warnings), Some(input));
+            if !done.quiet {
                 reporter.result(input, &done.text, done.record.as_ref())?;
             }
-            Some(Err(error)) => status = status.max(reporter.fail(&error, input)),
-            None => return Err(ErrorKind::Internal(format!("`{}` was not worked on", input.display())).into()),
+            done.text = String::new();
+            Ok(done)
         }
+        Err(error) => Err(reporter.fail(&error, input)),
+    };
+    if let Err(status) = result {
+        batch.status = batch.status.max(status);
     }
-    Ok(status)
+    batch.results.push(result);
+    Ok(())
 }
 
 /// A progress line on standard error; none where that is no terminal, or where a machine reads it. It shows up only when

@@ -15,7 +15,7 @@ use super::output;
 use crate::messages::human::{self, Palette};
 use crate::messages::json::{Built, Message, Signed, Verified};
 use crate::messages::{Count, msbuild, sarif, short};
-use crate::{Diagnostic, Error, ErrorKind};
+use crate::{CompileError, CompilerOutput, Diagnostic, Error, ErrorKind};
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Reporter {
 
     /// Whether a line on standard error that changes while work is done disturbs nobody.
     pub(super) fn allows_progress(&self) -> bool {
-        matches!(self.form, MessageFormat::Human | MessageFormat::Short)
+        self.is_for_people()
     }
 
     /// Tells an error about one input, and gives its exit status.
@@ -83,7 +83,32 @@ impl Reporter {
 
     /// Tells an error.
     pub(super) fn report(&mut self, error: &Error, input: Option<&Path>) {
+        if let ErrorKind::Compile(refused @ CompileError::Refused { output, .. }) = error.kind()
+            && self.is_for_people()
+        {
+            to_stderr(&output.to_string(), ColorChoice::AlwaysAnsi);
+            return self.tell(vec![crate::diagnose::refused(refused)], input);
+        }
         self.tell(error.diagnostics(), input);
+    }
+
+    /// Tells what the compiler of a C source said although it made an object: to people, as it said it.
+    pub(super) fn compiler_output(&mut self, output: &CompilerOutput, input: &Path) {
+        if self.is_for_people() {
+            to_stderr(&output.to_string(), ColorChoice::AlwaysAnsi);
+        } else {
+            self.tell(output.diagnostics(), Some(input));
+        }
+    }
+
+    /// Whether problems are told in a form that only people read.
+    fn is_for_people(&self) -> bool {
+        matches!(self.form, MessageFormat::Human | MessageFormat::Short)
+    }
+
+    /// Whether problems are told in colours.
+    pub(super) fn has_colors(&self) -> bool {
+        self.form == MessageFormat::Human && self.palette(&io::stderr()).1 != ColorChoice::Never
     }
 
     /// Tells problems, found in this input if they do not say where.
@@ -122,6 +147,14 @@ impl Reporter {
         } else {
             output::print(text)
         }
+    }
+
+    /// Prints a line about all inputs, for people.
+    pub(super) fn note(&self, text: &str) -> Result<(), Error> {
+        if self.form.is_exclusive() {
+            return Ok(());
+        }
+        output::print(text)
     }
 
     /// Ends the run: what is told last. Gives the exit status.

@@ -1,28 +1,31 @@
 //! `bpf2sys verify`, and the options of verification that other subcommands share.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use bpf2sys_verifier::Verifier;
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 
-use super::output::Done;
+use super::output::{Done, Work};
 use super::reporter::{Record, Reporter};
+use super::source::{self, SourceOptions};
 use super::{Outcome, output};
 use crate::messages::json::Verified;
 use crate::messages::printable;
-use crate::{BuildOptions, Error, Timings, Verdict, VerdictCache, files};
+use crate::{BuildOptions, Error, Timings, Verdict, VerdictCache};
 
-/// Prove the programs of object files safe, and write nothing.
+/// Prove the programs of object files and C sources safe, and write nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bpf2sys verify udp_filter.o
+  bpf2sys verify udp_filter.bpf.c -I include
   bpf2sys verify --time-limit 300 large.o && echo safe")]
 pub(super) struct Arguments {
-    /// Object files, as `clang -target bpf` writes them
-    #[arg(value_name = "INPUT", required = true)]
+    /// Object files, as `clang -target bpf` writes them, and C sources (`.c`)
+    #[arg(value_name = "INPUT", required = true, value_hint = ValueHint::FilePath)]
     inputs: Vec<PathBuf>,
 
     /// Print no results; problems and warnings are told
@@ -34,12 +37,19 @@ pub(super) struct Arguments {
     timings: bool,
 
     /// Keep verdicts in this folder, and take from it those that it has. Whoever can write there decides what is safe
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     cache: Option<PathBuf>,
 
     /// Print what was proven, beside the instructions
     #[arg(long, conflicts_with_all = ["cache", "timings", "quiet"])]
     facts: bool,
+
+    /// Work on this many inputs at once [default: as many as there are processors]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    sources: SourceOptions,
 
     #[command(flatten)]
     options: Options,
@@ -112,6 +122,11 @@ impl Limits {
 }
 
 impl Options {
+    /// The providers besides the built-in ones.
+    pub(super) fn providers(&self) -> &super::providers::ProviderOptions {
+        &self.providers
+    }
+
     /// The same as the library takes them.
     pub(super) fn build_options(&self, reporter: &mut Reporter) -> Result<BuildOptions, Error> {
         Ok(BuildOptions {
@@ -128,8 +143,16 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let options = arguments.options.build_options(reporter)?;
     let cache = arguments.cache.as_ref().map(VerdictCache::new);
     let timings: Vec<OnceLock<Timings>> = arguments.inputs.iter().map(|_| OnceLock::new()).collect();
-    let status = output::for_each_input(reporter, &arguments.inputs, "verifying", |index, input| {
-        let object = files::read(input)?;
+    let compiler =
+        (arguments.sources).compiler(&arguments.inputs, &options.providers, options.deny_warnings, reporter)?;
+    let how = Work {
+        verb: "verifying",
+        jobs: arguments.jobs.map(NonZeroUsize::get),
+    };
+    let batch = output::for_each_input(reporter, &arguments.inputs, how, |index, input| {
+        let source::Object {
+            bytes: object, said, ..
+        } = source::load(input, compiler.as_ref())?;
         let name = input.to_string_lossy();
         let mut facts = String::new();
         let verdict = if let Some(cache) = &cache {
@@ -146,12 +169,6 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
             Verdict::of(&verified)
         };
         let warnings = verdict.warnings;
-        if arguments.quiet {
-            return Ok(Done {
-                warnings,
-                ..Done::default()
-            });
-        }
         let verified = Verified {
             input: input.display().to_string(),
             programs: verdict.programs,
@@ -168,13 +185,16 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         Ok(Done {
             text,
             record: Some(Record::Verified(verified)),
+            quiet: arguments.quiet,
             warnings,
+            said,
+            ..Done::default()
         })
-    });
+    })?;
     for (input, timings) in arguments.inputs.iter().zip(&timings) {
         if let Some(timings) = timings.get() {
             eprint!("{}: {timings}", printable(&input.to_string_lossy()));
         }
     }
-    status
+    Ok(batch.status)
 }

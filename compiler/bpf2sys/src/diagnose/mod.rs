@@ -2,8 +2,10 @@
 //!
 //! `BPF1…` the object can't be read, `BPF2…` it is not proven safe, `BPF3…` it can't be lowered, `BPF4…` it can't be laid
 //! out as an image, `BPF5…` an image was refused or misbehaved, `BPF6…` a
-//! platform description can't be used, `BPF7…` a signature is wrong or can't be made, `BPF9…` files and the command line.
+//! platform description can't be used, `BPF7…` a signature is wrong or can't be made, `BPF8…` a C source can't be compiled,
+//! `BPF9…` files and the command line.
 
+mod compile;
 mod lower;
 mod platform;
 mod provenance;
@@ -18,6 +20,7 @@ use bpf2sys_pe_emit::Machine;
 
 use crate::{Code, Diagnostic, ErrorKind, SourcePlace};
 
+pub(crate) use compile::refused;
 pub(crate) use platform::left_out;
 pub(crate) use verify::warning;
 
@@ -28,6 +31,7 @@ const NO_SOURCE_LINES: &str = "the object has no source lines; compile with `-g`
 pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
     let simple = |code| vec![Diagnostic::new(code, kind.to_string())];
     match kind {
+        ErrorKind::Compile(error) => compile::diagnose(error),
         ErrorKind::Read(error) => vec![read::read(error)],
         ErrorKind::Verify(error) => verify::diagnose(error),
         ErrorKind::Rejected(diagnostics) => diagnostics.clone(),
@@ -49,6 +53,11 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::WriteFile { .. } => simple(Code::BPF9003),
         ErrorKind::UnknownFormat { .. } => simple(Code::BPF9004),
         ErrorKind::VersionInfo { .. } => simple(Code::BPF9007),
+        ErrorKind::Project(error) => vec![Diagnostic {
+            place: error.place.clone(),
+            help: error.help.clone(),
+            ..Diagnostic::new(Code::BPF9008, kind.to_string())
+        }],
         ErrorKind::Usage(_) => simple(Code::BPF9005),
         ErrorKind::Internal(_) => simple(Code::BPF9999),
     }

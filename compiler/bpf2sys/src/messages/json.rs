@@ -60,6 +60,10 @@ pub(crate) struct WrittenFile {
     pub form: &'static str,
     /// Its size in bytes.
     pub size: usize,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// Whether it was written; not if it had these bytes already.
+    pub written: bool,
 }
 
 /// An image that was signed, or whose signatures were removed.

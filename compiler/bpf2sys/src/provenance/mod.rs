@@ -29,17 +29,5 @@ pub(crate) use public_key::PublicKey;
 pub(crate) use rebuild::{Rebuilt, rebuild, without_signatures};
 pub(crate) use statement::{DEFAULT_BUILDER, Facts, Statement};
 
-use crate::HashAlgorithm;
-
 /// Largest statement that is read, in bytes. One of a module with a thousand programs has less than a MiB.
 pub(crate) const MAX_STATEMENT: usize = 16 << 20;
-
-/// Bytes as lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256, in hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    hex(&HashAlgorithm::Sha256.of(bytes).digest)
-}

@@ -6,7 +6,8 @@ use super::difference::difference;
 use super::envelope::Envelope;
 use super::rebuild::{rebuild, without_signatures};
 use super::statement::{EngineOptions, Facts, dependencies};
-use super::{ProvenanceError, PublicKey, Statement, sha256};
+use super::{ProvenanceError, PublicKey, Statement};
+use crate::hash::sha256;
 use crate::{BuildOptions, Error, ErrorKind, Providers};
 
 /// What is held against a statement.

@@ -3,7 +3,8 @@
 use base64ct::{Base64, Encoding};
 use bpf2sys_authenticode::{Certificate, DigestAlgorithm, KeyError, PrivateKey, PublicKey as Key, load};
 
-use super::{ProvenanceError, sha256};
+use super::ProvenanceError;
+use crate::hash::sha256;
 
 /// A public key that statements are judged by, with its name.
 #[derive(Clone, Debug)]

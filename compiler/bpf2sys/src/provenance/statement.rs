@@ -9,8 +9,9 @@ use bpf2sys_platform::VerifierOptions;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::{Engine, Parameters, file_name};
-use super::{MAX_STATEMENT, ProvenanceError, Rebuilt, sha256};
+use super::{MAX_STATEMENT, ProvenanceError, Rebuilt};
 use crate::Providers;
+use crate::hash::sha256;
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";

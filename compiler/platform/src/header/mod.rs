@@ -23,6 +23,12 @@ use names::{Scope, identifier};
 /// The fixed text of the general header.
 const GENERAL: &str = include_str!("../../../../templates/bpf2sys.h");
 
+/// Headers of network packets, which no provider describes: the name of the file, and its text.
+const PACKET: (&str, &str) = (
+    "bpf2sys_packet.h",
+    include_str!("../../../../templates/bpf2sys_packet.h"),
+);
+
 /// The headers of a platform.
 ///
 /// Names are chosen for the whole platform: each is an identifier that no other part has, so that parts go together.
@@ -146,6 +152,27 @@ impl<'a> Headers<'a> {
             }
         }
         text
+    }
+
+    /// All headers, as (file name, text): the general one, those of the parts, and that of network packets, which a part of
+    /// this name replaces.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let mut files = self.files_of(&self.parts());
+        if files.iter().all(|(name, _)| name != PACKET.0) {
+            files.push((PACKET.0.to_owned(), PACKET.1.to_owned()));
+        }
+        files
+    }
+
+    /// The general header and those of these parts, as (file name, text).
+    pub fn files_of(&self, parts: &[&str]) -> Vec<(String, String)> {
+        let parts = parts
+            .iter()
+            .map(|part| (Headers::file_name(Some(part)), self.part(part)));
+        [(Headers::file_name(None), self.general())]
+            .into_iter()
+            .chain(parts)
+            .collect()
     }
 
     /// The header of a part, which includes the general one; of a part that does not exist, nothing but that.

@@ -1,32 +1,46 @@
 //! `bpf2sys build`.
 
+mod depfile;
 mod options;
+mod project;
+mod summary;
 mod targets;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use bpf2sys_authenticode::Existing;
-use bpf2sys_platform::Platform;
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 
 pub(super) use self::options::CompileOptions;
-use self::targets::Target;
-use super::output::Done;
+use self::project::Given;
+use self::summary::Summary;
+use self::targets::{Chooser, Target, Targets};
+use super::output::{Batch, Done, Work};
 use super::reporter::{Record, Reporter};
 use super::sign::PrefixedSigningOptions;
+use super::source::{self, SourceOptions};
 use super::{Outcome, output};
+use crate::hash::sha256;
 use crate::messages::json::{Built, WrittenFile};
 use crate::signing::Signing;
-use crate::{BuildOptions, Error, ErrorKind, Form, Machine, Output, files};
+use crate::{BuildOptions, Compiler, Error, ErrorKind, Form, Machine, Output, files};
 
-/// Verify eBPF object files and compile each to a Windows driver.
+/// Verify eBPF programs and compile each object file or C source to a Windows driver.
 ///
-/// Every program of an object is verified before anything is compiled; if one is rejected, no file is written. An object
-/// gives all its outputs or none. The same object gives the same bytes on every machine.
+/// C sources are compiled by clang first. Every program of an input is verified before anything is compiled; if one is
+/// rejected, no file is written. An input gives all its outputs or none. The same object gives the same bytes on every
+/// machine. A file that would get the bytes that it has is not written, and keeps its time.
+///
+/// Without inputs, the project is built whose file `bpf2sys.toml` is in this folder or the nearest above: `bpf2sys init`
+/// writes one. An argument `@FILE` stands for the arguments in that file, one per line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bpf2sys build udp_filter.o                           writes udp_filter.sys
+  bpf2sys build udp_filter.bpf.c -D LIMIT=8            the same from C, with clang
+  bpf2sys build                                        what bpf2sys.toml says
   bpf2sys build udp_filter.o -o drivers/filter.sys
   bpf2sys build --out-dir drivers *.o
   bpf2sys build --arch x64 --arch arm64 udp_filter.o   writes udp_filter.{x64,arm64}.sys
@@ -35,20 +49,30 @@ use crate::{BuildOptions, Error, ErrorKind, Form, Machine, Output, files};
   bpf2sys build --runtime 0.21 udp_filter.o            for machines with an older eBPF for Windows
   bpf2sys build --version-info version.toml filter.o   with file properties
   bpf2sys build --type xdp filter.o                    programs in sections of other names
-  bpf2sys build --sign-pfx signing.pfx udp_filter.o    signed, as `bpf2sys sign` does it")]
+  bpf2sys build --sign-pfx signing.pfx udp_filter.o    signed, as `bpf2sys sign` does it
+  bpf2sys build --depfile a.d a.bpf.c                  and tells Make or Ninja what was read
+  bpf2sys build --summary json @inputs.txt             many, with one JSON document about all")]
 #[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub(super) struct Arguments {
-    /// Object files, as `clang -target bpf` writes them
-    #[arg(value_name = "INPUT", required = true)]
+    // First, since reading the others takes them away.
+    #[command(flatten)]
+    given: Given,
+
+    /// Object files, as `clang -target bpf` writes them, and C sources (`.c`)
+    #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     inputs: Vec<PathBuf>,
+
+    /// Build with the options of this project file, all its inputs or those that are named here
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    project: Option<PathBuf>,
 
     /// Write the one output to this file; `-` is standard output [default: the input's name with what is emitted as
     /// extension, in this folder]
-    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Write the outputs to this folder, which is made if needed
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out_dir: Option<PathBuf>,
 
     /// Compile for this architecture; several give one output each, with the architecture in its name
@@ -59,9 +83,28 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORM", value_delimiter = ',', default_value = "sys")]
     emit: Vec<Emit>,
 
+    /// Write the object of each C source, too, beside the outputs: `a.bpf.c` gives `a.bpf.o`
+    #[arg(long)]
+    keep_object: bool,
+
+    /// Write this file with all that outputs depend on, as Make and Ninja read it, when everything is built
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    depfile: Option<PathBuf>,
+
+    /// Work on this many inputs at once [default: as many as there are processors]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
     /// Print no results; problems and warnings are told
     #[arg(short, long)]
     quiet: bool,
+
+    /// Print one summary of the run, instead of results as they come
+    #[arg(long, value_name = "FORM", conflicts_with = "quiet")]
+    summary: Option<SummaryForm>,
+
+    #[command(flatten)]
+    sources: SourceOptions,
 
     #[command(flatten)]
     compilation: CompileOptions,
@@ -113,10 +156,19 @@ impl From<Emit> for Form {
     }
 }
 
+/// `--summary`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SummaryForm {
+    /// A line
+    Text,
+    /// A JSON document: counts, and for each input its outputs with sizes and hashes
+    Json,
+}
+
 impl Arguments {
     /// Whether standard output has what is built.
     pub(super) fn writes_to_standard_output(&self) -> bool {
-        self.output.as_deref() == Some(Path::new("-"))
+        self.output.as_deref() == Some(Path::new("-")) || self.summary == Some(SummaryForm::Json)
     }
 
     /// How images are signed, if they are.
@@ -129,81 +181,186 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
-    let machines = arguments.architectures.iter().copied().map(Machine::from).collect();
-    let forms = arguments.emit.iter().copied().map(Form::from).collect();
-    let options = arguments.compilation.build_options(machines, forms, reporter)?;
-    let signing = arguments.signing(&options)?;
-    let targets = targets::of(arguments, &options.products())?;
-    if let Some(folder) = &arguments.out_dir {
-        files::create_folder(folder)?;
-    }
-    output::for_each_input(reporter, &arguments.inputs, "building", |index, input| {
-        build_one(input, &targets[index], &options, signing.as_ref(), arguments.quiet)
-    })
+/// Inputs that are built with the same options.
+struct Group {
+    inputs: Vec<PathBuf>,
+    /// By input.
+    targets: Vec<Targets>,
+    options: BuildOptions,
+    signing: Option<Signing>,
+    compiler: Option<Compiler>,
+    /// Files that all outputs depend on.
+    reads: Vec<PathBuf>,
 }
 
-/// Builds an object, and signs its images. `targets` are where its outputs go, in the order of [`BuildOptions::products`].
-fn build_one(
-    input: &Path,
-    targets: &[Target],
-    options: &BuildOptions,
-    signing: Option<&Signing>,
+impl Group {
+    fn new(
+        arguments: &Arguments,
+        inputs: Vec<PathBuf>,
+        project: Option<&Path>,
+        chooser: &mut Chooser,
+        reporter: &mut Reporter,
+    ) -> Result<Group, Error> {
+        let machines = arguments.architectures.iter().copied().map(Machine::from).collect();
+        let forms = arguments.emit.iter().copied().map(Form::from).collect();
+        let compilation = &arguments.compilation;
+        let options = compilation.build_options(machines, forms, reporter)?;
+        let signing = arguments.signing(&options)?;
+        let targets = chooser.of(arguments, &inputs, &options.products())?;
+        let compiler = (arguments.sources).compiler(&inputs, &options.providers, options.deny_warnings, reporter)?;
+        if let Some(folder) = &arguments.out_dir {
+            files::create_folder(folder)?;
+        }
+        let mut reads: Vec<PathBuf> = project.map(Path::to_owned).into_iter().collect();
+        reads.extend(compilation.reads());
+        reads.extend(arguments.signing.0.reads());
+        Ok(Group {
+            inputs,
+            targets,
+            options,
+            signing,
+            compiler,
+            reads,
+        })
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
+    if arguments.summary == Some(SummaryForm::Json) && arguments.output.as_deref() == Some(Path::new("-")) {
+        return Err(ErrorKind::Usage("`--summary json` and `--output -` both write to standard output".into()).into());
+    }
+    let from_project;
+    let (groups, project) = if arguments.inputs.is_empty() || arguments.project.is_some() {
+        from_project = project::load(arguments)?;
+        (from_project.groups.iter().collect(), Some(from_project.file.as_path()))
+    } else {
+        (vec![arguments], None)
+    };
+    let inputs: Vec<PathBuf> = groups.iter().flat_map(|group| group.inputs.iter().cloned()).collect();
+    let mut chooser = Chooser::new(&inputs);
+    let groups: Vec<Group> = groups
+        .into_iter()
+        .map(|group| Group::new(group, group.inputs.clone(), project, &mut chooser, reporter))
+        .collect::<Result<_, _>>()?;
+    if let Some(depfile) = &arguments.depfile {
+        chooser.file(depfile.clone())?;
+    }
+    let places: Vec<(&Group, usize)> = groups
+        .iter()
+        .flat_map(|group| (0..group.inputs.len()).map(move |index| (group, index)))
+        .collect();
+    let how = Work {
+        verb: "building",
+        jobs: arguments.jobs.map(NonZeroUsize::get),
+    };
+    let told = Told {
+        quiet: arguments.quiet || arguments.summary.is_some(),
+        several: inputs.len() > 1,
+    };
+    let batch = output::for_each_input(reporter, &inputs, how, |index, input| {
+        let (group, index) = places[index];
+        build_one(input, &group.targets[index], group, told)
+    })?;
+    if let Some(depfile) = &arguments.depfile
+        && batch.status == 0
+    {
+        write_depfile(depfile, &groups, &batch)?;
+    }
+    let summary = Summary::new(&inputs, &batch);
+    match arguments.summary {
+        Some(SummaryForm::Json) => output::print_json(&summary)?,
+        Some(SummaryForm::Text) => reporter.note(&summary.line())?,
+        None if told.several && !told.quiet => reporter.note(&summary.line())?,
+        None => {}
+    }
+    Ok(batch.status)
+}
+
+/// Writes what all outputs depend on.
+fn write_depfile(depfile: &Path, groups: &[Group], batch: &Batch) -> Result<(), Error> {
+    let mut reads: BTreeSet<PathBuf> = groups.iter().flat_map(|group| group.reads.iter().cloned()).collect();
+    reads.extend(
+        batch
+            .results
+            .iter()
+            .flatten()
+            .flat_map(|done| done.reads.iter().cloned()),
+    );
+    let targets = groups.iter().flat_map(|group| &group.targets);
+    let outputs: Vec<PathBuf> = targets
+        .flat_map(|targets| {
+            let files = targets.outputs.iter().filter_map(|target| match target {
+                Target::File(path) => Some(path),
+                Target::StandardOutput => None,
+            });
+            files.chain(&targets.object)
+        })
+        .cloned()
+        .collect();
+    files::update_all(&[(depfile, depfile::text(&outputs, &reads).as_bytes())]).map(|_| ())
+}
+
+/// What is told of each input.
+#[derive(Clone, Copy, Debug)]
+struct Told {
     quiet: bool,
-) -> Result<Done, Error> {
-    let object = files::read(input)?;
-    let mut built = crate::build(&object, &input.to_string_lossy(), options)?;
-    if let Some(signing) = signing {
+    /// Whether there are several inputs: then there is a line for each file.
+    several: bool,
+}
+
+/// Builds an input, and signs its images.
+fn build_one(input: &Path, targets: &Targets, group: &Group, told: Told) -> Result<Done, Error> {
+    let object = source::load(input, group.compiler.as_ref())?;
+    let mut built = crate::build(&object.bytes, &input.to_string_lossy(), &group.options)?;
+    if let Some(signing) = &group.signing {
         for output in built.outputs.iter_mut().filter(|output| output.form.is_image()) {
             output.bytes = signing.sign(&output.bytes)?;
         }
     }
-    let mut written = Vec::with_capacity(built.outputs.len());
-    for (target, output) in targets.iter().zip(&built.outputs) {
+    let mut files: Vec<(&Path, &Output)> = Vec::with_capacity(built.outputs.len());
+    for (target, output) in targets.outputs.iter().zip(&built.outputs) {
         match target {
             Target::StandardOutput => output::print_bytes(&output.bytes)?,
-            Target::File(path) => written.push((path.as_path(), output)),
+            Target::File(path) => files.push((path, output)),
         }
     }
-    let contents: Vec<(&Path, &[u8])> = written.iter().map(|(path, output)| (*path, &*output.bytes)).collect();
-    files::write_all(&contents)?;
-    let warnings = crate::warnings(&built.verified);
-    if quiet {
-        return Ok(Done {
-            warnings,
-            ..Done::default()
-        });
-    }
+    let mut contents: Vec<(&Path, &[u8])> = files.iter().map(|(path, output)| (*path, &*output.bytes)).collect();
+    contents.extend((targets.object.as_deref()).map(|path| (path, &*object.bytes)));
+    let written = files::update_all(&contents)?;
+    let outputs: Vec<WrittenFile> = (files.iter().zip(written))
+        .map(|((path, output), written)| WrittenFile {
+            file: path.display().to_string(),
+            machine: output.machine.to_string(),
+            form: output.form.extension(),
+            size: output.bytes.len(),
+            sha256: sha256(&output.bytes),
+            written,
+        })
+        .collect();
+    let text = match (told, &files[..]) {
+        (Told { quiet: true, .. }, _) => String::new(),
+        (Told { several: false, .. }, [(path, output)]) if output.form.is_image() => {
+            super::inspect::summary(path, &output.bytes, group.options.providers.platform())?
+        }
+        _ => lines(&files, &outputs),
+    };
     Ok(Done {
-        text: summary(&written, options.providers.platform())?,
-        record: Some(Record::Built(record(input, &written))),
-        warnings,
+        text,
+        record: Some(Record::Built(Built {
+            input: input.display().to_string(),
+            outputs,
+        })),
+        quiet: told.quiet,
+        warnings: crate::warnings(&built.verified),
+        said: object.said,
+        reads: object.reads,
     })
 }
 
-/// What is told of a build, for machines.
-fn record(input: &Path, written: &[(&Path, &Output)]) -> Built {
-    let outputs = written.iter().map(|(path, output)| WrittenFile {
-        file: path.display().to_string(),
-        machine: output.machine.to_string(),
-        form: output.form.extension(),
-        size: output.bytes.len(),
-    });
-    Built {
-        input: input.display().to_string(),
-        outputs: outputs.collect(),
-    }
-}
-
-/// What to tell of the files: everything that is in the one image, or a line for each.
-fn summary(written: &[(&Path, &Output)], platform: &Platform) -> Result<String, Error> {
-    if let [(path, output)] = written
-        && matches!(output.form, Form::Sys | Form::Dll)
-    {
-        return super::inspect::summary(path, &output.bytes, platform);
-    }
+/// A line for each file.
+fn lines(files: &[(&Path, &Output)], records: &[WrittenFile]) -> String {
     let mut text = String::new();
-    for (path, output) in written {
+    for ((path, output), record) in files.iter().zip(records) {
         let what = match output.form {
             Form::Sys => "driver",
             Form::Dll => "DLL",
@@ -215,7 +372,8 @@ fn summary(written: &[(&Path, &Output)], platform: &Platform) -> Result<String, 
             Form::Sys | Form::Dll | Form::Obj => format!("{} bytes", output.bytes.len()),
             Form::Clif | Form::Asm => format!("{} lines", output.bytes.split(|byte| *byte == b'\n').count() - 1),
         };
-        let _ = writeln!(text, "{}: {} {what}, {size}", path.display(), output.machine);
+        let unchanged = if record.written { "" } else { ", unchanged" };
+        let _ = writeln!(text, "{}: {} {what}, {size}{unchanged}", path.display(), output.machine);
     }
-    Ok(text)
+    text
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 
 use crate::cli::reporter::Reporter;
 use crate::cli::verify;
@@ -45,8 +45,12 @@ pub(in crate::cli) struct CompileOptions {
 
     /// What the file properties of drivers and DLLs show: company, product, description, versions, copyright; see `bpf2sys
     /// explain BPF9007` for an example
-    #[arg(long, value_name = "FILE.toml")]
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     version_info: Option<PathBuf>,
+
+    /// What a project file says in its stead.
+    #[arg(skip)]
+    version_info_of_project: Option<VersionInfo>,
 
     #[command(flatten)]
     verification: verify::Options,
@@ -105,6 +109,18 @@ impl From<Hash> for Option<HashAlgorithm> {
 }
 
 impl CompileOptions {
+    /// What the file properties show if the options name no file.
+    pub(super) fn set_version_info(&mut self, info: Option<VersionInfo>) {
+        self.version_info_of_project = info;
+    }
+
+    /// The files that outputs depend on because of the options.
+    pub(super) fn reads(&self) -> Vec<PathBuf> {
+        let mut files = self.verification.providers().files();
+        files.extend(self.version_info.clone());
+        files
+    }
+
     /// The same as the library takes them, to make these things for these machines. An option that could have no effect is an
     /// error.
     pub(in crate::cli) fn build_options(
@@ -123,7 +139,10 @@ impl CompileOptions {
             control_flow_guard: self.cfg == Cfg::On,
             image: ImageOptions {
                 force_integrity: self.force_integrity,
-                version_info: self.version_info.as_deref().map(version_info).transpose()?,
+                version_info: match &self.version_info {
+                    Some(file) => Some(version_info(file)?),
+                    None => self.version_info_of_project.clone(),
+                },
             },
             ..self.verification.build_options(reporter)?
         };

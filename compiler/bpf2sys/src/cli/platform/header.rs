@@ -8,12 +8,13 @@ use super::names;
 use crate::cli::providers::ProviderOptions;
 use crate::cli::reporter::Reporter;
 use crate::cli::{Outcome, output};
-use crate::{Error, ErrorKind, files};
+use crate::{Error, files};
 
 /// Write the C header that programs of a platform include: contexts, helpers, map types, section macros.
 ///
 /// Without `--out-dir` everything goes into one file that needs no other. With it, the general part is `bpf2sys.h`, and each
-/// part that is asked for a file of its own that includes it.
+/// part that is asked for a file of its own that includes it. With `--all`, `bpf2sys_packet.h` is there, too: the headers of
+/// network packets, as they lie in memory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bpf2sys platform header xdp -o xdp.h               one file with all that an XDP program needs
@@ -50,16 +51,15 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         named_parts(platform, &headers, &arguments.names)?
     };
     if let Some(folder) = &arguments.out_dir {
-        let mut texts = vec![(folder.join(Headers::file_name(None)), headers.general())];
-        texts.extend(
-            parts
-                .iter()
-                .map(|part| (folder.join(Headers::file_name(Some(part))), headers.part(part))),
-        );
-        std::fs::create_dir_all(folder).map_err(|source| ErrorKind::WriteFile {
-            path: folder.clone(),
-            source,
-        })?;
+        let texts = if arguments.all {
+            headers.files()
+        } else {
+            headers.files_of(&parts)
+        };
+        files::create_folder(folder)?;
+        let texts: Vec<(PathBuf, String)> = (texts.into_iter())
+            .map(|(name, text)| (folder.join(name), text))
+            .collect();
         let all: Vec<(&Path, &[u8])> = texts
             .iter()
             .map(|(path, text)| (path.as_path(), text.as_bytes()))

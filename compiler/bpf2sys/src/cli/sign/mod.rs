@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use bpf2sys_authenticode::{Existing, SignError, VerifyOptions, remove_signatures, verify};
 
-pub(super) use self::options::{PrefixedSigningOptions, SigningOptions};
-use super::output::Done;
+pub(super) use self::options::{HEADING, PrefixedSigningOptions, SigningOptions};
+use super::output::{Done, Work};
 use super::reporter::{Record, Reporter};
 use super::{Outcome, output};
 use crate::messages::json::{MadeSignature, Signed};
@@ -88,9 +88,14 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     if let Some(folder) = &arguments.out_dir {
         files::create_folder(folder)?;
     }
-    output::for_each_input(reporter, &arguments.images, "signing", |index, image| {
+    let how = Work {
+        verb: "signing",
+        jobs: None,
+    };
+    let batch = output::for_each_input(reporter, &arguments.images, how, |index, image| {
         one(image, &targets[index], signing.as_ref(), arguments.quiet)
-    })
+    })?;
+    Ok(batch.status)
 }
 
 /// Signs an image, or removes its signatures if there is nobody to sign it.
@@ -102,9 +107,6 @@ fn one(image: &Path, target: &Path, signing: Option<&Signing>, quiet: bool) -> R
     };
     let signatures = signatures(&after)?;
     files::write_all(&[(target, &after)])?;
-    if quiet {
-        return Ok(Done::default());
-    }
     let name = target.display();
     let (size, size_before) = (after.len(), before.len());
     Ok(Done {
@@ -120,6 +122,7 @@ fn one(image: &Path, target: &Path, signing: Option<&Signing>, quiet: bool) -> R
             size,
             signatures,
         })),
+        quiet,
         ..Done::default()
     })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bpf2sys_authenticode::{DigestAlgorithm, Existing, SignOptions};
-use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
 use crate::signing::{
     self, DigestCommand, FileCommand, HttpAuthority, Means, Password, Signing, Template, TemplateSigns,
@@ -12,7 +12,7 @@ use crate::signing::{
 use crate::{Error, ErrorKind};
 
 /// Heading of the options in help.
-const HEADING: &str = "Signing";
+pub(crate) const HEADING: &str = "Signing";
 
 /// Longest description and URL, in bytes.
 const MAX_TEXT: usize = 4096;
@@ -22,19 +22,19 @@ const MAX_TEXT: usize = 4096;
 #[command(next_help_heading = HEADING)]
 pub(crate) struct SigningOptions {
     /// Sign with the key and the certificates of this PFX file (PKCS #12)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "cert", "signer_command"])]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["key", "cert", "signer_command"])]
     pfx: Option<PathBuf>,
 
     /// Sign with the private key in this file: PEM or DER, of PKCS #8, PKCS #1 or SEC 1
-    #[arg(long, value_name = "FILE", requires = "cert", conflicts_with = "signer_command")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert", conflicts_with = "signer_command")]
     key: Option<PathBuf>,
 
     /// The certificate of the key: PEM, DER or PKCS #7. The first one in the file is the signer's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     cert: Option<PathBuf>,
 
     /// Include the certificates of this file, which lead from the signer's to a root
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     chain: Vec<PathBuf>,
 
     /// The environment variable that has the password of the key; without it and a password file, it is asked for
@@ -42,7 +42,7 @@ pub(crate) struct SigningOptions {
     password_env: Option<String>,
 
     /// The file whose first line is the password of the key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     password_file: Option<PathBuf>,
 
     /// Sign with this command: a program and its arguments, with placeholders
@@ -194,6 +194,12 @@ impl SigningOptions {
             ("page-hashes", self.page_hashes),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// The files that a signature depends on.
+    pub(crate) fn reads(&self) -> Vec<PathBuf> {
+        let files = [&self.pfx, &self.key, &self.cert, &self.password_file];
+        files.into_iter().flatten().chain(&self.chain).cloned().collect()
     }
 
     /// Whether any option was given that says who signs.
