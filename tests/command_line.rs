@@ -253,7 +253,7 @@ fn wrong_use() -> Result<(), Failed> {
     expect(
         in_folder().args(["build", "a.o", "a.o"]),
         2,
-        &["BPF9005", "two inputs", "a.sys"],
+        &["BPF9005", "two outputs", "a.sys"],
     )?;
     expect(
         in_folder().args(["build", "a.o", "b.o", "-o", "c.sys"]),
