@@ -49,6 +49,9 @@ pub fn trials() -> Vec<Trial> {
         test_with("exactness::objects_come_from_their_sources", &clang, || {
             same_fixtures("exactness")
         }),
+        test_with("types::objects_come_from_their_sources", &clang, || {
+            same_fixtures("../../compiler/bytecode/tests/fixtures/types")
+        }),
     ]
 }
 

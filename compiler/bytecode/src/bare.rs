@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::decode::{References, decode};
 use crate::error::{Place, Problem, ReadError};
-use crate::{Callee, Function, FunctionIndex, FunctionKind, HashAlgorithm, Imm64, MAX_SLOTS, Module, Slot, opcode};
+use crate::{
+    Callee, DataTypes, Function, FunctionIndex, FunctionKind, HashAlgorithm, Imm64, MAX_SLOTS, Module, Slot, opcode,
+};
 
 /// Reads encoded instructions as one program called `name` in a section called `name`, without maps. Wherever a local
 /// call goes, a subprogram begins; subprograms are called `name` with their slot's number behind it.
@@ -66,6 +68,7 @@ pub fn read_instructions(code: &[u8], name: &str) -> Result<Module, ReadError> {
         maps: Vec::new(),
         globals: Vec::new(),
         btf_functions: Vec::new(),
+        types: DataTypes::default(),
         lines: Vec::new(),
     })
 }

@@ -29,6 +29,7 @@ mod slot;
 #[cfg(test)]
 mod testing;
 mod text;
+mod types;
 
 pub use bare::read_instructions;
 pub use decode::{DecodeError, Malformed, NoReferences, References, decode};
@@ -47,3 +48,4 @@ pub use module::{
 };
 pub use read::{MAX_SLOTS, read, read_with};
 pub use slot::Slot;
+pub use types::{DataMember, DataType, DataTypes, EntryTypes, TypeIndex, Variable};

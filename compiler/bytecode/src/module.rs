@@ -1,6 +1,8 @@
 //! What an object file says, after everything in it has been checked.
 
-use crate::{Callee, FunctionIndex, GlobalIndex, Guid, InsnIndex, Instruction, LineIndex, MapIndex, ObjectHash};
+use crate::{
+    Callee, DataTypes, FunctionIndex, GlobalIndex, Guid, InsnIndex, Instruction, LineIndex, MapIndex, ObjectHash,
+};
 
 /// An eBPF object file.
 ///
@@ -23,6 +25,8 @@ pub struct Module {
     pub btf_functions: Vec<BtfFunction>,
     /// Source lines that instructions refer to.
     pub lines: Vec<SourceLine>,
+    /// What the bytes of map entries and global variables mean. Nothing that runs depends on it.
+    pub types: DataTypes,
 }
 
 /// A program or subprogram.

@@ -13,7 +13,7 @@ use crate::functions::{CodeSection, Extent, FunctionTable};
 use crate::lines;
 use crate::maps::{self, MapTable};
 use crate::relocate::{FunctionReferences, Resolved};
-use crate::{Callee, Function, FunctionKind, HashAlgorithm, Instruction, Module, Slot};
+use crate::{Callee, DataTypes, Function, FunctionKind, HashAlgorithm, Instruction, Module, Slot};
 
 /// Most slots that an object may have.
 pub const MAX_SLOTS: usize = 1_000_000;
@@ -65,7 +65,12 @@ pub fn read_with(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Resul
         (None, Some(section)) => return Err(section.place().error(Problem::Malformed("there is no .BTF"))),
         (_, None) => Vec::new(),
     };
+    let types = match &btf {
+        Some(btf) => DataTypes::read(&elf, btf, &maps.maps, &maps.globals),
+        None => DataTypes::default(),
+    };
     Ok(Module {
+        types,
         name,
         hash: hash.map(|algorithm| algorithm.of(bytes)),
         functions,

@@ -10,13 +10,13 @@ mod ext;
 mod types;
 
 pub(crate) use ext::{FunctionRecord, LineRecord, Records, records};
-pub(crate) use types::{Btf, DataSection, Member, Text, Type, TypeId};
+pub(crate) use types::{Btf, DataSection, Member, Scalar, Text, Type, TypeId};
 
 /// Little-endian integers from a section, front to back.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader(bytes)
     }
 
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 }

@@ -22,16 +22,20 @@ pub(crate) struct Text {
 /// A type, as far as the reader needs it.
 #[derive(Clone, Debug)]
 pub(crate) enum Type<'a> {
-    /// A type with a size in bytes that has no parts of interest: integer, float, enumeration, union.
-    Scalar { size: u32 },
+    /// A type with a size in bytes whose parts no program is read by: integer, float, enumeration, union.
+    Scalar { size: u32, name: Text, kind: Scalar<'a> },
     /// A pointer.
     Pointer(TypeId),
     /// An array.
     Array { element: TypeId, count: u32 },
     /// A structure.
-    Struct { size: u32, members: Vec<Member<'a>> },
-    /// Another name for a type, or a qualifier of one.
-    Alias(TypeId),
+    Struct {
+        size: u32,
+        name: Text,
+        members: Vec<Member<'a>>,
+    },
+    /// Another name for a type (`typedef`), or a qualifier of one, which has none.
+    Alias { name: Option<Text>, of: TypeId },
     /// The type of a function.
     Signature,
     /// A function.
@@ -56,13 +60,30 @@ pub(crate) enum Type<'a> {
     Other,
 }
 
-/// A member of a structure.
+/// What a scalar is.
+#[derive(Clone, Debug)]
+pub(crate) enum Scalar<'a> {
+    /// An integer, with its encoding: the word that follows it.
+    Integer(u32),
+    Float,
+    /// An enumeration: its values as they are in the section, three words each if it is of 64 bits and else two.
+    Enumeration {
+        signed: bool,
+        wide: bool,
+        values: &'a [u8],
+    },
+    Union(Vec<Member<'a>>),
+}
+
+/// A member of a structure or union.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member<'a> {
     pub(crate) name: &'a str,
     pub(crate) of: TypeId,
     /// From the structure's start, in bits.
     pub(crate) bit_offset: u32,
+    /// Of a bit field; 0 of others.
+    pub(crate) bit_width: u8,
 }
 
 /// What BTF says about a section.
@@ -178,6 +199,7 @@ impl<'a> Btf<'a> {
         let (name, info, size_or_type) = (next()?, next()?, next()?);
         let count = info & 0xffff;
         let kind = (info >> 24) & 0x1f;
+        let has_flag = info >> 31 == 1;
         let object = self.objects.len() as u32 - 1;
         let text = |offset| Text { object, offset };
         let name_at = |offset| self.name(text(offset));
@@ -185,10 +207,11 @@ impl<'a> Btf<'a> {
         let referred = type_id(size_or_type);
         // The kinds in the order of their numbers; the bytes that follow the common part are as documented for each.
         Ok(match kind {
-            1 => {
-                next()?;
-                Type::Scalar { size: size_or_type }
-            }
+            1 => Type::Scalar {
+                size: size_or_type,
+                name: text(name),
+                kind: Scalar::Integer(next()?),
+            },
             2 => Type::Pointer(referred),
             3 => {
                 let (element, _index, count) = (type_id(next()?), next()?, next()?);
@@ -200,30 +223,46 @@ impl<'a> Btf<'a> {
                         let (name, of, bit_offset) = (next()?, type_id(next()?), next()?);
                         let name = name_at(name)?;
                         // With the kind flag the upper byte is the width of a bit field.
-                        let bit_offset = if info >> 31 == 1 {
-                            bit_offset & 0xff_ffff
+                        let (bit_offset, bit_width) = if has_flag {
+                            (bit_offset & 0xff_ffff, (bit_offset >> 24) as u8)
                         } else {
-                            bit_offset
+                            (bit_offset, 0)
                         };
-                        Ok(Member { name, of, bit_offset })
+                        Ok(Member {
+                            name,
+                            of,
+                            bit_offset,
+                            bit_width,
+                        })
                     })
                     .collect::<Result<_, Problem>>()?;
+                let (size, name) = (size_or_type, text(name));
                 if kind == 4 {
-                    Type::Struct {
-                        size: size_or_type,
-                        members,
-                    }
+                    Type::Struct { size, name, members }
                 } else {
-                    Type::Scalar { size: size_or_type }
+                    let kind = Scalar::Union(members);
+                    Type::Scalar { size, name, kind }
                 }
             }
-            6 => {
-                reader.bytes(count as usize * 8).ok_or(SHORT)?;
-                Type::Scalar { size: size_or_type }
+            6 | 19 => {
+                let wide = kind == 19;
+                let each = if wide { 12 } else { 8 };
+                Type::Scalar {
+                    size: size_or_type,
+                    name: text(name),
+                    kind: Scalar::Enumeration {
+                        signed: has_flag,
+                        wide,
+                        values: reader.bytes(count as usize * each).ok_or(SHORT)?,
+                    },
+                }
             }
             7 => Type::Other,
             12 => Type::Function { name: name_at(name)? },
-            8..=11 | 18 => Type::Alias(referred),
+            8..=11 | 18 => Type::Alias {
+                name: (kind == 8).then(|| text(name)),
+                of: referred,
+            },
             13 => {
                 reader.bytes(count as usize * 8).ok_or(SHORT)?;
                 Type::Signature
@@ -246,7 +285,11 @@ impl<'a> Btf<'a> {
                     variables,
                 }
             }
-            16 => Type::Scalar { size: size_or_type },
+            16 => Type::Scalar {
+                size: size_or_type,
+                name: text(name),
+                kind: Scalar::Float,
+            },
             17 => match next()? {
                 WHOLE => Type::Tag {
                     text: text(name),
@@ -254,10 +297,6 @@ impl<'a> Btf<'a> {
                 },
                 _ => Type::Other,
             },
-            19 => {
-                reader.bytes(count as usize * 12).ok_or(SHORT)?;
-                Type::Scalar { size: size_or_type }
-            }
             _ => {
                 let id = self.types.len() as u32;
                 return Err(Problem::TypeKind { id, kind });
@@ -277,7 +316,7 @@ impl<'a> Btf<'a> {
         let mut current = id;
         for _ in 0..MAX_DEPTH {
             match self.get(current)? {
-                Type::Alias(next) => current = *next,
+                Type::Alias { of, .. } => current = *of,
                 other => return Ok((current, other)),
             }
         }
@@ -306,7 +345,7 @@ impl<'a> Btf<'a> {
         for _ in 0..MAX_DEPTH {
             let (resolved, entry) = self.resolve(current)?;
             let size = match entry {
-                Type::Scalar { size } | Type::Struct { size, .. } => *size,
+                Type::Scalar { size, .. } | Type::Struct { size, .. } => *size,
                 Type::Pointer(_) => 8,
                 Type::Array { element, count } => {
                     factor = factor.checked_mul(*count).ok_or(fail(resolved, "larger than 4 GiB"))?;
