@@ -323,7 +323,7 @@ impl Reading<'_, '_> {
                     named.push((self.name(Text { object, offset })?, value));
                 }
                 DataType::Enumeration {
-                    name: self.tag(name)?,
+                    name: self.name(name),
                     size,
                     signed: *signed,
                     values: named,
@@ -362,22 +362,16 @@ impl Reading<'_, '_> {
             });
         }
         Some(DataType::Struct {
-            name: self.tag(name)?,
+            name: self.name(name),
             size,
             union,
             members: described,
         })
     }
 
-    /// The name of a type that has one.
+    /// The name of a type, if it has one.
     fn name(&mut self, name: Text) -> Option<String> {
-        self.tag(name)?
-    }
-
-    /// The tag of a type, which it need not have.
-    fn tag(&mut self, name: Text) -> Option<Option<String>> {
-        let name = self.keep(self.btf.name(name).ok()?)?;
-        Some((!name.is_empty()).then_some(name))
+        self.keep(self.btf.name(name).ok().filter(|name| !name.is_empty())?)
     }
 
     fn keep(&mut self, name: &str) -> Option<String> {
