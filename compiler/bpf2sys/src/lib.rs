@@ -36,6 +36,7 @@ pub use bpf2sys_codegen::RuntimeLevel;
 pub use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 pub use cache::VerdictCache;
 pub use clang::{CompileError, Compiled, Compiler, CompilerOptions, CompilerOutput, is_source};
+pub use cli::{BuildReport, BuiltFile, BuiltInput, BuiltModule, run_build};
 pub use codes::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, InstructionPlace, Known, PathStep, Severity, SourcePlace};
 pub use error::{Error, ErrorKind};

@@ -68,6 +68,7 @@ pub(crate) fn embed(cases: &[Case], placement: Placement) -> Module {
             read_only: false,
         }],
         lines: Vec::new(),
+        types: bpf2sys_bytecode::DataTypes::default(),
     };
     for (position, case) in cases.iter().enumerate() {
         Embedding {

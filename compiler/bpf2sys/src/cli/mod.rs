@@ -4,6 +4,7 @@
 mod answers;
 mod attest;
 mod build;
+mod cargo;
 mod cert;
 mod check;
 mod explain;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::build::embedded::{BuildReport, BuiltFile, BuiltInput, BuiltModule, run_build};
 use self::messages::{Early, MessageFormat, MessageOptions};
 use self::reporter::{Reporter, Stream};
 use crate::{Error, ErrorKind};
@@ -107,7 +109,16 @@ impl Command {
 
 /// The `bpf2sys` command: parses the process's arguments, does the work, and gives the exit status.
 pub fn main() -> ExitCode {
-    let words: Vec<OsString> = env::args_os().collect();
+    run_words(env::args_os().collect())
+}
+
+/// The `cargo-bpf2sys` command, which cargo starts as `cargo bpf2sys`.
+pub fn cargo_main() -> ExitCode {
+    run_words(cargo::words(env::args_os()))
+}
+
+/// Does what the words of a command line say, the first of which is the tool's name.
+fn run_words(words: Vec<OsString>) -> ExitCode {
     let words = match response::expand(words.clone()) {
         Ok(words) => words,
         Err(error) => {

@@ -70,6 +70,20 @@ impl Reporter {
         }
     }
 
+    /// One that keeps what it is told of, and prints nothing unless it is ended.
+    pub(super) fn silent() -> Reporter {
+        let options = MessageOptions {
+            message_format: MessageFormat::Sarif,
+            color: clap::ColorChoice::Never,
+        };
+        Reporter::new(options, Stream::Error)
+    }
+
+    /// What it was told of.
+    pub(super) fn into_told(self) -> Vec<Diagnostic> {
+        self.told
+    }
+
     /// Whether a line on standard error that changes while work is done disturbs nobody.
     pub(super) fn allows_progress(&self) -> bool {
         self.is_for_people()

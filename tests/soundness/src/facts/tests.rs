@@ -153,6 +153,7 @@ fn module() -> Module {
         }],
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        types: bpf2sys_bytecode::DataTypes::default(),
     }
 }
 

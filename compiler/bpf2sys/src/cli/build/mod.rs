@@ -1,8 +1,9 @@
 //! `bpf2sys build`.
 
 mod depfile;
+pub(super) mod embedded;
 mod options;
-mod project;
+pub(super) mod project;
 mod summary;
 mod targets;
 
@@ -12,6 +13,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use bpf2sys_authenticode::Existing;
+use bpf2sys_verifier::VerifiedModule;
 use clap::{ValueEnum, ValueHint};
 
 pub(super) use self::options::CompileOptions;
@@ -26,7 +28,7 @@ use super::{Outcome, output};
 use crate::hash::sha256;
 use crate::messages::json::{Built, WrittenFile};
 use crate::signing::Signing;
-use crate::{BuildOptions, Compiler, Error, ErrorKind, Form, Machine, Output, files};
+use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Form, Machine, Output, files};
 
 /// Verify eBPF programs and compile each object file or C source to a Windows driver.
 ///
@@ -225,48 +227,74 @@ impl Group {
     }
 }
 
+/// What is to be built.
+struct Plan {
+    groups: Vec<Group>,
+    /// All inputs: those of the groups, one after the other.
+    inputs: Vec<PathBuf>,
+    /// Of each input: its group, and its place in that.
+    places: Vec<(usize, usize)>,
+}
+
+impl Plan {
+    fn new(arguments: &Arguments, reporter: &mut Reporter) -> Result<Plan, Error> {
+        let from_project;
+        let (said, project) = if arguments.inputs.is_empty() || arguments.project.is_some() {
+            from_project = project::load(arguments)?;
+            (from_project.groups.iter().collect(), Some(from_project.file.as_path()))
+        } else {
+            (vec![arguments], None)
+        };
+        let inputs: Vec<PathBuf> = said.iter().flat_map(|group| group.inputs.iter().cloned()).collect();
+        let mut chooser = Chooser::new(&inputs);
+        let groups: Vec<Group> = said
+            .into_iter()
+            .map(|group| Group::new(group, group.inputs.clone(), project, &mut chooser, reporter))
+            .collect::<Result<_, _>>()?;
+        if let Some(depfile) = &arguments.depfile {
+            chooser.file(depfile.clone())?;
+        }
+        let places = groups
+            .iter()
+            .enumerate()
+            .flat_map(|(number, group)| (0..group.inputs.len()).map(move |index| (number, index)));
+        Ok(Plan {
+            places: places.collect(),
+            groups,
+            inputs,
+        })
+    }
+
+    /// Builds an input.
+    fn make(&self, index: usize) -> Result<Made<'_>, Error> {
+        let (group, place) = self.places[index];
+        let group = &self.groups[group];
+        make(&self.inputs[index], &group.targets[place], group)
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     if arguments.summary == Some(SummaryForm::Json) && arguments.output.as_deref() == Some(Path::new("-")) {
         return Err(ErrorKind::Usage("`--summary json` and `--output -` both write to standard output".into()).into());
     }
-    let from_project;
-    let (groups, project) = if arguments.inputs.is_empty() || arguments.project.is_some() {
-        from_project = project::load(arguments)?;
-        (from_project.groups.iter().collect(), Some(from_project.file.as_path()))
-    } else {
-        (vec![arguments], None)
-    };
-    let inputs: Vec<PathBuf> = groups.iter().flat_map(|group| group.inputs.iter().cloned()).collect();
-    let mut chooser = Chooser::new(&inputs);
-    let groups: Vec<Group> = groups
-        .into_iter()
-        .map(|group| Group::new(group, group.inputs.clone(), project, &mut chooser, reporter))
-        .collect::<Result<_, _>>()?;
-    if let Some(depfile) = &arguments.depfile {
-        chooser.file(depfile.clone())?;
-    }
-    let places: Vec<(&Group, usize)> = groups
-        .iter()
-        .flat_map(|group| (0..group.inputs.len()).map(move |index| (group, index)))
-        .collect();
+    let plan = Plan::new(arguments, reporter)?;
     let how = Work {
         verb: "building",
         jobs: arguments.jobs.map(NonZeroUsize::get),
     };
     let told = Told {
         quiet: arguments.quiet || arguments.summary.is_some(),
-        several: inputs.len() > 1,
+        several: plan.inputs.len() > 1,
     };
-    let batch = output::for_each_input(reporter, &inputs, how, |index, input| {
-        let (group, index) = places[index];
-        build_one(input, &group.targets[index], group, told)
+    let batch = output::for_each_input(reporter, &plan.inputs, how, |index, input| {
+        plan.make(index)?.done(input, told)
     })?;
     if let Some(depfile) = &arguments.depfile
         && batch.status == 0
     {
-        write_depfile(depfile, &groups, &batch)?;
+        write_depfile(depfile, &plan.groups, &batch)?;
     }
-    let summary = Summary::new(&inputs, &batch);
+    let summary = Summary::new(&plan.inputs, &batch);
     match arguments.summary {
         Some(SummaryForm::Json) => output::print_json(&summary)?,
         Some(SummaryForm::Text) => reporter.note(&summary.line())?,
@@ -308,8 +336,20 @@ struct Told {
     several: bool,
 }
 
+/// What was made of an input.
+struct Made<'a> {
+    verified: VerifiedModule,
+    /// The outputs that are files, and where they are.
+    files: Vec<(&'a Path, Output)>,
+    /// Of each, whether it was written.
+    written: Vec<bool>,
+    group: &'a Group,
+    said: CompilerOutput,
+    reads: Vec<PathBuf>,
+}
+
 /// Builds an input, and signs its images.
-fn build_one(input: &Path, targets: &Targets, group: &Group, told: Told) -> Result<Done, Error> {
+fn make<'a>(input: &Path, targets: &'a Targets, group: &'a Group) -> Result<Made<'a>, Error> {
     let object = source::load(input, group.compiler.as_ref())?;
     let mut built = crate::build(&object.bytes, &input.to_string_lossy(), &group.options)?;
     if let Some(signing) = &group.signing {
@@ -317,8 +357,8 @@ fn build_one(input: &Path, targets: &Targets, group: &Group, told: Told) -> Resu
             output.bytes = signing.sign(&output.bytes)?;
         }
     }
-    let mut files: Vec<(&Path, &Output)> = Vec::with_capacity(built.outputs.len());
-    for (target, output) in targets.outputs.iter().zip(&built.outputs) {
+    let mut files: Vec<(&Path, Output)> = Vec::with_capacity(built.outputs.len());
+    for (target, output) in targets.outputs.iter().zip(built.outputs) {
         match target {
             Target::StandardOutput => output::print_bytes(&output.bytes)?,
             Target::File(path) => files.push((path, output)),
@@ -327,38 +367,52 @@ fn build_one(input: &Path, targets: &Targets, group: &Group, told: Told) -> Resu
     let mut contents: Vec<(&Path, &[u8])> = files.iter().map(|(path, output)| (*path, &*output.bytes)).collect();
     contents.extend((targets.object.as_deref()).map(|path| (path, &*object.bytes)));
     let written = files::update_all(&contents)?;
-    let outputs: Vec<WrittenFile> = (files.iter().zip(written))
-        .map(|((path, output), written)| WrittenFile {
-            file: path.display().to_string(),
-            machine: output.machine.to_string(),
-            form: output.form.extension(),
-            size: output.bytes.len(),
-            sha256: sha256(&output.bytes),
-            written,
-        })
-        .collect();
-    let text = match (told, &files[..]) {
-        (Told { quiet: true, .. }, _) => String::new(),
-        (Told { several: false, .. }, [(path, output)]) if output.form.is_image() => {
-            super::inspect::summary(path, &output.bytes, group.options.providers.platform())?
-        }
-        _ => lines(&files, &outputs),
-    };
-    Ok(Done {
-        text,
-        record: Some(Record::Built(Built {
-            input: input.display().to_string(),
-            outputs,
-        })),
-        quiet: told.quiet,
-        warnings: crate::warnings(&built.verified),
+    Ok(Made {
+        verified: built.verified,
+        files,
+        written,
+        group,
         said: object.said,
         reads: object.reads,
     })
 }
 
+impl Made<'_> {
+    /// What the user is told of it.
+    fn done(self, input: &Path, told: Told) -> Result<Done, Error> {
+        let outputs: Vec<WrittenFile> = (self.files.iter().zip(&self.written))
+            .map(|((path, output), written)| WrittenFile {
+                file: path.display().to_string(),
+                machine: output.machine.to_string(),
+                form: output.form.extension(),
+                size: output.bytes.len(),
+                sha256: sha256(&output.bytes),
+                written: *written,
+            })
+            .collect();
+        let text = match (told, &self.files[..]) {
+            (Told { quiet: true, .. }, _) => String::new(),
+            (Told { several: false, .. }, [(path, output)]) if output.form.is_image() => {
+                super::inspect::summary(path, &output.bytes, self.group.options.providers.platform())?
+            }
+            _ => lines(&self.files, &outputs),
+        };
+        Ok(Done {
+            text,
+            record: Some(Record::Built(Built {
+                input: input.display().to_string(),
+                outputs,
+            })),
+            quiet: told.quiet,
+            warnings: crate::warnings(&self.verified),
+            said: self.said,
+            reads: self.reads,
+        })
+    }
+}
+
 /// A line for each file.
-fn lines(files: &[(&Path, &Output)], records: &[WrittenFile]) -> String {
+fn lines(files: &[(&Path, Output)], records: &[WrittenFile]) -> String {
     let mut text = String::new();
     for ((path, output), record) in files.iter().zip(records) {
         let what = match output.form {

@@ -3,6 +3,9 @@
 //! Keys are the options of `bpf2sys build` by their long names, and values become the words that the command line would have: one
 //! parser reads both, so that nothing can be said in one place only or mean two things. What the command line says itself
 //! takes the place of what the file says. Files are named relative to the file's folder.
+//!
+//! A `Cargo.toml` can have the same in a table `[package.metadata.bpf2sys]` or `[workspace.metadata.bpf2sys]`; its outputs
+//! go to the folder `bpf2sys` of cargo's target folder.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -22,6 +25,10 @@ use crate::{Error, ErrorKind, ProjectError, SourcePlace, files, version_info};
 
 /// The name of project files.
 pub(in crate::cli) const FILE_NAME: &str = "bpf2sys.toml";
+
+/// Cargo's own file, and where it can have a project.
+pub(in crate::cli) const CARGO_FILE_NAME: &str = "Cargo.toml";
+const CARGO_TABLES: [[&str; 3]; 2] = [["package", "metadata", "bpf2sys"], ["workspace", "metadata", "bpf2sys"]];
 
 /// Options that are not about a project but about one run, or have other keys.
 const NOT_KEYS: [&str; 6] = ["project", "depfile", "jobs", "quiet", "summary", "help"];
@@ -103,23 +110,69 @@ pub(super) fn load(arguments: &Arguments) -> Result<Project, Error> {
 
 /// The project file of this folder, or of the nearest one above that has one.
 fn nearest() -> Result<PathBuf, Error> {
-    let mut file = PathBuf::from(FILE_NAME);
+    above(FILE_NAME, Path::is_file).ok_or_else(|| {
+        ErrorKind::Usage(format!(
+            "no input is named, and neither this folder nor one above has a `{FILE_NAME}`; `bpf2sys init` writes one"
+        ))
+        .into()
+    })
+}
+
+/// A file of this name that is wanted, in this folder or the nearest one above.
+pub(in crate::cli) fn above(name: &str, wanted: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mut file = PathBuf::from(name);
     let here = std::env::current_dir().unwrap_or_default();
     for _ in here.ancestors() {
-        if file.is_file() {
-            return Ok(file);
+        if wanted(&file) {
+            return Some(file);
         }
         file = Path::new("..").join(file);
     }
-    Err(ErrorKind::Usage(format!(
-        "no input is named, and neither this folder nor one above has a `{FILE_NAME}`; `bpf2sys init` writes one"
-    ))
-    .into())
+    None
 }
 
 /// Whether an option belongs in `[sign]`.
 fn is_of_signing(option: &Arg) -> bool {
     option.get_help_heading() == Some(sign::HEADING)
+}
+
+/// A table below others.
+fn table_at<'t>(table: &'t DeTable<'t>, path: &[&str]) -> Option<&'t DeTable<'t>> {
+    path.iter()
+        .try_fold(table, |table, key| table.get(*key)?.get_ref().as_table())
+}
+
+/// Whether a `Cargo.toml` has a project.
+pub(in crate::cli) fn has_project(file: &Path) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    DeTable::parse(&text).is_ok_and(|table| {
+        CARGO_TABLES
+            .iter()
+            .any(|path| table_at(table.get_ref(), path).is_some())
+    })
+}
+
+/// Cargo's target folder, as cargo says; or where it is if nothing else is said.
+fn cargo_target(manifest: &Path) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let said = std::process::Command::new(cargo)
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--no-deps",
+            "--offline",
+            "--manifest-path",
+        ])
+        .arg(manifest)
+        .stdin(std::process::Stdio::null())
+        .output();
+    let target = |said: &[u8]| {
+        let metadata: serde_json::Value = serde_json::from_slice(said).ok()?;
+        Some(PathBuf::from(metadata.get("target_directory")?.as_str()?))
+    };
+    said.ok()
+        .and_then(|said| target(&said.stdout))
+        .unwrap_or_else(|| manifest.with_file_name("target"))
 }
 
 /// A value of the file, and where its key is.
@@ -135,9 +188,18 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn groups(&self, arguments: &Arguments) -> Result<Vec<Arguments>, Error> {
-        let table = DeTable::parse(self.text).map_err(|error| self.error(error.span(), error.message()))?;
-        let mut common = self.entries(table.get_ref(), &["inputs", "driver", "sign", "version-info"])?;
-        let top = |key: &str| table.get_ref().get(key);
+        let whole = DeTable::parse(self.text).map_err(|error| self.error(error.span(), error.message()))?;
+        let table = if self.is_of_cargo() {
+            let tables = CARGO_TABLES.iter();
+            tables
+                .filter_map(|path| table_at(whole.get_ref(), path))
+                .next()
+                .ok_or_else(|| self.error(None, "it has no table `[package.metadata.bpf2sys]`"))?
+        } else {
+            whole.get_ref()
+        };
+        let mut common = self.entries(table, &["inputs", "driver", "sign", "version-info"])?;
+        let top = |key: &str| table.get(key);
         let version_info = self.version_info(&mut common)?;
         let mut groups = Vec::new();
         let inputs = common.remove("inputs");
@@ -201,6 +263,10 @@ impl Reader<'_> {
             groups.push(others);
         }
         Ok(groups)
+    }
+
+    fn is_of_cargo(&self) -> bool {
+        self.file.file_name() == Some(OsStr::new(CARGO_FILE_NAME))
     }
 
     /// The entries of a table, with those of `sign` by their long names. `special` are keys that are no options.
@@ -280,7 +346,13 @@ impl Reader<'_> {
         // The values of this table alone, as the file has them.
         let whole: toml::Table =
             toml::from_str(self.text).map_err(|error| self.error(error.span(), error.message()))?;
-        let table = whole.get("version-info").and_then(toml::Value::as_table);
+        let holder = if self.is_of_cargo() {
+            let of = |path: &[&str; 3]| whole.get(path[0])?.get(path[1])?.get(path[2])?.as_table();
+            CARGO_TABLES.iter().find_map(of).unwrap_or(&whole)
+        } else {
+            &whole
+        };
+        let table = holder.get("version-info").and_then(toml::Value::as_table);
         let table = table.cloned().unwrap_or_default();
         version_info::parse(&table.to_string()).map(Some).map_err(|problem| {
             self.error(
@@ -338,6 +410,10 @@ impl Reader<'_> {
                 continue;
             }
             has_place |= matches!(long, "out-dir" | "output");
+        }
+        if self.is_of_cargo() && !has_place {
+            words.push(word("out-dir", cargo_target(self.file).join("bpf2sys").as_os_str()));
+            has_place = true;
         }
         if !self.folder.as_os_str().is_empty() {
             // As if the tool were run there.
