@@ -34,13 +34,21 @@ pub(crate) fn readable(path: &Path) -> Result<(), Error> {
 
 /// Opens a file to be read. Gives its length, too.
 fn open(path: &Path) -> Result<(File, u64), Error> {
-    let file = File::open(path).map_err(|source| read_failed(path, source))?;
-    // A folder opens on some hosts and only fails at the first read, with a message that does not say so.
+    // A folder opens on some hosts and only fails at the first read; on others it does not open, because access to it is
+    // denied. Neither message says what is wrong.
+    let file = File::open(path).map_err(|error| {
+        let source = if path.is_dir() { is_a_folder() } else { error };
+        read_failed(path, source)
+    })?;
     let metadata = file.metadata().map_err(|source| read_failed(path, source))?;
     if metadata.is_dir() {
-        return Err(read_failed(path, io::Error::from(io::ErrorKind::IsADirectory)));
+        return Err(read_failed(path, is_a_folder()));
     }
     Ok((file, metadata.len()))
+}
+
+fn is_a_folder() -> io::Error {
+    io::Error::from(io::ErrorKind::IsADirectory)
 }
 
 fn read_failed(path: &Path, source: io::Error) -> Error {
@@ -51,6 +59,20 @@ fn read_failed(path: &Path, source: io::Error) -> Error {
 /// Whether both paths name one existing file.
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The same for two paths if they name one file, there or not, as far as their letters tell: Windows and macOS tell no
+/// difference between letters by their case.
+pub(crate) fn name_key(path: &Path) -> PathBuf {
+    name_key_of(path, cfg!(any(windows, target_os = "macos")))
+}
+
+fn name_key_of(path: &Path, folds_case: bool) -> PathBuf {
+    if folds_case {
+        path.to_string_lossy().to_lowercase().into()
+    } else {
+        path.to_owned()
+    }
 }
 
 /// Writes files: all of them completely, or none. Until all are ready, what was there before is there; should putting one
@@ -138,7 +160,11 @@ impl Prepared {
         match self {
             Prepared::File { file, target } => {
                 let new = !target.exists();
-                file.persist(&target).map_err(|e| e.error)?;
+                let (file, path) = file.into_parts();
+                drop(file); // on Windows, a file that is open is not always moved
+                // Not through the library, which knows no long paths on Windows. When its own path is dropped, no file has
+                // that name any more.
+                fs::rename(&path, &target)?;
                 Ok(new.then_some(target))
             }
             Prepared::Device(target) => {
@@ -149,12 +175,34 @@ impl Prepared {
     }
 }
 
+/// Whether the name of an output means a device on Windows, which has devices in every folder: `nul`, and up to Windows 10
+/// `nul.sys`, too. `absolute` is the path that Windows makes of the name. An error if that is hardly meant.
+#[cfg(any(windows, test))]
+fn is_device_of_windows(name: &str, absolute: &str) -> io::Result<bool> {
+    if !absolute.starts_with(r"\\.\") {
+        return Ok(false);
+    }
+    let name = name.replace('/', r"\");
+    let last = name.rsplit('\\').next().unwrap_or_default();
+    if name.starts_with(r"\\.\") || last.eq_ignore_ascii_case("nul") {
+        return Ok(true);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidFilename,
+        format!("Windows has a device `{}` of this name", &absolute[4..]),
+    ))
+}
+
 fn prepare(path: &Path, bytes: &[u8], access: Access) -> io::Result<Prepared> {
+    #[cfg(windows)]
+    if is_device_of_windows(&path.to_string_lossy(), &std::path::absolute(path)?.to_string_lossy())? {
+        return Ok(Prepared::Device(path.to_owned()));
+    }
     // What is written to is the file behind a symbolic link; a rename would replace the link itself.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let before = fs::metadata(&target).ok();
     match &before {
-        Some(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        Some(found) if found.is_dir() => return Err(is_a_folder()),
         // A device or a pipe (`/dev/null`, `/dev/stdout`) takes the bytes itself: there is nothing to lose.
         Some(found) if !found.is_file() => return Ok(Prepared::Device(target)),
         _ => {}
@@ -166,19 +214,23 @@ fn prepare(path: &Path, bytes: &[u8], access: Access) -> io::Result<Prepared> {
     if !folder.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"));
     }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".bpf2sys-").suffix(".tmp");
+    let mut options = File::options();
+    options.write(true).create_new(true);
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::OpenOptionsExt;
         // For all, as `open` would create it: the umask is applied.
-        let mode = if access == Access::All { 0o666 } else { 0o600 };
-        builder.permissions(fs::Permissions::from_mode(mode));
+        options.mode(if access == Access::All { 0o666 } else { 0o600 });
     }
     #[cfg(not(unix))]
     let _ = (access, before); // files inherit the access of their folder
-    // The library's own error names the temporary file, which tells the user nothing.
-    let mut file = builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".bpf2sys-")
+        .suffix(".tmp")
+        // The library's own way gives the file an attribute on Windows that only the library takes off again.
+        .make_in(folder, |path| options.open(path))
+        // Its error names the temporary file, which tells the user nothing.
+        .map_err(|e| io::Error::from(e.kind()))?;
     // Those who could read the file that was there can read the new one, and nobody else.
     #[cfg(unix)]
     if let (Access::All, Some(before)) = (access, before) {
@@ -278,6 +330,35 @@ mod tests {
         assert!(write(&missing, b"one").is_err());
         assert!(write(folder.path(), b"one").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn letters_differ_by_their_case_where_the_system_says_so() {
+        let (a, b) = (Path::new("out/Ä.sys"), Path::new("Out/ä.SYS"));
+        assert_eq!(name_key_of(a, true), name_key_of(b, true));
+        assert_ne!(name_key_of(a, false), name_key_of(b, false));
+        assert_ne!(name_key_of(a, true), name_key_of(Path::new("out/a.sys"), true));
+    }
+
+    #[test]
+    fn of_the_devices_of_windows_only_those_are_written_to_that_are_meant() {
+        let judged = |name, absolute| is_device_of_windows(name, absolute).map_err(|error| error.kind());
+        let refused = Err(io::ErrorKind::InvalidFilename);
+        for (name, absolute, expected) in [
+            ("a.sys", r"C:\x\a.sys", Ok(false)),
+            (r"\\server\share\a.sys", r"\\server\share\a.sys", Ok(false)),
+            (r"\\?\C:\x\nul", r"\\?\C:\x\nul", Ok(false)),
+            ("nul", r"\\.\nul", Ok(true)),
+            (r"x\NUL", r"\\.\NUL", Ok(true)),
+            ("//./pipe/p", r"\\.\pipe\p", Ok(true)),
+            ("nul.sys", r"\\.\nul", refused),
+            ("x/con", r"\\.\con", refused),
+            ("com1.sys", r"\\.\com1", refused),
+            // Newer Windows takes it for a file.
+            ("con.sys", r"C:\x\con.sys", Ok(false)),
+        ] {
+            assert_eq!(judged(name, absolute), expected, "{name}");
+        }
     }
 
     #[cfg(unix)]

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Arguments;
-use crate::{Error, ErrorKind, Form, Machine, is_source};
+use crate::{Error, ErrorKind, Form, Machine, files, is_source};
 
 /// Where an output goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(super) struct Targets {
 pub(super) struct Chooser {
     /// What must not be overwritten, without links and the like.
     inputs: HashSet<PathBuf>,
+    /// The targets, as [`files::name_key`] has them.
     taken: HashSet<PathBuf>,
 }
 
@@ -98,7 +99,7 @@ impl Chooser {
                 path.display()
             )));
         }
-        if !self.taken.insert(path.clone()) {
+        if !self.taken.insert(files::name_key(&path)) {
             return Err(usage(format!("two outputs would be written to `{}`", path.display())));
         }
         Ok(Target::File(path))

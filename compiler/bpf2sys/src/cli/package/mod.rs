@@ -240,7 +240,7 @@ fn refuse_inputs(arguments: &Arguments, outputs: &[(&Path, &[u8])]) -> Result<()
                 output.display()
             )));
         }
-        let same = |other: &Path| other == *output || files::same_file(other, output);
+        let same = |other: &Path| files::name_key(other) == files::name_key(output) || files::same_file(other, output);
         if outputs[..index].iter().any(|(other, _)| same(other)) {
             return Err(usage(format!("two files would be written to `{}`", output.display())));
         }

@@ -168,7 +168,7 @@ fn targets(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
         return Ok(vec![output.clone()]);
     }
     let mut targets: Vec<PathBuf> = Vec::new();
-    let mut files = BTreeSet::new();
+    let mut written = BTreeSet::new();
     for image in &arguments.images {
         let target = match (&arguments.out_dir, image.file_name()) {
             (None, _) => image.clone(),
@@ -176,7 +176,8 @@ fn targets(arguments: &Arguments) -> Result<Vec<PathBuf>, Error> {
             (Some(_), None) => return Err(usage(format!("`{}` has no file name", image.display()))),
         };
         // Also by two names of one file: both would be signed at a time, and one of the signatures be lost.
-        if !files.insert(fs::canonicalize(&target).unwrap_or_else(|_| target.clone())) {
+        let file = fs::canonicalize(&target).unwrap_or_else(|_| files::name_key(&target));
+        if !written.insert(file) {
             return Err(usage(format!("two images would be written to `{}`", target.display())));
         }
         targets.push(target);
