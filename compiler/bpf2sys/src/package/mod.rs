@@ -99,7 +99,25 @@ pub(crate) fn driver_name(file_name: &str, machine: Machine) -> Result<String, P
              `_`, `-`, and `.` inside"
         )));
     }
+    if is_device(name) {
+        return Err(ProvenanceError::Package(format!(
+            "`{name}` can't be the name of a driver in a package: Windows has a device of this name in every folder"
+        )));
+    }
     Ok(name.to_owned())
+}
+
+/// Whether Windows takes a name for that of a device, whatever follows its first dot (Microsoft, "Naming Files, Paths, and
+/// Namespaces").
+fn is_device(name: &str) -> bool {
+    let name = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    match name.as_str() {
+        "con" | "prn" | "aux" | "nul" => true,
+        name => {
+            let number = name.strip_prefix("com").or_else(|| name.strip_prefix("lpt"));
+            number.is_some_and(|number| matches!(number.as_bytes(), [b'0'..=b'9']))
+        }
+    }
 }
 
 /// The cabinet. `details` is needed for drivers without an INF of their own; `date` is that of all files in it.
@@ -168,11 +186,25 @@ mod tests {
             ("filter.arm64.sys", Machine::Arm64, "filter"),
             ("filter.arm64.sys", Machine::X64, "filter.arm64"),
             ("a-b_c.1.sys", Machine::X64, "a-b_c.1"),
+            ("com10.sys", Machine::X64, "com10"),
+            ("a.nul.sys", Machine::X64, "a.nul"),
         ] {
             assert_eq!(driver_name(file, machine).unwrap(), name);
         }
         let long = "a".repeat(40) + ".sys";
-        for bad in [".sys", "", "a b.sys", "a\\b.sys", "..sys", "ä.sys", "a\"b.sys", &long] {
+        for bad in [
+            ".sys",
+            "",
+            "a b.sys",
+            "a\\b.sys",
+            "..sys",
+            "ä.sys",
+            "a\"b.sys",
+            "nul.sys",
+            "Con.1.sys",
+            "lpt9.sys",
+            &long,
+        ] {
             assert!(driver_name(bad, Machine::X64).is_err(), "{bad}");
         }
         assert!(driver_name(&long[1..], Machine::X64).is_ok());
