@@ -19,6 +19,7 @@ fn of(path: &str, windows: bool) -> String {
     } else {
         path.to_owned()
     };
+    let path = if windows { without_verbatim_prefix(path) } else { path };
     let has_drive = windows && matches!(path.as_bytes(), [letter, b':', b'/', ..] if letter.is_ascii_alphabetic());
     if has_drive {
         let (drive, rest) = path.split_at(2);
@@ -31,6 +32,15 @@ fn of(path: &str, windows: bool) -> String {
         // Segments that change nothing are left out, as a reader who compares URIs expects.
         let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty() && *s != ".").collect();
         encoded(&segments.join("/"))
+    }
+}
+
+/// Without the prefix that makes Windows take a path as it is, which is no part of the file's name.
+fn without_verbatim_prefix(path: String) -> String {
+    match (path.strip_prefix("//?/UNC/"), path.strip_prefix("//?/")) {
+        (Some(share), _) => format!("//{share}"),
+        (None, Some(path)) => path.to_owned(),
+        (None, None) => path,
     }
 }
 
@@ -61,6 +71,8 @@ mod tests {
             ("/src/f.c", "file:///src/f.c"),
             ("C:\\src\\a b\\f.c", "file:///C:/src/a%20b/f.c"),
             ("\\\\server\\share\\f.c", "file://server/share/f.c"),
+            (r"\\?\C:\src\f.c", "file:///C:/src/f.c"),
+            (r"\\?\UNC\server\share\f.c", "file://server/share/f.c"),
             ("100% größer#?.c", "100%25%20gr%C3%B6%C3%9Fer%23%3F.c"),
             // A colon in the first segment would make it a scheme.
             ("a:b.c", "a%3Ab.c"),
