@@ -147,6 +147,15 @@ fn password(arguments: &New, file: &Path) -> Result<Zeroizing<String>, Error> {
     })?)
 }
 
+/// Text as one word of a command line, for the shells of Windows and Unix.
+fn as_word(text: &str) -> String {
+    if text.contains(char::is_whitespace) {
+        format!("\"{text}\"")
+    } else {
+        text.to_owned()
+    }
+}
+
 fn instructions([root, certificate, pfx]: [&Path; 3], made: &TestCertificates) -> String {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     format!(
@@ -155,7 +164,7 @@ fn instructions([root, certificate, pfx]: [&Path; 3], made: &TestCertificates) -
 {pfx}: the signer's key and certificate; whoever has it can sign
 
 Sign a driver:
-  bpf2sys sign udp_filter.sys --pfx {pfx}
+  bpf2sys sign udp_filter.sys --pfx {word}
 
 Let a test machine trust it, as an administrator:
   certutil -addstore root {root_name}
@@ -166,9 +175,21 @@ and start the machine again. Where Secure Boot is on, Windows does not let test 
         root = root.display(),
         certificate = certificate.display(),
         pfx = pfx.display(),
+        word = as_word(&pfx.display().to_string()),
         end = made.root.not_after(),
         thumbprint = made.signer.thumbprint(DigestAlgorithm::Sha1),
         root_name = name(root),
         certificate_name = name(certificate),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_spaces_is_shown_as_one_word() {
+        assert_eq!(as_word(r"certs\signing.pfx"), r"certs\signing.pfx");
+        assert_eq!(as_word(r"my certs\signing.pfx"), r#""my certs\signing.pfx""#);
+    }
 }
