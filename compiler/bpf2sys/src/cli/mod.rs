@@ -24,7 +24,6 @@ mod source;
 mod usage;
 mod verify;
 
-use std::env;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -109,12 +108,13 @@ impl Command {
 
 /// The `bpf2sys` command: parses the process's arguments, does the work, and gives the exit status.
 pub fn main() -> ExitCode {
-    run_words(env::args_os().collect())
+    // Shells of Windows leave `*.o` to the program. Elsewhere these are the words as they are.
+    run_words(wild::args_os().collect())
 }
 
 /// The `cargo-bpf2sys` command, which cargo starts as `cargo bpf2sys`.
 pub fn cargo_main() -> ExitCode {
-    run_words(cargo::words(env::args_os()))
+    run_words(cargo::words(wild::args_os()))
 }
 
 /// Does what the words of a command line say, the first of which is the tool's name.
