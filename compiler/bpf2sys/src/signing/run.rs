@@ -1,7 +1,7 @@
 //! Running a command that signs, within limits.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -28,7 +28,7 @@ pub(super) fn run(program: &str, arguments: &[String], folder: &Path, limit: Dur
         .stderr(printed.try_clone()?);
     let mut child = command.spawn().map_err(|error| CommandError::Start {
         program: program.to_owned(),
-        reason: error.to_string(),
+        reason: reason(&error, cfg!(windows)),
     })?;
     let end = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
@@ -60,6 +60,17 @@ pub(super) fn run(program: &str, arguments: &[String], folder: &Path, limit: Dur
     }
 }
 
+/// Why a program was not started.
+fn reason(error: &io::Error, windows: bool) -> String {
+    match error.kind() {
+        // A shell there finds them without, and so people write them.
+        io::ErrorKind::NotFound if windows => {
+            format!("{error}; if it is a batch file, write its `.cmd` or `.bat`, too")
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// The end of what was printed, in one line.
 fn last_part(printed: &mut File) -> Result<String, CommandError> {
     let length = printed.seek(SeekFrom::End(0))?;
@@ -69,4 +80,17 @@ fn last_part(printed: &mut File) -> Result<String, CommandError> {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     Ok(lines.join(" / "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_batch_files_are_a_missing_program_may_be_one() {
+        let (missing, denied) = (io::ErrorKind::NotFound.into(), io::ErrorKind::PermissionDenied.into());
+        assert!(reason(&missing, true).ends_with("`.cmd` or `.bat`, too"));
+        assert!(!reason(&missing, false).contains(".cmd"));
+        assert!(!reason(&denied, true).contains(".cmd"));
+    }
 }
