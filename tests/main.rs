@@ -27,6 +27,7 @@ mod fuzz;
 mod guard;
 mod hardening;
 mod headers;
+mod hosts;
 mod huge;
 mod interpret;
 mod limits;
@@ -83,6 +84,7 @@ fn main() {
         guard::trials(),
         hardening::trials(),
         headers::trials(),
+        hosts::trials(),
         huge::trials(),
         interpret::trials(),
         limits::trials(),
