@@ -47,6 +47,22 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
     Ok((file, metadata.len()))
 }
 
+/// Text in UTF-8, or in UTF-16 with a byte order mark, as Windows PowerShell writes what is redirected to a file.
+pub(crate) fn text(bytes: Vec<u8>) -> Option<String> {
+    if let Some(wide) = bytes.strip_prefix(&[0xFF, 0xFE]) {
+        let (units, []) = wide.as_chunks::<2>() else {
+            return None;
+        };
+        let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
+        return String::from_utf16(&units).ok();
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    Some(match text.strip_prefix('\u{feff}') {
+        Some(text) => text.to_owned(),
+        None => text,
+    })
+}
+
 fn is_a_folder() -> io::Error {
     io::Error::from(io::ErrorKind::IsADirectory)
 }
@@ -330,6 +346,20 @@ mod tests {
         assert!(write(&missing, b"one").is_err());
         assert!(write(folder.path(), b"one").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn text_is_what_editors_and_shells_of_windows_write_too() {
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        for bytes in [
+            b"ab\xC3\xA4".to_vec(),
+            b"\xEF\xBB\xBFab\xC3\xA4".to_vec(),
+            wide("\u{feff}ab\u{e4}"),
+        ] {
+            assert_eq!(text(bytes).as_deref(), Some("ab\u{e4}"));
+        }
+        assert_eq!(text(vec![0xFF, 0xFE, b'a']), None);
+        assert_eq!(text(vec![0xE4]), None);
     }
 
     #[test]

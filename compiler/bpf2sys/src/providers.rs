@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use bpf2sys_platform::Platform;
 use bpf2sys_platform::registry::{RegistryProviders, is_export};
 
-use crate::{Diagnostic, Error, ErrorKind};
+use crate::{Diagnostic, Error, ErrorKind, files};
 
 /// The providers that a build knows. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl ProviderText {
             return ProviderText::of_registry(name, &RegistryProviders::of_export(name, &bytes)?);
         }
         let name = name.to_owned();
-        match text(bytes) {
+        match files::text(bytes) {
             Some(toml) => Ok(ProviderText {
                 name,
                 toml,
@@ -64,22 +64,6 @@ impl ProviderText {
             warnings: registry.warnings().iter().map(crate::diagnose::left_out).collect(),
         })
     }
-}
-
-/// Text in UTF-8, or in UTF-16 with a byte order mark, as Windows PowerShell writes what is redirected to a file.
-pub(crate) fn text(bytes: Vec<u8>) -> Option<String> {
-    if let Some(wide) = bytes.strip_prefix(&[0xFF, 0xFE]) {
-        let (units, []) = wide.as_chunks::<2>() else {
-            return None;
-        };
-        let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
-        return String::from_utf16(&units).ok();
-    }
-    let text = String::from_utf8(bytes).ok()?;
-    Some(match text.strip_prefix('\u{feff}') {
-        Some(text) => text.to_owned(),
-        None => text,
-    })
 }
 
 impl Providers {

@@ -26,7 +26,7 @@ pub(super) fn expand(words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
 
 /// The arguments of a response file.
 fn read(path: &Path) -> Result<Vec<OsString>, Error> {
-    let text = crate::providers::text(files::read(path)?).ok_or_else(|| {
+    let text = files::text(files::read(path)?).ok_or_else(|| {
         ErrorKind::Usage(format!(
             "the response file `{}` is no text: it must be UTF-8, or UTF-16 with a byte order mark",
             path.display()

@@ -55,8 +55,56 @@ fn first_line(path: &Path) -> Result<Zeroizing<String>, PasswordError> {
     if text.len() as u64 > MAX_FILE {
         return Err(failed(&"it is too large for a password"));
     }
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let line = std::str::from_utf8(line).map_err(|e| failed(&e))?;
-    Ok(Zeroizing::new(line.to_owned()))
+    first_line_of(&text).map_err(|why| failed(&why))
+}
+
+/// The first line of text in UTF-8, or in UTF-16 with a byte order mark. The mark, which editors and shells of Windows write, is
+/// no part of a password.
+fn first_line_of(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
+    // With room for all, the text is never moved: no copy stays behind.
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    if let Some(wide) = bytes.strip_prefix(&[0xFF, 0xFE]) {
+        let (units, []) = wide.as_chunks::<2>() else {
+            return Err("it is no UTF-16 text");
+        };
+        for character in char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit))) {
+            text.push(character.map_err(|_| "it is no UTF-16 text")?);
+        }
+    } else {
+        let narrow = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        // Only the line counts: what is behind it need not be text.
+        let line = narrow.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        text.push_str(std::str::from_utf8(line).map_err(|_| "its first line is no UTF-8 text")?);
+    }
+    let line = text.split('\n').next().unwrap_or_default();
+    let length = line.strip_suffix('\r').unwrap_or(line).len();
+    text.truncate(length);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_password_however_it_was_written() {
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        for bytes in [
+            "p\u{e4} s".as_bytes().to_vec(),
+            "p\u{e4} s\n".as_bytes().to_vec(),
+            "p\u{e4} s\r\nmore".as_bytes().to_vec(),
+            [b"p\xC3\xA4 s\n", &[0xFF][..]].concat(),
+            "\u{feff}p\u{e4} s\r\n".as_bytes().to_vec(),
+            wide("\u{feff}p\u{e4} s"),
+            wide("\u{feff}p\u{e4} s\r\nmore\n"),
+        ] {
+            assert_eq!(first_line_of(&bytes).unwrap().as_str(), "p\u{e4} s", "{bytes:?}");
+        }
+        for empty in [&b""[..], b"\n", b"\xEF\xBB\xBF", b"\xFF\xFE"] {
+            assert_eq!(first_line_of(empty).unwrap().as_str(), "");
+        }
+        for bad in [&b"\xE4"[..], b"\xFF\xFEa", b"\xFF\xFE\x00\xD8"] {
+            assert!(first_line_of(bad).is_err(), "{bad:?}");
+        }
+    }
 }

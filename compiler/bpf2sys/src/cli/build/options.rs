@@ -180,6 +180,6 @@ fn version_info(path: &Path) -> Result<VersionInfo, Error> {
         path: path.to_owned(),
         problem,
     };
-    let text = String::from_utf8(files::read(path)?).map_err(|_| failed("it is not UTF-8 text".into()))?;
+    let text = files::text(files::read(path)?).ok_or_else(|| failed("it is not UTF-8 text".into()))?;
     Ok(crate::version_info::parse(&text).map_err(failed)?)
 }
