@@ -32,7 +32,7 @@ pub(crate) fn readable(path: &Path) -> Result<(), Error> {
     open(path).map(|_| ())
 }
 
-/// Opens a file to be read. Gives its length, too.
+/// Opens a file to be read. Gives its length, too, as far as it has one.
 fn open(path: &Path) -> Result<(File, u64), Error> {
     // A folder opens on some hosts and only fails at the first read; on others it does not open, because access to it is
     // denied. Neither message says what is wrong.
@@ -40,11 +40,12 @@ fn open(path: &Path) -> Result<(File, u64), Error> {
         let source = if path.is_dir() { is_a_folder() } else { error };
         read_failed(path, source)
     })?;
-    let metadata = file.metadata().map_err(|source| read_failed(path, source))?;
-    if metadata.is_dir() {
+    // Devices and pipes of Windows have none, and can be read all the same.
+    let metadata = file.metadata().ok();
+    if metadata.as_ref().is_some_and(fs::Metadata::is_dir) {
         return Err(read_failed(path, is_a_folder()));
     }
-    Ok((file, metadata.len()))
+    Ok((file, metadata.map_or(0, |metadata| metadata.len())))
 }
 
 /// Text in UTF-8, or in UTF-16 with a byte order mark, as Windows PowerShell writes what is redirected to a file.
