@@ -111,6 +111,7 @@ fn main() {
         strict::trials(),
         unwind::trials(),
         wine::drivers::trials(),
+        wine::host::trials(),
     ];
     libtest_mimic::run(&arguments, modules.into_iter().flatten().collect()).exit();
 }

@@ -21,6 +21,8 @@ pub enum Need {
     Emulator,
     /// What [`judge`] finds, and Python. Its absence skips, and never fails.
     Judge,
+    /// The tool as a program for Windows, which `BPF2SYS_WINDOWS_EXE` names. Its absence skips, and never fails.
+    WindowsTool,
     /// The system call `bpf(2)` and permission to use it. Its absence skips, and never fails.
     Bpf,
 }
@@ -37,6 +39,8 @@ impl Need {
             Need::Emulator => emulator(),
             Need::Judge => (judge().is_none() || find_program("python3").is_none())
                 .then(|| "no `image_check.py` beside the corpus, or no `python3`".into()),
+            Need::WindowsTool => (std::env::var_os("BPF2SYS_WINDOWS_EXE").is_none())
+                .then(|| "no `BPF2SYS_WINDOWS_EXE`, which `tests/wine/build-tool.sh` makes".into()),
             Need::Bpf => bpf2sys_isa_tests::differential::Judged::Kernel.missing(),
         }
     }

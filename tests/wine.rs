@@ -1,6 +1,7 @@
 //! Programs for Windows, compiled by mingw and run by Wine (`tests/wine/README.md`).
 
 pub mod drivers;
+pub mod host;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
