@@ -9,7 +9,7 @@ use super::export::{MAX_BYTES, MAX_DEPTH, MAX_KEYS, MAX_VALUES, Root};
 use super::problem::{RegistryError, RegistryPlace, RegistryProblem};
 use super::tree::{BINARY, DWORD, Data, Key, Name, TEXT, Value};
 
-/// Reads the key below HKEY_CURRENT_USER if it can be opened there, else below HKEY_LOCAL_MACHINE.
+/// Reads the key below `HKEY_CURRENT_USER` if it can be opened there, else below `HKEY_LOCAL_MACHINE`.
 pub(super) fn read(wanted: &[&str]) -> Result<(Root, Key), RegistryError> {
     let path = wanted.join("\\");
     for (root, from) in [(Root::CurrentUser, CURRENT_USER), (Root::LocalMachine, LOCAL_MACHINE)] {
