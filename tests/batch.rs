@@ -495,7 +495,7 @@ fn wrong() -> Result<(), Failed> {
         assert_eq!(files(folder.path())?, ["a.o", "bpf2sys.toml"], "{text:?}");
     }
     fs::write(folder.path().join("bpf2sys.toml"), [0xff; 4])?;
-    fails(&mut build(folder.path(), &[]), 3, &["not UTF-8"])
+    fails(&mut build(folder.path(), &[]), 3, &["it is no text"])
 }
 
 /// An option that is new must be thought of here.

@@ -14,9 +14,10 @@ use syn::visit::{self, Visit};
 use crate::support::{root, test};
 
 /// Folders of the crates that the tool is made of.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "codegen",
     "compiler/bpf2sys",
+    "compiler/build-script",
     "compiler/bytecode",
     "compiler/check",
     "compiler/platform",
@@ -57,7 +58,7 @@ fn no_source_needs_unix() -> Result<(), Failed> {
     let mut problems = Vec::new();
     for folder in CRATES.map(|folder| root().join(folder)) {
         let mut reading = Reading::default();
-        for file in ["src/lib.rs", "src/main.rs", "build.rs"] {
+        for file in ["src/lib.rs", "src/main.rs", "src/bin/cargo-bpf2sys.rs", "build.rs"] {
             let file = folder.join(file);
             if file.is_file() {
                 reading.file(&file, true)?;

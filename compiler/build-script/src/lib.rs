@@ -1,14 +1,12 @@
 //! For build scripts: Windows drivers from eBPF programs, and Rust constants that tell of them.
 //!
 //! ```no_run
-//! // build.rs
-//! fn main() {
-//!     bpf2sys_build::Build::new()
-//!         .input("src/filter.bpf.c")
-//!         .include("include")
-//!         .define("LIMIT", "8")
-//!         .compile();
-//! }
+//! // in `main` of build.rs
+//! bpf2sys_build::Build::new()
+//!     .input("src/filter.bpf.c")
+//!     .include("include")
+//!     .define("LIMIT", "8")
+//!     .compile();
 //! ```
 //!
 //! ```text

@@ -109,20 +109,20 @@ impl Command {
 /// The `bpf2sys` command: parses the process's arguments, does the work, and gives the exit status.
 pub fn main() -> ExitCode {
     // Shells of Windows leave `*.o` to the program. Elsewhere these are the words as they are.
-    run_words(wild::args_os().collect())
+    run_words(&wild::args_os().collect::<Vec<_>>())
 }
 
 /// The `cargo-bpf2sys` command, which cargo starts as `cargo bpf2sys`.
 pub fn cargo_main() -> ExitCode {
-    run_words(cargo::words(wild::args_os()))
+    run_words(&cargo::words(wild::args_os()))
 }
 
 /// Does what the words of a command line say, the first of which is the tool's name.
-fn run_words(words: Vec<OsString>) -> ExitCode {
-    let words = match response::expand(words.clone()) {
+fn run_words(words: &[OsString]) -> ExitCode {
+    let words = match response::expand(words.to_vec()) {
         Ok(words) => words,
         Err(error) => {
-            let mut reporter = early_reporter(&words);
+            let mut reporter = early_reporter(words);
             reporter.report(&error, None);
             return ExitCode::from(reporter.finish(error.exit_status()));
         }

@@ -103,6 +103,7 @@ fn module(functions: &[&[Instruction]]) -> Module {
         globals: Vec::new(),
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        types: bpf2sys_bytecode::DataTypes::default(),
     }
 }
 

@@ -96,8 +96,8 @@ pub(super) fn load(arguments: &Arguments) -> Result<Project, Error> {
         None => nearest()?,
     };
     let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-    let bytes = files::read(&file)?;
-    let text = String::from_utf8(bytes).map_err(|_| ProjectError::new(&file, "it is not UTF-8 text"))?;
+    let text =
+        files::text(files::read(&file)?).ok_or_else(|| ProjectError::new(&file, "it is no text: it must be UTF-8"))?;
     let reader = Reader {
         file: &file,
         folder,
@@ -190,10 +190,9 @@ impl Reader<'_> {
     fn groups(&self, arguments: &Arguments) -> Result<Vec<Arguments>, Error> {
         let whole = DeTable::parse(self.text).map_err(|error| self.error(error.span(), error.message()))?;
         let table = if self.is_of_cargo() {
-            let tables = CARGO_TABLES.iter();
+            let mut tables = CARGO_TABLES.iter();
             tables
-                .filter_map(|path| table_at(whole.get_ref(), path))
-                .next()
+                .find_map(|path| table_at(whole.get_ref(), path))
                 .ok_or_else(|| self.error(None, "it has no table `[package.metadata.bpf2sys]`"))?
         } else {
             whole.get_ref()
