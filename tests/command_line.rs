@@ -111,6 +111,8 @@ fn help_states_every_exit_status() -> Result<(), Failed> {
 fn every_subcommand_has_examples() -> Result<(), Failed> {
     for command in [
         "init",
+        "completions",
+        "man",
         "build",
         "verify",
         "inspect",

@@ -6,10 +6,12 @@
 mod accepted;
 mod batch;
 mod cache;
+mod cargo;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod check;
 mod codes;
 mod coff;
+mod comfort;
 mod command_line;
 mod conformance;
 mod contract;
@@ -64,10 +66,12 @@ fn main() {
         codes::trials(),
         batch::trials(),
         cache::trials(),
+        cargo::trials(),
         accepted::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         check::trials(),
         coff::trials(),
+        comfort::trials(),
         command_line::trials(),
         conformance::trials(),
         contract::trials(),

@@ -11,14 +11,13 @@ use super::CompileError;
 const VARIABLE: &str = "BPF2SYS_CLANG";
 
 /// Where installers put LLVM without adding it to the `PATH`.
-const FOLDERS: &[&str] = if cfg!(windows) {
-    &["C:\\Program Files\\LLVM\\bin"]
-} else if cfg!(target_os = "macos") {
-    // Apple's own clang makes no eBPF, that of Homebrew does.
-    &["/opt/homebrew/opt/llvm/bin", "/usr/local/opt/llvm/bin"]
-} else {
-    &[]
-};
+#[cfg(windows)]
+const FOLDERS: [&str; 1] = ["C:\\Program Files\\LLVM\\bin"];
+/// Apple's own clang makes no eBPF, that of Homebrew does.
+#[cfg(target_os = "macos")]
+const FOLDERS: [&str; 2] = ["/opt/homebrew/opt/llvm/bin", "/usr/local/opt/llvm/bin"];
+#[cfg(not(any(windows, target_os = "macos")))]
+const FOLDERS: [&str; 0] = [];
 
 /// The compiler: `named`, or what the environment names, or the first of `clang` and `clang-NN` (newest first) that makes
 /// eBPF.

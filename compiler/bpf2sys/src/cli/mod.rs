@@ -7,9 +7,11 @@ mod build;
 mod cargo;
 mod cert;
 mod check;
+mod completions;
 mod explain;
 mod init;
 mod inspect;
+mod man;
 mod messages;
 mod output;
 mod package;
@@ -23,6 +25,7 @@ mod signature;
 mod source;
 mod usage;
 mod verify;
+mod version;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +40,7 @@ use crate::{Error, ErrorKind};
 
 const EXIT_STATUS_HELP: &str = "Exit status:
   0  done
-  1  a file can't be read or written, or an internal error
+  1  a file can't be read or written, no compiler for C is found, or an internal error
   2  the command line is wrong
   3  an input is not a valid file of its kind
   4  a program was not proven safe
@@ -68,7 +71,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Compiles eBPF object files to Windows drivers that load where memory integrity (HVCI) forbids JIT compilation.
 #[derive(Debug, Parser)]
-#[command(name = "bpf2sys", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS_HELP}"))]
+#[command(name = "bpf2sys", version = version::short(), long_version = version::long(), after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS_HELP}"))]
 #[command(propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
@@ -93,6 +96,8 @@ enum Command {
     Attest(attest::Arguments),
     Platform(platform::Arguments),
     Explain(explain::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -146,6 +151,8 @@ fn run_words(words: &[OsString]) -> ExitCode {
         Command::Attest(arguments) => attest::run(&arguments, &mut reporter),
         Command::Platform(arguments) => platform::run(&arguments, &mut reporter),
         Command::Explain(arguments) => explain::run(&arguments, &reporter),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }));
     let error = match result {
         Ok(Ok(status)) => return ExitCode::from(reporter.finish(status)),
