@@ -89,6 +89,9 @@ fn run(example: &Example) -> Result<(String, Vec<u8>), Failed> {
 
 fn build_script() -> Result<(), Failed> {
     let example = Example::new()?;
+    // Users of the one should find the other familiar.
+    let template = fs::read_to_string(root().join("templates/project/drop_port.bpf.c"))?;
+    assert_eq!(fs::read_to_string(example.path("src/drop_port.bpf.c"))?, template);
     let script_ran = |output: &Output| text(output).contains("build-script-build`");
     let first = example.build()?;
     assert!(first.status.success(), "{}", text(&first));

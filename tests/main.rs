@@ -45,6 +45,7 @@ mod providers;
 mod reading;
 mod rejected;
 mod rule_table;
+mod rust;
 mod signing;
 mod simulator;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -104,6 +105,7 @@ fn main() {
         reading::trials(),
         rejected::trials(),
         rule_table::trials(),
+        rust::trials(),
         signing::trials(),
         simulator::trials(),
         sources::trials(),
