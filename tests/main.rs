@@ -31,6 +31,8 @@ mod hardening;
 mod headers;
 mod hosts;
 mod huge;
+#[cfg(unix)]
+mod integration;
 mod interpret;
 mod limits;
 mod lowering;
@@ -91,6 +93,8 @@ fn main() {
         headers::trials(),
         hosts::trials(),
         huge::trials(),
+        #[cfg(unix)]
+        integration::trials(),
         interpret::trials(),
         limits::trials(),
         lowering::trials(),
