@@ -519,6 +519,7 @@ fn every_option() -> Result<(), Failed> {
             "project",
             "output",
             "depfile",
+            "depfile-form",
             "jobs",
             "quiet",
             "summary",

@@ -2,6 +2,7 @@
 //! nothing else.
 
 mod cmake;
+mod msbuild;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::support::{output, root, succeed, tool};
 
 pub fn trials() -> Vec<Trial> {
-    [cmake::trials()].into_iter().flatten().collect()
+    [cmake::trials(), msbuild::trials()].into_iter().flatten().collect()
 }
 
 /// The programs of the examples.
@@ -210,6 +211,7 @@ fn options() -> Result<BTreeSet<String>, Failed> {
         "project",
         "output",
         "depfile",
+        "depfile-form",
         "jobs",
         "quiet",
         "summary",

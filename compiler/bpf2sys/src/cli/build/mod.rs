@@ -93,6 +93,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     depfile: Option<PathBuf>,
 
+    /// How that file is written
+    #[arg(long, value_name = "FORM", default_value = "make", requires = "depfile")]
+    depfile_form: DepfileForm,
+
     /// Work on this many inputs at once [default: as many as there are processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -156,6 +160,15 @@ impl From<Emit> for Form {
             Emit::Asm => Form::Asm,
         }
     }
+}
+
+/// `--depfile-form`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DepfileForm {
+    /// A rule of Make, which Ninja reads, too
+    Make,
+    /// The files that were read alone, one per line, as they are: what MSBuild reads
+    Lines,
 }
 
 /// `--summary`
@@ -292,7 +305,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     if let Some(depfile) = &arguments.depfile
         && batch.status == 0
     {
-        write_depfile(depfile, &plan.groups, &batch)?;
+        write_depfile(depfile, arguments.depfile_form, &plan.groups, &batch)?;
     }
     let summary = Summary::new(&plan.inputs, &batch);
     match arguments.summary {
@@ -305,7 +318,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
 }
 
 /// Writes what all outputs depend on.
-fn write_depfile(depfile: &Path, groups: &[Group], batch: &Batch) -> Result<(), Error> {
+fn write_depfile(depfile: &Path, form: DepfileForm, groups: &[Group], batch: &Batch) -> Result<(), Error> {
     let mut reads: BTreeSet<PathBuf> = groups.iter().flat_map(|group| group.reads.iter().cloned()).collect();
     reads.extend(
         batch
@@ -325,7 +338,11 @@ fn write_depfile(depfile: &Path, groups: &[Group], batch: &Batch) -> Result<(), 
         })
         .cloned()
         .collect();
-    files::update_all(&[(depfile, depfile::text(&outputs, &reads).as_bytes())]).map(|_| ())
+    let text = match form {
+        DepfileForm::Make => depfile::rules(&outputs, &reads),
+        DepfileForm::Lines => depfile::lines(&reads),
+    };
+    files::update_all(&[(depfile, text.as_bytes())]).map(|_| ())
 }
 
 /// What is told of each input.

@@ -31,7 +31,7 @@ pub(in crate::cli) const CARGO_FILE_NAME: &str = "Cargo.toml";
 const CARGO_TABLES: [[&str; 3]; 2] = [["package", "metadata", "bpf2sys"], ["workspace", "metadata", "bpf2sys"]];
 
 /// Options that are not about a project but about one run, or have other keys.
-const NOT_KEYS: [&str; 6] = ["project", "depfile", "jobs", "quiet", "summary", "help"];
+const NOT_KEYS: [&str; 7] = ["project", "depfile", "depfile-form", "jobs", "quiet", "summary", "help"];
 
 /// What the command line says, whatever it means: the words that take the place of a project's.
 #[derive(Clone, Debug)]
