@@ -23,6 +23,8 @@ pub enum Need {
     Judge,
     /// The tool as a program for Windows, which `BPF2SYS_WINDOWS_EXE` names. Its absence skips, and never fails.
     WindowsTool,
+    /// Permission to run a program with mounts and a network of its own. Its absence skips, and never fails.
+    Namespaces,
     /// The system call `bpf(2)` and permission to use it. Its absence skips, and never fails.
     Bpf,
 }
@@ -41,6 +43,13 @@ impl Need {
                 .then(|| "no `image_check.py` beside the corpus, or no `python3`".into()),
             Need::WindowsTool => (std::env::var_os("BPF2SYS_WINDOWS_EXE").is_none())
                 .then(|| "no `BPF2SYS_WINDOWS_EXE`, which `tests/wine/build-tool.sh` makes".into()),
+            Need::Namespaces => {
+                let mut alone = Command::new("unshare");
+                // A container may allow the one and forbid the other.
+                alone.args(["--mount", "--net", "--", "mount", "--make-rprivate", "/"]);
+                let allowed = alone.output().is_ok_and(|out| out.status.success());
+                (!allowed).then(|| "no mounts and network of its own for a program".into())
+            }
             Need::Bpf => bpf2sys_isa_tests::differential::Judged::Kernel.missing(),
         }
     }

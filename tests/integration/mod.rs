@@ -2,6 +2,9 @@
 //! nothing else.
 
 mod cmake;
+#[cfg(target_os = "linux")]
+mod hermetic;
+mod make;
 mod msbuild;
 
 use std::collections::BTreeSet;
@@ -16,7 +19,16 @@ use libtest_mimic::{Failed, Trial};
 use crate::support::{output, root, succeed, tool};
 
 pub fn trials() -> Vec<Trial> {
-    [cmake::trials(), msbuild::trials()].into_iter().flatten().collect()
+    [
+        cmake::trials(),
+        #[cfg(target_os = "linux")]
+        hermetic::trials(),
+        make::trials(),
+        msbuild::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The programs of the examples.

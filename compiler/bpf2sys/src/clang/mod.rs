@@ -250,13 +250,19 @@ impl Compiler {
     }
 }
 
-/// The ways in which a folder is named: as it is given, from the root of the file system, from the current folder, and
+/// The ways in which a folder is named: as it is given, also without doubled separators, from the root of the file system, from the current folder, and
 /// without links.
 fn roots(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let absolute = std::path::absolute(folder)?;
     let plain = without_dots(&absolute);
     let here = without_dots(&std::env::current_dir()?);
-    let mut roots = vec![folder.to_owned(), absolute, relative(&plain, &here), plain];
+    let mut roots = vec![
+        folder.to_owned(),
+        folder.components().collect(),
+        absolute,
+        relative(&plain, &here),
+        plain,
+    ];
     roots.extend(fs::canonicalize(folder).ok());
     let mut seen = HashSet::new();
     roots.retain(|root| !root.as_os_str().is_empty() && seen.insert(root.clone().into_os_string()));

@@ -167,7 +167,7 @@ impl From<Emit> for Form {
 enum DepfileForm {
     /// A rule of Make, which Ninja reads, too
     Make,
-    /// The files that were read alone, one per line, as they are: what MSBuild reads
+    /// The files that were read alone, one per line, as they are: what `MSBuild` reads
     Lines,
 }
 
