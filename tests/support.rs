@@ -23,6 +23,8 @@ pub enum Need {
     Judge,
     /// The tool as a program for Windows, which `BPF2SYS_WINDOWS_EXE` names. Its absence skips, and never fails.
     WindowsTool,
+    /// That this environment variable is 1: what takes long or a large download. Its absence skips, and never fails.
+    Asked(&'static str),
     /// Permission to run a program with mounts and a network of its own. Its absence skips, and never fails.
     Namespaces,
     /// The system call `bpf(2)` and permission to use it. Its absence skips, and never fails.
@@ -43,6 +45,10 @@ impl Need {
                 .then(|| "no `image_check.py` beside the corpus, or no `python3`".into()),
             Need::WindowsTool => (std::env::var_os("BPF2SYS_WINDOWS_EXE").is_none())
                 .then(|| "no `BPF2SYS_WINDOWS_EXE`, which `tests/wine/build-tool.sh` makes".into()),
+            Need::Asked(variable) => {
+                let asked = std::env::var_os(variable).is_some_and(|value| value == "1");
+                (!asked).then(|| format!("only with {variable}=1"))
+            }
             Need::Namespaces => {
                 let mut alone = Command::new("unshare");
                 // A container may allow the one and forbid the other.

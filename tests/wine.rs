@@ -46,13 +46,13 @@ pub fn run(program: &Path, arguments: &[&Path]) -> Result<Output, Failed> {
 }
 
 /// Nothing else of these tests runs in the prefix as long as this is held.
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     static WINE: Mutex<()> = Mutex::new(());
     WINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A command of Wine's, for that prefix.
-fn wine(command: impl AsRef<OsStr>) -> Command {
+pub fn wine(command: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(command);
     command.env("WINEPREFIX", prefix()).env("WINEDEBUG", "-all");
     command

@@ -1,4 +1,4 @@
-//! The CMake package, with each generator that can run here.
+//! The `CMake` package, with each generator that can run here.
 
 use std::fs;
 use std::process::Command;

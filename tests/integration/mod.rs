@@ -2,6 +2,7 @@
 //! nothing else.
 
 mod cmake;
+mod dotnet;
 #[cfg(target_os = "linux")]
 mod hermetic;
 mod make;
@@ -21,6 +22,7 @@ use crate::support::{output, root, succeed, tool};
 pub fn trials() -> Vec<Trial> {
     [
         cmake::trials(),
+        dotnet::trials(),
         #[cfg(target_os = "linux")]
         hermetic::trials(),
         make::trials(),

@@ -1,4 +1,4 @@
-//! The MSBuild package, with mono's engine.
+//! The `MSBuild` package, with mono's engine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -91,6 +91,24 @@ fn example() -> Result<(), Failed> {
     ran(&[], &PROGRAMS)?;
     ran(&["/t:Rebuild"], &PROGRAMS)?;
     place.has_drivers(&drivers)?;
+    // All that is wrong is told at once, and told again until it is right.
+    for name in PROGRAMS {
+        place.edit(&format!("{name}.bpf.c"), |text| text.replace("SEC(", "SEK("))?;
+    }
+    for _ in 0..2 {
+        let out = output(&mut build(&[]))?;
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(!out.status.success() && said.contains("Not built: "), "{said}");
+        assert!(
+            PROGRAMS.iter().all(|name| said.contains(&format!("{name}.bpf.c("))),
+            "{said}"
+        );
+        assert_eq!(place.ran()?, PROGRAMS);
+    }
+    for name in PROGRAMS {
+        place.edit(&format!("{name}.bpf.c"), |text| text.replace("SEK(", "SEC("))?;
+    }
+    ran(&[], &PROGRAMS)?;
     ran(&["/t:Clean"], &[])?;
     assert_eq!(fs::read_dir(&drivers)?.count(), 0);
     assert_eq!(
