@@ -25,6 +25,11 @@ pub fn trials() -> Vec<Trial> {
             content,
         ),
         test_with(
+            "integration::msbuild_takes_the_property_sheet_anywhere",
+            &needs,
+            property_sheet,
+        ),
+        test_with(
             "integration::msbuild_gives_all_options_to_the_tool",
             &needs,
             all_options,
@@ -190,6 +195,53 @@ fn content() -> Result<(), Failed> {
     build(&["/p:Platform=x64", "/t:Clean"])?;
     assert!(!folder.join("bin/drop_port.sys").exists());
     assert!(!folder.join("obj/x64/Debug/bpf2sys/drop_port.sys").exists());
+    // Without programs there is nothing to do, for any platform.
+    fs::remove_dir_all(folder.join("obj"))?;
+    library(&place, "")?;
+    build(&["/p:Platform=Win32"])?;
+    assert!(place.ran()?.is_empty());
+    assert!(!folder.join("obj/Win32/Debug/bpf2sys").exists());
+    Ok(())
+}
+
+/// A project with the targets and properties that those of C++ have: the sheet stands before what it depends on.
+fn property_sheet() -> Result<(), Failed> {
+    let place = Workplace::new()?;
+    unpack(&place)?;
+    let folder = place.examples().join("native");
+    fs::create_dir(&folder)?;
+    fs::write(
+        folder.join("native.proj"),
+        r#"<Project DefaultTargets="Build" xmlns="http://schemas.microsoft.com/developer/msbuild/2003">
+  <Import Project="$(Bpf2sysPackage)/ebpf.props" />
+  <PropertyGroup>
+    <Platform>ARM64</Platform>
+    <IntDir>ARM64/Debug/</IntDir>
+    <OutDir>out/</OutDir>
+  </PropertyGroup>
+  <ItemGroup>
+    <BpfSource Include="../programs/drop_port.bpf.c"><SourceRoot>../programs</SourceRoot></BpfSource>
+  </ItemGroup>
+  <Target Name="PrepareForBuild" />
+  <Target Name="AssignTargetPaths" />
+  <Target Name="CoreClean" />
+  <Target Name="Build" DependsOnTargets="PrepareForBuild;AssignTargetPaths">
+    <Message Importance="high" Text="content: @(Content)." />
+  </Target>
+  <Target Name="Clean" DependsOnTargets="CoreClean" />
+</Project>
+"#,
+    )?;
+    let build = |words: &[&str]| passes(&mut xbuild(&place, "native/native.proj", words));
+    let said = build(&[])?;
+    assert!(said.contains("content: ."), "{said}");
+    assert_eq!(place.ran()?, ["drop_port"]);
+    let by_hand: BTreeMap<String, Vec<u8>> = place.by_hand()?.into_iter().collect();
+    assert!(Some(&fs::read(folder.join("out/drop_port.sys"))?) == by_hand.get("drop_port.arm64.sys"));
+    assert_eq!(fs::read_dir(folder.join("ARM64/Debug/bpf2sys"))?.count(), 3);
+    build(&["/t:Clean"])?;
+    assert_eq!(fs::read_dir(folder.join("out"))?.count(), 0);
+    assert_eq!(fs::read_dir(folder.join("ARM64/Debug/bpf2sys"))?.count(), 0);
     Ok(())
 }
 
