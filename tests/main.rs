@@ -5,6 +5,7 @@
 
 mod accepted;
 mod batch;
+mod book;
 mod cache;
 mod cargo;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -68,6 +69,7 @@ fn main() {
     let modules = [
         codes::trials(),
         batch::trials(),
+        book::trials(),
         cache::trials(),
         cargo::trials(),
         accepted::trials(),
