@@ -1,6 +1,7 @@
 //! Many inputs in one call, and what build systems want of a step: unchanged files keep their time, what was read is
 //! listed, arguments can come from a file, a project file has the options.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -498,37 +499,46 @@ fn wrong() -> Result<(), Failed> {
     fails(&mut build(folder.path(), &[]), 3, &["it is no text"])
 }
 
-/// An option that is new must be thought of here.
-fn every_option() -> Result<(), Failed> {
-    let folder = objects(&["a.o"])?;
+/// Options of `bpf2sys build` that are about one run and not about what is built.
+pub const OF_ONE_RUN: [&str; 11] = [
+    "project",
+    "output",
+    "depfile",
+    "depfile-form",
+    "jobs",
+    "quiet",
+    "summary",
+    "help",
+    "version",
+    "message-format",
+    "color",
+];
+
+/// All options of `bpf2sys build`, by their long names.
+pub fn build_options() -> Result<BTreeSet<String>, Failed> {
     let help = succeed(tool().args(["build", "--help"]))?;
     let longs = help.lines().filter_map(|line| {
         let at = line.find("--")?;
         let before = line[..at].trim();
         let is_option = before.is_empty() || before.starts_with('-');
-        is_option.then(|| line[at + 2..].split([' ', ',', '=']).next().unwrap_or_default())
+        let long = line[at + 2..].split([' ', ',', '=']).next()?;
+        is_option.then(|| long.to_owned())
     });
+    Ok(longs.collect())
+}
+
+/// An option that is new must be thought of here.
+fn every_option() -> Result<(), Failed> {
+    let folder = objects(&["a.o"])?;
     let mut keys = 0;
-    for long in longs {
+    for long in build_options()? {
         project(folder.path(), &format!("{long} = {{}}\n"))?;
         let out = output(&mut build(folder.path(), &[]))?;
         let told = String::from_utf8_lossy(&out.stderr);
         let is_key = !told.contains("is no key");
         let is_signing = long.starts_with("sign-") && long != "sign-return-address";
-        let of_one_run = [
-            "project",
-            "output",
-            "depfile",
-            "depfile-form",
-            "jobs",
-            "quiet",
-            "summary",
-            "help",
-            "version",
-            "message-format",
-            "color",
-        ];
-        assert_eq!(is_key, !is_signing && !of_one_run.contains(&long), "--{long}: {told}");
+        let is_of_one_run = OF_ONE_RUN.contains(&long.as_str());
+        assert_eq!(is_key, !is_signing && !is_of_one_run, "--{long}: {told}");
         keys += usize::from(is_key);
     }
     assert!(keys > 15, "{keys} keys");

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::batch::{OF_ONE_RUN, build_options};
 use crate::support::{output, root, succeed, tool};
 
 pub fn trials() -> Vec<Trial> {
@@ -220,33 +221,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failed> {
 
 /// The options of `bpf2sys build` by their long names that a build system has use for.
 fn options() -> Result<BTreeSet<String>, Failed> {
-    let help = succeed(tool().args(["build", "--help"]))?;
-    let of_one_run = [
-        "project",
-        "output",
-        "depfile",
-        "depfile-form",
-        "jobs",
-        "quiet",
-        "summary",
-        "help",
-        "version",
-        "message-format",
-        "color",
-    ];
-    let longs = help.lines().filter_map(|line| {
-        let at = line.find("--")?;
-        let before = line[..at].trim();
-        let is_option = before.is_empty() || before.starts_with('-');
-        is_option.then(|| {
-            line[at + 2..]
-                .split([' ', ',', '='])
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        })
-    });
-    let options: BTreeSet<String> = longs.filter(|long| !of_one_run.contains(&long.as_str())).collect();
+    let mut options = build_options()?;
+    options.retain(|long| !OF_ONE_RUN.contains(&long.as_str()));
     assert!(options.len() > 30, "{options:?}");
     Ok(options)
 }

@@ -250,8 +250,8 @@ impl Compiler {
     }
 }
 
-/// The ways in which a folder is named: as it is given, also without doubled separators, from the root of the file system, from the current folder, and
-/// without links.
+/// The ways in which a folder is named: as it is given, without doubled separators, from the root of the file system, from
+/// the current folder, and without links.
 fn roots(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let absolute = std::path::absolute(folder)?;
     let plain = without_dots(&absolute);
