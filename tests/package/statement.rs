@@ -68,7 +68,7 @@ fn what_is_stated() -> Result<(), Failed> {
     assert_eq!(verifier["options"]["check_for_termination"], true);
     let run = &predicate["runDetails"];
     assert_eq!(run["builder"]["id"], "https://ci.example/7");
-    let own = succeed(shop.tool().arg("--version"))?;
+    let own = succeed(shop.tool().arg("-V"))?;
     assert_eq!(
         format!(
             "bpf2sys {}\n",
