@@ -1,6 +1,6 @@
 // Drops UDP packets to one port, and counts them.
 //
-// `port` is a map at run time, `drop_por.data`, with one entry: write another port there, as it is in packets, and the
+// `port` is a map at run time, `drop_po.data`, with one entry: write another port there, as it is in packets, and the
 // program heeds it at once.
 #include "bpf2sys_packet.h"
 #include "bpf2sys_xdp.h"
