@@ -447,6 +447,12 @@ fn tables() -> Result<(), Failed> {
             "the image does not say {text:?}"
         );
     }
+    // Also for an input that the file does not name.
+    fs::copy(folder.path().join("a.o"), folder.path().join("other.o"))?;
+    succeed(&mut build(folder.path(), &["--project", "bpf2sys.toml", "other.o"]))?;
+    let other = fs::read(folder.path().join("other.sys"))?;
+    let wide = crate::packets::utf16("Contoso");
+    assert!(other.windows(wide.len()).any(|part| part == wide));
     let signature = succeed(
         tool()
             .args(["signature", "a.sys", "--root", "root.cer"])

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use bpf2sys_pe_emit::{Version, VersionInfo};
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
 
 /// The keys of the file. Each string becomes the one that the SDK names (`VERSIONINFO` resource, "String information").
 #[derive(Deserialize)]
@@ -71,7 +73,20 @@ pub(crate) fn version(text: &str) -> Result<Version, String> {
 /// # Errors
 /// What is wrong with it, with the line.
 pub(crate) fn parse(text: &str) -> Result<VersionInfo, String> {
-    let file: Keys = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    let keys = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    of_keys(keys)
+}
+
+/// Reads a table of another file, with the same keys.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn of_table(table: Spanned<DeValue<'_>>) -> Result<VersionInfo, String> {
+    let keys = Keys::deserialize(ValueDeserializer::from(table)).map_err(|error| error.message().to_owned())?;
+    of_keys(keys)
+}
+
+fn of_keys(file: Keys) -> Result<VersionInfo, String> {
     let FourNumbers { version, text } = file.file_version;
     let (product_version, product_text) = match file.product_version {
         Some(product) => (product.version, product.text),

@@ -66,11 +66,7 @@ pub fn run_build(arguments: impl IntoIterator<Item = OsString>) -> Result<BuildR
     let arguments = parsed.map_err(|error| ErrorKind::Usage(usage::diagnostic(&error).message))?;
     let mut reporter = Reporter::silent();
     let plan = Plan::new(&arguments, &mut reporter)?;
-    let mut reads: BTreeSet<PathBuf> = plan
-        .groups
-        .iter()
-        .flat_map(|group| group.reads.iter().cloned())
-        .collect();
+    let mut reads = plan.reads();
     reads.extend(plan.inputs.iter().cloned());
     let mut inputs = Vec::with_capacity(plan.inputs.len());
     for (index, input) in plan.inputs.iter().enumerate() {

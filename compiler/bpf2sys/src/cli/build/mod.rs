@@ -198,7 +198,6 @@ impl Arguments {
 
 /// Inputs that are built with the same options.
 struct Group {
-    inputs: Vec<PathBuf>,
     /// By input.
     targets: Vec<Targets>,
     options: BuildOptions,
@@ -211,18 +210,18 @@ struct Group {
 impl Group {
     fn new(
         arguments: &Arguments,
-        inputs: Vec<PathBuf>,
         project: Option<&Path>,
         chooser: &mut Chooser,
         reporter: &mut Reporter,
     ) -> Result<Group, Error> {
+        let inputs = &arguments.inputs;
         let machines = arguments.architectures.iter().copied().map(Machine::from).collect();
         let forms = arguments.emit.iter().copied().map(Form::from).collect();
         let compilation = &arguments.compilation;
         let options = compilation.build_options(machines, forms, reporter)?;
         let signing = arguments.signing(&options)?;
-        let targets = chooser.of(arguments, &inputs, &options.products())?;
-        let compiler = (arguments.sources).compiler(&inputs, &options.providers, options.deny_warnings, reporter)?;
+        let targets = chooser.of(arguments, &options.products())?;
+        let compiler = (arguments.sources).compiler(inputs, &options.providers, options.deny_warnings, reporter)?;
         if let Some(folder) = &arguments.out_dir {
             files::create_folder(folder)?;
         }
@@ -230,7 +229,6 @@ impl Group {
         reads.extend(compilation.reads());
         reads.extend(arguments.signing.0.reads());
         Ok(Group {
-            inputs,
             targets,
             options,
             signing,
@@ -262,7 +260,7 @@ impl Plan {
         let mut chooser = Chooser::new(&inputs);
         let groups: Vec<Group> = said
             .into_iter()
-            .map(|group| Group::new(group, group.inputs.clone(), project, &mut chooser, reporter))
+            .map(|group| Group::new(group, project, &mut chooser, reporter))
             .collect::<Result<_, _>>()?;
         if let Some(depfile) = &arguments.depfile {
             chooser.file(depfile.clone())?;
@@ -270,12 +268,20 @@ impl Plan {
         let places = groups
             .iter()
             .enumerate()
-            .flat_map(|(number, group)| (0..group.inputs.len()).map(move |index| (number, index)));
+            .flat_map(|(number, group)| (0..group.targets.len()).map(move |index| (number, index)));
         Ok(Plan {
             places: places.collect(),
             groups,
             inputs,
         })
+    }
+
+    /// Files that all outputs depend on.
+    fn reads(&self) -> BTreeSet<PathBuf> {
+        self.groups
+            .iter()
+            .flat_map(|group| group.reads.iter().cloned())
+            .collect()
     }
 
     /// Builds an input.
@@ -305,7 +311,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     if let Some(depfile) = &arguments.depfile
         && batch.status == 0
     {
-        write_depfile(depfile, arguments.depfile_form, &plan.groups, &batch)?;
+        write_depfile(depfile, arguments.depfile_form, &plan, &batch)?;
     }
     let summary = Summary::new(&plan.inputs, &batch);
     match arguments.summary {
@@ -318,8 +324,8 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
 }
 
 /// Writes what all outputs depend on.
-fn write_depfile(depfile: &Path, form: DepfileForm, groups: &[Group], batch: &Batch) -> Result<(), Error> {
-    let mut reads: BTreeSet<PathBuf> = groups.iter().flat_map(|group| group.reads.iter().cloned()).collect();
+fn write_depfile(depfile: &Path, form: DepfileForm, plan: &Plan, batch: &Batch) -> Result<(), Error> {
+    let mut reads = plan.reads();
     reads.extend(
         batch
             .results
@@ -327,7 +333,7 @@ fn write_depfile(depfile: &Path, form: DepfileForm, groups: &[Group], batch: &Ba
             .flatten()
             .flat_map(|done| done.reads.iter().cloned()),
     );
-    let targets = groups.iter().flat_map(|group| &group.targets);
+    let targets = plan.groups.iter().flat_map(|group| &group.targets);
     let outputs: Vec<PathBuf> = targets
         .flat_map(|targets| {
             let files = targets.outputs.iter().filter_map(|target| match target {

@@ -7,6 +7,7 @@
 //! A `Cargo.toml` can have the same in a table `[package.metadata.bpf2sys]` or `[workspace.metadata.bpf2sys]`; its outputs
 //! go to the folder `bpf2sys` of cargo's target folder.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -103,6 +104,7 @@ pub(super) fn load(arguments: &Arguments) -> Result<Project, Error> {
         folder,
         text: &text,
         command: Arguments::augment_args(Command::new("bpf2sys build").no_binary_name(true)),
+        target: OnceCell::new(),
     };
     let groups = reader.groups(arguments)?;
     Ok(Project { file, groups })
@@ -184,6 +186,8 @@ struct Reader<'t> {
     folder: PathBuf,
     text: &'t str,
     command: Command,
+    /// Cargo's target folder, once it is asked for.
+    target: OnceCell<PathBuf>,
 }
 
 impl Reader<'_> {
@@ -225,14 +229,13 @@ impl Reader<'_> {
             group.inputs = self.inputs(&inputs)?;
             groups.push(group);
         }
+        if !arguments.inputs.is_empty() {
+            groups = self.only(arguments, groups, &common)?;
+        } else if groups.iter().all(|group| group.inputs.is_empty()) {
+            return Err(self.error(None, "it names no `inputs`"));
+        }
         for group in &mut groups {
             group.compilation.set_version_info(version_info.clone());
-        }
-        if !arguments.inputs.is_empty() {
-            return self.only(arguments, groups, &common);
-        }
-        if groups.iter().all(|group| group.inputs.is_empty()) {
-            return Err(self.error(None, "it names no `inputs`"));
         }
         Ok(groups)
     }
@@ -342,18 +345,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         entries.remove("version-info");
-        // The values of this table alone, as the file has them.
-        let whole: toml::Table =
-            toml::from_str(self.text).map_err(|error| self.error(error.span(), error.message()))?;
-        let holder = if self.is_of_cargo() {
-            let of = |path: &[&str; 3]| whole.get(path[0])?.get(path[1])?.get(path[2])?.as_table();
-            CARGO_TABLES.iter().find_map(of).unwrap_or(&whole)
-        } else {
-            &whole
-        };
-        let table = holder.get("version-info").and_then(toml::Value::as_table);
-        let table = table.cloned().unwrap_or_default();
-        version_info::parse(&table.to_string()).map(Some).map_err(|problem| {
+        version_info::of_table(value.clone()).map(Some).map_err(|problem| {
             self.error(
                 Some(place.clone()),
                 &format!("the version information can't be used: {problem}"),
@@ -411,7 +403,8 @@ impl Reader<'_> {
             has_place |= matches!(long, "out-dir" | "output");
         }
         if self.is_of_cargo() && !has_place {
-            words.push(word("out-dir", cargo_target(self.file).join("bpf2sys").as_os_str()));
+            let target = self.target.get_or_init(|| cargo_target(self.file));
+            words.push(word("out-dir", target.join("bpf2sys").as_os_str()));
             has_place = true;
         }
         if !self.folder.as_os_str().is_empty() {

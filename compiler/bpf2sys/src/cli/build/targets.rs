@@ -52,12 +52,8 @@ impl Chooser {
     }
 
     /// By input: its targets. Refuses several outputs for one file, and an output that is an input.
-    pub(super) fn of(
-        &mut self,
-        arguments: &Arguments,
-        inputs: &[PathBuf],
-        products: &[(Machine, Form)],
-    ) -> Result<Vec<Targets>, Error> {
+    pub(super) fn of(&mut self, arguments: &Arguments, products: &[(Machine, Form)]) -> Result<Vec<Targets>, Error> {
+        let inputs = &arguments.inputs;
         if let Some(file) = &arguments.output {
             only_one(inputs, products, file)?;
         }
