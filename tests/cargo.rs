@@ -21,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
             &clang,
             subcommand,
         ),
+        #[cfg(unix)]
+        crate::support::test("cargo::the_subcommand_starts_the_tool_beside_it", launcher),
     ]
 }
 
@@ -182,6 +184,32 @@ fn later(path: &Path, contents: &str) -> Result<(), Failed> {
     fs::File::options().write(true).open(path)?.set_modified(time)?;
     // Cargo compares with when the script began.
     std::thread::sleep(std::time::Duration::from_millis(1100));
+    Ok(())
+}
+
+/// `cargo-bpf2sys` is one copy of the compiler less: it starts the `bpf2sys` beside it, whose exit is its own.
+#[cfg(unix)]
+fn launcher() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let launcher = folder.path().join("cargo-bpf2sys");
+    fs::copy(env!("CARGO_BIN_EXE_cargo-bpf2sys"), &launcher)?;
+    let alone = output(Command::new(&launcher).arg("bpf2sys").env("PATH", "/nowhere"))?;
+    assert_eq!(alone.status.code(), Some(1), "{}", text(&alone));
+    assert!(
+        text(&alone).contains("can't run bpf2sys, which cargo-bpf2sys starts"),
+        "{}",
+        text(&alone)
+    );
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bpf2sys"), folder.path().join("bpf2sys"))?;
+    let beside = output(
+        Command::new(&launcher)
+            .args(["bpf2sys", "check", "no.sys"])
+            .env("PATH", "/nowhere"),
+    )?;
+    assert_eq!(beside.status.code(), Some(1), "{}", text(&beside));
+    assert!(text(&beside).contains("no.sys"), "{}", text(&beside));
+    let usage = output(Command::new(&launcher).args(["bpf2sys", "check", "--no"]))?;
+    assert_eq!(usage.status.code(), Some(2), "{}", text(&usage));
     Ok(())
 }
 

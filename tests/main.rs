@@ -47,6 +47,7 @@ mod platforms;
 mod providers;
 mod reading;
 mod rejected;
+mod release;
 mod rule_table;
 mod rust;
 mod signing;
@@ -110,6 +111,7 @@ fn main() {
         providers::trials(),
         reading::trials(),
         rejected::trials(),
+        release::trials(),
         rule_table::trials(),
         rust::trials(),
         signing::trials(),

@@ -44,7 +44,7 @@ impl Need {
             Need::Judge => (judge().is_none() || find_program("python3").is_none())
                 .then(|| "no `image_check.py` beside the corpus, or no `python3`".into()),
             Need::WindowsTool => (std::env::var_os("BPF2SYS_WINDOWS_EXE").is_none())
-                .then(|| "no `BPF2SYS_WINDOWS_EXE`, which `tests/wine/build-tool.sh` makes".into()),
+                .then(|| "no `BPF2SYS_WINDOWS_EXE`; `tests/wine/README.md` tells how to make it".into()),
             Need::Asked(variable) => {
                 let asked = std::env::var_os(variable).is_some_and(|value| value == "1");
                 (!asked).then(|| format!("only with {variable}=1"))

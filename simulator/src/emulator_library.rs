@@ -135,6 +135,13 @@ functions! {
 impl EmulatorLibrary {
     /// Loads the library: the file that the variable names, else what the system's loader finds.
     pub fn load() -> Result<Self, String> {
+        if cfg!(all(target_os = "linux", target_feature = "crt-static")) {
+            return Err(
+                "this executable is linked statically, so that it can't load the Unicorn emulator, which is a library; take one \
+                 that is not, of a target such as x86_64-unknown-linux-gnu"
+                    .into(),
+            );
+        }
         let named = std::env::var_os(VARIABLE).filter(|v| !v.is_empty());
         let candidates: Vec<OsString> = match &named {
             Some(file) => vec![file.clone()],

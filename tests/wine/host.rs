@@ -1,4 +1,4 @@
-//! The tool itself as a program for Windows, run by Wine: `BPF2SYS_WINDOWS_EXE` names it, and `tests/wine/build-tool.sh` makes it.
+//! The tool itself as a program for Windows, run by Wine: `BPF2SYS_WINDOWS_EXE` names it, and `tests/wine/README.md` tells how to make it.
 //! It does what the tool does here, and keeps to the customs of Windows where those are others.
 
 use std::path::{Path, PathBuf};

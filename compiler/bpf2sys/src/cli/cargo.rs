@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use super::build::project::{CARGO_FILE_NAME, above, has_project};
 
-/// The words of `bpf2sys` that these of `cargo-bpf2sys` mean. Cargo gives the subcommand's name first. `build` is meant where
-/// no subcommand is named; it builds the project of the nearest `Cargo.toml` that has one.
+/// The words of `bpf2sys` that these of `cargo-bpf2sys` mean, behind any first one. Cargo gives the subcommand's name first. `build`
+/// is meant where no subcommand is named; it builds the project of the nearest `Cargo.toml` that has one.
 pub(super) fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.into_iter().skip(1).collect();
     if words.first().is_some_and(|word| word == "bpf2sys") {

@@ -114,12 +114,12 @@ impl Command {
 /// The `bpf2sys` command: parses the process's arguments, does the work, and gives the exit status.
 pub fn main() -> ExitCode {
     // Shells of Windows leave `*.o` to the program. Elsewhere these are the words as they are.
-    run_words(&wild::args_os().collect::<Vec<_>>())
-}
-
-/// The `cargo-bpf2sys` command, which cargo starts as `cargo bpf2sys`.
-pub fn cargo_main() -> ExitCode {
-    run_words(&cargo::words(wild::args_os()))
+    let words: Vec<OsString> = wild::args_os().collect();
+    // So the executable `cargo-bpf2sys` begins its words.
+    match words.get(1) {
+        Some(word) if word == "cargo" => run_words(&cargo::words(words.into_iter().skip(1))),
+        _ => run_words(&words),
+    }
 }
 
 /// Does what the words of a command line say, the first of which is the tool's name.
