@@ -41,6 +41,15 @@ COMPLETIONS = {
 RUNTIME_IDS = {"x86_64-*-linux-*": "linux-x64", "x86_64-pc-windows-*": "win-x64", "x86_64-apple-darwin": "osx-x64"}
 
 
+def expect_commit(commit: str) -> None:
+    """That the sources are those of a commit."""
+    changes = output("git", "status", "--porcelain", "--untracked-files=no")
+    if changes:
+        raise Missing(f"there are changes that are not committed:\n{changes.rstrip()}")
+    if output("git", "rev-parse", "HEAD").strip() != commit:
+        raise Missing(f"the sources were those of {commit}, and are no longer")
+
+
 def build(target: str, commit: str) -> Path:
     """Compiles the executables; the folder that they are in."""
     print(f"building for {target}", file=sys.stderr, flush=True)
@@ -188,10 +197,9 @@ def main() -> None:
             parser.error(f"--built {words}: must be TARGET=FOLDER")
         built[target] = Path(folder)
     targets = arguments.target or ([] if built else [DEFAULT_TARGET])
-    changes = output("git", "status", "--porcelain", "--untracked-files=no")
-    if targets and changes:
-        raise Missing(f"there are changes that are not committed:\n{changes.rstrip()}")
     commit = output("git", "rev-parse", "HEAD").strip()
+    if targets:
+        expect_commit(commit)
     # The time of the release is that of its commit.
     time = int(os.environ.get("SOURCE_DATE_EPOCH") or output("git", "show", "--no-patch", "--format=%ct", "HEAD"))
     manifest = (REPOSITORY / "Cargo.toml").read_text()
@@ -199,6 +207,9 @@ def main() -> None:
     named = f"bpf2sys-{version}"
 
     folders = {target: build(target, commit) for target in targets} | built
+    if targets:
+        # Compiling takes minutes, in which somebody may have gone on working.
+        expect_commit(commit)
     tools = [folder / "bpf2sys" for folder in folders.values() if runs_here(folder / "bpf2sys")]
     if not tools:
         raise Missing("none of the targets runs on this machine, and only the tool itself knows its manual pages")
