@@ -27,7 +27,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from components import REPOSITORY, Components, Missing, output, rust_notices
+# Nothing is written beside the sources.
+sys.dont_write_bytecode = True
+from components import REPOSITORY, Components, Missing, output, rust_notices  # noqa: E402
 
 DEFAULT_TARGET = "x86_64-unknown-linux-musl"
 PROGRAMS = ["bpf2sys", "cargo-bpf2sys"]

@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bpf2sys_bytecode::{BtfFunction, GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module};
+use bpf2sys_bytecode::{
+    BtfFunction, FunctionIndex, GlobalSection, InsnIndex, Map, MapDefinition, MapIndex, MapOrigin, Module,
+};
 use bpf2sys_codegen::listing::native_code;
-use bpf2sys_codegen::{Lowered, LoweredFunction, Options, RuntimeLevel, lower};
+use bpf2sys_codegen::{InsnPlace, Lowered, LoweredFunction, Options, RuntimeLevel, lower};
 use bpf2sys_isa_tests::assemble;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
@@ -254,10 +256,29 @@ fn title(machine: Machine) -> &'static str {
     }
 }
 
-/// The line that stands before what an instruction became.
-fn origin(module: &Module, function: &LoweredFunction, index: InsnIndex) -> String {
-    let insn = module.function(function.function).instructions.get(index.index());
-    insn.map_or_else(String::new, |insn| format!("; {}: {}\n", insn.slot, insn.op))
+/// The line that stands before what an instruction became; that of an inlined function has its name.
+fn origin(module: &Module, function: &LoweredFunction, place: InsnPlace) -> String {
+    let of = module.function(place.function);
+    let name = if place.function == function.function {
+        String::new()
+    } else {
+        format!("{} ", of.name)
+    };
+    let insn = of.instructions.get(place.instruction.index());
+    insn.map_or_else(String::new, |insn| format!("; {name}{}: {}\n", insn.slot, insn.op))
+}
+
+/// The instruction with a number: they are counted through all functions.
+fn numbered(module: &Module, mut number: u32) -> Option<InsnPlace> {
+    for (function, code) in (0..).map(FunctionIndex).zip(&module.functions) {
+        let count = code.instructions.len() as u32;
+        if number < count {
+            let instruction = InsnIndex(number);
+            return Some(InsnPlace { function, instruction });
+        }
+        number -= count;
+    }
+    None
 }
 
 fn ir(module: &Module, lowered: &Lowered) -> String {
@@ -270,7 +291,8 @@ fn ir(module: &Module, lowered: &Lowered) -> String {
             let located = line.strip_prefix('@').and_then(|rest| rest.split_once(' '));
             let line = match located {
                 Some((digits, rest)) => {
-                    let index = u32::from_str_radix(digits, 16).ok().map(InsnIndex);
+                    let number = u32::from_str_radix(digits, 16).ok();
+                    let index = number.and_then(|number| numbered(module, number));
                     if let Some(index) = index.filter(|index| last.replace(*index) != Some(*index)) {
                         text += &origin(module, function, index);
                     }

@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 
-use bpf2sys_bytecode::InsnIndex;
 use bpf2sys_pe_emit::{Machine, RelocationKind, UnwindInfo};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -20,7 +19,6 @@ use crate::LowerError;
 use crate::error::FunctionProblem;
 use crate::instruction_arm64::Insn;
 use crate::isa::{Isas, Optimization};
-use crate::lowered::Origin;
 use crate::lowering::{Ir, Native};
 use crate::{
     Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64, unwind_arm64,
@@ -40,8 +38,8 @@ pub(crate) struct Code {
     pub(crate) unwind: UnwindInfo,
     /// Bytes of stack that a call of it takes, the return address included, its callees not.
     pub(crate) frame_bytes: u32,
-    /// Which eBPF instruction the code from an offset on was made of, ascending; `None` for code of no one instruction.
-    pub(crate) origins: Vec<Origin>,
+    /// The number of the eBPF instruction that the code from an offset on was made of, ascending; `None` for code of no one.
+    pub(crate) origins: Vec<(u32, Option<u32>)>,
     /// Cranelift IR after optimization, once somebody has put it there.
     pub(crate) ir: Option<String>,
 }
@@ -161,10 +159,7 @@ fn generate(
         .buffer
         .get_srclocs_sorted()
         .iter()
-        .map(|range| Origin {
-            offset: range.start,
-            instruction: (!range.loc.is_default()).then(|| InsnIndex(range.loc.bits())),
-        })
+        .map(|range| (range.start, (!range.loc.is_default()).then(|| range.loc.bits())))
         .collect();
     let code = Code {
         bytes: compiled.code_buffer().to_vec(),
@@ -265,8 +260,7 @@ fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options, reached: 
     audit_arm64::check(&decoded, &relocated, options)?;
     let frame = unwind_arm64::describe(&decoded)?;
     code.bytes = decoded.iter().flat_map(|insn| insn.word).collect();
-    code.origins
-        .retain(|origin| (origin.offset as usize) < code.bytes.len());
+    code.origins.retain(|(offset, _)| (*offset as usize) < code.bytes.len());
     Ok(Code {
         frame_bytes: frame.bytes,
         unwind: frame.unwind,
@@ -284,8 +278,8 @@ fn add_landing_pad(decoded: &mut Vec<Insn>, code: &mut Code) {
     for reference in &mut code.references {
         reference.offset += instruction_arm64::SIZE;
     }
-    for origin in code.origins.iter_mut().filter(|origin| origin.offset > 0) {
-        origin.offset += instruction_arm64::SIZE;
+    for (offset, _) in code.origins.iter_mut().filter(|(offset, _)| *offset > 0) {
+        *offset += instruction_arm64::SIZE;
     }
 }
 

@@ -10,6 +10,7 @@ use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 
 use crate::LowerError;
+use crate::body::Body;
 use crate::compile::{Code, Reached, compile_pinned};
 use crate::error::FunctionProblem;
 use crate::isa::{Isas, Optimization};
@@ -33,13 +34,14 @@ pub(crate) fn functions(
         let mut natives = Vec::new();
         if let Some(flow) = flow {
             let index = FunctionIndex(position as u32);
+            let body = Body::of(index, unit.verified.module().function(index), flow);
             let mut add = |piece, part: &Part<'_>| {
                 let native = Native { function: index, piece };
-                let code = native_function(unit, isas, native, flow, part, &mut builder, scratch)?;
+                let code = native_function(unit, isas, native, &body, part, &mut builder, scratch)?;
                 natives.push((native, code));
                 Ok::<(), LowerError>(())
             };
-            match Parts::of(unit, index, flow, unit.options.most_work) {
+            match Parts::of(unit, &body, unit.options.most_work) {
                 None => add(None, &Part::Whole)?,
                 Some(parts) => {
                     add(None, &Part::Dispatcher(&parts))?;
@@ -58,7 +60,7 @@ fn native_function(
     unit: &Unit<'_>,
     isas: &Isas,
     native: Native,
-    flow: &crate::lowering::Flow,
+    body: &Body,
     part: &Part<'_>,
     builder: &mut FunctionBuilderContext,
     scratch: &mut Context,
@@ -80,7 +82,7 @@ fn native_function(
     };
     let limit = stack_bytes + MAX_LOCAL_BYTES;
     let mut compile = |optimization: Option<Optimization>| {
-        let ir = lower_part(unit, native.function, flow, part, builder)?;
+        let ir = lower_part(unit, native.function, body, part, builder)?;
         let optimization = optimization.unwrap_or(if ir.loop_depth > DEEP_LOOPS {
             Optimization::InPlace
         } else {

@@ -8,6 +8,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `body` | what a native function is made of: instructions, in the order and number that optimizations give them |
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
 //! | `functions` | the native functions that an eBPF function becomes |
@@ -25,6 +26,7 @@
 
 mod audit_arm64;
 mod audit_x64;
+mod body;
 mod call_graph;
 mod compile;
 mod division_arm64;
@@ -55,7 +57,7 @@ pub use error::{
     Feature, FunctionProblem, InitialValueProblem, InstructionProblem, LevelProblem, LowerError, MapProblem,
     ModuleProblem, Place,
 };
-pub use lowered::{Lowered, LoweredFunction, Origin};
+pub use lowered::{InsnPlace, Lowered, LoweredFunction, Origin};
 pub use options::{Options, RuntimeLevel, Skeleton};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +72,7 @@ use call_graph::CallGraph;
 use compile::Target;
 use functions::functions;
 use isa::Isas;
+use lowered::Numbering;
 use lowering::{STACK_BYTES, Unit};
 use metadata::{BtfTables, CODE_SECTION, HelperTables, Tables};
 use object::{CodeSections, ObjectWriter};
@@ -100,8 +103,10 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         .min(MAX_STACK_BYTES / STACK_BYTES as u32);
     let calls = CallGraph::of(verified, max_frames)?;
     let templates: BTreeSet<MapIndex> = module.maps.iter().filter_map(|map| map.inner).collect();
+    let numbering = Numbering::of(module);
     let unit = Unit {
         verified,
+        numbering: &numbering,
         platform,
         options,
         helpers: &helpers,
@@ -162,13 +167,17 @@ pub fn lower(verified: &VerifiedModule, platform: &Platform, options: &Options) 
         let section = section_of.get(&index).copied().unwrap_or(text);
         let sections = CodeSections { section, constants };
         let (origins, ir) = (std::mem::take(&mut code.origins), code.ir.take());
+        let origins = origins.into_iter().map(|(offset, number)| Origin {
+            offset,
+            instruction: number.map(|number| numbering.place(number)),
+        });
         let name = functions::symbol(&module.function(index).name, native.piece);
         let range = object.code(sections, Target::Function(native), &name, code);
         functions.push(LoweredFunction {
             function: index,
             piece: native.piece,
             range,
-            origins,
+            origins: origins.collect(),
             ir,
         });
     }

@@ -39,11 +39,53 @@ impl LoweredFunction {
     }
 }
 
+/// Where an instruction stands in the bytecode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InsnPlace {
+    /// Its function.
+    pub function: FunctionIndex,
+    /// Its position there.
+    pub instruction: InsnIndex,
+}
+
 /// A stretch of native code and the eBPF instruction that it was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// First byte, from the start of the function.
     pub offset: u32,
-    /// The instruction; `None` for code that belongs to no single one, such as the prologue.
-    pub instruction: Option<InsnIndex>,
+    /// The instruction, which may be one of an inlined subprogram; `None` for code that belongs to no single one, such as the
+    /// prologue.
+    pub instruction: Option<InsnPlace>,
+}
+
+/// Numbers for all instructions of a module, which fit what Cranelift keeps of where code came from.
+#[derive(Debug)]
+pub(crate) struct Numbering {
+    /// By function: the number of its first instruction; and one more, the number of all.
+    starts: Vec<u32>,
+}
+
+impl Numbering {
+    /// Those of a module.
+    pub(crate) fn of(module: &Module) -> Numbering {
+        let mut starts = vec![0];
+        for function in &module.functions {
+            starts.push(starts[starts.len() - 1] + function.instructions.len() as u32);
+        }
+        Numbering { starts }
+    }
+
+    /// The number of an instruction.
+    pub(crate) fn number(&self, place: InsnPlace) -> u32 {
+        self.starts[place.function.index()] + place.instruction.0
+    }
+
+    /// The instruction with a number.
+    pub(crate) fn place(&self, number: u32) -> InsnPlace {
+        let function = self.starts.partition_point(|start| *start <= number) - 1;
+        InsnPlace {
+            function: FunctionIndex(function as u32),
+            instruction: InsnIndex(number - self.starts[function]),
+        }
+    }
 }

@@ -6,9 +6,11 @@ use bpf2sys_bytecode::{
 };
 use bpf2sys_pe_emit::{NativeObject, SymbolPlace};
 use bpf2sys_platform::{Guid, Platform};
-use bpf2sys_verifier::VerifiedModule;
+use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use iced_x86::{Decoder, DecoderOptions};
 
+use crate::body::Body;
+use crate::lowering::Flow;
 use crate::{LowerError, Options};
 
 pub(crate) const EXIT: Instruction = Instruction::Exit;
@@ -115,6 +117,13 @@ pub(crate) fn program(name: &str, section: &str, code: &[Instruction]) -> Functi
         kind: FunctionKind::Program,
         instructions: Insn::sequence(code.iter().copied()),
     }
+}
+
+/// The body of a program of which nothing is proven. Need not end in an exit.
+pub(crate) fn body(code: &[Instruction]) -> Body {
+    let function = program("program", "bind", &[code, &[EXIT]].concat());
+    let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
+    Body::of(FunctionIndex(0), &function, &flow)
 }
 
 /// A subprogram.

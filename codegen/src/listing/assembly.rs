@@ -11,7 +11,7 @@ use bpf2sys_verifier::VerifiedModule;
 use super::ebpf::{Source, title};
 use super::native::{NativeInstruction, function_name, native_code};
 use super::{escape, hex};
-use crate::{Lowered, LoweredFunction, Origin};
+use crate::{InsnPlace, Lowered, LoweredFunction, Origin};
 
 /// Columns of the eBPF half; a longer instruction gets a line of its own.
 const LEFT_WIDTH: usize = 46;
@@ -22,7 +22,8 @@ const LEGEND: &str = "\
 ;
 ; Left, eBPF instructions by slot; right, what they became, by offset in the function, with bytes before relocation.
 ; An instruction with nothing on its right became part of others, or is never reached. A slot in parentheses was listed
-; before: the compiler put another part of it here. `-` marks code that belongs to no single instruction.
+; before: the compiler put another part of it here. `^` marks one of a subprogram whose call was inlined, `-` code that belongs
+; to no single instruction.
 ";
 
 /// The listing of a module: every program and subprogram that was emitted, then the functions of the skeleton around them.
@@ -35,8 +36,10 @@ pub fn assembly(verified: &VerifiedModule, platform: &Platform, lowered: &Lowere
     // By eBPF function, all native functions together: each instruction is listed in one of them.
     let mut with_code: BTreeMap<FunctionIndex, BTreeSet<InsnIndex>> = BTreeMap::new();
     for function in &lowered.functions {
-        let instructions = function.origins.iter().filter_map(|origin| origin.instruction);
-        with_code.entry(function.function).or_default().extend(instructions);
+        with_code.entry(function.function).or_default();
+        for place in function.origins.iter().filter_map(|origin| origin.instruction) {
+            with_code.entry(place.function).or_default().insert(place.instruction);
+        }
     }
     for (position, function) in lowered.functions.iter().enumerate() {
         let (Some(with_code), next) = (with_code.get(&function.function), lowered.functions.get(position + 1)) else {
@@ -51,6 +54,8 @@ pub fn assembly(verified: &VerifiedModule, platform: &Platform, lowered: &Lowere
         heading(&mut text, object, range, &source.heading(function, lowered));
         let mut listing = Listing {
             source,
+            inlined: None,
+            of: |index| Source::new(verified, platform, index),
             machine: object.machine,
             function,
             with_code,
@@ -89,8 +94,12 @@ fn heading(text: &mut String, object: &NativeObject, range: &FunctionRange, what
 }
 
 /// The listing of one function, in progress.
-struct Listing<'a> {
+struct Listing<'a, F> {
     source: Source<'a>,
+    /// The inlined function whose instructions were listed last, if it is not the function itself.
+    inlined: Option<(FunctionIndex, Source<'a>)>,
+    /// Other functions.
+    of: F,
     machine: Machine,
     function: &'a LoweredFunction,
     /// Instructions that native code was made of, here or in another piece.
@@ -104,19 +113,22 @@ struct Listing<'a> {
     text: &'a mut String,
 }
 
-impl Listing<'_> {
+impl<'a, F: Fn(FunctionIndex) -> Option<Source<'a>>> Listing<'a, F> {
     fn function(&mut self, prologue_size: u32, code: &[NativeInstruction]) {
         let part = |instruction: &NativeInstruction| {
             let origin = origin(&self.function.origins, instruction.offset);
             (origin, origin.is_none() && instruction.offset < prologue_size)
         };
-        let runs: Vec<(Option<InsnIndex>, bool, &[NativeInstruction])> = code
+        let runs: Vec<(Option<InsnPlace>, bool, &[NativeInstruction])> = code
             .chunk_by(|a, b| part(a) == part(b))
             .filter_map(|run| run.first().map(|first| (part(first).0, part(first).1, run)))
             .collect();
         for (origin, prologue, run) in runs {
-            if let Some(index) = origin {
-                self.instruction(index, run);
+            if let Some(place) = origin.filter(|place| place.function != self.function.function) {
+                self.inlined_instruction(place, run);
+            } else if let Some(place) = origin {
+                self.inlined = None;
+                self.instruction(place.instruction, run);
             } else if prologue {
                 self.rows(&left("-", "prologue"), run);
             } else if run.iter().any(|instruction| instruction.returns) {
@@ -140,6 +152,27 @@ impl Listing<'_> {
         self.line(index);
         let slot = if first { format!("{slot}") } else { format!("({slot})") };
         self.rows(&left(&slot, &self.source.text(index)), run);
+    }
+
+    /// A run of native code of an instruction of another function.
+    fn inlined_instruction(&mut self, place: InsnPlace, run: &[NativeInstruction]) {
+        if self
+            .inlined
+            .as_ref()
+            .is_none_or(|(function, _)| *function != place.function)
+        {
+            self.inlined = (self.of)(place.function).map(|source| (place.function, source));
+            self.last_line = None;
+        }
+        let Some((_, source)) = &self.inlined else {
+            return self.rows(&left("-", ""), run);
+        };
+        if let Some(line) = source.new_line(place.instruction, &mut self.last_line) {
+            let _ = writeln!(self.text, "\n{line}");
+        }
+        let slot = format!("^{}", source.slot(place.instruction));
+        let left = left(&slot, &source.text(place.instruction));
+        self.rows(&left, run);
     }
 
     /// The instructions right before position `end` that have no native code.
@@ -169,7 +202,7 @@ impl Listing<'_> {
 }
 
 /// The instruction that the code at `offset` was made of.
-fn origin(origins: &[Origin], offset: u32) -> Option<InsnIndex> {
+fn origin(origins: &[Origin], offset: u32) -> Option<InsnPlace> {
     let next = origins.partition_point(|origin| origin.offset <= offset);
     origins.get(next.checked_sub(1)?)?.instruction
 }

@@ -8,11 +8,12 @@ use bpf2sys_verifier::VerifiedModule;
 
 use super::ebpf::{Source, title};
 use crate::Lowered;
+use crate::lowered::Numbering;
 
 const LEGEND: &str = "\
 ;
 ; Comments before IR give the source line and the eBPF instruction, by slot, that it was made of. `u0:N` is function N of
-; the module, `u1:N` and so on are its pieces; `@` numbers count the instructions of a function in hexadecimal.
+; the module, `u1:N` and so on are its pieces; `@` numbers count the instructions of the module in hexadecimal.
 ";
 
 /// The Cranelift IR of every function that was emitted, as [`Options::keep_ir`](crate::Options::keep_ir) kept it, in the
@@ -21,6 +22,7 @@ const LEGEND: &str = "\
 ///
 /// `lowered` must be made of `verified`.
 pub fn clif(verified: &VerifiedModule, platform: &Platform, lowered: &Lowered) -> String {
+    let numbering = Numbering::of(verified.module());
     let mut text = title(verified, lowered) + LEGEND;
     for function in &lowered.functions {
         let (Some(ir), Some(source)) = (&function.ir, Source::new(verified, platform, function.function)) else {
@@ -28,11 +30,19 @@ pub fn clif(verified: &VerifiedModule, platform: &Platform, lowered: &Lowered) -
         };
         let _ = writeln!(text, "\n; {}", source.heading(function, lowered));
         let (mut last, mut last_line) = (None, None);
+        let mut inlined = source;
+        let mut of = function.function;
         for line in ir.lines() {
-            if let Some(index) = source_location(line)
-                && last.replace(index) != Some(index)
+            if let Some(number) = source_location(line)
+                && last.replace(number) != Some(number)
             {
-                comment(&mut text, &source, index, &mut last_line);
+                let place = numbering.place(number);
+                if place.function != of
+                    && let Some(other) = Source::new(verified, platform, place.function)
+                {
+                    (inlined, of) = (other, place.function);
+                }
+                comment(&mut text, &inlined, place.instruction, &mut last_line);
             }
             text += line;
             text.push('\n');
@@ -48,8 +58,8 @@ fn comment<'a>(text: &mut String, source: &Source<'a>, index: InsnIndex, last_li
     let _ = writeln!(text, ";{:>6}  {}", source.slot(index), source.text(index));
 }
 
-/// The eBPF instruction that a line of IR was made of: Cranelift prints it before the line, as `@` and hexadecimal digits.
-fn source_location(line: &str) -> Option<InsnIndex> {
+/// The number of the eBPF instruction that a line of IR was made of: Cranelift prints it before the line, as `@` and hexadecimal digits.
+fn source_location(line: &str) -> Option<u32> {
     let digits = line.strip_prefix('@')?.split(' ').next()?;
-    u32::from_str_radix(digits, 16).ok().map(InsnIndex)
+    u32::from_str_radix(digits, 16).ok()
 }

@@ -1,6 +1,6 @@
 //! Calls of helpers, BTF-resolved functions and subprograms (native module contract §6.2 to §6.4, §6.7).
 
-use bpf2sys_bytecode::{BtfFunctionIndex, Callee, FunctionIndex, FunctionKind, InsnIndex, MapIndex, Reg};
+use bpf2sys_bytecode::{BtfFunctionIndex, Callee, FunctionIndex, FunctionKind, MapIndex, Reg};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, Block, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
@@ -24,12 +24,12 @@ const ARRAY_KEY_BYTES: u32 = 4;
 const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
 
 impl Lowering<'_, '_> {
-    pub(super) fn call(&mut self, index: InsnIndex, callee: Callee) -> Result<(), InstructionProblem> {
+    pub(super) fn call(&mut self, callee: Callee) -> Result<(), InstructionProblem> {
         match callee {
-            Callee::Helper(MAP_LOOKUP) if let Some(map) = self.inlinable_lookup(index) => self.array_lookup(map),
-            Callee::Helper(id) => self.helper(index, id),
+            Callee::Helper(MAP_LOOKUP) if let Some(map) = self.inlinable_lookup() => self.array_lookup(map),
+            Callee::Helper(id) => self.helper(id),
             Callee::Local(function) => self.subprogram(function),
-            Callee::Btf(function) => self.btf_function(index, function),
+            Callee::Btf(function) => self.btf_function(function),
         }
     }
 
@@ -40,14 +40,14 @@ impl Lowering<'_, '_> {
             .collect()
     }
 
-    fn helper(&mut self, index: InsnIndex, id: i32) -> Result<(), InstructionProblem> {
+    fn helper(&mut self, id: i32) -> Result<(), InstructionProblem> {
         let address = self
             .unit
             .helpers
-            .slot(self.index, id.cast_unsigned())
+            .slot(self.node.place.function, id.cast_unsigned())
             .and_then(runtime_context::helper_address)
             .ok_or(InstructionProblem::UnknownHelper(id))?;
-        let result = self.call_through(index, Callee::Helper(id), runtime_context::HELPER_DATA, address)?;
+        let result = self.call_through(Callee::Helper(id), runtime_context::HELPER_DATA, address)?;
         self.set_result(result)?;
         if id == TAIL_CALL {
             self.end_program_if(IntCC::Equal, result);
@@ -55,19 +55,14 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    fn btf_function(&mut self, index: InsnIndex, function: BtfFunctionIndex) -> Result<(), InstructionProblem> {
+    fn btf_function(&mut self, function: BtfFunctionIndex) -> Result<(), InstructionProblem> {
         let address = self
             .unit
             .btf_functions
-            .slot(self.index, function)
+            .slot(self.node.place.function, function)
             .and_then(runtime_context::btf_function_address)
             .ok_or(InstructionProblem::Reference)?;
-        let result = self.call_through(
-            index,
-            Callee::Btf(function),
-            runtime_context::BTF_FUNCTION_DATA,
-            address,
-        )?;
+        let result = self.call_through(Callee::Btf(function), runtime_context::BTF_FUNCTION_DATA, address)?;
         self.set_result(result)
     }
 
@@ -76,14 +71,8 @@ impl Lowering<'_, '_> {
     /// The context is the sixth argument of every callee, used or not.
     ///
     /// A map that may be null is compared with null first: see [`MapArguments`](super::maps::MapArguments).
-    fn call_through(
-        &mut self,
-        index: InsnIndex,
-        callee: Callee,
-        table: i32,
-        address: i32,
-    ) -> Result<Value, InstructionProblem> {
-        let unproven = self.unproven_maps(index, callee)?;
+    fn call_through(&mut self, callee: Callee, table: i32, address: i32) -> Result<Value, InstructionProblem> {
+        let unproven = self.unproven_maps(callee)?;
         let mut arguments = self.arguments();
         let mut after = None;
         for register in unproven.registers() {
@@ -122,12 +111,11 @@ impl Lowering<'_, '_> {
     }
 
     /// The maps among a call's arguments that are not proven to be there.
-    fn unproven_maps(&self, index: InsnIndex, callee: Callee) -> Result<MapArguments, InstructionProblem> {
-        let facts = self.facts.instructions.get(index.index());
-        if facts.is_some_and(|f| f.map.is_some()) || !self.unit.verified.is_proven() {
+    fn unproven_maps(&self, callee: Callee) -> Result<MapArguments, InstructionProblem> {
+        if self.facts().is_some_and(|f| f.map.is_some()) || !self.unit.verified.is_proven() {
             return Ok(MapArguments::NONE);
         }
-        MapArguments::of(self.unit, self.index, callee)
+        MapArguments::of(self.unit, self.node.place.function, callee)
     }
 
     /// The signature of every helper and BTF-resolved function, declared once in the function.
@@ -193,11 +181,17 @@ impl Lowering<'_, '_> {
     /// Sets the registers as a call leaves them. Verified programs do not look at `r1` to `r5` before they set them again;
     /// they become 0 here, so that nothing is kept alive for a later call that passes all five.
     fn set_result(&mut self, result: Value) -> Result<(), InstructionProblem> {
+        self.forget_arguments()?;
+        self.write(Reg::R0, result)
+    }
+
+    /// Sets `r1` to `r5` to 0.
+    pub(super) fn forget_arguments(&mut self) -> Result<(), InstructionProblem> {
         let zero = self.builder.ins().iconst(types::I64, 0);
         for register in ARGUMENTS.filter_map(Reg::new) {
             self.write(register, zero)?;
         }
-        self.write(Reg::R0, result)
+        Ok(())
     }
 
     /// Ends the whole program with result 0 if `value` compares so with 0; else goes on.
@@ -230,14 +224,14 @@ impl Lowering<'_, '_> {
     /// may pass different maps), the runtime tells where an array's values are, the map is proven to be exactly one, it is
     /// an ARRAY, no map of maps holds its kind, so that it cannot be the result of an outer lookup, and the verifier proved
     /// as many key bytes as are read.
-    fn inlinable_lookup(&self, index: InsnIndex) -> Option<MapIndex> {
+    fn inlinable_lookup(&self) -> Option<MapIndex> {
         let options = self.unit.options;
         if !(options.inline_array_lookup && options.runtime.has_array_data())
-            || self.function.kind != FunctionKind::Program
+            || self.module.function(self.node.place.function).kind != FunctionKind::Program
         {
             return None;
         }
-        let map = self.facts.instructions.get(index.index())?.map?;
+        let map = self.facts()?.map?;
         let is_template = self.unit.templates.contains(&map);
         let definition = &self.module.maps.get(map.index())?.definition;
         (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)

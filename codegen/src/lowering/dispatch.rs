@@ -8,7 +8,7 @@
 //!
 //! Only registers that are live where control goes are passed on.
 
-use bpf2sys_bytecode::{InsnIndex, Reg};
+use bpf2sys_bytecode::Reg;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature,
@@ -19,6 +19,7 @@ use cranelift_codegen::isa::CallConv;
 use super::function::{Lowering, Native};
 use super::inherited::RegisterSet;
 use super::pieces::Piece;
+use crate::body::NodeIndex;
 
 /// A piece's result when the function exited: its result is in `r0`.
 const EXITED: i64 = -1;
@@ -146,7 +147,8 @@ impl Lowering<'_, '_> {
                 .builder
                 .ins()
                 .load(types::I64, register_flags(), registers, offset(register));
-            self.builder.def_var(self.registers[register.index()], value);
+            let variable = self.registers[register.index()];
+            self.builder.def_var(variable, value);
         }
     }
 
@@ -184,7 +186,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The block of an instruction outside the piece.
-    pub(super) fn exit(&mut self, to: InsnIndex) -> Block {
+    pub(super) fn exit(&mut self, to: NodeIndex) -> Block {
         *self.exits.entry(to).or_insert_with(|| self.builder.create_block())
     }
 }

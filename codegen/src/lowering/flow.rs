@@ -1,7 +1,7 @@
 //! Which instructions are emitted, and how control passes between them.
 //!
 //! Given: a function and what was proven about its branches.
-//! Computed: for each instruction where control goes next, and which instructions start a block.
+//! Computed: for each instruction where control goes next.
 //! Safe because: only an edge that the proof calls dead is left out; everything that a remaining edge reaches is emitted.
 
 use bpf2sys_bytecode::{Function, InsnIndex, Instruction};
@@ -11,18 +11,42 @@ use crate::error::InstructionProblem;
 
 /// Where control goes after an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Next<Place = InsnIndex> {
     /// To the caller.
     Return,
     /// Here, always.
-    One(InsnIndex),
+    One(Place),
     /// Depends on the instruction's condition.
     Two {
         /// When it holds.
-        taken: InsnIndex,
+        taken: Place,
         /// When it does not.
-        otherwise: InsnIndex,
+        otherwise: Place,
     },
+}
+
+impl<Place: Copy + PartialEq> Next<Place> {
+    /// The same with other names of places.
+    pub(crate) fn map<Other>(self, mut name: impl FnMut(Place) -> Other) -> Next<Other> {
+        match self {
+            Next::Return => Next::Return,
+            Next::One(to) => Next::One(name(to)),
+            Next::Two { taken, otherwise } => Next::Two {
+                taken: name(taken),
+                otherwise: name(otherwise),
+            },
+        }
+    }
+
+    /// Where control may go, each place once.
+    pub(crate) fn places(self) -> impl Iterator<Item = Place> + use<Place> {
+        let (first, second) = match self {
+            Next::Return => (None, None),
+            Next::One(to) => (Some(to), None),
+            Next::Two { taken, otherwise } => (Some(taken), (otherwise != taken).then_some(otherwise)),
+        };
+        first.into_iter().chain(second)
+    }
 }
 
 /// The flow of one function.
@@ -30,8 +54,6 @@ pub(crate) enum Next {
 pub(crate) struct Flow {
     /// By instruction; `None` for one that no execution reaches.
     next: Vec<Option<Next>>,
-    /// By instruction: whether a jump goes here.
-    block_start: Vec<bool>,
 }
 
 impl Flow {
@@ -40,7 +62,6 @@ impl Flow {
         let count = function.instructions.len();
         let mut flow = Flow {
             next: vec![None; count],
-            block_start: vec![false; count],
         };
         let mut work = vec![InsnIndex(0)];
         while let Some(index) = work.pop() {
@@ -56,27 +77,14 @@ impl Flow {
                     .jump_target(index)
                     .ok_or((index, InstructionProblem::JumpTarget))
             };
-            let (next, jumps) = match insn.op {
-                Instruction::Exit => (Next::Return, false),
-                Instruction::Jump { .. } => (Next::One(target()?), true),
-                Instruction::JumpIf { .. } => (live_edges(facts, index, target()?, following), true),
-                _ => (Next::One(following), false),
+            let next = match insn.op {
+                Instruction::Exit => Next::Return,
+                Instruction::Jump { .. } => Next::One(target()?),
+                Instruction::JumpIf { .. } => live_edges(facts, index, target()?, following),
+                _ => Next::One(following),
             };
             flow.next[index.index()] = Some(next);
-            let mut edge = |to: InsnIndex| {
-                if let Some(start) = flow.block_start.get_mut(to.index()) {
-                    *start |= jumps;
-                }
-                work.push(to);
-            };
-            match next {
-                Next::Return => {}
-                Next::One(to) => edge(to),
-                Next::Two { taken, otherwise } => {
-                    edge(taken);
-                    edge(otherwise);
-                }
-            }
+            work.extend(next.places());
         }
         Ok(flow)
     }
@@ -84,21 +92,6 @@ impl Flow {
     /// Where control goes after `index`; `None` if no execution gets there.
     pub(crate) fn next(&self, index: InsnIndex) -> Option<Next> {
         self.next.get(index.index()).copied().flatten()
-    }
-
-    /// Where control may go from `index`, each place once.
-    pub(crate) fn successors(&self, index: InsnIndex) -> impl Iterator<Item = InsnIndex> + use<> {
-        let (first, second) = match self.next(index) {
-            None | Some(Next::Return) => (None, None),
-            Some(Next::One(to)) => (Some(to), None),
-            Some(Next::Two { taken, otherwise }) => (Some(taken), (otherwise != taken).then_some(otherwise)),
-        };
-        first.into_iter().chain(second)
-    }
-
-    /// Whether a jump goes to `index`.
-    pub(crate) fn starts_block(&self, index: InsnIndex) -> bool {
-        self.block_start.get(index.index()).copied().unwrap_or(false)
     }
 }
 

@@ -28,7 +28,7 @@ use bpf2sys_bytecode::{
     WordSize,
 };
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
+use bpf2sys_verifier::{InsnFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, Block, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot,
@@ -38,15 +38,17 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::dispatch::piece_signature;
-use super::flow::{Flow, Next};
+use super::flow::Next;
 use super::inherited::RegisterSet;
 use super::liveness::live_before;
 use super::pieces::{self, Order, Piece};
 use super::pins::Pins;
+use crate::body::{Body, Node, NodeIndex};
 use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
+use crate::lowered::Numbering;
 use crate::metadata::{BtfTables, HelperTables};
-use crate::{Options, RuntimeLevel, runtime_context};
+use crate::{InsnPlace, Options, RuntimeLevel, runtime_context};
 
 /// Namespace of Cranelift's user names of whole functions and dispatchers; piece N has N + 1. The index is a
 /// [`FunctionIndex`].
@@ -95,6 +97,8 @@ pub(crate) const PROBE_ABOVE: i32 = 2048;
 pub(crate) struct Unit<'a> {
     /// The module and its facts.
     pub(crate) verified: &'a VerifiedModule,
+    /// Numbers of its instructions.
+    pub(crate) numbering: &'a Numbering,
     /// Its platform.
     pub(crate) platform: &'a Platform,
     /// The caller's choices.
@@ -151,16 +155,15 @@ pub(crate) enum Part<'a> {
 pub(crate) struct Parts {
     order: Order,
     pieces: Vec<Piece>,
-    /// By instruction: the registers that are live before it.
+    /// By node: the registers that are live before it.
     live: Vec<RegisterSet>,
 }
 
 impl Parts {
     /// Cuts a function into pieces of at most `most` work (see [`pieces`]); `None` if it is no more than that.
-    pub(crate) fn of(unit: &Unit<'_>, index: FunctionIndex, flow: &Flow, most: u32) -> Option<Parts> {
-        let function = unit.verified.module().function(index);
-        let (order, pieces) = pieces::cut(function, flow, most)?;
-        let live = live_before(function, flow, |callee| unit.calls.inherited[callee.index()]);
+    pub(crate) fn of(unit: &Unit<'_>, body: &Body, most: u32) -> Option<Parts> {
+        let (order, pieces) = pieces::cut(body, most)?;
+        let live = live_before(body, |callee| unit.calls.inherited[callee.index()]);
         Some(Parts { order, pieces, live })
     }
 
@@ -180,20 +183,19 @@ pub(crate) struct Ir {
     pub(crate) loop_depth: u32,
 }
 
-/// Translates a part of the function `index`, whose flow is `flow`.
+/// Translates a part of the function `index`, which is `body`. Source locations are the instructions' [numbers](Numbering).
 pub(crate) fn lower_part(
     unit: &Unit<'_>,
     index: FunctionIndex,
-    flow: &Flow,
+    body: &Body,
     part: &Part<'_>,
     scratch: &mut FunctionBuilderContext,
 ) -> Result<Ir, LowerError> {
-    let count = unit.verified.module().function(index).instructions.len() as u32;
-    let bytecode;
+    let whole;
     let (piece, signature, order, range) = match part {
         Part::Whole => {
-            bytecode = Order::of_bytecode(flow, count);
-            (None, unit.signature(index), &bytecode, 0..bytecode.count())
+            whole = Order::of_body(body);
+            (None, unit.signature(index), &whole, 0..whole.count())
         }
         Part::Dispatcher(parts) => (None, unit.signature(index), &parts.order, 0..0),
         Part::Piece(parts, number) => {
@@ -204,8 +206,8 @@ pub(crate) fn lower_part(
     let name = UserFuncName::User(Native { function: index, piece }.external_name());
     let mut function = ir::Function::with_name_signature(name, signature);
     let builder = FunctionBuilder::new(&mut function, scratch);
-    let loop_depth = pieces::loop_depth(order, range.clone(), flow);
-    let mut lowering = Lowering::new(unit, index, flow, order, range, builder);
+    let loop_depth = pieces::loop_depth(order, range.clone(), body);
+    let mut lowering = Lowering::new(unit, index, body, order, range, builder);
     let pins = match part {
         Part::Whole => {
             lowering.begin();
@@ -233,26 +235,26 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) unit: &'a Unit<'a>,
     pub(super) module: &'a Module,
     pub(super) index: FunctionIndex,
-    pub(super) function: &'a Function,
-    pub(super) facts: &'a FunctionFacts,
-    flow: &'a Flow,
+    body: &'a Body,
+    /// What is being translated.
+    pub(super) node: Node,
     pub(super) builder: FunctionBuilder<'f>,
-    /// `r0` to `r9`.
-    pub(super) registers: [Variable; Reg::COUNT - 1],
+    /// By [`Register`].
+    pub(super) registers: Vec<Variable>,
     pub(super) frame_pointer: FramePointer,
     pub(super) context: Value,
     pub(super) runtime: Value,
     /// Of the Cranelift function.
     parameters: Vec<Value>,
     pub(super) order: &'a Order,
-    /// The instructions to translate, as places in the order.
+    /// The nodes to translate, as places in the order.
     range: Range<u32>,
-    /// By place in the range: the block of an instruction, if a jump goes there.
+    /// By place in the range: the block that starts there, if one does.
     blocks: Vec<Option<Block>>,
     /// If this is a piece: what it is given.
     pub(super) piece: Option<InPiece<'a>>,
-    /// Instructions outside the piece that it goes to, with the blocks that leave for them.
-    pub(super) exits: BTreeMap<InsnIndex, Block>,
+    /// Nodes outside the piece that it goes to, with the blocks that leave for them.
+    pub(super) exits: BTreeMap<NodeIndex, Block>,
     pins: Pins,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
@@ -266,7 +268,7 @@ pub(super) struct Lowering<'a, 'f> {
 pub(super) struct InPiece<'a> {
     /// Address of the registers.
     pub(super) registers: Value,
-    /// By instruction of the function: the registers that are live before it.
+    /// By node of the function: the registers that are live before it.
     pub(super) live: &'a [RegisterSet],
 }
 
@@ -294,7 +296,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     fn new(
         unit: &'a Unit<'a>,
         index: FunctionIndex,
-        flow: &'a Flow,
+        body: &'a Body,
         order: &'a Order,
         range: Range<u32>,
         mut builder: FunctionBuilder<'f>,
@@ -303,10 +305,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
-        let registers = std::array::from_fn(|_| builder.declare_var(types::I64));
-        let instructions = order.instructions(range.clone()).iter();
-        let blocks = instructions
-            .map(|index| flow.starts_block(*index).then(|| builder.create_block()))
+        let registers = (0..body.registers()).map(|_| builder.declare_var(types::I64)).collect();
+        let blocks = (order.nodes(range.clone()).iter())
+            .map(|index| body.starts_block(*index).then(|| builder.create_block()))
             .collect();
         let parameters = builder.block_params(entry).to_vec();
         let unknown = parameters[0]; // until the function begins
@@ -314,9 +315,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
             unit,
             module,
             index,
-            function: module.function(index),
-            facts: unit.verified.facts(index),
-            flow,
+            body,
+            node: *body.node(NodeIndex(0)),
             builder,
             registers,
             frame_pointer: FramePointer::Passed(unknown),
@@ -360,13 +360,13 @@ impl<'a, 'f> Lowering<'a, 'f> {
             _ => unreachable!("`Unit::signature` makes no other signature"),
         };
         let zero = self.builder.ins().iconst(types::I64, 0);
-        let mut values = [zero; Reg::COUNT - 1];
+        let mut values = vec![zero; self.registers.len()];
         values[1..=arguments.len()].copy_from_slice(&arguments);
         for (register, value) in unit.calls.inherited[index.index()].iter().zip(inherited) {
             values[register.index()] = *value;
         }
-        for (register, value) in self.registers.into_iter().zip(values) {
-            self.builder.def_var(register, value);
+        for (register, value) in self.registers.iter().zip(values) {
+            self.builder.def_var(*register, value);
         }
         if let FramePointer::Own { slot, bytes } = frame_pointer
             && bytes > PROBE_ABOVE
@@ -387,8 +387,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.frame_pointer = FramePointer::Passed(r10);
         self.piece = Some(InPiece { registers, live });
         let zero = self.builder.ins().iconst(types::I64, 0);
-        for register in self.registers {
-            self.builder.def_var(register, zero);
+        for register in &self.registers {
+            self.builder.def_var(*register, zero);
         }
         let entries = piece.entries.iter();
         let needed = entries.fold(RegisterSet::default(), |all, entry| all.union(live[entry.index()]));
@@ -402,41 +402,44 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.search(at, &places);
     }
 
-    /// Translates the instructions of the range. Gives the pins.
+    /// Translates the nodes of the range. Gives the pins.
     fn body(mut self) -> Result<Vec<Inst>, LowerError> {
-        // Whether the current block still wants instructions. A piece starts with a jump to one of its entries.
+        // Whether the block before goes on here. A piece starts with a jump to one of its entries.
         let mut open = self.piece.is_none();
-        let mut following = InsnIndex(0);
-        let order = self.order;
-        for (place, &index) in order.instructions(self.range.clone()).iter().enumerate() {
-            let Some(next) = self.flow.next(index) else { continue };
-            following = InsnIndex(index.0 + 1);
+        let nodes = self.order.nodes(self.range.clone());
+        for (place, &index) in nodes.iter().enumerate() {
             if let Some(block) = self.blocks[place] {
                 if open {
                     self.builder.ins().jump(block, &[]);
                 }
                 self.builder.switch_to_block(block);
             }
-            self.builder.set_srcloc(SourceLoc::new(index.0));
-            self.instruction(index, next)
-                .map_err(|problem| self.error(index, problem))?;
-            let op = self.function.instructions[index.index()].op;
-            if self.pins.step(op)
+            self.node = *self.body.node(index);
+            let op = self.node.op;
+            let number = self.unit.numbering.number(self.node.place);
+            self.builder.set_srcloc(SourceLoc::new(number));
+            self.instruction().map_err(|problem| self.error(problem))?;
+            if self.pins.step(&self.node)
                 && let Instruction::Alu { dst, .. } = op
             {
                 let value = self.read(dst);
                 self.pins.pin(&mut self.builder, value);
             }
-            open = !matches!(
-                op,
-                Instruction::Jump { .. } | Instruction::JumpIf { .. } | Instruction::Exit
-            );
+            open = false;
+            if let Next::One(to) = self.node.next
+                && !matches!(
+                    op,
+                    Instruction::JumpIf { .. } | Instruction::Jump { .. } | Instruction::Exit
+                )
+            {
+                open = nodes.get(place + 1) == Some(&to);
+                if !open {
+                    let onward = self.block(to);
+                    self.builder.ins().jump(onward, &[]);
+                }
+            }
         }
         self.builder.set_srcloc(SourceLoc::default());
-        if open {
-            let onward = self.block(following);
-            self.builder.ins().jump(onward, &[]);
-        }
         Ok(self.finish())
     }
 
@@ -450,8 +453,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     /// The list of RFC 9669.
-    fn instruction(&mut self, index: InsnIndex, next: Next) -> Result<(), InstructionProblem> {
-        let op = self.function.instructions[index.index()].op;
+    fn instruction(&mut self) -> Result<(), InstructionProblem> {
+        let Node { op, next, .. } = self.node;
         match op {
             Instruction::Alu { size, op, dst, src } => self.alu(size, op, dst, src),
             Instruction::Movsx { size, from, dst, src } => self.movsx(size, from, dst, src),
@@ -498,7 +501,13 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 self.jump_if(size, condition, dst, src, next);
                 Ok(())
             }
-            Instruction::Call(callee) => self.call(index, callee),
+            Instruction::Call(callee) => self.call(callee),
+            Instruction::Exit if next != Next::Return => {
+                // Of an inlined subprogram.
+                self.forget_arguments()?;
+                self.go(next);
+                Ok(())
+            }
             Instruction::Exit => {
                 let r0 = self.read(Reg::R0);
                 self.return_from_function(r0, false);
@@ -509,14 +518,14 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     /// Ends the block with a jump to the one place that `next` names.
-    fn go(&mut self, next: Next) {
+    fn go(&mut self, next: Next<NodeIndex>) {
         if let Next::One(to) = next {
             let block = self.block(to);
             self.builder.ins().jump(block, &[]);
         }
     }
 
-    fn jump_if(&mut self, size: WordSize, condition: Condition, dst: Reg, src: Operand, next: Next) {
+    fn jump_if(&mut self, size: WordSize, condition: Condition, dst: Reg, src: Operand, next: Next<NodeIndex>) {
         let Next::Two { taken, otherwise } = next else {
             return self.go(next); // proven: the condition is not computed
         };
@@ -569,18 +578,26 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.builder.ins().return_(&results);
     }
 
-    /// The block of an instruction that a jump goes to, or the one that leaves the piece for it.
-    fn block(&mut self, index: InsnIndex) -> Block {
+    /// The block that starts with a node, or the one that leaves the piece for it.
+    fn block(&mut self, index: NodeIndex) -> Block {
         let place = self.order.place(index);
         if self.range.contains(&place) {
-            self.blocks[(place - self.range.start) as usize].expect("every jump target of the flow starts a block")
+            self.blocks[(place - self.range.start) as usize].expect("every node that is jumped to starts a block")
         } else {
             self.exit(index)
         }
     }
 
-    fn error(&self, index: InsnIndex, problem: InstructionProblem) -> LowerError {
-        instruction_error(self.module, self.function, index, problem)
+    /// What is known of the instruction that is being translated.
+    pub(super) fn facts(&self) -> Option<&'a InsnFacts> {
+        let InsnPlace { function, instruction } = self.node.place;
+        let facts = self.unit.verified.facts(function);
+        facts.instructions.get(instruction.index())
+    }
+
+    fn error(&self, problem: InstructionProblem) -> LowerError {
+        let InsnPlace { function, instruction } = self.node.place;
+        instruction_error(self.module, self.module.function(function), instruction, problem)
     }
 }
 

@@ -1,36 +1,29 @@
 //! Which registers an instruction's successors may still read.
 //!
-//! Given: a function, its flow, and what the functions that it calls take over from it.
-//! Computed: for each instruction the registers whose value before it can reach a read.
-//! Safe because: every edge of the flow is followed, and what the lowering of an instruction reads counts as read, needed or
+//! Given: a body without inlined calls, and what the functions that it calls take over from it.
+//! Computed: for each node the registers whose value before it can reach a read.
+//! Safe because: every edge is followed, and what the lowering of an instruction reads counts as read, needed or
 //! not: calls read all argument registers.
 
-use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction};
+use bpf2sys_bytecode::{FunctionIndex, Instruction};
 
-use super::flow::Flow;
 use super::inherited::{RegisterSet, reads, writes};
+use crate::body::{Body, NodeIndex};
 
-/// For each instruction the registers that are live before it; `of_callee` says what subprograms take over.
-pub(crate) fn live_before(
-    function: &Function,
-    flow: &Flow,
-    of_callee: impl Fn(FunctionIndex) -> RegisterSet,
-) -> Vec<RegisterSet> {
-    let instructions = &function.instructions;
-    let before = Predecessors::of(instructions.len(), flow);
-    let mut live = vec![RegisterSet::default(); instructions.len()];
+/// For each node the registers that are live before it; `of_callee` says what subprograms take over.
+pub(crate) fn live_before(body: &Body, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> Vec<RegisterSet> {
+    let count = body.count() as usize;
+    let before = Predecessors::of(body);
+    let mut live = vec![RegisterSet::default(); count];
     // A register that becomes live at an instruction makes its predecessors wait again: at most ten times each.
-    let mut waiting = vec![true; instructions.len()];
-    let mut work: Vec<InsnIndex> = (0..instructions.len() as u32).map(InsnIndex).collect();
+    let mut waiting = vec![true; count];
+    let mut work: Vec<NodeIndex> = body.nodes().collect();
     while let Some(index) = work.pop() {
         waiting[index.index()] = false;
-        if flow.next(index).is_none() {
-            continue;
-        }
-        let after = flow
+        let after = body
             .successors(index)
             .fold(RegisterSet::default(), |all, to| all.union(live[to.index()]));
-        let op = instructions[index.index()].op;
+        let op = body.node(index).op;
         let mut read = reads(op, &of_callee);
         if matches!(op, Instruction::Call(_)) {
             read = read.union(RegisterSet::ARGUMENTS);
@@ -38,7 +31,7 @@ pub(crate) fn live_before(
         let now = after.without(writes(op)).union(read);
         if now != live[index.index()] {
             live[index.index()] = now;
-            for &predecessor in before.of_instruction(index) {
+            for &predecessor in before.of_node(index) {
                 if !std::mem::replace(&mut waiting[predecessor.index()], true) {
                     work.push(predecessor);
                 }
@@ -48,19 +41,19 @@ pub(crate) fn live_before(
     live
 }
 
-/// The edges of a flow, backwards.
+/// The edges of a body, backwards.
 struct Predecessors {
-    /// By instruction: where its predecessors start in `all`; one more entry for the end.
+    /// By node: where its predecessors start in `all`; one more entry for the end.
     starts: Vec<u32>,
-    all: Vec<InsnIndex>,
+    all: Vec<NodeIndex>,
 }
 
 impl Predecessors {
-    fn of(count: usize, flow: &Flow) -> Predecessors {
+    fn of(body: &Body) -> Predecessors {
+        let count = body.count() as usize;
         let edges = || {
-            (0..count as u32)
-                .map(InsnIndex)
-                .flat_map(|from| flow.successors(from).map(move |to| (from, to)))
+            body.nodes()
+                .flat_map(|from| body.successors(from).map(move |to| (from, to)))
         };
         let mut starts = vec![0_u32; count + 1];
         for (_, to) in edges() {
@@ -70,7 +63,7 @@ impl Predecessors {
             starts[index + 1] += starts[index];
         }
         let mut free = starts.clone();
-        let mut all = vec![InsnIndex(0); starts[count] as usize];
+        let mut all = vec![NodeIndex(0); starts[count] as usize];
         for (from, to) in edges() {
             all[free[to.index()] as usize] = from;
             free[to.index()] += 1;
@@ -78,7 +71,7 @@ impl Predecessors {
         Predecessors { starts, all }
     }
 
-    fn of_instruction(&self, index: InsnIndex) -> &[InsnIndex] {
+    fn of_node(&self, index: NodeIndex) -> &[NodeIndex] {
         &self.all[self.starts[index.index()] as usize..self.starts[index.index() + 1] as usize]
     }
 }
@@ -86,12 +79,10 @@ impl Predecessors {
 #[cfg(test)]
 mod tests {
     use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
-    use bpf2sys_verifier::FunctionFacts;
 
     use super::live_before;
     use crate::lowering::RegisterSet;
-    use crate::lowering::flow::Flow;
-    use crate::testing::{EXIT, alu, call, helper, load, mov, mov_reg, program, r, store};
+    use crate::testing::{EXIT, alu, body, call, helper, load, mov, mov_reg, r, store};
 
     fn jump_if(dst: u8, offset: i16) -> Instruction {
         Instruction::JumpIf {
@@ -121,9 +112,7 @@ mod tests {
             (&[mov(0, 0), add(0, 9), mov(9, 2), jump_if(8, -3), EXIT], &[8, 9]),
         ];
         for (code, expected) in cases {
-            let function = program("program", "bind", code);
-            let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
-            let live = live_before(&function, &flow, |_| RegisterSet::default());
+            let live = live_before(&body(code), |_| RegisterSet::default());
             let live: Vec<u8> = live[0].iter().map(Reg::number).collect();
             assert_eq!(live, expected, "{code:?}");
         }
@@ -131,9 +120,7 @@ mod tests {
 
     #[test]
     fn what_a_callee_takes_over_is_live_at_its_call() {
-        let function = program("program", "bind", &[call(1), EXIT]);
-        let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
-        let taken = live_before(&function, &flow, |_| RegisterSet::of([r(7)]));
+        let taken = live_before(&body(&[call(1), EXIT]), |_| RegisterSet::of([r(7)]));
         let live: Vec<u8> = taken[0].iter().map(Reg::number).collect();
         assert_eq!(live, [1, 2, 3, 4, 5, 7]);
     }

@@ -21,7 +21,7 @@ mod registers;
 mod tests;
 
 pub(crate) use call::TAIL_CALL;
-pub(crate) use flow::Flow;
+pub(crate) use flow::{Flow, Next};
 pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part, place};
 pub(crate) use inherited::{RegisterSet, inherited};
 pub(crate) use pieces::DEEP_LOOPS;

@@ -1,8 +1,8 @@
 //! Where a long function is cut into native functions of bounded length.
 //!
-//! Given: a function and its flow.
-//! Computed: pieces, each a list of instructions, and where control enters each from another.
-//! Safe because: every instruction that is emitted lies in exactly one piece, and every edge between pieces ends at an entry.
+//! Given: a body.
+//! Computed: pieces, each a list of nodes, and where control enters each from another.
+//! Safe because: every node lies in exactly one piece, and every edge between pieces ends at an entry.
 //!
 //! Optimizer and register allocator take more than linear time and memory for one function, and some shapes (deep trees
 //! of branches, thousands of constants) are quadratic. So no native function is made of more than
@@ -15,9 +15,9 @@
 
 use std::ops::Range;
 
-use bpf2sys_bytecode::{AluOp, Function, InsnIndex, Instruction, Operand};
+use bpf2sys_bytecode::{AluOp, Instruction, Operand};
 
-use super::flow::Flow;
+use crate::body::{Body, NodeIndex};
 
 /// Most work of a piece of a function whose loops nest deeper than [`DEEP_LOOPS`].
 const MOST_WORK_IN_DEEP_LOOPS: u32 = 512;
@@ -32,11 +32,11 @@ const EXPENSIVE: u32 = 8;
 /// What a jump back over a cut counts, in jumps forward: loops should stay in one piece.
 const BACK_EDGE: i64 = 64;
 
-/// The instructions that are emitted, in the order in which they are cut.
+/// The nodes of a body, in the order in which they are cut.
 pub(crate) struct Order {
-    /// Instructions by place in the order.
-    instructions: Vec<InsnIndex>,
-    /// Places by instruction; meaningless for one that is not emitted.
+    /// Nodes by place in the order.
+    nodes: Vec<NodeIndex>,
+    /// Places by node.
     places: Vec<u32>,
 }
 
@@ -45,30 +45,30 @@ pub(crate) struct Order {
 pub(crate) struct Piece {
     /// Places of its instructions in the order.
     pub(crate) range: Range<u32>,
-    /// The instructions where control enters, by ascending place. At least one.
-    pub(crate) entries: Vec<InsnIndex>,
+    /// The nodes where control enters, by ascending place. At least one.
+    pub(crate) entries: Vec<NodeIndex>,
 }
 
 impl Order {
-    /// As in the bytecode.
-    pub(crate) fn of_bytecode(flow: &Flow, count: u32) -> Order {
-        let live = (0..count).map(InsnIndex).filter(|index| flow.next(*index).is_some());
-        Order::new(live.collect(), count)
+    /// As in the body.
+    pub(crate) fn of_body(body: &Body) -> Order {
+        Order::new(body.nodes().collect())
     }
 
-    fn new(instructions: Vec<InsnIndex>, count: u32) -> Order {
-        let mut places = vec![u32::MAX; count as usize];
-        for (place, index) in (0..).zip(&instructions) {
+    fn new(nodes: Vec<NodeIndex>) -> Order {
+        let mut places = vec![0; nodes.len()];
+        for (place, index) in (0..).zip(&nodes) {
             places[index.index()] = place;
         }
-        Order { instructions, places }
+        Order { nodes, places }
     }
 
     /// Unlikely code where it is jumped to: a run of instructions that only one jump leads to follows that jump.
-    fn for_cutting(flow: &Flow, count: u32) -> Order {
-        let mut jumps_into: Vec<(u32, InsnIndex)> = vec![(0, InsnIndex(0)); count as usize];
+    fn for_cutting(body: &Body) -> Order {
+        let count = body.count();
+        let mut jumps_into: Vec<(u32, NodeIndex)> = vec![(0, NodeIndex(0)); count as usize];
         let mut falls_into = vec![false; count as usize];
-        for (from, to) in edges(flow, 0..count) {
+        for (from, to) in edges(body) {
             if to.0 == from.0 + 1 {
                 falls_into[to.index()] = true;
             } else {
@@ -78,7 +78,7 @@ impl Order {
         }
         // Runs start where control does not fall into; by instruction, the first of its run.
         let mut run = vec![0_u32; count as usize];
-        let mut jumps_to_run = vec![(0_u32, InsnIndex(0)); count as usize];
+        let mut jumps_to_run = vec![(0_u32, NodeIndex(0)); count as usize];
         for index in 0..count as usize {
             run[index] = if falls_into[index] {
                 run[index - 1]
@@ -92,9 +92,9 @@ impl Order {
             }
         }
         // By run: the jump in a run that is not moved behind which it goes.
-        let mut anchor: Vec<Option<InsnIndex>> = vec![None; count as usize];
+        let mut anchor: Vec<Option<NodeIndex>> = vec![None; count as usize];
         for first in 1..count {
-            if run[first as usize] != first || flow.next(InsnIndex(first)).is_none() {
+            if run[first as usize] != first {
                 continue;
             }
             // Up to a run that stays or is done. Control gets here from the start of the function, so this ends.
@@ -113,54 +113,48 @@ impl Order {
                 anchor[moved as usize] = behind;
             }
         }
-        let mut instructions = Order::of_bytecode(flow, count).instructions;
-        instructions.sort_by_key(|index| match anchor[run[index.index()] as usize] {
+        let mut nodes: Vec<NodeIndex> = body.nodes().collect();
+        nodes.sort_by_key(|index| match anchor[run[index.index()] as usize] {
             None => (index.0, 0),
             Some(jump) => (jump.0, 1 + index.0),
         });
-        Order::new(instructions, count)
+        Order::new(nodes)
     }
 
-    /// The instructions in a range of places.
-    pub(crate) fn instructions(&self, range: Range<u32>) -> &[InsnIndex] {
-        &self.instructions[range.start as usize..range.end as usize]
+    /// The nodes in a range of places.
+    pub(crate) fn nodes(&self, range: Range<u32>) -> &[NodeIndex] {
+        &self.nodes[range.start as usize..range.end as usize]
     }
 
-    /// Number of instructions.
+    /// Number of nodes.
     pub(crate) fn count(&self) -> u32 {
-        self.instructions.len() as u32
+        self.nodes.len() as u32
     }
 
-    /// The place of an instruction that is emitted.
-    pub(crate) fn place(&self, index: InsnIndex) -> u32 {
+    /// The place of a node.
+    pub(crate) fn place(&self, index: NodeIndex) -> u32 {
         self.places[index.index()]
     }
 }
 
 /// Cuts a function into pieces of at most `most` work, or somewhat less if its loops nest deep; `None` if it is no more
 /// than that.
-pub(crate) fn cut(function: &Function, flow: &Flow, most: u32) -> Option<(Order, Vec<Piece>)> {
-    let count = function.instructions.len() as u32;
-    let bytecode = Order::of_bytecode(flow, count);
-    let deep = loop_depth(&bytecode, 0..bytecode.count(), flow) > DEEP_LOOPS;
+pub(crate) fn cut(body: &Body, most: u32) -> Option<(Order, Vec<Piece>)> {
+    let deep = loop_depth(&Order::of_body(body), 0..body.count(), body) > DEEP_LOOPS;
     let most = if deep { most.min(MOST_WORK_IN_DEEP_LOOPS) } else { most };
     let most = most.max(EXPENSIVE);
-    let all: u64 = bytecode
-        .instructions
-        .iter()
-        .map(|i| work(function.instructions[i.index()].op))
-        .sum();
+    let all: u64 = body.nodes().map(|node| work(body.node(node).op)).sum();
     if all <= u64::from(most) {
         return None;
     }
-    let order = Order::for_cutting(flow, count);
-    let crossing = crossings(&order, flow);
+    let order = Order::for_cutting(body);
+    let crossing = crossings(&order, body);
     let mut starts = vec![0_u32];
     let mut candidates: Option<Range<u32>> = None;
     let mut done = 0;
     let mut place = 0;
     while place < order.count() {
-        done += work(function.instructions[order.instructions[place as usize].index()].op);
+        done += work(body.node(order.nodes[place as usize]).op);
         if done > u64::from(most) {
             // The cheapest place in the second half of what is possible, the last of equal ones.
             let candidates = candidates.take().unwrap_or(place..place + 1);
@@ -184,8 +178,8 @@ pub(crate) fn cut(function: &Function, flow: &Flow, most: u32) -> Option<(Order,
         })
         .collect();
     let piece_of = |index| starts.partition_point(|start| *start <= order.place(index)) - 1;
-    pieces[0].entries.push(InsnIndex(0));
-    for (from, to) in edges(flow, 0..count) {
+    pieces[0].entries.push(NodeIndex(0));
+    for (from, to) in edges(body) {
         let piece = piece_of(to);
         if piece_of(from) != piece {
             pieces[piece].entries.push(to);
@@ -214,10 +208,10 @@ fn work(op: Instruction) -> u64 {
 }
 
 /// By place: what it costs to cut before it.
-fn crossings(order: &Order, flow: &Flow) -> Vec<i64> {
+fn crossings(order: &Order, body: &Body) -> Vec<i64> {
     // Changes from each place to the next first, then their sums.
     let mut crossing = vec![0_i64; order.count() as usize + 1];
-    for (from, to) in edges(flow, 0..order.places.len() as u32) {
+    for (from, to) in edges(body) {
         let (from, to) = (order.place(from), order.place(to));
         let (low, high, cost) = if to > from {
             (from + 1, to + 1, 1)
@@ -237,16 +231,16 @@ fn crossings(order: &Order, flow: &Flow) -> Vec<i64> {
     crossing
 }
 
-fn edges(flow: &Flow, from: Range<u32>) -> impl Iterator<Item = (InsnIndex, InsnIndex)> + '_ {
-    from.map(InsnIndex)
-        .flat_map(|from| flow.successors(from).map(move |to| (from, to)))
+fn edges(body: &Body) -> impl Iterator<Item = (NodeIndex, NodeIndex)> + '_ {
+    body.nodes()
+        .flat_map(|from| body.successors(from).map(move |to| (from, to)))
 }
 
 /// How deep loops nest in a range of places, at most: jumps back to the same instruction are one loop.
-pub(crate) fn loop_depth(order: &Order, range: Range<u32>, flow: &Flow) -> u32 {
+pub(crate) fn loop_depth(order: &Order, range: Range<u32>, body: &Body) -> u32 {
     let mut ends = vec![None; range.len()];
     for place in range.clone() {
-        for to in flow.successors(order.instructions[place as usize]) {
+        for to in body.successors(order.nodes[place as usize]) {
             let to = order.place(to);
             if to <= place && range.contains(&to) {
                 ends[(to - range.start) as usize] = Some(place);
@@ -269,12 +263,11 @@ pub(crate) fn loop_depth(order: &Order, range: Range<u32>, flow: &Flow) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use bpf2sys_bytecode::{AluOp, Condition, Function, InsnIndex, Instruction, Operand, WordSize};
-    use bpf2sys_verifier::FunctionFacts;
+    use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, WordSize};
 
     use super::{Order, cut, edges, loop_depth, work};
-    use crate::lowering::flow::Flow;
-    use crate::testing::{EXIT, alu, mov, program, r};
+    use crate::body::{Body, NodeIndex};
+    use crate::testing::{EXIT, alu, body, mov, r};
 
     fn jump(offset: i32) -> Instruction {
         let size = WordSize::W32;
@@ -295,10 +288,8 @@ mod tests {
         alu(AluOp::Add, 0, Operand::Imm(1))
     }
 
-    fn function(parts: &[&[Instruction]]) -> (Function, Flow) {
-        let function = program("program", "bind", &parts.concat());
-        let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
-        (function, flow)
+    fn joined(parts: &[&[Instruction]]) -> Body {
+        body(&parts.concat())
     }
 
     /// A loop whose body has this many additions.
@@ -310,40 +301,37 @@ mod tests {
 
     #[test]
     fn a_short_function_is_not_cut() {
-        let (function, flow) = function(&[&[add(); 99], &[EXIT]]);
-        assert!(cut(&function, &flow, 100).is_none());
-        assert!(cut(&function, &flow, 99).is_some());
+        let body = joined(&[&[add(); 99], &[EXIT]]);
+        assert!(cut(&body, 100).is_none());
+        assert!(cut(&body, 99).is_some());
     }
 
     #[test]
     fn pieces_hold_every_instruction_once_and_every_edge_between_them_ends_at_an_entry() {
-        let body = counted_loop(30);
+        let looped = counted_loop(30);
         let skip = [jump_if(2), add(), jump(1), add()];
         let begin = [jump_if(300)];
         let mut parts: Vec<&[Instruction]> = vec![&begin];
         for _ in 0..20 {
-            parts.extend([body.as_slice(), &skip, &skip]);
+            parts.extend([looped.as_slice(), &skip, &skip]);
         }
         let end = [add(), EXIT];
         parts.push(&end);
-        let (function, flow) = function(&parts);
-        let count = function.instructions.len() as u32;
+        let body = joined(&parts);
+        let count = body.count();
         for most in [40, 64, 200] {
-            let (order, pieces) = cut(&function, &flow, most).unwrap();
+            let (order, pieces) = cut(&body, most).unwrap();
             let mut piece_of = vec![None; count as usize];
             for (number, piece) in pieces.iter().enumerate() {
-                let instructions = order.instructions(piece.range.clone());
+                let instructions = order.nodes(piece.range.clone());
                 for index in instructions {
                     assert_eq!(piece_of[index.index()].replace(number), None);
                 }
-                let done: u64 = instructions
-                    .iter()
-                    .map(|i| work(function.instructions[i.index()].op))
-                    .sum();
+                let done: u64 = instructions.iter().map(|i| work(body.node(*i).op)).sum();
                 assert!(done <= u64::from(most), "{done} of {most}");
             }
-            assert_eq!(pieces[0].entries[0], InsnIndex(0));
-            for (from, to) in edges(&flow, 0..count) {
+            assert_eq!(pieces[0].entries[0], NodeIndex(0));
+            for (from, to) in edges(&body) {
                 let (source, target) = (piece_of[from.index()].unwrap(), piece_of[to.index()].unwrap());
                 assert!(
                     source == target || pieces[target].entries.contains(&to),
@@ -355,9 +343,9 @@ mod tests {
 
     #[test]
     fn a_loop_stays_in_one_piece_if_it_can() {
-        let body = counted_loop(40);
-        let (function, flow) = function(&[&[add(); 70], &body, &[add(); 100], &[EXIT]]);
-        let (_, pieces) = cut(&function, &flow, 100).unwrap();
+        let looped = counted_loop(40);
+        let body = joined(&[&[add(); 70], &looped, &[add(); 100], &[EXIT]]);
+        let (_, pieces) = cut(&body, 100).unwrap();
         let cuts: Vec<u32> = pieces.iter().map(|piece| piece.range.start).collect();
         assert!(cuts.iter().all(|cut| !(71..111).contains(cut)), "{cuts:?}");
     }
@@ -377,18 +365,19 @@ mod tests {
             EXIT,
             jump(-9),
         ];
-        let (_, flow) = function(&[&code]);
-        let order = Order::for_cutting(&flow, code.len() as u32);
-        let places: Vec<u32> = order.instructions.iter().map(|index| index.0).collect();
-        assert_eq!(places, [0, 5, 6, 7, 9, 1, 2, 3, 4]);
+        let body = joined(&[&code]);
+        let order = Order::for_cutting(&body);
+        let places: Vec<u32> = order.nodes.iter().map(|index| index.0).collect();
+        // The dead instruction is no node.
+        assert_eq!(places, [0, 5, 6, 7, 8, 1, 2, 3, 4]);
     }
 
     #[test]
     fn loops_nest_as_deep_as_they_overlap() {
         let depth = |parts: &[&[Instruction]]| {
-            let (function, flow) = function(parts);
-            let order = Order::of_bytecode(&flow, function.instructions.len() as u32);
-            loop_depth(&order, 0..order.count(), &flow)
+            let body = joined(parts);
+            let order = Order::of_body(&body);
+            loop_depth(&order, 0..order.count(), &body)
         };
         assert_eq!(depth(&[&[add(), EXIT]]), 0);
         assert_eq!(depth(&[&counted_loop(3), &counted_loop(3), &[EXIT]]), 1);

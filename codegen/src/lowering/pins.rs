@@ -15,6 +15,8 @@ use bpf2sys_bytecode::{AluOp, AtomicOp, Instruction, Operand, Reg};
 use cranelift_codegen::ir::{AliasRegion, AliasRegionData, Inst, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
+use crate::body::{Node, Register};
+
 /// Most values that a pending computation may take. Ordinary expressions have fewer, and all registers together
 /// cannot keep more than some tens of values waiting.
 const MOST_INPUTS: usize = 8;
@@ -63,7 +65,8 @@ impl Inputs {
 
 /// The pins of a function, and what its registers wait for.
 pub(super) struct Pins {
-    registers: [Inputs; Reg::COUNT],
+    /// By register; the last is `r10`.
+    registers: [Inputs; Register::MOST + 1],
     next: Input,
     region: Option<AliasRegion>,
     /// The stores, to be deleted.
@@ -73,7 +76,7 @@ pub(super) struct Pins {
 impl Pins {
     pub(super) fn new() -> Pins {
         Pins {
-            registers: [Inputs::default(); Reg::COUNT],
+            registers: [Inputs::default(); Register::MOST + 1],
             next: 0,
             region: None,
             stores: Vec::new(),
@@ -85,51 +88,52 @@ impl Pins {
         Inputs::one(self.next)
     }
 
-    /// Follows what `op` does. True if its result is to be pinned.
-    pub(super) fn step(&mut self, op: Instruction) -> bool {
+    /// Follows what a node does. True if its result is to be pinned.
+    pub(super) fn step(&mut self, node: &Node) -> bool {
+        let at = |register: Reg| Register::of(register, node.frame).map_or(Register::MOST, Register::index);
         let mut computed = |dst: Reg, src: Operand| {
-            let a = self.registers[dst.index()];
+            let a = self.registers[at(dst)];
             let b = match src {
-                Operand::Reg(src) => self.registers[src.index()],
+                Operand::Reg(src) => self.registers[at(src)],
                 Operand::Imm(_) => Inputs::default(),
             };
             let union = a.union(&b);
-            self.registers[dst.index()] = union.unwrap_or_else(|| self.fresh());
+            self.registers[at(dst)] = union.unwrap_or_else(|| self.fresh());
             union.is_none()
         };
-        match op {
+        match node.op {
             Instruction::Alu {
                 op: AluOp::Mov,
                 dst,
                 src,
                 ..
             } => {
-                self.registers[dst.index()] = match src {
-                    Operand::Reg(src) => self.registers[src.index()],
+                self.registers[at(dst)] = match src {
+                    Operand::Reg(src) => self.registers[at(src)],
                     Operand::Imm(_) => Inputs::default(),
                 };
             }
             Instruction::Alu { dst, src, .. } => return computed(dst, src),
-            Instruction::Movsx { dst, src, .. } => self.registers[dst.index()] = self.registers[src.index()],
-            Instruction::LoadImm64 { dst, .. } => self.registers[dst.index()] = Inputs::default(),
+            Instruction::Movsx { dst, src, .. } => self.registers[at(dst)] = self.registers[at(src)],
+            Instruction::LoadImm64 { dst, .. } => self.registers[at(dst)] = Inputs::default(),
             Instruction::Load { dst, base, .. } => {
-                self.used(base);
-                self.registers[dst.index()] = self.fresh();
+                self.used(at(base));
+                self.registers[at(dst)] = self.fresh();
             }
             Instruction::Store { base, src, .. } => {
-                self.used(base);
-                self.used_operand(src);
+                self.used(at(base));
+                self.used_operand(src, at);
             }
             Instruction::Atomic { op, base, src, .. } => {
-                self.used(base);
-                self.registers[src.index()] = self.fresh();
+                self.used(at(base));
+                self.registers[at(src)] = self.fresh();
                 if op == AtomicOp::Cmpxchg {
                     self.registers[0] = self.fresh();
                 }
             }
             Instruction::JumpIf { dst, src, .. } => {
-                self.used(dst);
-                self.used_operand(src);
+                self.used(at(dst));
+                self.used_operand(src, at);
             }
             Instruction::Call(_) | Instruction::CallX(_) | Instruction::LegacyPacket { .. } => {
                 self.registers[0] = self.fresh();
@@ -143,15 +147,15 @@ impl Pins {
     }
 
     /// The register's value is needed here, so it waits no longer.
-    fn used(&mut self, register: Reg) {
-        if self.registers[register.index()].count > 1 {
-            self.registers[register.index()] = self.fresh();
+    fn used(&mut self, register: usize) {
+        if self.registers[register].count > 1 {
+            self.registers[register] = self.fresh();
         }
     }
 
-    fn used_operand(&mut self, operand: Operand) {
+    fn used_operand(&mut self, operand: Operand, at: impl Fn(Reg) -> usize) {
         if let Operand::Reg(register) = operand {
-            self.used(register);
+            self.used(at(register));
         }
     }
 
@@ -173,18 +177,23 @@ impl Pins {
 
 #[cfg(test)]
 mod tests {
-    use bpf2sys_bytecode::{AluOp, Operand, Width};
+    use bpf2sys_bytecode::{AluOp, Instruction, Operand, Width};
 
     use super::{MOST_INPUTS, Pins};
-    use crate::testing::{alu, load, mov_reg, r, store};
+    use crate::body::NodeIndex;
+    use crate::testing::{alu, body, load, mov_reg, r, store};
+
+    fn step(pins: &mut Pins, op: Instruction) -> bool {
+        pins.step(body(&[op]).node(NodeIndex(0)))
+    }
 
     #[test]
     fn a_sum_is_pinned_when_it_waits_for_too_many_loads() {
         let mut pins = Pins::new();
         let mut pinned = Vec::new();
         for term in 0..4 * MOST_INPUTS {
-            pins.step(load(Width::W, 1, 9, 0));
-            if pins.step(alu(AluOp::Add, 0, Operand::Reg(r(1)))) {
+            step(&mut pins, load(Width::W, 1, 9, 0));
+            if step(&mut pins, alu(AluOp::Add, 0, Operand::Reg(r(1)))) {
                 pinned.push(term);
             }
         }
@@ -195,15 +204,15 @@ mod tests {
     #[test]
     fn what_is_needed_anyway_or_comes_from_few_loads_is_not_pinned() {
         let mut pins = Pins::new();
-        pins.step(load(Width::W, 1, 9, 0));
+        step(&mut pins, load(Width::W, 1, 9, 0));
         for _ in 0..100 {
-            assert!(!pins.step(alu(AluOp::Add, 0, Operand::Reg(r(1)))));
-            assert!(!pins.step(mov_reg(2, 0)));
+            assert!(!step(&mut pins, alu(AluOp::Add, 0, Operand::Reg(r(1)))));
+            assert!(!step(&mut pins, mov_reg(2, 0)));
         }
         for _ in 0..100 {
-            pins.step(load(Width::W, 1, 9, 0));
-            assert!(!pins.step(alu(AluOp::Add, 0, Operand::Reg(r(1)))));
-            pins.step(store(Width::Dw, 10, -8, Operand::Reg(r(0))));
+            step(&mut pins, load(Width::W, 1, 9, 0));
+            assert!(!step(&mut pins, alu(AluOp::Add, 0, Operand::Reg(r(1)))));
+            step(&mut pins, store(Width::Dw, 10, -8, Operand::Reg(r(0))));
         }
     }
 }

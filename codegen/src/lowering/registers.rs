@@ -4,21 +4,31 @@
 
 use bpf2sys_bytecode::{Operand, Reg, WordSize};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_frontend::Variable;
 
-use super::function::{FramePointer, Lowering};
+use super::function::{FramePointer, Lowering, STACK_BYTES};
+use crate::body::Register;
 use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {
     /// A register's 64 bits.
     pub(super) fn read(&mut self, register: Reg) -> Value {
-        match self.registers.get(register.index()) {
-            Some(&variable) => self.builder.use_var(variable),
+        match self.variable(register) {
+            Some(variable) => self.builder.use_var(variable),
             None => self.below_frame_pointer(0),
         }
     }
 
+    /// A register of the function that the node is from; `None` for `r10`.
+    fn variable(&self, register: Reg) -> Option<Variable> {
+        let register = Register::of(register, self.node.frame)?;
+        self.registers.get(register.index()).copied()
+    }
+
     /// The address `r10 - bytes`.
     pub(super) fn below_frame_pointer(&mut self, below: i32) -> Value {
+        // Frames of inlined calls are where those of the calls would be.
+        let below = below + STACK_BYTES * i32::from(self.node.frame);
         match self.frame_pointer {
             FramePointer::Own { slot, bytes } => self.builder.ins().stack_addr(types::I64, slot, bytes - below),
             FramePointer::Passed(r10) => self.builder.ins().iadd_imm_s(r10, i64::from(-below)),
@@ -52,10 +62,7 @@ impl Lowering<'_, '_> {
 
     /// Sets a register's 64 bits.
     pub(super) fn write(&mut self, register: Reg, value: Value) -> Result<(), InstructionProblem> {
-        let variable = *self
-            .registers
-            .get(register.index())
-            .ok_or(InstructionProblem::WritesFramePointer)?;
+        let variable = self.variable(register).ok_or(InstructionProblem::WritesFramePointer)?;
         self.builder.def_var(variable, value);
         Ok(())
     }
