@@ -155,7 +155,7 @@ fn same_report(machine: Machine, object: ObjectFile, samples: &[Vec<u8>]) -> Res
     // With every lookup a call, as it is to the interpreter.
     let options = codegen::Options {
         machine,
-        inline_array_lookup: false,
+        optimizations: codegen::Optimizations::ALL.set(codegen::Optimization::ArrayLookups, false),
         ..codegen::Options::default()
     };
     let lowered = codegen::lower(&verified, &Platform::builtin(), &options).map_err(|e| e.to_string())?;

@@ -116,7 +116,7 @@ impl Directives {
                 ["runtime", level] => directives.options.runtime = runtime(level)?,
                 ["lse"] => directives.options.lse = true,
                 ["sign-return-address"] => directives.options.sign_return_address = true,
-                ["no-inline-array-lookup"] => directives.options.inline_array_lookup = false,
+                ["optimizations", words] => directives.options.optimizations = words.parse()?,
                 ["map", name, map_type, numbers @ ..] => {
                     let map = map(name, map_type, numbers)?;
                     directives.maps.push(map);

@@ -29,6 +29,11 @@ pub(crate) struct CallGraph {
 }
 
 impl CallGraph {
+    /// The functions to emit, each after all it calls.
+    pub(crate) fn order(&self) -> &[FunctionIndex] {
+        &self.order
+    }
+
     /// Follows calls from every program. An error if they form a cycle or nest more than `max_frames` deep.
     pub(crate) fn of(verified: &VerifiedModule, max_frames: u32) -> Result<CallGraph, LowerError> {
         let module = verified.module();

@@ -18,7 +18,7 @@ use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 use crate::LowerError;
 use crate::error::FunctionProblem;
 use crate::instruction_arm64::Insn;
-use crate::isa::{Isas, Optimization};
+use crate::isa::{Isas, Effort};
 use crate::lowering::{Ir, Native};
 use crate::{
     Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64, unwind_arm64,
@@ -84,21 +84,21 @@ pub(crate) enum Reached {
 pub(crate) fn compile_pinned(
     ir: Ir,
     isas: &Isas,
-    optimization: Optimization,
+    effort: Effort,
     (options, reached): (&Options, Reached),
     scratch: &mut Context,
     failed: impl Fn(FunctionProblem) -> LowerError,
 ) -> Result<Code, LowerError> {
     scratch.clear();
     scratch.func = ir.function;
-    let mut isa = isas.of(optimization)?;
+    let mut isa = isas.of(effort)?;
     if !ir.pins.is_empty() {
         // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
         scratch
             .optimize(isa, &mut ControlPlane::default())
             .map_err(|e| failed(FunctionProblem::Codegen(e.to_string())))?;
         delete(ir.pins, scratch);
-        isa = isas.of(Optimization::InPlace)?;
+        isa = isas.of(Effort::InPlace)?;
     }
     generate(isa, options, reached, scratch).map_err(failed)
 }

@@ -10,10 +10,10 @@ use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 
 use crate::LowerError;
-use crate::body::Body;
+use crate::bodies::{Planned, plan};
 use crate::compile::{Code, Reached, compile_pinned};
 use crate::error::FunctionProblem;
-use crate::isa::{Isas, Optimization};
+use crate::isa::{Isas, Effort};
 use crate::lowering::{DEEP_LOOPS, Native, Part, Parts, Unit, lower_part};
 
 /// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the
@@ -29,19 +29,18 @@ pub(crate) fn functions(
     scratch: &mut Context,
 ) -> Result<Vec<Vec<(Native, Code)>>, LowerError> {
     let mut builder = FunctionBuilderContext::new();
-    let mut all = Vec::with_capacity(unit.calls.flows.len());
-    for (position, flow) in unit.calls.flows.iter().enumerate() {
+    let planned = plan(unit);
+    let mut all = Vec::with_capacity(planned.len());
+    for (index, planned) in (0..).map(FunctionIndex).zip(&planned) {
         let mut natives = Vec::new();
-        if let Some(flow) = flow {
-            let index = FunctionIndex(position as u32);
-            let body = Body::of(index, unit.verified.module().function(index), flow);
+        if let Some(planned) = planned {
             let mut add = |piece, part: &Part<'_>| {
                 let native = Native { function: index, piece };
-                let code = native_function(unit, isas, native, &body, part, &mut builder, scratch)?;
+                let code = native_function(unit, isas, native, planned, part, &mut builder, scratch)?;
                 natives.push((native, code));
                 Ok::<(), LowerError>(())
             };
-            match Parts::of(unit, &body, unit.options.most_work) {
+            match Parts::of(unit, &planned.body, unit.options.most_work) {
                 None => add(None, &Part::Whole)?,
                 Some(parts) => {
                     add(None, &Part::Dispatcher(&parts))?;
@@ -60,7 +59,7 @@ fn native_function(
     unit: &Unit<'_>,
     isas: &Isas,
     native: Native,
-    body: &Body,
+    planned: &Planned,
     part: &Part<'_>,
     builder: &mut FunctionBuilderContext,
     scratch: &mut Context,
@@ -70,7 +69,7 @@ fn native_function(
         problem,
     };
     let stack_bytes = if native.piece.is_none() {
-        unit.stack_bytes(native.function)
+        unit.stack_bytes(native.function, planned)
     } else {
         0 // that of the dispatcher
     };
@@ -81,14 +80,14 @@ fn native_function(
         Reached::ByName
     };
     let limit = stack_bytes + MAX_LOCAL_BYTES;
-    let mut compile = |optimization: Option<Optimization>| {
-        let ir = lower_part(unit, native.function, body, part, builder)?;
-        let optimization = optimization.unwrap_or(if ir.loop_depth > DEEP_LOOPS {
-            Optimization::InPlace
+    let mut compile = |effort: Option<Effort>| {
+        let ir = lower_part(unit, native.function, planned, part, builder)?;
+        let effort = effort.unwrap_or(if ir.loop_depth > DEEP_LOOPS {
+            Effort::InPlace
         } else {
-            Optimization::Speed
+            Effort::Speed
         });
-        let mut code = compile_pinned(ir, isas, optimization, (unit.options, reached), scratch, failed)?;
+        let mut code = compile_pinned(ir, isas, effort, (unit.options, reached), scratch, failed)?;
         if unit.options.keep_ir {
             code.ir = Some(scratch.func.display().to_string());
         }
@@ -96,7 +95,7 @@ fn native_function(
     };
     let mut code = compile(None)?;
     if code.frame_bytes > limit {
-        code = compile(Some(Optimization::InPlace))?;
+        code = compile(Some(Effort::InPlace))?;
     }
     if code.frame_bytes > limit {
         let bytes = code.frame_bytes;

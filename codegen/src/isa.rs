@@ -15,10 +15,10 @@ use crate::{LowerError, Options};
 
 /// How hard Cranelift tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Optimization {
+pub(crate) enum Effort {
     /// The best code.
     Speed,
-    /// Computes everything where it is written. With [`Optimization::Speed`] Cranelift computes a pure value where it is
+    /// Computes everything where it is written. With [`Effort::Speed`] Cranelift computes a pure value where it is
     /// first used; a function that reads much and uses it late then holds everything it has read at once, on the stack.
     InPlace,
 }
@@ -36,7 +36,7 @@ impl Isas {
     pub(crate) fn of_options(options: &Options) -> Result<Isas, LowerError> {
         Ok(Isas {
             options: options.clone(),
-            speed: target(options, Optimization::Speed)?,
+            speed: target(options, Effort::Speed)?,
             in_place: OnceCell::new(),
         })
     }
@@ -47,8 +47,8 @@ impl Isas {
     }
 
     /// The one for a kind of optimization.
-    pub(crate) fn of(&self, optimization: Optimization) -> Result<&dyn TargetIsa, LowerError> {
-        if optimization == Optimization::Speed {
+    pub(crate) fn of(&self, optimization: Effort) -> Result<&dyn TargetIsa, LowerError> {
+        if optimization == Effort::Speed {
             return Ok(self.speed());
         }
         if let Some(isa) = self.in_place.get() {
@@ -78,7 +78,7 @@ const ARM64_SETTINGS: &[(&str, &str)] = &[("preserve_frame_pointers", "true")];
 ///
 /// # Errors
 /// [`LowerError::Arm64Only`] for an ARM64 extension with another machine.
-fn target(options: &Options, optimization: Optimization) -> Result<OwnedTargetIsa, LowerError> {
+fn target(options: &Options, optimization: Effort) -> Result<OwnedTargetIsa, LowerError> {
     let internal = |e: &dyn std::fmt::Display| LowerError::Internal(format!("Cranelift: {e}"));
     let (triple, settings) = match options.machine {
         Machine::X64 => ("x86_64-pc-windows-msvc", [].as_slice()),
@@ -86,8 +86,8 @@ fn target(options: &Options, optimization: Optimization) -> Result<OwnedTargetIs
     };
     let mut flags = settings::builder();
     let level = match optimization {
-        Optimization::Speed => "speed",
-        Optimization::InPlace => "none",
+        Effort::Speed => "speed",
+        Effort::InPlace => "none",
     };
     for (name, value) in SETTINGS.iter().chain(settings).chain(&[("opt_level", level)]) {
         flags.set(name, value).map_err(|e| internal(&e))?;

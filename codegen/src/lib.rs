@@ -8,7 +8,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `body` | what a native function is made of: instructions, in the order and number that optimizations give them |
+//! | `body`, `bodies` | what native functions are made of: instructions, in the order and number that optimizations give them |
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
 //! | `functions` | the native functions that an eBPF function becomes |
@@ -26,6 +26,7 @@
 
 mod audit_arm64;
 mod audit_x64;
+mod bodies;
 mod body;
 mod call_graph;
 mod compile;
@@ -42,6 +43,7 @@ mod lowered;
 mod lowering;
 mod metadata;
 mod object;
+mod optimizations;
 mod options;
 mod renumber_arm64;
 mod runtime_context;
@@ -58,6 +60,7 @@ pub use error::{
     ModuleProblem, Place,
 };
 pub use lowered::{InsnPlace, Lowered, LoweredFunction, Origin};
+pub use optimizations::{Optimization, Optimizations, UnknownOptimization};
 pub use options::{Options, RuntimeLevel, Skeleton};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bpf2sys_pe_emit::Machine;
 
+use crate::Optimizations;
+
 /// What is put around the programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Skeleton {
@@ -75,9 +77,8 @@ pub struct Options {
     pub skeleton: Skeleton,
     /// Which tables the module has, and which version it states.
     pub runtime: RuntimeLevel,
-    /// Replace calls of `bpf_map_lookup_elem` on one proven ARRAY map by a compare and an address
-    /// (native module contract §6.7), where the runtime level has what that needs.
-    pub inline_array_lookup: bool,
+    /// Which optimizations are made.
+    pub optimizations: Optimizations,
     /// ARM64: atomic instructions of the Large System Extensions instead of load-exclusive/store-exclusive loops. The code
     /// then needs an ARMv8.1 processor.
     pub lse: bool,
@@ -112,7 +113,7 @@ impl Default for Options {
             machine: Machine::X64,
             skeleton: Skeleton::default(),
             runtime: RuntimeLevel::default(),
-            inline_array_lookup: true,
+            optimizations: Optimizations::default(),
             lse: false,
             sign_return_address: false,
             control_flow_guard: true,

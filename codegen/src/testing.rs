@@ -11,7 +11,7 @@ use iced_x86::{Decoder, DecoderOptions};
 
 use crate::body::Body;
 use crate::lowering::Flow;
-use crate::{LowerError, Options};
+use crate::{LowerError, Optimization, Optimizations, Options};
 
 pub(crate) const EXIT: Instruction = Instruction::Exit;
 
@@ -182,9 +182,13 @@ pub(crate) fn verified(module: Module) -> VerifiedModule {
     bpf2sys_verifier::verify(module, &Platform::builtin(), &bpf2sys_verifier::Options::default()).unwrap()
 }
 
-/// Lowers a module with default options, taking it as verified.
+/// Lowers a module with default options but inlining, taking it as verified.
 pub(crate) fn lower(module: Module) -> Result<NativeObject, LowerError> {
-    crate::lower(&trusted(module), &Platform::builtin(), &Options::default()).map(|lowered| lowered.object)
+    let options = Options {
+        optimizations: Optimizations::ALL.set(Optimization::Inlining, false),
+        ..Options::default()
+    };
+    crate::lower(&trusted(module), &Platform::builtin(), &options).map(|lowered| lowered.object)
 }
 
 /// The x86-64 instructions of the function called `name`.

@@ -8,13 +8,13 @@ use bpf2sys_platform::Platform;
 
 use crate::instruction_arm64::{Insn, Opcode, decode};
 use crate::testing::{EXIT, alu, call, helper, load, module, mov, one, program, r, store, subprogram, trusted};
-use crate::{LowerError, Options};
+use crate::{LowerError, Optimizations, Options};
 
 const ARM64: Options = Options {
     machine: Machine::Arm64,
     skeleton: crate::Skeleton::Driver,
     runtime: crate::RuntimeLevel::V1_6,
-    inline_array_lookup: true,
+    optimizations: Optimizations::ALL,
     lse: false,
     sign_return_address: false,
     control_flow_guard: true,

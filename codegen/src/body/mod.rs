@@ -10,7 +10,13 @@
 //! Registers are still those of eBPF and not values: copies need nothing but their edges set right, and Cranelift's builder makes values
 //! of them afterwards. An inlined subprogram has `r6` to `r9` of its own: see [`Node::frame`].
 
+mod inline;
+mod slots;
+
 use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction, Reg};
+
+pub(crate) use inline::Candidate;
+pub(crate) use slots::Slots;
 
 use crate::InsnPlace;
 use crate::lowering::{Flow, Next};
@@ -105,7 +111,10 @@ impl Body {
         let mut starts = vec![false; nodes.len()];
         let mut entered = vec![false; nodes.len()];
         for (number, node) in nodes.iter().enumerate() {
-            let jumps = matches!(node.op, Instruction::Jump { .. } | Instruction::JumpIf { .. });
+            let jumps = matches!(
+                node.op,
+                Instruction::Jump { .. } | Instruction::JumpIf { .. } | Instruction::Exit
+            );
             for to in node.next.places() {
                 // Also where two ways meet, or what comes next in another order.
                 starts[to.index()] |= jumps || to.index() != number + 1 || entered[to.index()];

@@ -9,11 +9,16 @@ use bpf2sys_verifier::VerifiedModule;
 use crate::testing::{
     EXIT, alu, call, helper, lddw_map, load, map, module, mov, mov_reg, one, program, r, subprogram, trusted,
 };
-use crate::{Lowered, Options};
+use crate::{Lowered, Optimizations, Options};
 
 fn lower(module: Module) -> (VerifiedModule, Lowered) {
+    lower_with(module, Optimizations::ALL)
+}
+
+fn lower_with(module: Module, optimizations: Optimizations) -> (VerifiedModule, Lowered) {
     let options = Options {
         keep_ir: true,
+        optimizations,
         ..Options::default()
     };
     let verified = trusted(module);
@@ -22,7 +27,11 @@ fn lower(module: Module) -> (VerifiedModule, Lowered) {
 }
 
 fn assembly(module: Module) -> String {
-    let (verified, lowered) = lower(module);
+    assembly_with(module, Optimizations::ALL)
+}
+
+fn assembly_with(module: Module, optimizations: Optimizations) -> String {
+    let (verified, lowered) = lower_with(module, optimizations);
     super::assembly(&verified, &Platform::builtin(), &lowered)
 }
 
@@ -129,6 +138,20 @@ fn a_function_in_pieces_is_listed_once_under_the_names_of_its_pieces() {
 }
 
 #[test]
+fn instructions_of_inlined_subprograms_are_marked() {
+    let functions = vec![
+        program("main", "bind", &[call(1), EXIT]),
+        subprogram("callee", &[helper(7), EXIT]),
+    ];
+    let listing = assembly(module(functions));
+    assert!(
+        listing.contains("\n    ^0  call 7 (bpf_ktime_get_boot_ns)"),
+        "{listing}"
+    );
+    assert!(!listing.contains("callee: subprogram"), "{listing}");
+}
+
+#[test]
 fn names_what_instructions_refer_to() {
     let mut module = module(vec![
         program(
@@ -146,7 +169,7 @@ fn names_what_instructions_refer_to() {
         subprogram("callee", &[mov(0, 2), EXIT]),
     ]);
     module.maps = vec![map("table", 1, 4, 4)];
-    let listing = assembly(module);
+    let listing = assembly_with(module, Optimizations::NONE);
     for text in [
         "r1 = map 0 ll (table)",
         "call 7 (bpf_ktime_get_boot_ns)",

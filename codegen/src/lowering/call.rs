@@ -10,15 +10,12 @@ use cranelift_codegen::isa::CallConv;
 use super::function::{Lowering, Native, STACK_BYTES, table_flags};
 use super::maps::MapArguments;
 use crate::error::InstructionProblem;
-use crate::metadata::map_types::ARRAY;
 use crate::{guard, runtime_context};
 
 /// Helper id of `bpf_map_lookup_elem`.
-const MAP_LOOKUP: i32 = 1;
+pub(super) const MAP_LOOKUP: i32 = 1;
 /// Helper id of `bpf_tail_call`.
 pub(crate) const TAIL_CALL: i32 = 5;
-/// Bytes that the runtime reads as the key of an ARRAY, whatever key size its definition states.
-const ARRAY_KEY_BYTES: u32 = 4;
 
 /// `r1` to `r5`, which carry arguments.
 const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
@@ -26,7 +23,7 @@ const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
 impl Lowering<'_, '_> {
     pub(super) fn call(&mut self, callee: Callee) -> Result<(), InstructionProblem> {
         match callee {
-            Callee::Helper(MAP_LOOKUP) if let Some(map) = self.inlinable_lookup() => self.array_lookup(map),
+            Callee::Helper(MAP_LOOKUP) if let Some(map) = self.unit.array_lookup(&self.node) => self.array_lookup(map),
             Callee::Helper(id) => self.helper(id),
             Callee::Local(function) => self.subprogram(function),
             Callee::Btf(function) => self.btf_function(function),
@@ -220,28 +217,16 @@ impl Lowering<'_, '_> {
         }
     }
 
-    /// The map of a `bpf_map_lookup_elem` that may be inlined: the call is in a program (never a subprogram, whose callers
-    /// may pass different maps), the runtime tells where an array's values are, the map is proven to be exactly one, it is
-    /// an ARRAY, no map of maps holds its kind, so that it cannot be the result of an outer lookup, and the verifier proved
-    /// as many key bytes as are read.
-    fn inlinable_lookup(&self) -> Option<MapIndex> {
-        let options = self.unit.options;
-        if !(options.inline_array_lookup && options.runtime.has_array_data())
-            || self.module.function(self.node.place.function).kind != FunctionKind::Program
-        {
-            return None;
-        }
-        let map = self.facts()?.map?;
-        let is_template = self.unit.templates.contains(&map);
-        let definition = &self.module.maps.get(map.index())?.definition;
-        (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
-    }
-
     /// `r0 = key < max_entries ? array_data + key * value_size : 0`, which is what the helper does for an ARRAY.
     fn array_lookup(&mut self, map: MapIndex) -> Result<(), InstructionProblem> {
         let definition = self.module.maps[map.index()].definition;
-        let key_pointer = self.read(Reg::new(2).ok_or(InstructionProblem::Reference)?);
-        let key = self.builder.ins().uload32(MemFlagsData::new(), key_pointer, 0);
+        let key = if let Some(slot) = self.slot() {
+            let key = self.builder.use_var(slot);
+            self.zero_extend(key)
+        } else {
+            let key_pointer = self.read(Reg::new(2).ok_or(InstructionProblem::Reference)?);
+            self.builder.ins().uload32(MemFlagsData::new(), key_pointer, 0)
+        };
         let base = self
             .map_field(map, runtime_context::map_array_data)
             .ok_or(InstructionProblem::Reference)?;

@@ -24,11 +24,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bpf2sys_bytecode::{
-    Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand, Reg,
+    Callee, Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand, Reg,
     WordSize,
 };
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{InsnFacts, VerifiedModule};
+use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, Block, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot,
@@ -43,12 +43,15 @@ use super::inherited::RegisterSet;
 use super::liveness::live_before;
 use super::pieces::{self, Order, Piece};
 use super::pins::Pins;
+use super::call::MAP_LOOKUP;
+use crate::bodies::Planned;
 use crate::body::{Body, Node, NodeIndex};
 use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
 use crate::lowered::Numbering;
 use crate::metadata::{BtfTables, HelperTables};
-use crate::{InsnPlace, Options, RuntimeLevel, runtime_context};
+use crate::metadata::map_types::ARRAY;
+use crate::{InsnPlace, Optimization, Options, RuntimeLevel, runtime_context};
 
 /// Namespace of Cranelift's user names of whole functions and dispatchers; piece N has N + 1. The index is a
 /// [`FunctionIndex`].
@@ -89,6 +92,12 @@ impl Native {
 /// Bytes of stack that each function has below `r10`.
 pub(crate) const STACK_BYTES: i32 = 512;
 
+/// Stacks of programs begin and end at multiples of this.
+const STACK_ALIGNMENT: u32 = 16;
+
+/// Bytes that the runtime reads as the key of an ARRAY, whatever key size its definition states.
+const ARRAY_KEY_BYTES: u32 = 4;
+
 /// A program with more stack than this touches its middle first. Kernel stacks end in a guard page; nothing may step over
 /// it, and the frame could otherwise be larger than it.
 pub(crate) const PROBE_ABOVE: i32 = 2048;
@@ -116,13 +125,41 @@ pub(crate) struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    /// The eBPF stack in a function's frame, in bytes: its own and those of the deepest chain of calls from it, if it is a
-    /// program. Subprograms have theirs in the frame of the program.
-    pub(crate) fn stack_bytes(&self, index: FunctionIndex) -> u32 {
+    /// The eBPF stack in a function's frame, in bytes: what it and those that it calls need, if it is a program. Subprograms have
+    /// theirs in the frame of the program.
+    pub(crate) fn stack_bytes(&self, index: FunctionIndex, planned: &Planned) -> u32 {
         match self.verified.module().function(index).kind {
-            FunctionKind::Program => STACK_BYTES as u32 * self.calls.frames[index.index()],
+            FunctionKind::Program => planned.stack.next_multiple_of(STACK_ALIGNMENT),
             FunctionKind::Subprogram => 0,
         }
+    }
+
+    /// Whether an optimization is made.
+    pub(crate) fn makes(&self, optimization: Optimization) -> bool {
+        self.options.optimizations.has(optimization)
+    }
+
+    /// Who touches the stack frame of a function, if that is known.
+    pub(crate) fn frame_facts(&self, index: FunctionIndex) -> Option<&FrameFacts> {
+        self.verified.facts(index).frame.as_deref()
+    }
+
+    /// The map of a `bpf_map_lookup_elem` that is made in place: the runtime tells where an array's values are, the map is proven
+    /// to be exactly one (in a subprogram: for all its callers), it is an ARRAY, no map of maps holds its kind, so that it cannot be the result of an outer lookup, and the verifier proved
+    /// as many key bytes as are read.
+    pub(crate) fn array_lookup(&self, node: &Node) -> Option<MapIndex> {
+        let Instruction::Call(Callee::Helper(MAP_LOOKUP)) = node.op else {
+            return None;
+        };
+        let InsnPlace { function, instruction } = node.place;
+        let module = self.verified.module();
+        if !(self.makes(Optimization::ArrayLookups) && self.options.runtime.has_array_data()) {
+            return None;
+        }
+        let map = self.verified.facts(function).instructions.get(instruction.index())?.map?;
+        let is_template = self.templates.contains(&map);
+        let definition = &module.maps.get(map.index())?.definition;
+        (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }
 
     /// The signature of a function of the module.
@@ -183,14 +220,15 @@ pub(crate) struct Ir {
     pub(crate) loop_depth: u32,
 }
 
-/// Translates a part of the function `index`, which is `body`. Source locations are the instructions' [numbers](Numbering).
+/// Translates a part of the function `index`. Source locations are the instructions' [numbers](Numbering).
 pub(crate) fn lower_part(
     unit: &Unit<'_>,
     index: FunctionIndex,
-    body: &Body,
+    planned: &Planned,
     part: &Part<'_>,
     scratch: &mut FunctionBuilderContext,
 ) -> Result<Ir, LowerError> {
+    let body = &planned.body;
     let whole;
     let (piece, signature, order, range) = match part {
         Part::Whole => {
@@ -207,7 +245,7 @@ pub(crate) fn lower_part(
     let mut function = ir::Function::with_name_signature(name, signature);
     let builder = FunctionBuilder::new(&mut function, scratch);
     let loop_depth = pieces::loop_depth(order, range.clone(), body);
-    let mut lowering = Lowering::new(unit, index, body, order, range, builder);
+    let mut lowering = Lowering::new(unit, index, planned, order, range, builder);
     let pins = match part {
         Part::Whole => {
             lowering.begin();
@@ -235,7 +273,9 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) unit: &'a Unit<'a>,
     pub(super) module: &'a Module,
     pub(super) index: FunctionIndex,
-    body: &'a Body,
+    planned: &'a Planned,
+    /// By number of a slot that is a value: the variable.
+    slots: Vec<Variable>,
     /// What is being translated.
     pub(super) node: Node,
     pub(super) builder: FunctionBuilder<'f>,
@@ -296,7 +336,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     fn new(
         unit: &'a Unit<'a>,
         index: FunctionIndex,
-        body: &'a Body,
+        planned: &'a Planned,
         order: &'a Order,
         range: Range<u32>,
         mut builder: FunctionBuilder<'f>,
@@ -305,6 +345,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
+        let body = &planned.body;
+        let slots = planned.slots.widths.iter();
+        let slots = slots
+            .map(|width| builder.declare_var(slot_type(*width)))
+            .collect();
         let registers = (0..body.registers()).map(|_| builder.declare_var(types::I64)).collect();
         let blocks = (order.nodes(range.clone()).iter())
             .map(|index| body.starts_block(*index).then(|| builder.create_block()))
@@ -315,7 +360,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
             unit,
             module,
             index,
-            body,
+            planned,
+            slots,
             node: *body.node(NodeIndex(0)),
             builder,
             registers,
@@ -347,12 +393,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 *runtime,
             ),
             [context, runtime] => {
-                let bytes = unit.stack_bytes(index);
-                let slot = self.builder.create_sized_stack_slot(StackSlotData::new(
-                    StackSlotKind::ExplicitSlot,
-                    bytes,
-                    4, // 2^4 = 16-byte aligned
-                ));
+                let bytes = unit.stack_bytes(index, self.planned);
+                let shift = STACK_ALIGNMENT.trailing_zeros() as u8;
+                let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, shift);
+                let slot = self.builder.create_sized_stack_slot(slot);
                 let bytes = bytes.cast_signed();
                 let frame_pointer = FramePointer::Own { slot, bytes };
                 (vec![*context], [].as_slice(), frame_pointer, *context, *runtime)
@@ -367,6 +411,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
         for (register, value) in self.registers.iter().zip(values) {
             self.builder.def_var(*register, value);
+        }
+        for (slot, width) in self.slots.iter().zip(&self.planned.slots.widths) {
+            let zero = self.builder.ins().iconst(slot_type(*width), 0);
+            self.builder.def_var(*slot, zero);
         }
         if let FramePointer::Own { slot, bytes } = frame_pointer
             && bytes > PROBE_ABOVE
@@ -414,7 +462,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 }
                 self.builder.switch_to_block(block);
             }
-            self.node = *self.body.node(index);
+            self.node = *self.planned.body.node(index);
             let op = self.node.op;
             let number = self.unit.numbering.number(self.node.place);
             self.builder.set_srcloc(SourceLoc::new(number));
@@ -595,9 +643,25 @@ impl<'a, 'f> Lowering<'a, 'f> {
         facts.instructions.get(instruction.index())
     }
 
+    /// The variable of the stack slot that the instruction accesses, if the slot is a value.
+    pub(super) fn slot(&self) -> Option<Variable> {
+        let slot = self.planned.slots.of_node(&self.node)?;
+        self.slots.get(slot).copied()
+    }
+
     fn error(&self, problem: InstructionProblem) -> LowerError {
         let InsnPlace { function, instruction } = self.node.place;
         instruction_error(self.module, self.module.function(function), instruction, problem)
+    }
+}
+
+/// The type of a stack slot that is a value, by its number of bytes.
+fn slot_type(width: u32) -> ir::Type {
+    match width {
+        1 => types::I8,
+        2 => types::I16,
+        4 => types::I32,
+        _ => types::I64,
     }
 }
 

@@ -7,7 +7,7 @@
 //! a fence, so no access is ever compared with an earlier one across it. The flags leave traps possible, so that a load
 //! is kept whose result nobody reads.
 //!
-//! Accesses relative to `r10` stay inside the function's own 512 bytes and are ordinary memory to Cranelift. It may combine
+//! Stack slots that are values ([`Slots`](crate::body::Slots)) are accessed as variables. Other accesses relative to `r10` stay inside the function's own 512 bytes and are ordinary memory to Cranelift. It may combine
 //! them; other accesses and calls still count as touching them.
 
 use bpf2sys_bytecode::{AtomicOp, Operand, Reg, Width, WordSize};
@@ -38,6 +38,15 @@ impl Lowering<'_, '_> {
         base: Reg,
         offset: i16,
     ) -> Result<(), InstructionProblem> {
+        if let Some(slot) = self.slot() {
+            let value = self.builder.use_var(slot);
+            let value = match (width, signed) {
+                (Width::Dw, _) => value,
+                (_, false) => self.builder.ins().uextend(types::I64, value),
+                (_, true) => self.builder.ins().sextend(types::I64, value),
+            };
+            return self.write(dst, value);
+        }
         let (address, offset) = self.address(base, offset, width.bytes());
         let flags = MemFlagsData::new();
         let ins = self.builder.ins();
@@ -54,7 +63,19 @@ impl Lowering<'_, '_> {
     }
 
     pub(super) fn store(&mut self, width: Width, base: Reg, offset: i16, src: Operand) {
-        let value = self.operand(WordSize::W64, src);
+        let mut value = self.operand(WordSize::W64, src);
+        if let Some(slot) = self.slot() {
+            let narrow = match width {
+                Width::B => types::I8,
+                Width::H => types::I16,
+                Width::W => types::I32,
+                Width::Dw => types::I64,
+            };
+            if narrow != types::I64 {
+                value = self.builder.ins().ireduce(narrow, value);
+            }
+            return self.builder.def_var(slot, value);
+        }
         let (address, offset) = self.address(base, offset, width.bytes());
         let flags = MemFlagsData::new();
         let ins = self.builder.ins();

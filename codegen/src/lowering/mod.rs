@@ -24,4 +24,4 @@ pub(crate) use call::TAIL_CALL;
 pub(crate) use flow::{Flow, Next};
 pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part, place};
 pub(crate) use inherited::{RegisterSet, inherited};
-pub(crate) use pieces::DEEP_LOOPS;
+pub(crate) use pieces::{DEEP_LOOPS, needs_cutting};

@@ -137,14 +137,27 @@ impl Order {
     }
 }
 
+/// Whether a function with at most `most` work in each native function must be several.
+pub(crate) fn needs_cutting(body: &Body, most: u32) -> bool {
+    all_work(body) > u64::from(most_of_piece(body, most))
+}
+
+fn all_work(body: &Body) -> u64 {
+    body.nodes().map(|node| work(body.node(node).op)).sum()
+}
+
+/// The most work of a piece of this function.
+fn most_of_piece(body: &Body, most: u32) -> u32 {
+    let deep = loop_depth(&Order::of_body(body), 0..body.count(), body) > DEEP_LOOPS;
+    let most = if deep { most.min(MOST_WORK_IN_DEEP_LOOPS) } else { most };
+    most.max(EXPENSIVE)
+}
+
 /// Cuts a function into pieces of at most `most` work, or somewhat less if its loops nest deep; `None` if it is no more
 /// than that.
 pub(crate) fn cut(body: &Body, most: u32) -> Option<(Order, Vec<Piece>)> {
-    let deep = loop_depth(&Order::of_body(body), 0..body.count(), body) > DEEP_LOOPS;
-    let most = if deep { most.min(MOST_WORK_IN_DEEP_LOOPS) } else { most };
-    let most = most.max(EXPENSIVE);
-    let all: u64 = body.nodes().map(|node| work(body.node(node).op)).sum();
-    if all <= u64::from(most) {
+    let most = most_of_piece(body, most);
+    if all_work(body) <= u64::from(most) {
         return None;
     }
     let order = Order::for_cutting(body);

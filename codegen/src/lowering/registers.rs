@@ -30,7 +30,14 @@ impl Lowering<'_, '_> {
         // Frames of inlined calls are where those of the calls would be.
         let below = below + STACK_BYTES * i32::from(self.node.frame);
         match self.frame_pointer {
-            FramePointer::Own { slot, bytes } => self.builder.ins().stack_addr(types::I64, slot, bytes - below),
+            FramePointer::Own { slot, bytes } if below <= bytes => {
+                self.builder.ins().stack_addr(types::I64, slot, bytes - below)
+            }
+            // An address that nothing is accessed at.
+            FramePointer::Own { slot, bytes } => {
+                let start = self.builder.ins().stack_addr(types::I64, slot, 0);
+                self.builder.ins().iadd_imm_s(start, i64::from(bytes - below))
+            }
             FramePointer::Passed(r10) => self.builder.ins().iadd_imm_s(r10, i64::from(-below)),
         }
     }

@@ -13,7 +13,7 @@ use crate::testing::{
     EXIT, alu, btf, call, helper, instructions, lddw_map, load, lower, map, module, mov, mov_reg, native, one, program,
     r, store, subprogram, verified,
 };
-use crate::{Options, testing};
+use crate::{Optimization, Optimizations, Options, testing};
 
 /// An access of memory outside the frame: its size in bytes, and whether it is a load.
 fn accesses(code: &[iced_x86::Instruction]) -> Vec<(usize, bool)> {
@@ -598,7 +598,7 @@ fn other_lookups_call_the_helper() {
         "array whose stated key is not what the runtime reads"
     );
     let off = Options {
-        inline_array_lookup: false,
+        optimizations: Optimizations::ALL.set(Optimization::ArrayLookups, false),
         ..Options::default()
     };
     assert!(calls_helper(lookup(2, 4), &off), "switched off");
@@ -617,17 +617,21 @@ fn other_lookups_call_the_helper() {
 }
 
 #[test]
-fn a_lookup_in_a_subprogram_calls_the_helper() {
+fn a_lookup_in_a_subprogram_is_made_in_place_where_all_callers_mean_the_same_map() {
     let mut module = lookup(2, 4);
     module.functions[0].kind = bpf2sys_bytecode::FunctionKind::Subprogram;
     module.functions[0].name = "sub".to_owned();
     module.functions[0].section = ".text".to_owned();
     module.functions.push(program("program", "bind", &[call(0), EXIT]));
-    let object = crate::lower(&verified(module), &Platform::builtin(), &Options::default())
+    let options = Options {
+        optimizations: Optimizations::ALL.set(Optimization::Inlining, false),
+        ..Options::default()
+    };
+    let object = crate::lower(&verified(module), &Platform::builtin(), &options)
         .unwrap()
         .object;
     let code = instructions(&object, "sub");
-    assert!(code.iter().any(calls_other));
+    assert!(!code.iter().any(calls_other));
 }
 
 #[test]

@@ -1,0 +1,157 @@
+//! What the native functions of a module are made of.
+//!
+//! Given: a verified module, and who calls whom.
+//! Computed: the [`Body`] of each function that is emitted, after optimization; which of its stack slots are values; and how much stack
+//! a program needs for itself and what it calls.
+//! Safe because: a function is left out only where all its calls were inlined; and stack is reserved down to the lowest byte that
+//! anything touches as memory, in frames that lie as the verifier takes them to lie.
+
+use bpf2sys_bytecode::{Callee, FunctionKind, InsnIndex, Instruction, Reg};
+use bpf2sys_verifier::FrameFacts;
+
+use crate::Optimization;
+use crate::body::{Body, Candidate, Slots};
+use crate::lowering::{STACK_BYTES, Unit, needs_cutting};
+
+/// A function to emit.
+pub(crate) struct Planned {
+    /// What it is made of.
+    pub(crate) body: Body,
+    /// Its slots that are values.
+    pub(crate) slots: Slots,
+    /// Bytes of stack below its `r10` that it and its callees touch.
+    pub(crate) stack: u32,
+}
+
+/// By function of the module: what is emitted of it, if anything is.
+pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
+    let module = unit.verified.module();
+    let mut planned: Vec<Option<Planned>> = (0..module.functions.len()).map(|_| None).collect();
+    let calls = count_calls(unit);
+    for &index in unit.calls.order() {
+        let Some(flow) = &unit.calls.flows[index.index()] else {
+            continue;
+        };
+        let mut body = Body::of(index, module.function(index), flow);
+        let most_work = unit.options.most_work;
+        if unit.makes(Optimization::Inlining) && !needs_cutting(&body, most_work) {
+            let plain = body.clone();
+            body.inline(|callee| {
+                // Nobody may call a program; lowering tells so.
+                if module.functions.get(callee.index())?.kind != FunctionKind::Subprogram {
+                    return None;
+                }
+                // What it would find in registers of its caller is not there any more.
+                let inherits = unit.calls.inherited[callee.index()].iter().any(|r| r != Reg::R0);
+                let body = &planned[callee.index()].as_ref().filter(|_| !inherits)?.body;
+                let calls = calls[callee.index()];
+                Some(Candidate { body, calls })
+            });
+            if needs_cutting(&body, most_work) {
+                body = plain;
+            }
+        }
+        let slots = if unit.makes(Optimization::StackSlots) && !needs_cutting(&body, most_work) {
+            Slots::of(
+                &body,
+                |function| unit.frame_facts(function),
+                |node| unit.array_lookup(node).is_some(),
+            )
+        } else {
+            Slots::default()
+        };
+        let stack = stack(unit, &body, &slots, &planned);
+        planned[index.index()] = Some(Planned { body, slots, stack });
+    }
+    leave_out_unused(unit, &mut planned);
+    planned
+}
+
+/// By function: the calls of it in functions that are reached.
+fn count_calls(unit: &Unit<'_>) -> Vec<u32> {
+    let module = unit.verified.module();
+    let mut calls = vec![0; module.functions.len()];
+    for (function, flow) in module.functions.iter().zip(&unit.calls.flows) {
+        let Some(flow) = flow else { continue };
+        for (at, insn) in (0..).map(InsnIndex).zip(&function.instructions) {
+            if let Instruction::Call(Callee::Local(callee)) = insn.op
+                && flow.next(at).is_some()
+            {
+                calls[callee.index()] += 1;
+            }
+        }
+    }
+    calls
+}
+
+/// Bytes below `r10` that a body, and what it calls, touches as memory; `planned` has its callees.
+fn stack(unit: &Unit<'_>, body: &Body, slots: &Slots, planned: &[Option<Planned>]) -> u32 {
+    let frame_bytes = STACK_BYTES.cast_unsigned();
+    let nodes = || body.nodes().map(|index| body.node(index));
+    if !unit.makes(Optimization::UnusedStack) {
+        let deepest = nodes().map(|node| node.frame).max().unwrap_or(0);
+        let of_callees = nodes().filter_map(|node| match node.op {
+            Instruction::Call(Callee::Local(callee)) => {
+                let below = planned[callee.index()].as_ref().map_or(0, |planned| planned.stack);
+                Some(frame_bytes * (u32::from(node.frame) + 1) + below)
+            }
+            _ => None,
+        });
+        return of_callees.max().unwrap_or(0).max(frame_bytes * (u32::from(deepest) + 1));
+    }
+    let mut bytes = 0;
+    for node in nodes() {
+        let above = frame_bytes * u32::from(node.frame);
+        let in_frame = match unit.frame_facts(node.place.function) {
+            None => frame_bytes,
+            Some(_) if slots.of_node(node).is_some() => 0,
+            Some(facts) => touched(facts, node.place.instruction),
+        };
+        let of_callee = match node.op {
+            Instruction::Call(Callee::Local(callee)) => planned[callee.index()].as_ref().map_or(0, |planned| planned.stack),
+            _ => 0,
+        };
+        for (below, touched) in [(above, in_frame), (above + frame_bytes, of_callee)] {
+            if touched > 0 {
+                bytes = bytes.max(below + touched);
+            }
+        }
+    }
+    bytes
+}
+
+/// How far below `r10` an instruction, or whom it calls, touches the frame of its function.
+fn touched(facts: &FrameFacts, at: InsnIndex) -> u32 {
+    let access = facts.access(at).map(|access| access.offset);
+    let first = facts.escapes.partition_point(|escape| escape.at < at);
+    let escapes = facts.escapes[first..].iter().take_while(|escape| escape.at == at);
+    let lowest = escapes.map(|escape| escape.bytes.0).chain(access).min();
+    lowest.map_or(0, |lowest| lowest.min(0).unsigned_abs())
+}
+
+/// Takes away the subprograms that nothing calls any more.
+fn leave_out_unused(unit: &Unit<'_>, planned: &mut [Option<Planned>]) {
+    let module = unit.verified.module();
+    let mut used: Vec<bool> = module
+        .functions
+        .iter()
+        .map(|function| function.kind == FunctionKind::Program)
+        .collect();
+    // Callers come after their callees.
+    for &index in unit.calls.order().iter().rev() {
+        let Some(planned) = planned[index.index()].as_ref().filter(|_| used[index.index()]) else {
+            continue;
+        };
+        let body = &planned.body;
+        for node in body.nodes().map(|index| body.node(index)) {
+            if let Instruction::Call(Callee::Local(callee)) = node.op {
+                used[callee.index()] = true;
+            }
+        }
+    }
+    for (planned, used) in planned.iter_mut().zip(used) {
+        if !used {
+            *planned = None;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Which optimizations are made.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An optimization that bpf2sys makes itself, before Cranelift's own. None changes what a program does; each can be left out, to
+/// see what it does and to find one that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Optimization {
+    /// Calls of `bpf_map_lookup_elem` on one proven ARRAY map become a compare and an address (native module contract §6.7), where
+    /// the runtime level has what that needs.
+    ArrayLookups,
+    /// Calls of small subprograms, and of those with one call, become their instructions.
+    Inlining,
+    /// Bytes of the stack that only loads and stores of the function touch are values, and no memory.
+    StackSlots,
+    /// Stack that nothing touches is not reserved.
+    UnusedStack,
+}
+
+impl Optimization {
+    /// Each with its name on the command line.
+    pub const ALL: [(Optimization, &'static str); 4] = [
+        (Optimization::ArrayLookups, "array-lookups"),
+        (Optimization::Inlining, "inlining"),
+        (Optimization::StackSlots, "stack-slots"),
+        (Optimization::UnusedStack, "unused-stack"),
+    ];
+}
+
+/// A set of optimizations. `Default` is all of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Optimizations(u32);
+
+impl Optimizations {
+    /// None.
+    pub const NONE: Optimizations = Optimizations(0);
+    /// All.
+    pub const ALL: Optimizations = Optimizations(u32::MAX);
+
+    /// Whether one is made.
+    pub fn has(self, one: Optimization) -> bool {
+        self.0 & 1 << one as u32 != 0
+    }
+
+    /// The set with one more, or without it.
+    #[must_use]
+    pub fn set(self, one: Optimization, made: bool) -> Optimizations {
+        let bit = 1 << one as u32;
+        Optimizations(if made { self.0 | bit } else { self.0 & !bit })
+    }
+
+    /// The set as changed by a word of the command line: `NAME` or `no-NAME`, `all` or `none`.
+    ///
+    /// # Errors
+    /// The names that there are, if it is none.
+    pub fn changed_by(self, word: &str) -> Result<Optimizations, UnknownOptimization> {
+        match word {
+            "all" => return Ok(Optimizations::ALL),
+            "none" => return Ok(Optimizations::NONE),
+            _ => {}
+        }
+        let (name, made) = word.strip_prefix("no-").map_or((word, true), |name| (name, false));
+        let known = Optimization::ALL.into_iter().find(|(_, known)| *known == name);
+        let (one, _) = known.ok_or(UnknownOptimization)?;
+        Ok(self.set(one, made))
+    }
+}
+
+impl Default for Optimizations {
+    fn default() -> Self {
+        Optimizations::ALL
+    }
+}
+
+/// Changes to all of them, with commas between.
+impl FromStr for Optimizations {
+    type Err = UnknownOptimization;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').try_fold(Optimizations::ALL, Optimizations::changed_by)
+    }
+}
+
+/// Changes to none of them that give these.
+impl fmt::Display for Optimizations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("none")?;
+        for (one, name) in Optimization::ALL {
+            if self.has(one) {
+                write!(f, ",{name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Optimizations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Optimizations({self})")
+    }
+}
+
+/// A word that names no optimization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownOptimization;
+
+impl fmt::Display for UnknownOptimization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an optimization: must be `all`, `none`, or one of")?;
+        for (position, (_, name)) in Optimization::ALL.iter().enumerate() {
+            write!(f, "{}`{name}`", if position == 0 { " " } else { ", " })?;
+        }
+        f.write_str(", with `no-` in front to leave it out")
+    }
+}
+
+impl std::error::Error for UnknownOptimization {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_turn_optimizations_on_and_off() {
+        let of = |text: &str| text.parse::<Optimizations>();
+        assert_eq!(of("all"), Ok(Optimizations::default()));
+        assert_eq!(of("none"), Ok(Optimizations::NONE));
+        let without = of("no-inlining").unwrap();
+        assert!(!without.has(Optimization::Inlining) && without.has(Optimization::StackSlots));
+        let only = of("none,stack-slots").unwrap();
+        assert!(!only.has(Optimization::Inlining) && only.has(Optimization::StackSlots));
+        assert_eq!(only.to_string(), "none,stack-slots");
+        assert_eq!(of("none,inlining,no-inlining"), Ok(Optimizations::NONE));
+        for wrong in ["", "inline", "no-", "no-all", "stack-slots, inlining"] {
+            assert_eq!(of(wrong), Err(UnknownOptimization), "{wrong}");
+        }
+        assert!(UnknownOptimization.to_string().contains("`stack-slots`"));
+    }
+}
