@@ -1,0 +1,55 @@
+//! What is run: each workload is one C file with its input.
+
+use super::inputs;
+use super::world::World;
+
+/// A program and its input.
+pub struct Workload {
+    /// Name, also of its file where it is one of ours.
+    pub name: &'static str,
+    /// Its C, from the repository's root.
+    pub source: &'static str,
+    /// Makes contexts and fills maps.
+    pub fill: fn(&mut World),
+    /// What it returns for each context, in order.
+    pub expected: &'static [u32],
+}
+
+const PASS: u32 = 1;
+const DROP: u32 = 2;
+const SEND: u32 = 3;
+const ALLOW: u32 = 0;
+const DENY: u32 = 0xC000_0022;
+
+macro_rules! workloads {
+    ($( $name:ident in $folder:literal: $expected:expr; )+) => {
+        /// All of them.
+        pub const WORKLOADS: &[Workload] = &[$(
+            Workload {
+                name: stringify!($name),
+                source: concat!($folder, "/", stringify!($name), ".c"),
+                fill: inputs::$name,
+                expected: &$expected,
+            },
+        )+];
+    };
+}
+
+workloads! {
+    udp_drop in "tests/benches/speed/workloads": [DROP, PASS, DROP, PASS];
+    checksum in "tests/benches/speed/workloads": [PASS];
+    load_balancer in "tests/benches/speed/workloads": [SEND; 8];
+    byte_scan in "tests/benches/speed/workloads": [DROP];
+    tcp_options in "tests/benches/speed/workloads": [DROP, PASS, PASS];
+    arithmetic in "tests/benches/speed/workloads": [PASS];
+    sort in "tests/benches/speed/workloads": [DROP, PASS, PASS, DROP];
+    helpers in "tests/benches/speed/workloads": [PASS];
+    local_calls in "tests/benches/speed/workloads": [DROP, DROP];
+    state_machine in "tests/benches/speed/workloads": [PASS, PASS, DROP];
+    histogram in "tests/benches/speed/workloads": [PASS; 2];
+    path_match in "tests/benches/speed/workloads": [DENY];
+    token_bucket in "tests/benches/speed/workloads": [PASS, PASS, DROP, PASS];
+    ipv6_walk in "tests/benches/speed/workloads": [PASS, PASS, DROP];
+    udp_filter in "examples/udp_filter": [PASS, DROP, PASS, DROP, PASS];
+    process_guard in "examples/process_guard": [ALLOW, DENY];
+}

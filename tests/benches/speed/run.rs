@@ -1,0 +1,115 @@
+//! Measures everything that was asked for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bpf2sys_platform::Platform;
+
+use crate::lab::{Bench, WORKLOADS, Workload};
+use crate::options::Options;
+use crate::report::{Figures, Report, Row};
+use crate::{tables, timing};
+
+/// Where the tables of a page begin and end.
+const START: &str = "<!-- speed -->\n";
+const END: &str = "<!-- end -->";
+
+/// The whole benchmark.
+pub fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprint!("{text}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match all(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all(options: &Options) -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().map_err(|e| e.to_string())?;
+    let platform = Platform::builtin();
+    // Before hours of measuring, if it cannot be read.
+    let old = options.compare.as_deref().map(read).transpose()?;
+    let mut report = Report {
+        rounds: options.rounds,
+        rows: Vec::new(),
+    };
+    for workload in WORKLOADS.iter().filter(|workload| options.wants(workload.name)) {
+        let row = row(workload, &root, &platform, options.rounds).map_err(|e| format!("{}: {e}", workload.name))?;
+        report.rows.push(row);
+    }
+    if report.rows.is_empty() {
+        return Err("no workload has such a name".into());
+    }
+    let text = tables::all(&report);
+    println!("{text}");
+    if let Some(old) = old {
+        println!("{}", tables::comparison(&old, &report));
+    }
+    if let Some(file) = &options.json {
+        let json = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
+        fs::write(file, json).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    if let Some(page) = &options.markdown {
+        write_page(page, &text)?;
+    }
+    Ok(())
+}
+
+fn row(workload: &'static Workload, root: &Path, platform: &Platform, rounds: usize) -> Result<Row, String> {
+    let mut bench = Bench::new(workload, root, platform)?;
+    for (engine, why) in &bench.missing {
+        eprintln!("{}: without {engine}: {}", workload.name, why.trim());
+    }
+    bench.compare()?;
+    let times = timing::nanoseconds(&mut bench, rounds);
+    let mut engines = Vec::new();
+    for (index, ns) in times.into_iter().enumerate() {
+        let steps = bench.count(index)?;
+        let engine = &bench.engines[index];
+        engines.push(Figures {
+            name: engine.name.to_owned(),
+            ns: Some(ns),
+            instructions: Some(steps.instructions),
+            code_bytes: Some(engine.code_bytes),
+            stack_bytes: Some(steps.stack_bytes),
+        });
+    }
+    Ok(Row {
+        name: workload.name.to_owned(),
+        bytecode: bench.shape.instructions,
+        lowering_us: bench.shape.lowering.as_secs_f64() * 1e6,
+        runs: bench.world.contexts.len(),
+        engines,
+        arm64: Vec::new(),
+    })
+}
+
+/// `cargo bench` runs in the package's folder, and files are named from where people are.
+#[allow(dead_code)]
+fn from_caller(file: &Path) -> PathBuf {
+    std::env::var_os("PWD").map_or_else(|| file.to_owned(), |folder| Path::new(&folder).join(file))
+}
+
+fn read(file: &Path) -> Result<Report, String> {
+    let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+fn write_page(page: &Path, tables: &str) -> Result<(), String> {
+    let old = fs::read_to_string(page).map_err(|e| format!("{}: {e}", page.display()))?;
+    let parts = old
+        .split_once(START)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or_else(|| format!("{} has no {START}", page.display()))?;
+    fs::write(page, format!("{before}{START}\n{tables}\n{END}{after}")).map_err(|e| e.to_string())
+}

@@ -1,0 +1,200 @@
+//! The figures as tables of Markdown, which also read well in a terminal.
+
+use crate::lab::name;
+use crate::report::{Figures, Report, Row, mean};
+
+/// The engines on x86-64 besides [`name::BPF2C`], in the order of the columns.
+const OTHERS: [&str; 5] = [name::OURS, name::CLANG, name::GCC, name::RBPF, name::KERNEL];
+const NONE: &str = "–";
+
+/// All tables.
+pub fn all(report: &Report) -> String {
+    let sections = [
+        (
+            "Time of a run: nanoseconds for bpf2c's C, and the others relative to it (lower is faster)",
+            time(report),
+        ),
+        ("Instructions executed in a run, x86-64", instructions(report)),
+        ("Bytes of code, x86-64", code(report)),
+        ("Bytes of stack that a run takes, x86-64", stack(report)),
+        (
+            "Instructions executed in a run, ARM64, and bytes of code",
+            arm64(report),
+        ),
+        ("Lowering to x86-64", lowering(report)),
+    ];
+    let sections = sections.map(|(title, table)| format!("**{title}**\n\n{table}"));
+    sections.join("\n")
+}
+
+fn time(report: &Report) -> String {
+    let mut table = Table::new(&["workload", "bpf2c, ns"], &OTHERS);
+    let ratio = |row: &Row, name: &str| Some(row.engine(name)?.ns? / row.engine(name::BPF2C)?.ns?);
+    for row in &report.rows {
+        let base = row.engine(name::BPF2C).and_then(|figures| figures.ns);
+        let ratios = OTHERS.map(|name| text(ratio(row, name), 2));
+        table.row(
+            &row.name,
+            [text(base, base.map_or(0, |ns| usize::from(ns < 100.0)))]
+                .into_iter()
+                .chain(ratios),
+        );
+    }
+    let means = OTHERS.map(|name| text(mean(report.rows.iter().filter_map(|row| ratio(row, name))), 2));
+    table.row("geometric mean", ["1.00".to_owned()].into_iter().chain(means));
+    table.finish()
+}
+
+/// A table of a number for each engine, and the geometric means of the ratios to bpf2c's.
+fn numbers(report: &Report, digits: usize, number: impl Fn(&Row, &Figures) -> Option<f64>) -> String {
+    let names: Vec<&str> = [name::BPF2C].into_iter().chain(OTHERS).collect();
+    let of = |row: &Row, name: &str| number(row, row.engine(name)?);
+    let counted = |name: &&&str| report.rows.iter().any(|row| of(row, name).is_some());
+    let names: Vec<&str> = names.iter().filter(counted).copied().collect();
+    let mut table = Table::new(&["workload"], &names);
+    for row in &report.rows {
+        table.row(&row.name, names.iter().map(|name| text(of(row, name), digits)));
+    }
+    let ratio = |row: &Row, name: &str| Some(of(row, name)? / of(row, name::BPF2C)?);
+    let means = names
+        .iter()
+        .map(|name| text(mean(report.rows.iter().filter_map(|row| ratio(row, name))), 2));
+    table.row("geometric mean of ratios", means);
+    table.finish()
+}
+
+fn instructions(report: &Report) -> String {
+    numbers(report, 0, |row, figures| row.per_run(figures))
+}
+
+fn code(report: &Report) -> String {
+    numbers(report, 0, |_, figures| figures.code_bytes.map(|bytes| bytes as f64))
+}
+
+fn stack(report: &Report) -> String {
+    numbers(report, 0, |_, figures| figures.stack_bytes.map(|bytes| bytes as f64))
+}
+
+fn arm64(report: &Report) -> String {
+    let mut table = Table::new(
+        &["workload"],
+        &["clang", "bpf2sys", "ratio", "clang, bytes", "bpf2sys, bytes"],
+    );
+    let count = |row: &Row, name: &str| row.per_run(row.arm64(name)?);
+    let ratio = |row: &Row| Some(count(row, name::OURS)? / count(row, name::CLANG)?);
+    let bytes = |row: &Row, name: &str| row.arm64(name).and_then(|figures| figures.code_bytes);
+    let counted = |row: &&Row| !row.arm64.is_empty();
+    for row in report.rows.iter().filter(counted) {
+        let cells = [
+            text(count(row, name::CLANG), 0),
+            text(count(row, name::OURS), 0),
+            text(ratio(row), 2),
+            text(bytes(row, name::CLANG).map(|bytes| bytes as f64), 0),
+            text(bytes(row, name::OURS).map(|bytes| bytes as f64), 0),
+        ];
+        table.row(&row.name, cells);
+    }
+    let all = text(mean(report.rows.iter().filter_map(ratio)), 2);
+    let none = || NONE.to_owned();
+    table.row("geometric mean", [none(), none(), all, none(), none()]);
+    table.finish()
+}
+
+fn lowering(report: &Report) -> String {
+    let mut table = Table::new(&["workload"], &["eBPF instructions", "µs", "ms per 1,000"]);
+    for row in &report.rows {
+        let per_thousand = row.lowering_us / row.bytecode as f64;
+        table.row(
+            &row.name,
+            [
+                row.bytecode.to_string(),
+                text(Some(row.lowering_us), 0),
+                text(Some(per_thousand), 2),
+            ],
+        );
+    }
+    table.finish()
+}
+
+/// What has become of our own figures: the new ones by the old ones.
+pub fn comparison(old: &Report, new: &Report) -> String {
+    let columns = [
+        "time",
+        "time by bpf2c's",
+        "instructions",
+        "code",
+        "stack",
+        "ARM64 instructions",
+        "ARM64 code",
+    ];
+    let measures: [fn(&Row) -> Option<f64>; 7] = [
+        |row| row.engine(name::OURS)?.ns,
+        |row| Some(row.engine(name::OURS)?.ns? / row.engine(name::BPF2C)?.ns?),
+        |row| row.per_run(row.engine(name::OURS)?),
+        |row| Some(row.engine(name::OURS)?.code_bytes? as f64),
+        |row| Some(row.engine(name::OURS)?.stack_bytes? as f64),
+        |row| row.per_run(row.arm64(name::OURS)?),
+        |row| Some(row.arm64(name::OURS)?.code_bytes? as f64),
+    ];
+    let mut table = Table::new(&["workload"], &columns);
+    let pairs: Vec<(&Row, &Row)> = (new.rows.iter())
+        .filter_map(|row| Some((old.rows.iter().find(|old| old.name == row.name)?, row)))
+        .collect();
+    let ratio = |(old, new): &(&Row, &Row), measure: &fn(&Row) -> Option<f64>| Some(measure(new)? / measure(old)?);
+    for pair in &pairs {
+        table.row(
+            &pair.1.name,
+            measures.iter().map(|measure| text(ratio(pair, measure), 2)),
+        );
+    }
+    let means = measures
+        .iter()
+        .map(|measure| text(mean(pairs.iter().filter_map(|pair| ratio(pair, measure))), 2));
+    table.row("geometric mean", means);
+    format!("**bpf2sys, new by old (lower is better)**\n\n{}", table.finish())
+}
+
+fn text(number: Option<f64>, digits: usize) -> String {
+    number.map_or_else(|| NONE.to_owned(), |number| format!("{number:.digits$}"))
+}
+
+/// A table whose first column is text and whose others are numbers.
+struct Table(Vec<Vec<String>>);
+
+impl Table {
+    fn new(first: &[&str], others: &[&str]) -> Table {
+        let heading = first.iter().chain(others);
+        Table(vec![heading.map(ToString::to_string).collect()])
+    }
+
+    fn row(&mut self, name: &str, cells: impl IntoIterator<Item = String>) {
+        self.0.push([name.to_owned()].into_iter().chain(cells).collect());
+    }
+
+    fn finish(self) -> String {
+        let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max();
+        let widths: Vec<usize> = (0..self.0[0].len())
+            .map(|column| width(column).unwrap_or(0).max(3))
+            .collect();
+        let mut text = String::new();
+        for (index, row) in self.0.iter().enumerate() {
+            for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+                text += &if column == 0 {
+                    format!("| {cell:<width$} |")
+                } else {
+                    format!(" {cell:>width$} |")
+                };
+            }
+            text.push('\n');
+            if index == 0 {
+                text += &format!("|{}|", "-".repeat(widths[0] + 2));
+                text += &widths[1..]
+                    .iter()
+                    .map(|width| format!("{}:|", "-".repeat(width + 1)))
+                    .collect::<String>();
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
