@@ -51,6 +51,13 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
                 body = plain;
             }
         }
+        if unit.makes(Optimization::Threading) && !needs_cutting(&body, most_work) {
+            let plain = body.clone();
+            body.thread();
+            if needs_cutting(&body, most_work) {
+                body = plain;
+            }
+        }
         let slots = if unit.makes(Optimization::StackSlots) && !needs_cutting(&body, most_work) {
             Slots::of(
                 &body,
@@ -97,7 +104,10 @@ fn stack(unit: &Unit<'_>, body: &Body, slots: &Slots, planned: &[Option<Planned>
             }
             _ => None,
         });
-        return of_callees.max().unwrap_or(0).max(frame_bytes * (u32::from(deepest) + 1));
+        return of_callees
+            .max()
+            .unwrap_or(0)
+            .max(frame_bytes * (u32::from(deepest) + 1));
     }
     let mut bytes = 0;
     for node in nodes() {
@@ -108,7 +118,9 @@ fn stack(unit: &Unit<'_>, body: &Body, slots: &Slots, planned: &[Option<Planned>
             Some(facts) => touched(facts, node.place.instruction),
         };
         let of_callee = match node.op {
-            Instruction::Call(Callee::Local(callee)) => planned[callee.index()].as_ref().map_or(0, |planned| planned.stack),
+            Instruction::Call(Callee::Local(callee)) => {
+                planned[callee.index()].as_ref().map_or(0, |planned| planned.stack)
+            }
             _ => 0,
         };
         for (below, touched) in [(above, in_frame), (above + frame_bytes, of_callee)] {

@@ -18,7 +18,7 @@ use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 use crate::LowerError;
 use crate::error::FunctionProblem;
 use crate::instruction_arm64::Insn;
-use crate::isa::{Isas, Effort};
+use crate::isa::{Effort, Isas};
 use crate::lowering::{Ir, Native};
 use crate::{
     Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64, unwind_arm64,

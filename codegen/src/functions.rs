@@ -13,7 +13,7 @@ use crate::LowerError;
 use crate::bodies::{Planned, plan};
 use crate::compile::{Code, Reached, compile_pinned};
 use crate::error::FunctionProblem;
-use crate::isa::{Isas, Effort};
+use crate::isa::{Effort, Isas};
 use crate::lowering::{DEEP_LOOPS, Native, Part, Parts, Unit, lower_part};
 
 /// Most bytes of a frame beside the eBPF stack: saved registers, spilled values, outgoing arguments. Together with the

@@ -12,6 +12,7 @@
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
 //! | `functions` | the native functions that an eBPF function becomes |
+//! | `shape` | small changes of that, before Cranelift's own |
 //! | `isa`, `compile` | Cranelift IR as machine code |
 //! | `audit_x64`, `audit_arm64` | what the machine code may contain |
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
@@ -47,6 +48,7 @@ mod optimizations;
 mod options;
 mod renumber_arm64;
 mod runtime_context;
+mod shape;
 mod skeleton;
 #[cfg(test)]
 mod testing;

@@ -12,19 +12,29 @@ pub enum Optimization {
     ArrayLookups,
     /// Calls of small subprograms, and of those with one call, become their instructions.
     Inlining,
+    /// Jumps whose outcome follows from a constant that a register was set to are decided, on copies of what lies between if need be.
+    Threading,
     /// Bytes of the stack that only loads and stores of the function touch are values, and no memory.
     StackSlots,
     /// Stack that nothing touches is not reserved.
     UnusedStack,
+    /// Small branches that only choose between values become conditional moves.
+    Selects,
+    /// The end of a counted loop is found by an order, where the verifier proved that the counter can't pass it, and constants for
+    /// the way out of a loop are made on the way out.
+    LoopEnds,
 }
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 4] = [
+    pub const ALL: [(Optimization, &'static str); 7] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
+        (Optimization::Threading, "threading"),
         (Optimization::StackSlots, "stack-slots"),
         (Optimization::UnusedStack, "unused-stack"),
+        (Optimization::Selects, "selects"),
+        (Optimization::LoopEnds, "loop-ends"),
     ];
 }
 

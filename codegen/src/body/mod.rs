@@ -12,6 +12,7 @@
 
 mod inline;
 mod slots;
+mod thread;
 
 use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction, Reg};
 
@@ -122,6 +123,54 @@ impl Body {
             }
         }
         Body { nodes, starts }
+    }
+
+    /// The same in an order in which a node comes after one that leads to it, loops aside, and what follows when a condition does not
+    /// hold comes next. Nodes that nothing leads to are left out, and so are unconditional jumps.
+    fn arranged(&self) -> Body {
+        let count = self.nodes.len();
+        // A chain of jumps ends: nothing that was verified goes in a circle of them, and this stops after as many as there are.
+        let through = |mut to: NodeIndex| {
+            for _ in 0..count {
+                match self.node(to) {
+                    Node {
+                        op: Instruction::Jump { .. },
+                        next: Next::One(onward),
+                        ..
+                    } => to = *onward,
+                    _ => break,
+                }
+            }
+            to
+        };
+        let entry = through(NodeIndex(0));
+        let mut order = Vec::with_capacity(count);
+        let mut seen = vec![false; count];
+        seen[entry.index()] = true;
+        // Depth first, each node behind all that it leads to: the other way round is the order.
+        let mut chain = vec![(entry, 0)];
+        while let Some((index, done)) = chain.last_mut() {
+            let successor = self.successors(*index).nth(*done).map(through);
+            *done += 1;
+            match successor {
+                Some(to) if !std::mem::replace(&mut seen[to.index()], true) => chain.push((to, 0)),
+                Some(_) => {}
+                None => {
+                    order.push(*index);
+                    chain.pop();
+                }
+            }
+        }
+        order.reverse();
+        let mut places = vec![NodeIndex(0); count];
+        for (place, index) in (0..).map(NodeIndex).zip(&order) {
+            places[index.index()] = place;
+        }
+        let nodes = order.iter().map(|index| Node {
+            next: self.node(*index).next.map(|to| places[through(to).index()]),
+            ..*self.node(*index)
+        });
+        Body::new(nodes.collect())
     }
 
     /// A node.

@@ -24,11 +24,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bpf2sys_bytecode::{
-    Callee, Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand, Reg,
-    WordSize,
+    Callee, Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand,
+    Reg, WordSize,
 };
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule};
+use bpf2sys_verifier::{FrameFacts, InsnFacts, RegisterKind, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, Block, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot,
@@ -37,20 +37,21 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
+use super::call::MAP_LOOKUP;
 use super::dispatch::piece_signature;
 use super::flow::Next;
 use super::inherited::RegisterSet;
 use super::liveness::live_before;
 use super::pieces::{self, Order, Piece};
 use super::pins::Pins;
-use super::call::MAP_LOOKUP;
 use crate::bodies::Planned;
 use crate::body::{Body, Node, NodeIndex};
 use crate::call_graph::CallGraph;
 use crate::error::{InstructionProblem, LowerError, Place};
 use crate::lowered::Numbering;
-use crate::metadata::{BtfTables, HelperTables};
 use crate::metadata::map_types::ARRAY;
+use crate::metadata::{BtfTables, HelperTables};
+use crate::shape;
 use crate::{InsnPlace, Optimization, Options, RuntimeLevel, runtime_context};
 
 /// Namespace of Cranelift's user names of whole functions and dispatchers; piece N has N + 1. The index is a
@@ -156,7 +157,12 @@ impl Unit<'_> {
         if !(self.makes(Optimization::ArrayLookups) && self.options.runtime.has_array_data()) {
             return None;
         }
-        let map = self.verified.facts(function).instructions.get(instruction.index())?.map?;
+        let map = self
+            .verified
+            .facts(function)
+            .instructions
+            .get(instruction.index())?
+            .map?;
         let is_template = self.templates.contains(&map);
         let definition = &module.maps.get(map.index())?.definition;
         (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
@@ -261,6 +267,7 @@ pub(crate) fn lower_part(
             lowering.body()?
         }
     };
+    shape::improve(&mut function, unit.options.optimizations);
     Ok(Ir {
         function,
         pins,
@@ -347,9 +354,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         builder.switch_to_block(entry);
         let body = &planned.body;
         let slots = planned.slots.widths.iter();
-        let slots = slots
-            .map(|width| builder.declare_var(slot_type(*width)))
-            .collect();
+        let slots = slots.map(|width| builder.declare_var(slot_type(*width))).collect();
         let registers = (0..body.registers()).map(|_| builder.declare_var(types::I64)).collect();
         let blocks = (order.nodes(range.clone()).iter())
             .map(|index| body.starts_block(*index).then(|| builder.create_block()))
@@ -577,6 +582,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let Next::Two { taken, otherwise } = next else {
             return self.go(next); // proven: the condition is not computed
         };
+        let condition = self.ordered(size, condition, dst, src);
         let (taken, otherwise) = (self.block(taken), self.block(otherwise));
         let (a, b) = (self.read_word(size, dst), self.operand(size, src));
         let holds = match int_condition(condition) {
@@ -584,6 +590,34 @@ impl<'a, 'f> Lowering<'a, 'f> {
             None => self.builder.ins().band(a, b),
         };
         self.builder.ins().brif(holds, taken, &[], otherwise, &[]);
+    }
+
+    /// A comparison of a counter with its last value, as an order: it is the largest value that the register can have. Cranelift
+    /// turns `i + 1 == n` into `i == n - 1`, and then has to keep the old value beside the new one; it leaves `i + 1 >= n`.
+    fn ordered(&self, size: WordSize, condition: Condition, dst: Reg, src: Operand) -> Condition {
+        let order = match condition {
+            Condition::Eq => Condition::Ge,
+            Condition::Ne => Condition::Lt,
+            _ => return condition,
+        };
+        let Operand::Imm(last @ 1..) = src else {
+            return condition;
+        };
+        if !self.unit.makes(Optimization::LoopEnds) {
+            return condition;
+        }
+        let InsnPlace { function, instruction } = self.node.place;
+        let fact = self.unit.verified.facts(function).register(instruction, dst);
+        let largest = match size {
+            _ if fact.kind != RegisterKind::Number => return condition,
+            WordSize::W64 => fact.range().unsigned.1,
+            WordSize::W32 => u64::from(fact.range().low().unsigned.1),
+        };
+        if largest == u64::from(last.cast_unsigned()) {
+            order
+        } else {
+            condition
+        }
     }
 
     /// The value of an `lddw`; `None` if it has none on Windows.

@@ -16,6 +16,7 @@ mod maps;
 mod memory;
 mod pieces;
 mod pins;
+mod reads;
 mod registers;
 #[cfg(test)]
 mod tests;
@@ -25,3 +26,4 @@ pub(crate) use flow::{Flow, Next};
 pub(crate) use function::{Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part, place};
 pub(crate) use inherited::{RegisterSet, inherited};
 pub(crate) use pieces::{DEEP_LOOPS, needs_cutting};
+pub(crate) use reads::{registers_read, registers_written};

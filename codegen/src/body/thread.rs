@@ -1,0 +1,191 @@
+//! Jumps whose outcome follows from a constant that a register was set to.
+//!
+//! Given: a body. Computed: the body with copies of nodes for what a register is known to hold there, where that decides conditional
+//! jumps. A loop over a state that is only ever set to constants becomes a graph of the states.
+//! Safe because: a copy for a value is entered only behind an instruction that set the register to it, or a jump that found it to be it;
+//! whatever else writes the register leads back to the nodes that know nothing. What is known is of one register, and forgotten
+//! where nobody reads it any more, so that ways meet again.
+
+use std::collections::BTreeMap;
+
+use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, WordSize};
+
+use super::{Body, Node, NodeIndex, Register};
+use crate::lowering::{Next, registers_read, registers_written};
+
+/// How many nodes may come for each jump that goes.
+const NODES_FOR_A_JUMP: usize = 12;
+/// A body of so many nodes is not made larger.
+const MOST_NODES: usize = 1024;
+
+impl Body {
+    /// Threads jumps through every register that it is worth it for.
+    pub(crate) fn thread(&mut self) {
+        for register in (0..self.registers() as u8).map(Register) {
+            if let Some(threaded) = self.thread_through(register) {
+                *self = threaded;
+            }
+        }
+    }
+
+    /// The body with jumps threaded through a register; `None` if that gains nothing, or costs too much.
+    fn thread_through(&self, register: Register) -> Option<Body> {
+        let is_set = |node: &Node| constant_set(node, register).is_some();
+        let is_asked = |node: &Node| compared(node, register).is_some();
+        let count = |what: &dyn Fn(&Node) -> bool| self.nodes.iter().filter(|node| what(node)).count();
+        if count(&is_set) == 0 || count(&is_asked) == 0 {
+            return None;
+        }
+        let live = self.live(register);
+        let most = (self.nodes.len() * 3).min(MOST_NODES);
+        // By node and what is known before it: the copy.
+        let mut copies: BTreeMap<(NodeIndex, Option<u64>), NodeIndex> = BTreeMap::new();
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut work = vec![(NodeIndex(0), None)];
+        copies.insert(work[0], NodeIndex(0));
+        let mut decided = 0;
+        let mut place = 0;
+        while let Some(&(index, known)) = work.get(place) {
+            place += 1;
+            if work.len() > most {
+                return None;
+            }
+            let node = self.node(index);
+            let mut copy = |to: NodeIndex, known: Option<u64>| {
+                let known = known.filter(|_| live[to.index()]);
+                let next = NodeIndex(work.len() as u32);
+                *copies.entry((to, known)).or_insert_with(|| {
+                    work.push((to, known));
+                    next
+                })
+            };
+            let after = match constant_set(node, register) {
+                Some(constant) => Some(constant),
+                None if registers_written(node).contains(register) => None,
+                None => known,
+            };
+            let next = match (node.next, compared(node, register)) {
+                (Next::Two { taken, otherwise }, Some(jump)) => match after {
+                    Some(value) => {
+                        decided += 1;
+                        let to = if jump.holds(value) { taken } else { otherwise };
+                        Next::One(copy(to, after))
+                    }
+                    None => {
+                        let (equal, differs) = jump.tells();
+                        let taken = copy(taken, equal);
+                        let otherwise = copy(otherwise, differs);
+                        Next::Two { taken, otherwise }
+                    }
+                },
+                (next, _) => next.map(|to| copy(to, after)),
+            };
+            nodes.push(Node { next, ..*node });
+        }
+        let more = nodes.len().saturating_sub(self.nodes.len());
+        if decided == 0 || more > decided * NODES_FOR_A_JUMP {
+            return None;
+        }
+        Some(Body::new(nodes).arranged())
+    }
+
+    /// By node: whether a register's value before it can be read by it or later.
+    fn live(&self, register: Register) -> Vec<bool> {
+        let mut before: Vec<Vec<NodeIndex>> = vec![Vec::new(); self.nodes.len()];
+        for from in self.nodes() {
+            for to in self.successors(from) {
+                before[to.index()].push(from);
+            }
+        }
+        let mut live = vec![false; self.nodes.len()];
+        let mut work: Vec<NodeIndex> = (self.nodes())
+            .filter(|index| registers_read(self.node(*index)).contains(register))
+            .collect();
+        while let Some(index) = work.pop() {
+            if std::mem::replace(&mut live[index.index()], true) {
+                continue;
+            }
+            let writers = |from: &&NodeIndex| !registers_written(self.node(**from)).contains(register);
+            work.extend(before[index.index()].iter().filter(writers));
+        }
+        live
+    }
+}
+
+/// The constant that a node sets a register to.
+fn constant_set(node: &Node, register: Register) -> Option<u64> {
+    let Instruction::Alu {
+        size,
+        op: AluOp::Mov,
+        dst,
+        src: Operand::Imm(imm),
+    } = node.op
+    else {
+        return None;
+    };
+    (Register::of(dst, node.frame) == Some(register)).then_some(match size {
+        WordSize::W32 => u64::from(imm.cast_unsigned()),
+        WordSize::W64 => i64::from(imm).cast_unsigned(),
+    })
+}
+
+/// A comparison of a register with a constant.
+struct Comparison {
+    size: WordSize,
+    condition: Condition,
+    with: i32,
+}
+
+/// The comparison of a register with a constant that a node makes.
+fn compared(node: &Node, register: Register) -> Option<Comparison> {
+    match node.op {
+        Instruction::JumpIf {
+            size,
+            condition,
+            dst,
+            src: Operand::Imm(with),
+            ..
+        } if Register::of(dst, node.frame) == Some(register) => Some(Comparison { size, condition, with }),
+        _ => None,
+    }
+}
+
+impl Comparison {
+    /// Whether it holds of a value.
+    fn holds(&self, value: u64) -> bool {
+        let with = i64::from(self.with).cast_unsigned();
+        // 32 bits compare like the numbers of 64 bits that they extend to.
+        let (unsigned, signed) = match self.size {
+            WordSize::W64 => ((value, with), (value.cast_signed(), with.cast_signed())),
+            WordSize::W32 => {
+                let (value, with) = (value as u32, with as u32);
+                let signed = (i64::from(value.cast_signed()), i64::from(with.cast_signed()));
+                ((u64::from(value), u64::from(with)), signed)
+            }
+        };
+        match self.condition {
+            Condition::Eq => unsigned.0 == unsigned.1,
+            Condition::Ne => unsigned.0 != unsigned.1,
+            Condition::Gt => unsigned.0 > unsigned.1,
+            Condition::Ge => unsigned.0 >= unsigned.1,
+            Condition::Lt => unsigned.0 < unsigned.1,
+            Condition::Le => unsigned.0 <= unsigned.1,
+            Condition::Sgt => signed.0 > signed.1,
+            Condition::Sge => signed.0 >= signed.1,
+            Condition::Slt => signed.0 < signed.1,
+            Condition::Sle => signed.0 <= signed.1,
+            Condition::Set => unsigned.0 & unsigned.1 != 0,
+        }
+    }
+
+    /// What the register holds where the jump is taken, and where it is not.
+    fn tells(&self) -> (Option<u64>, Option<u64>) {
+        // 32 bits tell nothing of the others.
+        let value = (self.size == WordSize::W64).then_some(i64::from(self.with).cast_unsigned());
+        match self.condition {
+            Condition::Eq => (value, None),
+            Condition::Ne => (None, value),
+            _ => (None, None),
+        }
+    }
+}

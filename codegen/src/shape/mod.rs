@@ -1,0 +1,46 @@
+//! Small changes of Cranelift IR that Cranelift does not make itself.
+//!
+//! Given: a function. Computed: the same function with other blocks.
+//! Safe because: only instructions without effects are moved or made, and only where their operands are known.
+
+mod edges;
+mod selects;
+
+use cranelift_codegen::entity::SecondaryMap;
+use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData};
+
+use crate::{Optimization, Optimizations};
+
+/// Makes those of the changes that are wanted.
+pub(crate) fn improve(function: &mut Function, optimizations: Optimizations) {
+    if optimizations.has(Optimization::Selects) {
+        selects::make(function);
+    }
+    if optimizations.has(Optimization::LoopEnds) {
+        edges::split(function);
+    }
+}
+
+/// The conditional branch that a block ends in, if it does: its two ways.
+fn branch(function: &Function, block: Block) -> Option<(Inst, [BlockCall; 2])> {
+    let last = function.layout.last_inst(block)?;
+    match function.dfg.insts[last] {
+        InstructionData::Brif { blocks, .. } => Some((last, blocks)),
+        _ => None,
+    }
+}
+
+/// By block: how many ways lead there.
+fn ways(function: &Function) -> SecondaryMap<Block, u32> {
+    let mut ways = SecondaryMap::new();
+    for block in function.layout.blocks() {
+        let Some(last) = function.layout.last_inst(block) else {
+            continue;
+        };
+        let tables = (&function.dfg.jump_tables, &function.dfg.exception_tables);
+        for to in function.dfg.insts[last].branch_destination(tables.0, tables.1) {
+            ways[to.block(&function.dfg.value_lists)] += 1;
+        }
+    }
+    ways
+}
