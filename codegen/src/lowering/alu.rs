@@ -5,7 +5,7 @@
 
 use bpf2sys_bytecode::{AluOp, Extension, Operand, Reg, SwapKind, SwapWidth, WordSize};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, Value, types};
 
 use super::function::Lowering;
 use super::registers::word_type;
@@ -13,11 +13,25 @@ use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {
     pub(super) fn alu(&mut self, size: WordSize, op: AluOp, dst: Reg, src: Operand) -> Result<(), InstructionProblem> {
+        if let (AluOp::Mov, Operand::Imm(imm)) = (op, src) {
+            // Of 64 bits at once, so that it is seen to be a constant.
+            let value = match size {
+                WordSize::W64 => i64::from(imm),
+                WordSize::W32 => i64::from(imm.cast_unsigned()),
+            };
+            let value = self.constant(WordSize::W64, value);
+            return self.write(dst, value);
+        }
         let b = self.operand(size, src);
         if op == AluOp::Mov {
             return self.write_word(dst, b);
         }
         let a = self.read_word(size, dst);
+        if let (AluOp::Add, Operand::Imm(imm)) = (op, src)
+            && let Some(address) = self.moved_in_frame(a, imm)
+        {
+            return self.write(dst, address);
+        }
         let ins = self.builder.ins();
         let result = match op {
             AluOp::Add => ins.iadd(a, b),
@@ -37,6 +51,21 @@ impl Lowering<'_, '_> {
             },
         };
         self.write_word(dst, result)
+    }
+
+    /// The address `address + bytes`, if `address` is a place in the own frame: one place instead of a sum, which Cranelift does not
+    /// make of it.
+    fn moved_in_frame(&mut self, address: Value, bytes: i32) -> Option<Value> {
+        let address = self.builder.func.dfg.resolve_aliases(address);
+        let made_by = self.builder.func.dfg.value_def(address).inst()?;
+        let InstructionData::StackAddr { stack_slot, offset, .. } = self.builder.func.dfg.insts[made_by] else {
+            return None;
+        };
+        let offset = i32::from(offset).checked_add(bytes)?;
+        // A stack slot has no other places.
+        let size = self.builder.func.sized_stack_slots[stack_slot].size;
+        let inside = u32::try_from(offset).is_ok_and(|offset| offset <= size);
+        inside.then(|| self.builder.ins().stack_addr(types::I64, stack_slot, offset))
     }
 
     /// Division or remainder by a known divisor: no check is left.

@@ -582,7 +582,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let Next::Two { taken, otherwise } = next else {
             return self.go(next); // proven: the condition is not computed
         };
-        let condition = self.ordered(size, condition, dst, src);
+        let (size, condition) = self.ordered(size, condition, dst, src);
         let (taken, otherwise) = (self.block(taken), self.block(otherwise));
         let (a, b) = (self.read_word(size, dst), self.operand(size, src));
         let holds = match int_condition(condition) {
@@ -594,29 +594,28 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// A comparison of a counter with its last value, as an order: it is the largest value that the register can have. Cranelift
     /// turns `i + 1 == n` into `i == n - 1`, and then has to keep the old value beside the new one; it leaves `i + 1 >= n`.
-    fn ordered(&self, size: WordSize, condition: Condition, dst: Reg, src: Operand) -> Condition {
+    ///
+    /// All of the register is compared, where a comparison of its lower half would have that computed once more.
+    fn ordered(&self, size: WordSize, condition: Condition, dst: Reg, src: Operand) -> (WordSize, Condition) {
+        let as_it_is = (size, condition);
         let order = match condition {
             Condition::Eq => Condition::Ge,
             Condition::Ne => Condition::Lt,
-            _ => return condition,
+            _ => return as_it_is,
         };
         let Operand::Imm(last @ 1..) = src else {
-            return condition;
+            return as_it_is;
         };
         if !self.unit.makes(Optimization::LoopEnds) {
-            return condition;
+            return as_it_is;
         }
         let InsnPlace { function, instruction } = self.node.place;
         let fact = self.unit.verified.facts(function).register(instruction, dst);
-        let largest = match size {
-            _ if fact.kind != RegisterKind::Number => return condition,
-            WordSize::W64 => fact.range().unsigned.1,
-            WordSize::W32 => u64::from(fact.range().low().unsigned.1),
-        };
-        if largest == u64::from(last.cast_unsigned()) {
-            order
+        let is_largest = fact.range().unsigned.1 == u64::from(last.cast_unsigned());
+        if fact.kind == RegisterKind::Number && is_largest {
+            (WordSize::W64, order)
         } else {
-            condition
+            as_it_is
         }
     }
 
