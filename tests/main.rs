@@ -56,6 +56,8 @@ mod simulator;
 mod simulator_trials;
 mod sources;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod speed;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod strict;
 mod support;
 mod tables;
@@ -117,6 +119,8 @@ fn main() {
         signing::trials(),
         simulator::trials(),
         sources::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        speed::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
         tables::trials(),

@@ -26,7 +26,7 @@ mod child;
 pub mod describe;
 pub mod directories;
 mod ebpf_result;
-mod emulator_library;
+pub mod emulator_library;
 mod error;
 mod failure;
 pub mod getters;

@@ -1,12 +1,12 @@
 //! Measures everything that was asked for.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use bpf2sys_platform::Platform;
 
-use crate::lab::{Bench, WORKLOADS, Workload};
+use crate::lab::{Bench, Steps, WORKLOADS, Workload, name};
 use crate::options::Options;
 use crate::report::{Figures, Report, Row};
 use crate::{tables, timing};
@@ -67,22 +67,24 @@ fn all(options: &Options) -> Result<(), String> {
 
 fn row(workload: &'static Workload, root: &Path, platform: &Platform, rounds: usize) -> Result<Row, String> {
     let mut bench = Bench::new(workload, root, platform)?;
+    bench.compare()?;
     for (engine, why) in &bench.missing {
         eprintln!("{}: without {engine}: {}", workload.name, why.trim());
     }
-    bench.compare()?;
-    let times = timing::nanoseconds(&mut bench, rounds);
+    let (times, kernel) = timing::nanoseconds(&mut bench, rounds)?;
     let mut engines = Vec::new();
     for (index, ns) in times.into_iter().enumerate() {
         let steps = bench.count(index)?;
         let engine = &bench.engines[index];
-        engines.push(Figures {
-            name: engine.name.to_owned(),
-            ns: Some(ns),
-            instructions: Some(steps.instructions),
-            code_bytes: Some(engine.code_bytes),
-            stack_bytes: Some(steps.stack_bytes),
-        });
+        engines.push(figures(engine.name, Some(ns), Some(steps), Some(engine.code_bytes)));
+    }
+    engines.extend(kernel.map(|ns| figures(name::KERNEL, Some(ns), None, None)));
+    let mut arm64 = Vec::new();
+    if let Some(arm) = bench.arm.take() {
+        for (index, engine) in arm.engines.iter().enumerate() {
+            let steps = bench.count_arm64(&arm, index)?;
+            arm64.push(figures(engine.name, None, Some(steps), Some(engine.code_bytes)));
+        }
     }
     Ok(Row {
         name: workload.name.to_owned(),
@@ -90,14 +92,18 @@ fn row(workload: &'static Workload, root: &Path, platform: &Platform, rounds: us
         lowering_us: bench.shape.lowering.as_secs_f64() * 1e6,
         runs: bench.world.contexts.len(),
         engines,
-        arm64: Vec::new(),
+        arm64,
     })
 }
 
-/// `cargo bench` runs in the package's folder, and files are named from where people are.
-#[allow(dead_code)]
-fn from_caller(file: &Path) -> PathBuf {
-    std::env::var_os("PWD").map_or_else(|| file.to_owned(), |folder| Path::new(&folder).join(file))
+fn figures(name: &str, ns: Option<f64>, steps: Option<Steps>, code_bytes: Option<usize>) -> Figures {
+    Figures {
+        name: name.to_owned(),
+        ns,
+        instructions: steps.map(|steps| steps.instructions),
+        code_bytes,
+        stack_bytes: steps.map(|steps| steps.stack_bytes),
+    }
 }
 
 fn read(file: &Path) -> Result<Report, String> {

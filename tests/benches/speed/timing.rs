@@ -7,17 +7,24 @@ use crate::lab::{Bench, Engine};
 /// What one measurement is to take: long against the clock's own cost, short against what else the machine does.
 const BATCH: Duration = Duration::from_micros(60);
 
-/// Median nanoseconds of one run for each engine of `bench`.
+/// How many rounds pass between those that the kernel takes part in: each of its system calls is a thousand batches.
+const KERNEL_EVERY: usize = 8;
+
+/// Median nanoseconds of one run for each engine of `bench`, and for the kernel.
 ///
 /// In each round every engine is timed once, so that what slows the machine down slows all of them down; the order changes from
 /// round to round.
-pub fn nanoseconds(bench: &mut Bench, rounds: usize) -> Vec<f64> {
+pub fn nanoseconds(bench: &mut Bench, rounds: usize) -> Result<(Vec<f64>, Option<f64>), String> {
     bench.world.reset();
     let contexts = bench.world.contexts.clone();
     let engines = &bench.engines;
     let sizes: Vec<u32> = engines.iter().map(|engine| repetitions(engine, &contexts)).collect();
     let mut samples = vec![Vec::with_capacity(rounds); engines.len()];
+    let mut kernel = Vec::new();
     for round in 0..rounds {
+        if let Some(program) = bench.kernel.as_ref().filter(|_| round % KERNEL_EVERY == 0) {
+            kernel.push(program.nanoseconds(&bench.world.packets)?);
+        }
         for step in 0..engines.len() {
             let index = (round + step) % engines.len();
             let started = Instant::now();
@@ -26,7 +33,8 @@ pub fn nanoseconds(bench: &mut Bench, rounds: usize) -> Vec<f64> {
             samples[index].push(elapsed / f64::from(sizes[index]) / contexts.len() as f64);
         }
     }
-    samples.into_iter().map(median).collect()
+    let kernel = (!kernel.is_empty()).then(|| median(kernel));
+    Ok((samples.into_iter().map(median).collect(), kernel))
 }
 
 /// How often an engine runs all contexts in [`BATCH`].

@@ -5,18 +5,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bpf2sys_bytecode::FunctionIndex;
-use bpf2sys_pe_emit::Machine;
+use bpf2sys_codegen::Options;
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 
+use super::arm64::Arm;
 use super::compile::{Compiler, has_gcc};
 use super::engine::{Engine, Entry, Program};
 use super::helpers::helper;
+use super::kernel::Kernel;
 use super::runtime::Runtime;
 use super::stepping::{self, Steps};
 use super::workload::Workload;
 use super::world::World;
-use super::{Error, bpf2c, elf, ours, pe};
+use super::{Error, bpf2c, elf, ours, pe, rbpf_jit};
 
 /// The names of engines.
 pub mod name {
@@ -32,6 +34,8 @@ pub mod name {
     pub const RBPF: &str = "rbpf";
     /// The JIT of the Linux kernel.
     pub const KERNEL: &str = "kernel";
+    /// Everything on ARM64.
+    pub const ARM64: &str = "ARM64";
 }
 
 /// Helpers work on one world at a time.
@@ -47,6 +51,10 @@ pub struct Bench {
     pub engines: Vec<Engine>,
     /// Who cannot, and why.
     pub missing: Vec<(&'static str, Error)>,
+    /// The Linux kernel, where it can run the workload.
+    pub kernel: Option<Kernel>,
+    /// ARM64 code and an emulator for it, where there is one.
+    pub arm: Option<Arm>,
     /// About its bytecode.
     pub shape: Shape,
     _running: MutexGuard<'static, ()>,
@@ -68,6 +76,17 @@ struct Outcome {
     state: Vec<u8>,
 }
 
+impl Outcome {
+    /// What another outcome has different.
+    fn difference(&self, other: &Outcome) -> Option<Error> {
+        if self.results != other.results {
+            return Some(format!("gives {:x?}, bpf2sys {:x?}", other.results, self.results));
+        }
+        let at = (0..self.state.len()).find(|&at| self.state[at] != other.state[at])?;
+        Some(format!("leaves other memory than bpf2sys, first at {at:#x}"))
+    }
+}
+
 impl Bench {
     /// Compiles a workload with everything there is. `root` is the repository's.
     pub fn new(workload: &'static Workload, root: &Path, platform: &Platform) -> Result<Bench, Error> {
@@ -76,71 +95,107 @@ impl Bench {
         let verified = ours::verified(&object, workload.name, platform)?;
         let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let world = World::new(verified.module(), workload.fill)?;
-        let made = ours::make(&verified, platform, Machine::X64)?;
+        let made = ours::make(&verified, platform, &Options::default())?;
         let shape = Shape {
             instructions: verified.module().functions.iter().map(|f| f.instructions.len()).sum(),
             lowering: made.lowering,
         };
+        let program = program(&verified)?;
         let mut engines = vec![our_engine(&verified, &world, &made)?];
+        engines.push(bpf2c_engine(&verified, &world, program, &compiler)?);
+        let name = &verified.module().function(program).name;
+        let native = |engine, file: &[u8]| c_engine(engine, name, file, &verified, &world);
+        engines.push(native(name::CLANG, &compiler.clang(workload.source)?)?);
         let mut missing = Vec::new();
-        let mut add = |name, engine: Result<Engine, Error>| match engine {
-            Ok(engine) => engines.push(engine),
-            Err(error) => missing.push((name, error)),
-        };
-        add(name::BPF2C, bpf2c_engine(&verified, &world, &compiler));
-        let clang = compiler.clang(workload.source);
-        add(
-            name::CLANG,
-            clang.and_then(|file| c_engine(name::CLANG, &file, &verified, &world)),
-        );
         if has_gcc() {
-            let gcc = compiler.gcc(workload.source);
-            add(
-                name::GCC,
-                gcc.and_then(|file| c_engine(name::GCC, &file, &verified, &world)),
-            );
+            engines.push(native(name::GCC, &compiler.gcc(workload.source)?)?);
         } else {
-            missing.push((name::GCC, "no gcc".into()));
+            missing.push((name::GCC, "no gcc".to_owned()));
         }
+        match rbpf_jit::engine(&verified, &world, program) {
+            Ok(engine) => engines.push(engine),
+            Err(error) => missing.push((name::RBPF, error)),
+        }
+        let kernel = kernel(workload.source, &world, &compiler);
+        let kernel = kernel.map_err(|error| missing.push((name::KERNEL, error))).ok();
+        let arm = Arm::new(&verified, &world, &compiler, workload.source, platform);
+        let arm = arm.map_err(|error| missing.push((name::ARM64, error))).ok();
         Ok(Bench {
             workload,
             world,
             engines,
             missing,
+            kernel,
+            arm,
             shape,
             _running: running,
         })
     }
 
-    /// Runs everything once with each context, and gives what they do that differs from native code.
+    /// Runs everything once with each context: all must return what is expected, and leave the same memory. What is not made here
+    /// and does something else is left out instead.
     pub fn compare(&mut self) -> Result<(), Error> {
-        let mut outcomes = Vec::new();
-        for index in 0..self.engines.len() {
-            outcomes.push((self.engines[index].name, self.outcome(index)));
-        }
-        let [(_, ours), others @ ..] = &outcomes[..] else {
-            return Ok(());
-        };
-        for (name, theirs) in others {
-            if theirs.results != ours.results {
-                return Err(format!(
-                    "{name} gives {:x?}, bpf2sys {:x?}",
-                    theirs.results, ours.results
-                ));
-            }
-            if let Some(at) = (0..ours.state.len()).find(|&at| ours.state[at] != theirs.state[at]) {
-                return Err(format!("{name} leaves other memory than bpf2sys, first at {at:#x}"));
-            }
-        }
+        let ours = self.outcome(0);
         let expected = self.workload.expected;
-        if ours.results == expected {
-            Ok(())
-        } else {
-            Err(format!(
+        if ours.results != expected {
+            return Err(format!(
                 "results are {:x?}, and {expected:x?} was expected",
                 ours.results
-            ))
+            ));
         }
+        for index in 1..self.engines.len() {
+            let theirs = self.outcome(index);
+            let name = self.engines[index].name;
+            match ours.difference(&theirs) {
+                Some(difference) if name == name::RBPF => self.missing.push((name, difference)),
+                Some(difference) => return Err(format!("{name} {difference}")),
+                None => {}
+            }
+        }
+        let missing: Vec<&str> = self.missing.iter().map(|(name, _)| *name).collect();
+        self.engines.retain(|engine| !missing.contains(&engine.name));
+        if let Some(arm) = self.arm.take() {
+            for index in 0..arm.engines.len() {
+                self.world.reset();
+                let run = |&context| Ok(arm.run(index, &self.world, context)?.0);
+                let results: Result<Vec<u32>, Error> = self.world.contexts.iter().map(run).collect();
+                let theirs = Outcome {
+                    results: results?,
+                    state: self.world.state().to_vec(),
+                };
+                if let Some(difference) = ours.difference(&theirs) {
+                    return Err(format!("{} on ARM64 {difference}", arm.engines[index].name));
+                }
+            }
+            self.arm = Some(arm);
+        }
+        if let Some(kernel) = &self.kernel
+            && let Some(difference) = self.kernel_difference(kernel, &ours)?
+        {
+            self.missing.push((name::KERNEL, difference));
+            self.kernel = None;
+        }
+        Ok(())
+    }
+
+    /// The kernel has maps of its own, so that results and packets are compared.
+    fn kernel_difference(&self, kernel: &Kernel, ours: &Outcome) -> Result<Option<Error>, Error> {
+        let (start, _) = self.world.extent();
+        for ((packet, &context), &result) in self.world.packets.iter().zip(&self.world.contexts).zip(&ours.results) {
+            let (theirs, after) = kernel.run(packet)?;
+            if theirs != result {
+                return Ok(Some(format!("gives {theirs:#x}, bpf2sys {result:#x}")));
+            }
+            let at = |address: u64| (address - start) as usize;
+            let field = ours.state[at(context)..]
+                .first_chunk()
+                .map(|field| u64::from_le_bytes(*field));
+            let data = at(field.unwrap_or(start));
+            if ours.state[data..data + packet.len()] != after {
+                return Ok(Some("makes another packet of it".into()));
+            }
+        }
+        Ok(None)
     }
 
     fn outcome(&mut self, index: usize) -> Outcome {
@@ -159,16 +214,17 @@ impl Bench {
     /// Counts what an engine executes for all contexts, from the start.
     pub fn count(&mut self, index: usize) -> Result<Steps, Error> {
         self.world.reset();
-        let mut sum = Steps::default();
-        for &context in &self.world.contexts {
-            let engine = &self.engines[index];
-            let mut result = 0;
-            let steps = stepping::count(&engine.code, || result = engine.run(context))?;
-            std::hint::black_box(result);
-            sum.instructions += steps.instructions;
-            sum.stack_bytes = sum.stack_bytes.max(steps.stack_bytes);
-        }
-        Ok(sum)
+        let engine = &self.engines[index];
+        let count = |&context| stepping::count(&engine.code, || std::hint::black_box(engine.run(context)));
+        self.world.contexts.iter().map(count).sum()
+    }
+
+    /// The same for an engine on ARM64.
+    pub fn count_arm64(&mut self, arm: &Arm, index: usize) -> Result<Steps, Error> {
+        self.world.reset();
+        let world = &self.world;
+        let count = |&context| Ok(arm.run(index, world, context)?.1);
+        world.contexts.iter().map(count).sum()
     }
 }
 
@@ -205,8 +261,12 @@ fn our_engine(verified: &VerifiedModule, world: &World, made: &ours::Made) -> Re
     })
 }
 
-fn bpf2c_engine(verified: &VerifiedModule, world: &World, compiler: &Compiler) -> Result<Engine, Error> {
-    let program = program(verified)?;
+fn bpf2c_engine(
+    verified: &VerifiedModule,
+    world: &World,
+    program: FunctionIndex,
+    compiler: &Compiler,
+) -> Result<Engine, Error> {
     let (text, helpers) = bpf2c::write(verified, program)?;
     let runtime = Runtime::new(world, verified.module(), &addresses(&helpers)?)?;
     let loaded = elf::load(&compiler.bpf2c(&text)?, |_| 0, &[])?;
@@ -214,14 +274,23 @@ fn bpf2c_engine(verified: &VerifiedModule, world: &World, compiler: &Compiler) -
     elf_engine(name::BPF2C, name, loaded, runtime)
 }
 
-fn c_engine(engine: &'static str, file: &[u8], verified: &VerifiedModule, world: &World) -> Result<Engine, Error> {
-    let module = verified.module();
-    let maps = module.maps.iter().map(|map| map.name.clone());
-    let maps: Vec<(String, u64)> = maps.zip(world.maps.iter().copied()).collect();
+fn c_engine(
+    engine: &'static str,
+    program: &str,
+    file: &[u8],
+    verified: &VerifiedModule,
+    world: &World,
+) -> Result<Engine, Error> {
     let address = |id| helper(id).map_or(0, |helper| helper.windows as usize as u64);
-    let loaded = elf::load(file, address, &maps)?;
-    let runtime = Runtime::new(world, module, &[])?;
-    elf_engine(engine, &module.function(program(verified)?).name, loaded, runtime)
+    let loaded = elf::load(file, address, &world.variables())?;
+    let runtime = Runtime::new(world, verified.module(), &[])?;
+    elf_engine(engine, program, loaded, runtime)
+}
+
+fn kernel(source: &str, world: &World, compiler: &Compiler) -> Result<Kernel, Error> {
+    let object = compiler.kernel_bytecode(source)?;
+    let module = bpf2sys_bytecode::read(&object, "kernel.o").map_err(|e| e.to_string())?;
+    Kernel::new(&module, world)
 }
 
 fn elf_engine(engine: &'static str, program: &str, loaded: elf::Loaded, runtime: Runtime) -> Result<Engine, Error> {

@@ -13,6 +13,15 @@ const GCC: &str = "gcc";
 /// Code for Windows, in a shared object of Linux: the calling convention is that of a driver, and so is nothing else.
 const CLANG_WINDOWS: &[&str] = &["--target=x86_64-pc-windows-elf", "-mno-stack-arg-probe"];
 const GCC_WINDOWS: &[&str] = &["-mabi=ms", "-fPIC", "-fno-tree-loop-distribute-patterns"];
+/// x18 belongs to Windows.
+const CLANG_ARM64: &[&str] = &[
+    "--target=aarch64-linux-gnu",
+    "-fPIC",
+    "-ffixed-x18",
+    "-mno-outline-atomics",
+];
+/// The system's linker knows one machine.
+const LINK_ARM64: &[&str] = &["--target=aarch64-linux-gnu", "-fuse-ld=lld"];
 /// No library, and nothing that a driver would not have.
 const PLAIN: &[&str] = &[
     "-O2",
@@ -26,6 +35,11 @@ const LINK: &[&str] = &["-shared", "-nostdlib", "-Wl,-z,defs", "-Wl,-Bsymbolic"]
 
 /// What compilers call of a library.
 const MEMORY: &str = "tests/benches/speed/native/memory.c";
+/// What the headers for native code have more.
+const LOOKUP: &str = "tests/benches/speed/native/lookup.h";
+/// Folders of headers.
+const NATIVE: &str = "native";
+const KERNEL: &str = "kernel";
 
 /// A folder to compile in, with the headers for native code.
 pub struct Compiler {
@@ -37,7 +51,10 @@ impl Compiler {
     /// `root` is the repository's.
     pub fn new(root: &Path) -> Result<Compiler, Error> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        headers::write(&root.join("examples/include"), folder.path())?;
+        let (from, lookup) = (root.join("examples/include"), root.join(LOOKUP));
+        let lookup = fs::read_to_string(lookup).map_err(|e| e.to_string())?;
+        headers::native(&from, &folder.path().join(NATIVE), &lookup)?;
+        headers::kernel(&from, &folder.path().join(KERNEL))?;
         let root = root.to_owned();
         Ok(Compiler { folder, root })
     }
@@ -48,11 +65,26 @@ impl Compiler {
 
     /// The eBPF object of a source, as users compile it.
     pub fn bytecode(&self, source: &str) -> Result<Vec<u8>, Error> {
+        self.bpf(&self.root.join(source), &self.root.join("examples/include"))
+    }
+
+    /// The eBPF object of a source for the Linux kernel, whose context of XDP has addresses of 32 bits.
+    pub fn kernel_bytecode(&self, source: &str) -> Result<Vec<u8>, Error> {
+        let text = fs::read_to_string(self.root.join(source)).map_err(|e| e.to_string())?;
+        let widened = self.out("kernel.c");
+        fs::write(
+            &widened,
+            text.replace("context->data", "(uint8_t *)(uint64_t)context->data"),
+        )
+        .map_err(|e| e.to_string())?;
+        self.bpf(&widened, &self.out(KERNEL))
+    }
+
+    fn bpf(&self, source: &Path, headers: &Path) -> Result<Vec<u8>, Error> {
         let out = self.out("program.o");
         let mut clang = Command::new(CLANG);
         clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]);
-        clang.arg("-I").arg(self.root.join("examples/include"));
-        run(clang.arg("-c").arg(self.root.join(source)).arg("-o").arg(&out))?;
+        run(clang.arg("-I").arg(headers).arg("-c").arg(source).arg("-o").arg(&out))?;
         read(&out)
     }
 
@@ -73,6 +105,11 @@ impl Compiler {
         self.native(CLANG, CLANG_WINDOWS, &source)
     }
 
+    /// The shared object of a source, for ARM64, by clang.
+    pub fn clang_arm64(&self, source: &str) -> Result<Vec<u8>, Error> {
+        self.native(CLANG, CLANG_ARM64, &self.root.join(source))
+    }
+
     fn native(&self, compiler: &str, target: &[&str], source: &Path) -> Result<Vec<u8>, Error> {
         let (object, memory, out) = (self.out("native.o"), self.out("memory.o"), self.out("native.so"));
         let compile = |source: &Path, object: &Path, more: &[&str]| {
@@ -82,17 +119,17 @@ impl Compiler {
                 .args(PLAIN)
                 .args(more)
                 .arg("-I")
-                .arg(self.folder.path());
+                .arg(self.out(NATIVE));
             run(compiler.arg("-c").arg(source).arg("-o").arg(object))
         };
         compile(source, &object, &[])?;
         // Its loops are not to become calls of itself.
         compile(&self.root.join(MEMORY), &memory, &["-fno-builtin"])?;
-        run(Command::new(CLANG)
-            .args(LINK)
-            .args([&object, &memory])
-            .arg("-o")
-            .arg(&out))?;
+        let mut linker = Command::new(CLANG);
+        if target == CLANG_ARM64 {
+            linker.args(LINK_ARM64);
+        }
+        run(linker.args(LINK).args([&object, &memory]).arg("-o").arg(&out))?;
         read(&out)
     }
 }

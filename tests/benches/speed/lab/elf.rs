@@ -30,9 +30,9 @@ impl Loaded {
     }
 }
 
-/// Loads `file`. `helper` gives addresses of helpers; `maps` are the names and addresses of maps, which are written to the start of
-/// the variables of the same names.
-pub fn load(file: &[u8], helper: impl Fn(u32) -> u64, maps: &[(String, u64)]) -> Result<Loaded, Error> {
+/// Loads `file`. `helper` gives addresses of helpers; `maps` are the names of maps and what is written to the start of
+/// the variables of these names.
+pub fn load(file: &[u8], helper: impl Fn(u32) -> u64, maps: &[(String, [u64; 2])]) -> Result<Loaded, Error> {
     let elf = ElfFile64::<Endianness>::parse(file).map_err(|e| e.to_string())?;
     let endian = elf.endian();
     let segments: Vec<_> = (elf.elf_program_headers().iter())
@@ -71,10 +71,11 @@ pub fn load(file: &[u8], helper: impl Fn(u32) -> u64, maps: &[(String, u64)]) ->
             put(bytes, at, helper(id));
         }
     }
-    for (name, address) in maps {
+    for (name, words) in maps {
         let variable = symbols.iter().find(|symbol| symbol.name() == Ok(name));
         if let Some(variable) = variable {
-            put(bytes, variable.address() as usize, *address);
+            put(bytes, variable.address() as usize, words[0]);
+            put(bytes, variable.address() as usize + 8, words[1]);
         }
     }
     let functions = symbols.iter().filter(|symbol| symbol.kind() == SymbolKind::Text);

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Error;
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
+
+/// Where the next mapping is wished for. Below what the emulator can address, and the same in every run, so that no run is
+/// slower than the other for where its code lies.
+static NEXT: AtomicU64 = AtomicU64::new(0x10_0000_0000);
 
 /// Whole pages, zero at first, that nothing else in the process uses.
 pub struct Mapping {
@@ -39,10 +44,11 @@ impl Mapping {
     /// At least `length` bytes, readable and writable.
     pub fn new(length: usize) -> Result<Mapping, Error> {
         let length = length.max(1).next_multiple_of(PAGE);
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
+        let wish = NEXT.fetch_add((length + PAGE) as u64, Ordering::Relaxed);
+        // SAFETY: without `MAP_FIXED`, a new mapping touches no memory that exists.
         let base = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                wish as *mut libc::c_void,
                 length,
                 Access::Write.protection(),
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,

@@ -7,18 +7,22 @@
 // Machine code is loaded, called and stepped through, here and nowhere else in the tests.
 #![allow(unsafe_code)]
 
+mod arm64;
 mod bench;
 mod bpf2c;
 mod compile;
 mod elf;
 mod engine;
+mod flat;
 mod headers;
 mod helpers;
 mod inputs;
+mod kernel;
 mod maps;
 mod memory;
 mod ours;
 mod pe;
+mod rbpf_jit;
 mod runtime;
 mod stepping;
 mod workload;
@@ -26,6 +30,7 @@ mod world;
 
 pub use bench::{Bench, name};
 pub use engine::Engine;
+pub use stepping::Steps;
 pub use workload::{WORKLOADS, Workload};
 
 /// What goes wrong, for people.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bpf2sys_codegen::Options;
-use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 
@@ -29,17 +28,13 @@ pub struct Made {
     pub lowering: Duration,
 }
 
-/// Makes the driver, with the options that the tool has by default.
-pub fn make(verified: &VerifiedModule, platform: &Platform, machine: Machine) -> Result<Made, Error> {
-    let options = Options {
-        machine,
-        ..Options::default()
-    };
+/// Makes the driver.
+pub fn make(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Made, Error> {
     let mut lowering = Duration::MAX;
     let mut lowered = None;
     for _ in 0..LOWERINGS {
         let started = Instant::now();
-        lowered = Some(bpf2sys_codegen::lower(verified, platform, &options).map_err(|e| e.to_string())?);
+        lowered = Some(bpf2sys_codegen::lower(verified, platform, options).map_err(|e| e.to_string())?);
         lowering = lowering.min(started.elapsed());
     }
     let lowered = lowered.ok_or("nothing was lowered")?;

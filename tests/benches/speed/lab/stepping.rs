@@ -26,8 +26,18 @@ pub struct Steps {
     pub stack_bytes: u64,
 }
 
+/// The sum of instructions, and the most stack.
+impl std::iter::Sum for Steps {
+    fn sum<I: Iterator<Item = Steps>>(steps: I) -> Steps {
+        steps.fold(Steps::default(), |sum, step| Steps {
+            instructions: sum.instructions + step.instructions,
+            stack_bytes: sum.stack_bytes.max(step.stack_bytes),
+        })
+    }
+}
+
 /// Runs `work` and counts what it executes of `code`. One at a time: the caller sees to that.
-pub fn count(code: &Range<u64>, work: impl FnOnce()) -> Result<Steps, Error> {
+pub fn count<T>(code: &Range<u64>, work: impl FnOnce() -> T) -> Result<Steps, Error> {
     START.store(code.start, Ordering::Relaxed);
     END.store(code.end, Ordering::Relaxed);
     COUNT.store(0, Ordering::Relaxed);

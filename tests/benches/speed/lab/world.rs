@@ -42,7 +42,19 @@ pub struct World {
     pub packets: Vec<Vec<u8>>,
     /// Addresses of the maps, by module map index.
     pub maps: Vec<u64>,
+    /// What was put into maps.
+    pub entries: Vec<Entry>,
     names: Vec<String>,
+}
+
+/// An entry of a map.
+pub struct Entry {
+    /// The map's index.
+    pub map: usize,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Vec<u8>,
 }
 
 impl World {
@@ -55,6 +67,7 @@ impl World {
             contexts: Vec::new(),
             packets: Vec::new(),
             maps: Vec::new(),
+            entries: Vec::new(),
             names: Vec::new(),
         };
         let header = world.allocate(size_of::<Header>(), 64);
@@ -117,8 +130,16 @@ impl World {
     /// Puts an entry into a map.
     pub fn insert(&mut self, map: &str, key: &[u8], value: &[u8]) {
         let index = self.names.iter().position(|name| name == map);
-        let map = self.maps[index.unwrap_or_else(|| panic!("no map {map}"))];
-        assert_eq!(maps::update(map, key.as_ptr() as u64, value.as_ptr() as u64), 0);
+        let map = index.unwrap_or_else(|| panic!("no map {map}"));
+        assert_eq!(
+            maps::update(self.maps[map], key.as_ptr() as u64, value.as_ptr() as u64),
+            0
+        );
+        self.entries.push(Entry {
+            map,
+            key: key.to_vec(),
+            value: value.to_vec(),
+        });
     }
 
     /// What `bpf_process_get_image_path` is to give.
@@ -139,6 +160,12 @@ impl World {
     /// Everything that a program may have changed.
     pub fn state(&self) -> &[u8] {
         &self.arena.view()[..self.used]
+    }
+
+    /// What native C is shown in its variables for maps: the map, and the values of an array.
+    pub fn variables(&self) -> Vec<(String, [u64; 2])> {
+        let words = self.maps.iter().map(|&map| [map, maps::values(map)]);
+        self.names.iter().cloned().zip(words).collect()
     }
 
     /// First address and bytes of the memory.

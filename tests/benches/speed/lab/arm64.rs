@@ -1,0 +1,272 @@
+//! ARM64 code under the emulator: what it gives, and how many instructions it takes.
+//!
+//! The emulated processor sees the same memory at the same addresses. Helpers are addresses in a page of `ret`, at which the
+//! emulator is told to call the real ones.
+
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+
+use bpf2sys_bytecode::Module;
+use bpf2sys_codegen::Options;
+use bpf2sys_pe_emit::Machine;
+use bpf2sys_platform::Platform;
+use bpf2sys_simulator::emulator_library::{EmulatorLibrary, Handle, Status, number};
+use bpf2sys_verifier::VerifiedModule;
+
+use super::bench::name;
+use super::compile::Compiler;
+use super::helpers::HELPERS;
+use super::memory::{Mapping, PAGE};
+use super::runtime::Runtime;
+use super::stepping::Steps;
+use super::world::World;
+use super::{Error, elf, ours, pe};
+
+/// Bytes of stack, as a thread of the kernel of Windows has on ARM64 at most.
+const STACK: usize = 64 << 10;
+/// `ret`.
+const RETURN: u32 = 0xD65F_03C0;
+/// Everything, of the protections of pages.
+const ALL: u32 = 7;
+/// `UC_ARM64_REG_X30`.
+const LINK: c_int = number::X29 + 1;
+
+/// ARM64 code of a program.
+pub struct ArmEngine {
+    /// Which compiler.
+    pub name: &'static str,
+    /// Bytes of the program and of its subprograms.
+    pub code_bytes: usize,
+    function: u64,
+    code: Range<u64>,
+    memory: Mapping,
+    runtime: Runtime,
+}
+
+/// A workload's ARM64 code, and what runs it.
+pub struct Arm {
+    /// Our code, and that of clang.
+    pub engines: Vec<ArmEngine>,
+    library: EmulatorLibrary,
+    traps: Traps,
+}
+
+impl Arm {
+    /// Compiles a workload for ARM64.
+    pub fn new(
+        verified: &VerifiedModule,
+        world: &World,
+        compiler: &Compiler,
+        source: &str,
+        platform: &Platform,
+    ) -> Result<Arm, Error> {
+        let library = EmulatorLibrary::load()?;
+        let traps = Traps::new()?;
+        let module = verified.module();
+        let program = module.programs().next().ok_or("no program")?.1;
+        let ours = our_engine(verified, world, platform, &traps)?;
+        let clang = c_engine(module, &program.name, world, &compiler.clang_arm64(source)?, &traps)?;
+        Ok(Arm {
+            engines: vec![ours, clang],
+            library,
+            traps,
+        })
+    }
+
+    /// Runs an engine with one context, and counts.
+    pub fn run(&self, index: usize, world: &World, context: u64) -> Result<(u32, Steps), Error> {
+        let (engine, library, traps) = (&self.engines[index], &self.library, &self.traps);
+        let stack = Mapping::new(STACK)?;
+        let top = stack.address() + STACK as u64;
+        let mut state = State {
+            library,
+            code: engine.code.clone(),
+            traps: traps.0.address()..traps.end(),
+            steps: Steps::default(),
+            top,
+        };
+        let processor = Processor::new(library)?;
+        for (address, length) in [
+            world.extent(),
+            engine.runtime.extent(),
+            (engine.memory.address(), engine.memory.length()),
+            (stack.address(), STACK),
+            (traps.0.address(), PAGE),
+        ] {
+            processor.map(address, length)?;
+        }
+        let registers = [number::X0, number::X0 + 1, number::SP, LINK];
+        let values = [context, engine.runtime.address(), top, traps.end()];
+        write(library, processor.handle, registers, values);
+        processor.run(engine.function, traps.end(), &mut state)?;
+        let [result] = read(library, processor.handle, [number::X0]);
+        Ok((result as u32, state.steps))
+    }
+}
+
+fn our_engine(
+    verified: &VerifiedModule,
+    world: &World,
+    platform: &Platform,
+    traps: &Traps,
+) -> Result<ArmEngine, Error> {
+    let options = Options {
+        machine: Machine::Arm64,
+        ..Options::default()
+    };
+    let made = ours::make(verified, platform, &options)?;
+    let mut loaded = pe::load(&made.image)?;
+    let program = loaded.programs.pop().ok_or("no program")?;
+    let helpers: Vec<u64> = program.helpers.iter().map(|&id| traps.address(id)).collect();
+    let start = loaded.memory.address();
+    Ok(ArmEngine {
+        name: name::OURS,
+        code_bytes: made.code_bytes,
+        function: program.function,
+        code: start..start + loaded.memory.length() as u64,
+        runtime: Runtime::new(world, verified.module(), &helpers)?,
+        memory: loaded.memory,
+    })
+}
+
+fn c_engine(module: &Module, program: &str, world: &World, file: &[u8], traps: &Traps) -> Result<ArmEngine, Error> {
+    let loaded = elf::load(file, |id| traps.address(id), &world.variables())?;
+    let start = loaded.memory.address();
+    Ok(ArmEngine {
+        name: name::CLANG,
+        code_bytes: loaded.code_bytes,
+        function: loaded.symbol(program).ok_or("the shared object has no program")?,
+        code: start..start + loaded.memory.length() as u64,
+        runtime: Runtime::new(world, module, &[])?,
+        memory: loaded.memory,
+    })
+}
+
+/// Addresses that stand for helpers: one `ret` for each, and one more to return to.
+struct Traps(Mapping);
+
+impl Traps {
+    /// A page of them.
+    fn new() -> Result<Traps, Error> {
+        let mut page = Mapping::new(PAGE)?;
+        for word in page.bytes().chunks_exact_mut(4) {
+            word.copy_from_slice(&RETURN.to_le_bytes());
+        }
+        Ok(Traps(page))
+    }
+
+    /// The address that stands for a helper; 0 for one that there is not.
+    fn address(&self, id: u32) -> u64 {
+        let index = HELPERS.iter().position(|helper| helper.id == id);
+        index.map_or(0, |index| self.0.address() + 4 * index as u64)
+    }
+
+    fn end(&self) -> u64 {
+        self.0.address() + 4 * HELPERS.len() as u64
+    }
+}
+
+/// What the emulator's callback works on.
+struct State<'a> {
+    library: &'a EmulatorLibrary,
+    code: Range<u64>,
+    traps: Range<u64>,
+    steps: Steps,
+    top: u64,
+}
+
+/// An emulated processor, closed when it goes.
+struct Processor<'a> {
+    library: &'a EmulatorLibrary,
+    handle: Handle,
+}
+
+impl<'a> Processor<'a> {
+    fn new(library: &'a EmulatorLibrary) -> Result<Processor<'a>, Error> {
+        let mut handle: Handle = std::ptr::null_mut();
+        // SAFETY: the pointer is valid, and the numbers are those of the library's header.
+        let status = unsafe { (library.open)(number::ARCH_ARM64, number::MODE_LITTLE_ENDIAN, &raw mut handle) };
+        check(library, status)?;
+        let processor = Processor { library, handle };
+        // SAFETY: the handle is open, and the model is set before anything else.
+        check(library, unsafe {
+            (library.control)(handle, number::SET_CPU_MODEL, number::CPU_ARM64_MAX)
+        })?;
+        Ok(processor)
+    }
+
+    fn map(&self, address: u64, length: usize) -> Result<(), Error> {
+        // SAFETY: the pages belong to a mapping that outlives the processor. Code may write what the host may not; verified
+        // programs do not, and the host's protection would stop them.
+        check(self.library, unsafe {
+            (self.library.map)(self.handle, address, length, ALL, address as *mut c_void)
+        })
+    }
+
+    fn run(&self, start: u64, until: u64, state: &mut State<'_>) -> Result<(), Error> {
+        let mut hook = 0;
+        // SAFETY: the callback has the type of this kind of hook, and its user data outlives the run. A range that ends before
+        // it begins means all addresses.
+        unsafe {
+            check(
+                self.library,
+                (self.library.add_hook)(
+                    self.handle,
+                    &raw mut hook,
+                    number::HOOK_CODE,
+                    on_instruction as *const () as *mut c_void,
+                    std::ptr::from_mut(state).cast(),
+                    1,
+                    0,
+                ),
+            )?;
+            check(self.library, (self.library.start)(self.handle, start, until, 0, 0))
+        }
+    }
+}
+
+impl Drop for Processor<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it was opened by `new`, and nothing uses it any more.
+        unsafe { (self.library.close)(self.handle) };
+    }
+}
+
+fn check(library: &EmulatorLibrary, status: Status) -> Result<(), Error> {
+    if status == number::OK {
+        Ok(())
+    } else {
+        Err(format!("Unicorn: {}", library.text(status)))
+    }
+}
+
+fn read<const N: usize>(library: &EmulatorLibrary, handle: Handle, registers: [c_int; N]) -> [u64; N] {
+    let mut values = [0_u64; N];
+    let places: [*mut c_void; N] = std::array::from_fn(|i| (&raw mut values[i]).cast());
+    // SAFETY: there are as many places of 64 bits as registers, all of which have 64.
+    unsafe { (library.read_registers)(handle, registers.as_ptr(), places.as_ptr(), N as c_int) };
+    values
+}
+
+fn write<const N: usize>(library: &EmulatorLibrary, handle: Handle, registers: [c_int; N], values: [u64; N]) {
+    let places: [*const c_void; N] = std::array::from_fn(|i| (&raw const values[i]).cast());
+    // SAFETY: as in `read`.
+    unsafe { (library.write_registers)(handle, registers.as_ptr(), places.as_ptr(), N as c_int) };
+}
+
+/// An instruction is about to be executed.
+extern "C" fn on_instruction(handle: Handle, address: u64, _: u32, user: *mut c_void) {
+    // SAFETY: Unicorn passes what `run` has given it, which nothing else uses meanwhile.
+    let state = unsafe { &mut *user.cast::<State<'_>>() };
+    if state.code.contains(&address) {
+        state.steps.instructions += 1;
+        let [stack] = read(state.library, handle, [number::SP]);
+        state.steps.stack_bytes = state.steps.stack_bytes.max(state.top - stack);
+    } else if state.traps.contains(&address) {
+        let helper = &HELPERS[(address - state.traps.start) as usize / 4];
+        let arguments = std::array::from_fn(|i| number::X0 + i as c_int);
+        let [a, b, c, d, e] = read(state.library, handle, arguments);
+        let result = (helper.windows)(a, b, c, d, e);
+        write(state.library, handle, [number::X0], [result]);
+    }
+}
