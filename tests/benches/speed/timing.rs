@@ -7,8 +7,8 @@ use crate::lab::{Bench, Engine};
 /// What one measurement is to take: long against the clock's own cost, short against what else the machine does.
 const BATCH: Duration = Duration::from_micros(60);
 
-/// How many rounds pass between those that the kernel takes part in: each of its system calls is a thousand batches.
-const KERNEL_EVERY: usize = 8;
+/// How many rounds the kernel takes part in, spread over all: its system call alone takes longer than hundreds of batches.
+const KERNEL_ROUNDS: usize = 9;
 
 /// Median nanoseconds of one run for each engine of `bench`, and for the kernel.
 ///
@@ -21,8 +21,9 @@ pub fn nanoseconds(bench: &mut Bench, rounds: usize) -> Result<(Vec<f64>, Option
     let sizes: Vec<u32> = engines.iter().map(|engine| repetitions(engine, &contexts)).collect();
     let mut samples = vec![Vec::with_capacity(rounds); engines.len()];
     let mut kernel = Vec::new();
+    let kernel_every = rounds.div_ceil(KERNEL_ROUNDS);
     for round in 0..rounds {
-        if let Some(program) = bench.kernel.as_ref().filter(|_| round % KERNEL_EVERY == 0) {
+        if let Some(program) = bench.kernel.as_ref().filter(|_| round % kernel_every == 0) {
             kernel.push(program.nanoseconds(&bench.world.packets)?);
         }
         for step in 0..engines.len() {
