@@ -154,7 +154,7 @@ fn sums() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The archive has what installed software has, where CMake, man and shells look for it.
+/// The archive has what installed software has, where `CMake`, man and shells look for it.
 fn prefix() -> Result<(), Failed> {
     let (folder, prefix) = unpacked()?;
     let tool = prefix.join("bin/bpf2sys");

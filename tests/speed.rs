@@ -1,5 +1,6 @@
 //! The programs that the benchmark `speed` measures: every engine that there is does the same with them.
 
+#[allow(dead_code)] // what is only there to be timed
 #[path = "benches/speed/lab/mod.rs"]
 mod lab;
 
@@ -12,7 +13,7 @@ use lab::{Bench, WORKLOADS, Workload, name};
 pub fn trials() -> Vec<Trial> {
     let needs = [Need::Program("clang-19")];
     let trial =
-        |workload: &'static Workload| test_with(&format!("speed::{}", workload.name), &needs, || agree(workload));
+        |workload: &'static Workload| test_with(&format!("speed::{}", workload.name), &needs, move || agree(workload));
     WORKLOADS.iter().map(trial).collect()
 }
 
@@ -31,6 +32,14 @@ fn agree(workload: &'static Workload) -> Result<(), Failed> {
                 again.push(steps);
             } else if again[index] != steps {
                 return Err(format!("{}: {:?}, then {steps:?}", engine.name, again[index]).into());
+            }
+        }
+    }
+    if let Some(arm) = bench.arm.take() {
+        for index in 0..arm.engines.len() {
+            let steps = bench.count_arm64(&arm, index)?;
+            if steps.instructions == 0 || arm.engines[index].code_bytes == 0 {
+                return Err(format!("{} on ARM64: {steps:?}", arm.engines[index].name).into());
             }
         }
     }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use bpf2sys_platform::Platform;
 
-use crate::lab::{Bench, Steps, WORKLOADS, Workload, name};
+use crate::lab::stepping::Steps;
+use crate::lab::{Bench, WORKLOADS, Workload, name};
 use crate::options::Options;
 use crate::report::{Figures, Report, Row};
 use crate::{tables, timing};

@@ -64,7 +64,7 @@ fn numbers(report: &Report, digits: usize, number: impl Fn(&Row, &Figures) -> Op
 }
 
 fn instructions(report: &Report) -> String {
-    numbers(report, 0, |row, figures| row.per_run(figures))
+    numbers(report, 0, Row::per_run)
 }
 
 fn code(report: &Report) -> String {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lab::{Bench, Engine};
+use crate::lab::Bench;
+use crate::lab::engine::Engine;
 
 /// What one measurement is to take: long against the clock's own cost, short against what else the machine does.
 const BATCH: Duration = Duration::from_micros(60);

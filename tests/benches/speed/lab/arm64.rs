@@ -14,7 +14,6 @@ use bpf2sys_simulator::emulator_library::{EmulatorLibrary, Handle, Status, numbe
 use bpf2sys_verifier::VerifiedModule;
 
 use super::bench::name;
-use super::compile::Compiler;
 use super::helpers::HELPERS;
 use super::memory::{Mapping, PAGE};
 use super::runtime::Runtime;
@@ -45,32 +44,35 @@ pub struct ArmEngine {
 
 /// A workload's ARM64 code, and what runs it.
 pub struct Arm {
-    /// Our code, and that of clang.
+    /// Our code, and then clang's, where there is a linker for it.
     pub engines: Vec<ArmEngine>,
     library: EmulatorLibrary,
     traps: Traps,
 }
 
 impl Arm {
-    /// Compiles a workload for ARM64.
+    /// Compiles a workload with our compiler.
     pub fn new(
+        library: EmulatorLibrary,
         verified: &VerifiedModule,
         world: &World,
-        compiler: &Compiler,
-        source: &str,
         platform: &Platform,
     ) -> Result<Arm, Error> {
-        let library = EmulatorLibrary::load()?;
         let traps = Traps::new()?;
-        let module = verified.module();
-        let program = module.programs().next().ok_or("no program")?.1;
-        let ours = our_engine(verified, world, platform, &traps)?;
-        let clang = c_engine(module, &program.name, world, &compiler.clang_arm64(source)?, &traps)?;
         Ok(Arm {
-            engines: vec![ours, clang],
+            engines: vec![our_engine(verified, world, platform, &traps)?],
             library,
             traps,
         })
+    }
+
+    /// Adds the shared object that clang made of the C.
+    pub fn add_c(&mut self, file: &[u8], verified: &VerifiedModule, world: &World) -> Result<(), Error> {
+        let module = verified.module();
+        let program = module.programs().next().ok_or("no program")?.1;
+        let engine = c_engine(module, &program.name, world, file, &self.traps)?;
+        self.engines.push(engine);
+        Ok(())
     }
 
     /// Runs an engine with one context, and counts.
@@ -265,8 +267,8 @@ extern "C" fn on_instruction(handle: Handle, address: u64, _: u32, user: *mut c_
     } else if state.traps.contains(&address) {
         let helper = &HELPERS[(address - state.traps.start) as usize / 4];
         let arguments = std::array::from_fn(|i| number::X0 + i as c_int);
-        let [a, b, c, d, e] = read(state.library, handle, arguments);
-        let result = (helper.windows)(a, b, c, d, e);
+        let numbers: [u64; 5] = read(state.library, handle, arguments);
+        let result = (helper.windows)(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]);
         write(state.library, handle, [number::X0], [result]);
     }
 }

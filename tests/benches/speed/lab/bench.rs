@@ -7,6 +7,7 @@ use std::time::Duration;
 use bpf2sys_bytecode::FunctionIndex;
 use bpf2sys_codegen::Options;
 use bpf2sys_platform::Platform;
+use bpf2sys_simulator::emulator_library::EmulatorLibrary;
 use bpf2sys_verifier::VerifiedModule;
 
 use super::arm64::Arm;
@@ -38,8 +39,13 @@ pub mod name {
     pub const ARM64: &str = "ARM64";
 }
 
-/// Helpers work on one world at a time.
+/// Helpers work on one world at a time, and so does what counts instructions.
 static RUNNING: Mutex<()> = Mutex::new(());
+
+/// Waits until nothing else runs. What runs next starts with a world that is reset.
+fn alone() -> MutexGuard<'static, ()> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A workload with its memory and the engines that can run it.
 pub struct Bench {
@@ -57,7 +63,6 @@ pub struct Bench {
     pub arm: Option<Arm>,
     /// About its bytecode.
     pub shape: Shape,
-    _running: MutexGuard<'static, ()>,
 }
 
 /// What is known of a workload without running it.
@@ -93,7 +98,6 @@ impl Bench {
         let compiler = Compiler::new(root)?;
         let object = compiler.bytecode(workload.source)?;
         let verified = ours::verified(&object, workload.name, platform)?;
-        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let world = World::new(verified.module(), workload.fill)?;
         let made = ours::make(&verified, platform, &Options::default())?;
         let shape = Shape {
@@ -118,8 +122,20 @@ impl Bench {
         }
         let kernel = kernel(workload.source, &world, &compiler);
         let kernel = kernel.map_err(|error| missing.push((name::KERNEL, error))).ok();
-        let arm = Arm::new(&verified, &world, &compiler, workload.source, platform);
-        let arm = arm.map_err(|error| missing.push((name::ARM64, error))).ok();
+        let arm = match EmulatorLibrary::load() {
+            Ok(library) => {
+                let mut arm = Arm::new(library, &verified, &world, platform)?;
+                let file = compiler.clang_arm64(workload.source);
+                if let Err(error) = file.and_then(|file| arm.add_c(&file, &verified, &world)) {
+                    missing.push((name::ARM64, error));
+                }
+                Some(arm)
+            }
+            Err(error) => {
+                missing.push((name::ARM64, error));
+                None
+            }
+        };
         Ok(Bench {
             workload,
             world,
@@ -128,13 +144,13 @@ impl Bench {
             kernel,
             arm,
             shape,
-            _running: running,
         })
     }
 
     /// Runs everything once with each context: all must return what is expected, and leave the same memory. What is not made here
     /// and does something else is left out instead.
     pub fn compare(&mut self) -> Result<(), Error> {
+        let _alone = alone();
         let ours = self.outcome(0);
         let expected = self.workload.expected;
         if ours.results != expected {
@@ -213,6 +229,7 @@ impl Bench {
 
     /// Counts what an engine executes for all contexts, from the start.
     pub fn count(&mut self, index: usize) -> Result<Steps, Error> {
+        let _alone = alone();
         self.world.reset();
         let engine = &self.engines[index];
         let count = |&context| stepping::count(&engine.code, || std::hint::black_box(engine.run(context)));
@@ -221,6 +238,7 @@ impl Bench {
 
     /// The same for an engine on ARM64.
     pub fn count_arm64(&mut self, arm: &Arm, index: usize) -> Result<Steps, Error> {
+        let _alone = alone();
         self.world.reset();
         let world = &self.world;
         let count = |&context| Ok(arm.run(index, world, context)?.1);

@@ -98,7 +98,7 @@ helpers! {
     /// `bpf_ringbuf_output`
     11 output(ring, data, size) { maps::output(ring, data, size) }
     /// `bpf_get_current_pid_tgid`
-    19 process() { 4_242 << 32 | 4_243 }
+    19 process() { 0x1092_0000_1093 }
     /// Program type `process`: `bpf_process_get_image_path`. Program type `sockops`: never called by what is measured.
     0x10000 image_path(_context, to, size) {
         // SAFETY: as in `random`.

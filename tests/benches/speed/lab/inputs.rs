@@ -244,6 +244,28 @@ pub fn udp_filter(world: &mut World) {
     world.frame(&ipv6(0x20, &[], UDP, &udp(5000, 5001, 16)));
 }
 
+/// A server that asks for its port, gets it and gives it back, and another program that asks for it.
+pub fn bind_policy(world: &mut World) {
+    const PORT: u16 = 443;
+    let [high, low] = PORT.to_be_bytes();
+    let mut owner = utf16("nginx.exe");
+    owner.resize(32, 0);
+    world.insert("reserved_ports", &[high, low, TCP, 0], &owner);
+    for (name, operation) in [("Nginx.exe", 0), ("Nginx.exe", 1), ("Nginx.exe", 2), ("other.exe", 0)] {
+        let units = utf16(name);
+        let start = world.place(&units);
+        let mut context = [0; 56];
+        context[..8].copy_from_slice(&start.to_le_bytes());
+        context[8..16].copy_from_slice(&(start + units.len() as u64).to_le_bytes());
+        context[16..24].copy_from_slice(&4242_u64.to_le_bytes());
+        context[24..28].copy_from_slice(&[2, 0, high, low]);
+        context[40] = 16;
+        context[44] = operation;
+        context[48] = TCP;
+        world.context(&context);
+    }
+}
+
 /// One process that may start, and one with an argument that is denied.
 pub fn process_guard(world: &mut World) {
     const SEED: u64 = 0x9E37_79B9_7F4A_7C15;

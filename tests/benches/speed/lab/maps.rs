@@ -172,7 +172,7 @@ pub fn delete(map: u64, key: u64) -> u64 {
     match map.slot(key) {
         Ok(slot) => {
             // Where nothing follows, nothing is to be found behind it.
-            let next = map.data + ((slot - map.data) / map.stride + 1 & map.mask) * map.stride;
+            let next = map.data + (((slot - map.data) / map.stride + 1) & map.mask) * map.stride;
             set_word(slot, if word(next) == EMPTY { EMPTY } else { DELETED });
             map.count -= 1;
             0

@@ -12,7 +12,7 @@ mod bench;
 mod bpf2c;
 mod compile;
 mod elf;
-mod engine;
+pub mod engine;
 mod flat;
 mod headers;
 mod helpers;
@@ -24,13 +24,11 @@ mod ours;
 mod pe;
 mod rbpf_jit;
 mod runtime;
-mod stepping;
+pub mod stepping;
 mod workload;
 mod world;
 
 pub use bench::{Bench, name};
-pub use engine::Engine;
-pub use stepping::Steps;
 pub use workload::{WORKLOADS, Workload};
 
 /// What goes wrong, for people.

@@ -19,6 +19,7 @@ const PASS: u32 = 1;
 const DROP: u32 = 2;
 const SEND: u32 = 3;
 const ALLOW: u32 = 0;
+const REFUSE: u32 = 1;
 const DENY: u32 = 0xC000_0022;
 
 macro_rules! workloads {
@@ -51,5 +52,6 @@ workloads! {
     token_bucket in "tests/benches/speed/workloads": [PASS, PASS, DROP, PASS];
     ipv6_walk in "tests/benches/speed/workloads": [PASS, PASS, DROP];
     udp_filter in "examples/udp_filter": [PASS, DROP, PASS, DROP, PASS];
+    bind_policy in "examples/bind_policy": [ALLOW, ALLOW, ALLOW, REFUSE];
     process_guard in "examples/process_guard": [ALLOW, DENY];
 }
