@@ -9,7 +9,7 @@ use crate::lab::engine::Engine;
 const BATCH: Duration = Duration::from_micros(60);
 
 /// How many rounds the kernel takes part in, spread over all: its system call alone takes longer than hundreds of batches.
-const KERNEL_ROUNDS: usize = 9;
+const KERNEL_ROUNDS: usize = 15;
 
 /// Median nanoseconds of one run for each engine of `bench`, and for the kernel.
 ///
