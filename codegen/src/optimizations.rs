@@ -92,13 +92,19 @@ impl FromStr for Optimizations {
     }
 }
 
-/// Changes to none of them that give these.
+/// As the command line takes it, as short as may be.
 impl fmt::Display for Optimizations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("none")?;
+        let missing = Optimization::ALL.iter().filter(|(one, _)| !self.has(*one)).count();
+        let (start, shown) = if missing == 0 || missing < Optimization::ALL.len() / 2 {
+            ("all", false)
+        } else {
+            ("none", true)
+        };
+        f.write_str(start)?;
         for (one, name) in Optimization::ALL {
-            if self.has(one) {
-                write!(f, ",{name}")?;
+            if self.has(one) == shown {
+                write!(f, ",{}{name}", if shown { "" } else { "no-" })?;
             }
         }
         Ok(())
@@ -141,6 +147,9 @@ mod tests {
         let only = of("none,stack-slots").unwrap();
         assert!(!only.has(Optimization::Inlining) && only.has(Optimization::StackSlots));
         assert_eq!(only.to_string(), "none,stack-slots");
+        assert_eq!(without.to_string(), "all,no-inlining");
+        assert_eq!(Optimizations::ALL.to_string(), "all");
+        assert_eq!(Optimizations::NONE.to_string(), "none");
         assert_eq!(of("none,inlining,no-inlining"), Ok(Optimizations::NONE));
         for wrong in ["", "inline", "no-", "no-all", "stack-slots, inlining"] {
             assert_eq!(of(wrong), Err(UnknownOptimization), "{wrong}");

@@ -261,6 +261,11 @@ const OPTIONS: [(&str, &str, &[&str]); 34] = [
     ("Lse", "true", &["--lse"]),
     ("MemoryLimit", "512", &["--memory-limit=512"]),
     ("PlatformFiles", "p.toml", &["--platform=p.toml"]),
+    (
+        "Optimize",
+        "no-inlining,no-selects",
+        &["--optimize=no-inlining,no-selects"],
+    ),
     ("Runtime", "1.4", &["--runtime=1.4"]),
     ("SignCert", "a.cer", &["--sign-cert=a.cer"]),
     (

@@ -32,7 +32,7 @@ mod verdict;
 mod version_info;
 
 pub use bpf2sys_bytecode::HashAlgorithm;
-pub use bpf2sys_codegen::RuntimeLevel;
+pub use bpf2sys_codegen::{Optimization, Optimizations, RuntimeLevel, UnknownOptimization};
 pub use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 pub use cache::VerdictCache;
 pub use clang::{CompileError, Compiled, Compiler, CompilerOptions, CompilerOutput, is_source};

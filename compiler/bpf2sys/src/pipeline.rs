@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bpf2sys_bytecode::HashAlgorithm;
-use bpf2sys_codegen::{self as codegen, RuntimeLevel};
+use bpf2sys_codegen::{self as codegen, Optimizations, RuntimeLevel};
 use bpf2sys_pe_emit::{self as pe_emit, ImageOptions, Machine};
 use bpf2sys_verifier::{self as verifier, VerifiedModule, Verifier};
 
@@ -41,6 +41,8 @@ pub struct BuildOptions {
     pub sign_return_address: bool,
     /// Have Windows check every call of a helper (`--cfg`).
     pub control_flow_guard: bool,
+    /// Which optimizations are made (`--optimize`).
+    pub optimizations: Optimizations,
     /// What images say that their code does not depend on (`--force-integrity`, `--version-info`).
     pub image: ImageOptions,
 }
@@ -61,6 +63,7 @@ impl Default for BuildOptions {
             lse: false,
             sign_return_address: false,
             control_flow_guard: true,
+            optimizations: Optimizations::default(),
             image: ImageOptions::default(),
         }
     }
@@ -255,6 +258,7 @@ impl Lowerings<'_> {
             lse: arm64 && self.options.lse,
             sign_return_address: arm64 && self.options.sign_return_address,
             control_flow_guard: self.options.control_flow_guard,
+            optimizations: self.options.optimizations,
             keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),
             ..codegen::Options::default()
         };

@@ -4,7 +4,7 @@ use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 use bpf2sys_verifier::Verifier;
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildOptions, Form, HashAlgorithm, Providers, RuntimeLevel};
+use crate::{BuildOptions, Form, HashAlgorithm, Optimizations, Providers, RuntimeLevel};
 
 /// `externalParameters`: the options of the command line under their own names, with nothing left out, so that another
 /// version of the tool has no defaults to fill in. What is unknown is refused: it could change bytes.
@@ -27,6 +27,8 @@ pub(crate) struct Parameters {
     pub lse: bool,
     pub sign_return_address: bool,
     pub cfg: Cfg,
+    #[serde(with = "optimizations")]
+    pub optimize: Optimizations,
     pub force_integrity: bool,
     #[serde(deserialize_with = "Option::deserialize")]
     pub version_info: Option<VersionResource>,
@@ -115,6 +117,7 @@ impl Parameters {
             lse,
             sign_return_address,
             control_flow_guard,
+            optimizations,
             image: ImageOptions {
                 force_integrity,
                 version_info,
@@ -154,6 +157,7 @@ impl Parameters {
             lse: arm64 && *lse,
             sign_return_address: arm64 && *sign_return_address,
             cfg: if *control_flow_guard { Cfg::On } else { Cfg::Off },
+            optimize: *optimizations,
             force_integrity: *force_integrity,
             version_info: version_info.as_ref().map(|info| VersionResource {
                 file_version: info.file_version.0,
@@ -202,6 +206,7 @@ impl Parameters {
             lse: self.lse,
             sign_return_address: self.sign_return_address,
             control_flow_guard: self.cfg == Cfg::On,
+            optimizations: self.optimize,
             image: ImageOptions {
                 force_integrity: self.force_integrity,
                 version_info: self.version_info.as_ref().map(|info| VersionInfo {
@@ -211,6 +216,22 @@ impl Parameters {
                 }),
             },
         }
+    }
+}
+
+/// Optimizations as the command line names them.
+mod optimizations {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::Optimizations;
+
+    pub(super) fn serialize<S: Serializer>(optimizations: &Optimizations, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(optimizations)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Optimizations, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -246,6 +267,8 @@ mod tests {
             |o| o.lse = true,
             |o| o.sign_return_address = true,
             |o| o.control_flow_guard = false,
+            |o| o.optimizations = Optimizations::NONE,
+            |o| o.optimizations = "no-inlining".parse().unwrap(),
             |o| o.image.force_integrity = true,
             |o| o.image.version_info = Some(VersionInfo::default()),
             |o| {

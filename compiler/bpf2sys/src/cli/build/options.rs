@@ -7,7 +7,8 @@ use clap::{ValueEnum, ValueHint};
 use crate::cli::reporter::Reporter;
 use crate::cli::verify;
 use crate::{
-    BuildOptions, Error, ErrorKind, Form, HashAlgorithm, ImageOptions, Machine, RuntimeLevel, VersionInfo, files,
+    BuildOptions, Error, ErrorKind, Form, HashAlgorithm, ImageOptions, Machine, Optimizations, RuntimeLevel,
+    VersionInfo, files,
 };
 
 /// What code and which image is made.
@@ -37,6 +38,12 @@ pub(in crate::cli) struct CompileOptions {
     /// Guard, and they do
     #[arg(long, value_name = "on|off", default_value = "on")]
     cfg: Cfg,
+
+    /// Which optimizations are made: `all`, `none`, or changes with commas between, such as `no-inlining`. They change no result; to
+    /// find one that does, leave them out one by one. `array-lookups`, `inlining`, `threading`, `stack-slots`, `unused-stack`,
+    /// `selects`, `loop-ends`
+    #[arg(short = 'O', long, value_name = "LIST", default_value = "all")]
+    optimize: Optimizations,
 
     /// Have Windows check the driver's signature whenever it loads it; without a signature that the machine trusts it then
     /// never loads
@@ -137,6 +144,7 @@ impl CompileOptions {
             lse: self.lse,
             sign_return_address: self.sign_return_address,
             control_flow_guard: self.cfg == Cfg::On,
+            optimizations: self.optimize,
             image: ImageOptions {
                 force_integrity: self.force_integrity,
                 version_info: match &self.version_info {
