@@ -3,6 +3,7 @@
 //! The emulated processor sees the same memory at the same addresses. Helpers are addresses in a page of `ret`, at which the
 //! emulator is told to call the real ones.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 
@@ -75,16 +76,17 @@ impl Arm {
         Ok(())
     }
 
-    /// Runs an engine with one context, and counts.
-    pub fn run(&self, index: usize, world: &World, context: u64) -> Result<(u32, Steps), Error> {
+    /// Runs an engine once with each context, and counts. One processor for all of them: setting it up takes longer than they do.
+    pub fn run(&self, index: usize, world: &World) -> Result<Vec<(u32, Steps)>, Error> {
         let (engine, library, traps) = (&self.engines[index], &self.library, &self.traps);
         let stack = Mapping::new(STACK)?;
         let top = stack.address() + STACK as u64;
-        let mut state = State {
+        // Before the processor, which calls back to it.
+        let state = State {
             library,
             code: engine.code.clone(),
             traps: traps.0.address()..traps.end(),
-            steps: Steps::default(),
+            steps: Cell::default(),
             top,
         };
         let processor = Processor::new(library)?;
@@ -97,12 +99,16 @@ impl Arm {
         ] {
             processor.map(address, length)?;
         }
+        processor.call_back(&state)?;
         let registers = [number::X0, number::X0 + 1, number::SP, LINK];
-        let values = [context, engine.runtime.address(), top, traps.end()];
-        write(library, processor.handle, registers, values);
-        processor.run(engine.function, traps.end(), &mut state)?;
-        let [result] = read(library, processor.handle, [number::X0]);
-        Ok((result as u32, state.steps))
+        let run = |&context| {
+            let values = [context, engine.runtime.address(), top, traps.end()];
+            write(library, processor.handle, registers, values);
+            let steps = processor.run(engine.function, traps.end(), &state)?;
+            let [result] = read(library, processor.handle, [number::X0]);
+            Ok((result as u32, steps))
+        };
+        world.contexts.iter().map(run).collect()
     }
 }
 
@@ -173,7 +179,7 @@ struct State<'a> {
     library: &'a EmulatorLibrary,
     code: Range<u64>,
     traps: Range<u64>,
-    steps: Steps,
+    steps: Cell<Steps>,
     top: u64,
 }
 
@@ -205,25 +211,32 @@ impl<'a> Processor<'a> {
         })
     }
 
-    fn run(&self, start: u64, until: u64, state: &mut State<'_>) -> Result<(), Error> {
+    /// Has `state` told of every instruction.
+    fn call_back(&self, state: &State<'_>) -> Result<(), Error> {
         let mut hook = 0;
-        // SAFETY: the callback has the type of this kind of hook, and its user data outlives the run. A range that ends before
-        // it begins means all addresses.
-        unsafe {
-            check(
-                self.library,
-                (self.library.add_hook)(
-                    self.handle,
-                    &raw mut hook,
-                    number::HOOK_CODE,
-                    on_instruction as *const () as *mut c_void,
-                    std::ptr::from_mut(state).cast(),
-                    1,
-                    0,
-                ),
-            )?;
-            check(self.library, (self.library.start)(self.handle, start, until, 0, 0))
-        }
+        // SAFETY: the callback has the type of this kind of hook, and its user data outlives all runs, which get it passed. A
+        // range that ends before it begins means all addresses.
+        check(self.library, unsafe {
+            (self.library.add_hook)(
+                self.handle,
+                &raw mut hook,
+                number::HOOK_CODE,
+                on_instruction as *const () as *mut c_void,
+                std::ptr::from_ref(state).cast_mut().cast(),
+                1,
+                0,
+            )
+        })
+    }
+
+    /// Runs from `start` to `until`; `state` is what `call_back` was given.
+    fn run(&self, start: u64, until: u64, state: &State<'_>) -> Result<Steps, Error> {
+        state.steps.set(Steps::default());
+        // SAFETY: the handle is open; what the code does to memory, verified programs may do.
+        check(self.library, unsafe {
+            (self.library.start)(self.handle, start, until, 0, 0)
+        })?;
+        Ok(state.steps.get())
     }
 }
 
@@ -258,12 +271,15 @@ fn write<const N: usize>(library: &EmulatorLibrary, handle: Handle, registers: [
 
 /// An instruction is about to be executed.
 extern "C" fn on_instruction(handle: Handle, address: u64, _: u32, user: *mut c_void) {
-    // SAFETY: Unicorn passes what `run` has given it, which nothing else uses meanwhile.
-    let state = unsafe { &mut *user.cast::<State<'_>>() };
+    // SAFETY: Unicorn passes what `run` has given it, which is only borrowed shared.
+    let state = unsafe { &*user.cast::<State<'_>>() };
     if state.code.contains(&address) {
-        state.steps.instructions += 1;
         let [stack] = read(state.library, handle, [number::SP]);
-        state.steps.stack_bytes = state.steps.stack_bytes.max(state.top - stack);
+        let so_far = state.steps.get();
+        state.steps.set(Steps {
+            instructions: so_far.instructions + 1,
+            stack_bytes: so_far.stack_bytes.max(state.top - stack),
+        });
     } else if state.traps.contains(&address) {
         let helper = &HELPERS[(address - state.traps.start) as usize / 4];
         let arguments = std::array::from_fn(|i| number::X0 + i as c_int);

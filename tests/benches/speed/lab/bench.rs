@@ -173,10 +173,9 @@ impl Bench {
         if let Some(arm) = self.arm.take() {
             for index in 0..arm.engines.len() {
                 self.world.reset();
-                let run = |&context| Ok(arm.run(index, &self.world, context)?.0);
-                let results: Result<Vec<u32>, Error> = self.world.contexts.iter().map(run).collect();
+                let runs = arm.run(index, &self.world)?;
                 let theirs = Outcome {
-                    results: results?,
+                    results: runs.iter().map(|(result, _)| *result).collect(),
                     state: self.world.state().to_vec(),
                 };
                 if let Some(difference) = ours.difference(&theirs) {
@@ -240,9 +239,8 @@ impl Bench {
     pub fn count_arm64(&mut self, arm: &Arm, index: usize) -> Result<Steps, Error> {
         let _alone = alone();
         self.world.reset();
-        let world = &self.world;
-        let count = |&context| Ok(arm.run(index, world, context)?.1);
-        world.contexts.iter().map(count).sum()
+        let runs = arm.run(index, &self.world)?;
+        Ok(runs.into_iter().map(|(_, steps)| steps).sum())
     }
 }
 

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use object::{Object, ObjectSymbol};
 
 use super::{Error, headers};
 
@@ -123,13 +126,17 @@ impl Compiler {
             run(compiler.arg("-c").arg(source).arg("-o").arg(object))
         };
         compile(source, &object, &[])?;
-        // Its loops are not to become calls of itself.
-        compile(&self.root.join(MEMORY), &memory, &["-fno-builtin"])?;
         let mut linker = Command::new(CLANG);
         if target == CLANG_ARM64 {
             linker.args(LINK_ARM64);
         }
-        run(linker.args(LINK).args([&object, &memory]).arg("-o").arg(&out))?;
+        linker.args(LINK).arg(&object);
+        if needs_library(&read(&object)?) {
+            // Its loops are not to become calls of itself.
+            compile(&self.root.join(MEMORY), &memory, &["-fno-builtin"])?;
+            linker.arg(&memory);
+        }
+        run(linker.arg("-o").arg(&out))?;
         read(&out)
     }
 }
@@ -146,10 +153,22 @@ fn run(command: &mut Command) -> Result<(), Error> {
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
+/// Whether an object calls what it does not have.
+fn needs_library(object: &[u8]) -> bool {
+    let symbols = object::File::parse(object);
+    symbols.is_ok_and(|file| {
+        file.symbols()
+            .any(|symbol| symbol.is_undefined() && symbol.name() != Ok(""))
+    })
+}
+
 /// Whether gcc is there; it is a column that may be missing.
 pub fn has_gcc() -> bool {
-    Command::new(GCC)
-        .arg("--version")
-        .output()
-        .is_ok_and(|out| out.status.success())
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        Command::new(GCC)
+            .arg("--version")
+            .output()
+            .is_ok_and(|out| out.status.success())
+    })
 }
