@@ -25,6 +25,7 @@ PAGES = {
     "platform.md": "compiler/platform/README.md",
     "exactness.md": "compiler/verifier/docs/exactness.md",
     "codegen.md": "codegen/README.md",
+    "optimizations.md": "codegen/docs/optimizations.md",
     "rules.md": "compiler/check/README.md",
 }
 CODES = REPOSITORY / "compiler/bpf2sys/docs/codes"

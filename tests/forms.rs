@@ -29,30 +29,31 @@ pub fn needs_to_run(machine: Machine) -> &'static [Need] {
 
 /// An example's module, lowered.
 pub fn lowered(example: &str, machine: Machine, skeleton: Skeleton) -> Result<NativeObject, Failed> {
-    lowered_with(example, machine, skeleton, true)
+    let options = Options {
+        machine,
+        skeleton,
+        ..Options::default()
+    };
+    lowered_with(example, &options)
 }
 
 /// The same without Control Flow Guard, which object files never have.
 pub fn lowered_unguarded(example: &str, machine: Machine, skeleton: Skeleton) -> Result<NativeObject, Failed> {
-    lowered_with(example, machine, skeleton, false)
-}
-
-fn lowered_with(
-    example: &str,
-    machine: Machine,
-    skeleton: Skeleton,
-    control_flow_guard: bool,
-) -> Result<NativeObject, Failed> {
-    let path = root().join(format!("examples/{example}/{example}.o"));
-    let object = std::fs::read(path)?;
-    let verified = bpf2sys::verify(&object, &format!("{example}.o"), &bpf2sys::BuildOptions::default())?;
     let options = Options {
         machine,
         skeleton,
-        control_flow_guard,
+        control_flow_guard: false,
         ..Options::default()
     };
-    Ok(lower(&verified, &Platform::builtin(), &options)?.object)
+    lowered_with(example, &options)
+}
+
+/// An example, lowered as options say.
+pub fn lowered_with(example: &str, options: &Options) -> Result<NativeObject, Failed> {
+    let path = root().join(format!("examples/{example}/{example}.o"));
+    let object = std::fs::read(path)?;
+    let verified = bpf2sys::verify(&object, &format!("{example}.o"), &bpf2sys::BuildOptions::default())?;
+    Ok(lower(&verified, &Platform::builtin(), options)?.object)
 }
 
 /// A program of an example, what it is run on, and map entries that are set before.

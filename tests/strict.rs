@@ -11,12 +11,12 @@ mod rows;
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use bpf2sys_codegen::Skeleton;
+use bpf2sys_codegen::{Optimization, Optimizations, Options, Skeleton};
 use bpf2sys_pe_emit::{Machine, link};
 use bpf2sys_simulator::{HexBytes, Input, Rule, RunRequest, SimulatorError, Violation};
 use libtest_mimic::{Failed, Trial};
 
-use crate::forms::{MACHINES, lowered_unguarded, machine_name, needs_to_run};
+use crate::forms::{MACHINES, lowered_with, machine_name, needs_to_run};
 use crate::simulator_trials::shared::fixture;
 use crate::simulator_trials::shared::patch::{Break, Patched};
 use crate::support::{root, test, test_with};
@@ -112,8 +112,16 @@ pub fn image(base: Base, machine: Machine) -> Result<&'static [u8], Failed> {
         Base::Functions => return Ok(fixture::ARM64_SAMPLE),
     };
     let image = IMAGES[index + usize::from(x64)].get_or_init(|| {
-        // With Control Flow Guard, a function in another's place breaks its rules first: they have tests of their own.
-        let object = lowered_unguarded(EXAMPLE, machine, skeleton).map_err(|e| format!("{e:?}"))?;
+        let options = Options {
+            machine,
+            skeleton,
+            // With it, a function in another's place breaks its rules first: they have tests of their own.
+            control_flow_guard: false,
+            // A look-up that is no call passes no map.
+            optimizations: Optimizations::ALL.set(Optimization::ArrayLookups, false),
+            ..Options::default()
+        };
+        let object = lowered_with(EXAMPLE, &options).map_err(|e| format!("{e:?}"))?;
         Ok(link(&object).map_err(|e| e.to_string())?.bytes().to_vec())
     });
     image.as_deref().map_err(|e| e.clone().into())

@@ -21,8 +21,8 @@ use crate::instruction_arm64::Insn;
 use crate::isa::{Effort, Isas};
 use crate::lowering::{Ir, Native};
 use crate::{
-    Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64, unwind_arm64,
-    unwind_x64,
+    Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64,
+    shape, unwind_arm64, unwind_x64,
 };
 
 /// A compiled function.
@@ -92,12 +92,16 @@ pub(crate) fn compile_pinned(
     scratch.clear();
     scratch.func = ir.function;
     let mut isa = isas.of(effort)?;
-    if !ir.pins.is_empty() {
+    let makes_near = options.machine == Machine::X64 && options.optimizations.has(Optimization::NearValues);
+    if !ir.pins.is_empty() || makes_near && effort == Effort::Speed {
         // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
         scratch
             .optimize(isa, &mut ControlPlane::default())
             .map_err(|e| failed(FunctionProblem::Codegen(e.to_string())))?;
         delete(ir.pins, scratch);
+        if makes_near {
+            shape::rematerialize(&mut scratch.func);
+        }
         isa = isas.of(Effort::InPlace)?;
     }
     generate(isa, options, reached, scratch).map_err(failed)

@@ -23,11 +23,13 @@ pub enum Optimization {
     /// The end of a counted loop is found by an order, where the verifier proved that the counter can't pass it, and constants for
     /// the way out of a loop are made on the way out.
     LoopEnds,
+    /// x64: constants and addresses in the frame are made where they are used, and not kept.
+    NearValues,
 }
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 7] = [
+    pub const ALL: [(Optimization, &'static str); 8] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
         (Optimization::Threading, "threading"),
@@ -35,6 +37,7 @@ impl Optimization {
         (Optimization::UnusedStack, "unused-stack"),
         (Optimization::Selects, "selects"),
         (Optimization::LoopEnds, "loop-ends"),
+        (Optimization::NearValues, "near-values"),
     ];
 }
 
@@ -136,6 +139,24 @@ impl std::error::Error for UnknownOptimization {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The page for those who review has a chapter for each, and there are files that show it.
+    #[test]
+    fn each_is_described_and_shown() {
+        let page = include_str!("../docs/optimizations.md");
+        let files = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lowering");
+        let refused = ["_refused", "_off"];
+        for (_, name) in Optimization::ALL {
+            assert!(page.contains(&format!("\n## `{name}`\n")), "{name} has no chapter");
+            let file = name.replace('-', "_");
+            let file = file
+                .strip_suffix("lookups")
+                .map_or(file.clone(), |start| format!("{start}lookup"));
+            let shown = |suffix: &str| std::path::Path::new(&format!("{files}/{file}{suffix}.bpf")).is_file();
+            assert!(shown(""), "no file shows {name}");
+            assert!(refused.into_iter().any(shown), "no file shows where {name} is refused");
+        }
+    }
 
     #[test]
     fn words_turn_optimizations_on_and_off() {

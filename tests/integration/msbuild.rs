@@ -246,7 +246,7 @@ fn property_sheet() -> Result<(), Failed> {
 }
 
 /// What each option is for an item, and as property; and the words that the tool is given for it.
-const OPTIONS: [(&str, &str, &[&str]); 34] = [
+const OPTIONS: [(&str, &str, &[&str]); 35] = [
     ("Arch", "x64;arm64", &["--arch=x64", "--arch=arm64"]),
     ("CFlags", "-Wall;-Wextra", &["--cflag=-Wall", "--cflag=-Wextra"]),
     ("Cfg", "off", &["--cfg=off"]),

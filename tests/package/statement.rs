@@ -53,7 +53,7 @@ fn what_is_stated() -> Result<(), Failed> {
     assert_eq!(build["resolvedDependencies"], json!(dependencies));
     let parameters = json!({
         "object": "filter.o", "arch": "x64", "emit": "sys", "type": null, "platform": ["sample.toml"],
-        "verifier": "native", "deny-warnings": false, "runtime": "1.6", "hash": "sha256", "lse": false, "sign-return-address": false,
+        "verifier": "native", "deny-warnings": false, "optimize": "all", "runtime": "1.6", "hash": "sha256", "lse": false, "sign-return-address": false,
         "cfg": "on", "force-integrity": false, "version-info": null,
     });
     assert_eq!(build["externalParameters"], parameters);

@@ -4,10 +4,13 @@
 //! Safe because: only instructions without effects are moved or made, and only where their operands are known.
 
 mod edges;
+mod near;
 mod selects;
 
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData};
+
+pub(crate) use near::rematerialize;
 
 use crate::{Optimization, Optimizations};
 
