@@ -22,7 +22,7 @@ use crate::isa::{Effort, Isas};
 use crate::lowering::{Ir, Native};
 use crate::{
     Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64,
-    shape, unwind_arm64, unwind_x64,
+    shape, shorten_x64, unwind_arm64, unwind_x64,
 };
 
 /// A compiled function.
@@ -175,7 +175,7 @@ fn generate(
         ir: None,
     };
     match options.machine {
-        Machine::X64 => finish_x64(code),
+        Machine::X64 => finish_x64(code, options),
         Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options, reached),
     }
     .map_err(FunctionProblem::BadCode)
@@ -224,14 +224,9 @@ fn relocation_kind(kind: Reloc, machine: Machine) -> Option<RelocationKind> {
     }
 }
 
-/// Checks the code, describes its frame, and moves its constants out of it.
-fn finish_x64(mut code: Code) -> Result<Code, String> {
-    let decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
-    audit_x64::check(&decoded.instructions)?;
-    for reference in &mut code.references {
-        reference.is_call = decoded.calls(reference.offset);
-    }
-    let frame = unwind_x64::describe(&decoded.instructions)?;
+/// Moves the constants out of the code, shortens it, checks it and describes its frame.
+fn finish_x64(mut code: Code, options: &Options) -> Result<Code, String> {
+    let mut decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
     code.constants = code.bytes.split_off(decoded.constants);
     code.bytes.truncate(decoded.code_size);
     code.references
@@ -242,6 +237,18 @@ fn finish_x64(mut code: Code) -> Result<Code, String> {
             addend: used.addend(decoded.constants),
             is_call: false,
         }));
+    if options.optimizations.has(Optimization::ShortEncodings)
+        && let Some(shortened) = shorten_x64::shorten(&mut code, &decoded)
+    {
+        let again = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
+        shortened.check(&code.bytes, &decoded, &again)?;
+        decoded = again;
+    }
+    audit_x64::check(&decoded.instructions)?;
+    for reference in &mut code.references {
+        reference.is_call = decoded.calls(reference.offset);
+    }
+    let frame = unwind_x64::describe(&decoded.instructions)?;
     frame.make_epilogues_legal(&mut code.bytes);
     Ok(Code {
         frame_bytes: frame.bytes,

@@ -18,6 +18,7 @@
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
 //! | `instruction_arm64` | ARM64 code taken apart |
 //! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it before it is judged |
+//! | `shorten_x64` | the same x86-64 code in fewer bytes |
 //! | `skeleton` | what is put around the programs: the code in `templates/` |
 //! | `guard` | calls by address, and what Windows is told of them |
 //! | `driver` | the data and imports of the driver |
@@ -49,6 +50,7 @@ mod options;
 mod renumber_arm64;
 mod runtime_context;
 mod shape;
+mod shorten_x64;
 mod skeleton;
 #[cfg(test)]
 mod testing;

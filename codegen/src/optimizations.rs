@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An optimization that bpf2sys makes itself, before Cranelift's own. None changes what a program does; each can be left out, to
+/// An optimization that bpf2sys makes itself, before or after Cranelift's own. None changes what a program does; each can be left out, to
 /// see what it does and to find one that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Optimization {
@@ -25,11 +25,13 @@ pub enum Optimization {
     LoopEnds,
     /// x64: constants and addresses in the frame are made where they are used, and not kept.
     NearValues,
+    /// x86-64 instructions have the shortest encoding of their meaning, where Cranelift takes a longer one.
+    ShortEncodings,
 }
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 8] = [
+    pub const ALL: [(Optimization, &'static str); 9] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
         (Optimization::Threading, "threading"),
@@ -38,6 +40,7 @@ impl Optimization {
         (Optimization::Selects, "selects"),
         (Optimization::LoopEnds, "loop-ends"),
         (Optimization::NearValues, "near-values"),
+        (Optimization::ShortEncodings, "short-encodings"),
     ];
 }
 

@@ -13,11 +13,11 @@
 //! | | `sub rsp, N` (if N > 0) | `UWOP_ALLOC N` |
 //! | | `mov [rsp+x], r` for each kept register used | `UWOP_SAVE_NONVOL r, x` |
 //! | epilogue | `mov r, [rsp+x]`, the same ones | none: the saved copies are still there |
-//! | | `add rsp, N` (if N > 0); `mov rsp, rbp`; `pop rbp`; `ret` | none |
+//! | | `add rsp, N` (if N > 0); `mov rsp, rbp`, or not; `pop rbp`; `ret` | none |
 //!
 //! Windows recognises an epilogue by its instructions: `add rsp, N`, then pops, then `ret`. The `mov rsp, rbp` (which
 //! changes nothing, `rsp` has that value already) breaks the form: at it, Windows would undo the `sub` a second time. So
-//! it becomes a 3-byte `nop` in front of the `add`.
+//! it becomes a 3-byte `nop` in front of the `add`, unless [`shorten_x64`](crate::shorten_x64) has left it out.
 //!
 //! Cranelift's own Windows unwind info is not used: it scales offsets wrongly.
 
@@ -33,7 +33,8 @@ pub(crate) struct FrameX64 {
     pub(crate) unwind: UnwindInfo,
     /// Bytes of stack of a call: return address, saved `rbp`, and what `sub rsp` takes.
     pub(crate) bytes: u32,
-    /// For each epilogue: the offsets of its `add rsp` (or of `mov rsp, rbp`, if there is none) and of its `pop rbp`.
+    /// For each epilogue with `mov rsp, rbp`: the offsets of its `add rsp` (or of the `mov`, if there is none) and of its
+    /// `pop rbp`.
     epilogues: Vec<(usize, usize)>,
 }
 
@@ -139,7 +140,7 @@ pub(crate) fn check_leaf(code: &[Instruction]) -> Result<(), String> {
     }
 }
 
-/// Checks everything after the prologue and finds the epilogues.
+/// Checks everything after the prologue and finds the epilogues that are not legal yet.
 fn check_body(
     body: &[Instruction],
     prologue_end: u64,
@@ -154,8 +155,8 @@ fn check_body(
     let mut position = 0;
     while let Some(instruction) = body.get(position) {
         places.push(instruction.ip());
-        if let Some((epilogue, length)) = epilogue(&body[position..], allocated, saves) {
-            epilogues.push(epilogue);
+        if let Some((illegal, length)) = epilogue(&body[position..], allocated, saves) {
+            epilogues.extend(illegal);
             position += length;
             continue;
         }
@@ -195,8 +196,9 @@ fn check_body(
     Ok(epilogues)
 }
 
-/// The epilogue that starts at the first instruction, and its number of instructions.
-fn epilogue(code: &[Instruction], allocated: u32, saves: &[Save]) -> Option<((usize, usize), usize)> {
+/// The epilogue that starts at the first instruction: the offsets of what has to change, if something has to, and its
+/// number of instructions.
+fn epilogue(code: &[Instruction], allocated: u32, saves: &[Save]) -> Option<(Option<(usize, usize)>, usize)> {
     let mut length = 0;
     for save in saves {
         let restore = code.get(length)?;
@@ -214,18 +216,23 @@ fn epilogue(code: &[Instruction], allocated: u32, saves: &[Save]) -> Option<((us
         }
         length += 1;
     }
-    let [restore_rsp, pop, ret, ..] = code.get(length..)? else {
+    let restores_rsp = is_move(code.get(length)?, Register::RSP, Register::RBP);
+    if restores_rsp {
+        if code.get(length)?.len() != NOP3.len() {
+            return None;
+        }
+        length += 1;
+    }
+    let [pop, ret, ..] = code.get(length..)? else {
         return None;
     };
-    let legal = is_move(restore_rsp, Register::RSP, Register::RBP)
-        && restore_rsp.len() == NOP3.len()
-        && pop.code() == Code::Pop_r64
-        && pop.op0_register() == Register::RBP
-        && ret.code() == Code::Retnq;
-    legal.then_some(((start as usize, pop.ip() as usize), length + 3))
+    let is_end = pop.code() == Code::Pop_r64 && pop.op0_register() == Register::RBP && ret.code() == Code::Retnq;
+    let illegal = restores_rsp.then_some((start as usize, pop.ip() as usize));
+    is_end.then_some((illegal, length + 2))
 }
 
-fn is_move(instruction: &Instruction, to: Register, from: Register) -> bool {
+/// Whether an instruction moves one 64-bit register to another.
+pub(crate) fn is_move(instruction: &Instruction, to: Register, from: Register) -> bool {
     matches!(instruction.code(), Code::Mov_rm64_r64 | Code::Mov_r64_rm64)
         && instruction.op0_register() == to
         && instruction.op1_register() == from
