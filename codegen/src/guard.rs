@@ -9,6 +9,10 @@
 //! | the pointer | `guard_dispatch_pointer` | `guard_check_pointer` |
 //! | what is behind it | checks `rax` and jumps there, all arguments as they are | checks `x15` and returns, `x0` to `x8` as they are |
 //!
+//! The address takes the place of no other argument, however few a helper's prototype lists: a helper may read registers behind the end
+//! of that list (`reads_unlisted` in the descriptions of providers; an export of a registry tells nothing of it), and must
+//! find there what the program has put into them.
+//!
 //! (PE format, "Control Flow Guard"; the register conventions are those of Microsoft's compiler, which LLVM's
 //! `CFGuard_Check` and `CFGuard_Dispatch` follow.) In the file the pointers lead to functions that check nothing. The functions here
 //! are machine code and not Cranelift IR, which can name none of these registers.
