@@ -58,6 +58,13 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
                 body = plain;
             }
         }
+        if unit.makes(Optimization::Rotation) && !needs_cutting(&body, most_work) {
+            let plain = body.clone();
+            body.rotate();
+            if needs_cutting(&body, most_work) {
+                body = plain;
+            }
+        }
         let slots = if unit.makes(Optimization::StackSlots) && !needs_cutting(&body, most_work) {
             Slots::of(
                 &body,

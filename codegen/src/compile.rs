@@ -93,12 +93,16 @@ pub(crate) fn compile_pinned(
     scratch.func = ir.function;
     let mut isa = isas.of(effort)?;
     let makes_near = options.machine == Machine::X64 && options.optimizations.has(Optimization::NearValues);
-    if !ir.pins.is_empty() || makes_near && effort == Effort::Speed {
+    let ends = options.optimizations.has(Optimization::LoopEnds) && ir.loop_depth > 0;
+    if !ir.pins.is_empty() || (makes_near || ends) && effort == Effort::Speed {
         // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
         scratch
             .optimize(isa, &mut ControlPlane::default())
             .map_err(|e| failed(FunctionProblem::Codegen(e.to_string())))?;
         delete(ir.pins, scratch);
+        if ends {
+            shape::compare_counted(&mut scratch.func);
+        }
         if makes_near {
             shape::rematerialize(&mut scratch.func);
         }

@@ -14,14 +14,15 @@ pub enum Optimization {
     Inlining,
     /// Jumps whose outcome follows from a constant that a register was set to are decided, on copies of what lies between if need be.
     Threading,
+    /// Loops with a short test at their head are tested at their end, too, which saves a jump in each round.
+    Rotation,
     /// Bytes of the stack that only loads and stores of the function touch are values, and no memory.
     StackSlots,
     /// Stack that nothing touches is not reserved.
     UnusedStack,
     /// Small branches that only choose between values become conditional moves.
     Selects,
-    /// The end of a counted loop is found by an order, where the verifier proved that the counter can't pass it, and constants for
-    /// the way out of a loop are made on the way out.
+    /// The counter of a loop is compared after it was counted, and constants for the way out of a loop are made on the way out.
     LoopEnds,
     /// x64: constants and addresses in the frame are made where they are used, and not kept.
     NearValues,
@@ -31,10 +32,11 @@ pub enum Optimization {
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 9] = [
+    pub const ALL: [(Optimization, &'static str); 10] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
         (Optimization::Threading, "threading"),
+        (Optimization::Rotation, "rotation"),
         (Optimization::StackSlots, "stack-slots"),
         (Optimization::UnusedStack, "unused-stack"),
         (Optimization::Selects, "selects"),

@@ -118,7 +118,11 @@ fn every_instruction(position: usize, name: &str) -> Result<(), Failed> {
             let Some(listed) = functions.get(&function.name) else {
                 // All calls of it were inlined: its instructions are in its callers.
                 let inlined = functions.values().any(|caller| caller.inlined > 0);
-                assert!(function.kind == FunctionKind::Subprogram && inlined, "no {}", function.name);
+                assert!(
+                    function.kind == FunctionKind::Subprogram && inlined,
+                    "no {}",
+                    function.name
+                );
                 continue;
             };
             let mut slots = listed.slots.clone();

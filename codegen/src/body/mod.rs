@@ -11,6 +11,7 @@
 //! of them afterwards. An inlined subprogram has `r6` to `r9` of its own: see [`Node::frame`].
 
 mod inline;
+mod rotate;
 mod slots;
 mod thread;
 

@@ -28,7 +28,7 @@ use bpf2sys_bytecode::{
     Reg, WordSize,
 };
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{FrameFacts, InsnFacts, RegisterKind, VerifiedModule};
+use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, Block, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot,
@@ -582,7 +582,6 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let Next::Two { taken, otherwise } = next else {
             return self.go(next); // proven: the condition is not computed
         };
-        let (size, condition) = self.ordered(size, condition, dst, src);
         let (taken, otherwise) = (self.block(taken), self.block(otherwise));
         let (a, b) = (self.read_word(size, dst), self.operand(size, src));
         let holds = match int_condition(condition) {
@@ -590,33 +589,6 @@ impl<'a, 'f> Lowering<'a, 'f> {
             None => self.builder.ins().band(a, b),
         };
         self.builder.ins().brif(holds, taken, &[], otherwise, &[]);
-    }
-
-    /// A comparison of a counter with its last value, as an order: it is the largest value that the register can have. Cranelift
-    /// turns `i + 1 == n` into `i == n - 1`, and then has to keep the old value beside the new one; it leaves `i + 1 >= n`.
-    ///
-    /// All of the register is compared, where a comparison of its lower half would have that computed once more.
-    fn ordered(&self, size: WordSize, condition: Condition, dst: Reg, src: Operand) -> (WordSize, Condition) {
-        let as_it_is = (size, condition);
-        let order = match condition {
-            Condition::Eq => Condition::Ge,
-            Condition::Ne => Condition::Lt,
-            _ => return as_it_is,
-        };
-        let Operand::Imm(last @ 1..) = src else {
-            return as_it_is;
-        };
-        if !self.unit.makes(Optimization::LoopEnds) {
-            return as_it_is;
-        }
-        let InsnPlace { function, instruction } = self.node.place;
-        let fact = self.unit.verified.facts(function).register(instruction, dst);
-        let is_largest = fact.range().unsigned.1 == u64::from(last.cast_unsigned());
-        if fact.kind == RegisterKind::Number && is_largest {
-            (WordSize::W64, order)
-        } else {
-            as_it_is
-        }
     }
 
     /// The value of an `lddw`; `None` if it has none on Windows.

@@ -3,6 +3,7 @@
 //! Given: a function. Computed: the same function with other blocks.
 //! Safe because: only instructions without effects are moved or made, and only where their operands are known.
 
+mod counters;
 mod edges;
 mod near;
 mod selects;
@@ -10,6 +11,7 @@ mod selects;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData};
 
+pub(crate) use counters::compare_counted;
 pub(crate) use near::rematerialize;
 
 use crate::{Optimization, Optimizations};

@@ -9,9 +9,14 @@ use std::collections::HashMap;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value};
 
-/// Makes constants of 32 bits and addresses in the frame in each block that uses them.
+/// Makes constants of 32 bits and addresses in the frame in each block that uses them. Only in functions with calls: few registers
+/// live through a call, and without calls there are enough.
 pub(crate) fn rematerialize(function: &mut Function) {
     let blocks: Vec<Block> = function.layout.blocks().collect();
+    let mut insts = blocks.iter().flat_map(|block| function.layout.block_insts(*block));
+    if !insts.any(|inst| function.dfg.insts[inst].opcode().is_call()) {
+        return;
+    }
     let mut near: HashMap<Value, Value> = HashMap::new();
     for block in blocks {
         near.clear();
