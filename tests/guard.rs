@@ -80,9 +80,9 @@ const BROKEN: &[(&str, Rule, Break)] = &[
     }),
     ("a_helper_is_called_unchecked", Rule::UnguardedCall, |p| {
         if p.image().machine == Image::X64 {
-            // mov rax, [rsp+38h]; jmp [pointer]: jmp rax
-            let at = p.find(".text", &[0x48, 0x8B, 0x44, 0x24, 0x38, 0xFF, 0x25]);
-            p.put(at + 5, &[0xFF, 0xE0]);
+            // call [pointer], with the address in rax: call rax; nop
+            let at = p.find("xdp", &[0xFF, 0x15]);
+            p.put(at, &[0xFF, 0xD0, 0x0F, 0x1F, 0x40, 0]);
         } else {
             // blr x16; blr x6
             let at = p.find_code(&[0xD63F_0200, 0xD63F_00C0]);

@@ -5,9 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use bpf2sys_pe_emit::RelocationKind;
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register,
 };
+
+use crate::compile::{Reference, Target};
+use crate::guard;
 
 /// Registers that a function must give back to its caller as it found them (x64 calling convention), `rsp` aside.
 pub(crate) const NONVOLATILE: [Register; 8] = [
@@ -149,6 +153,37 @@ pub(crate) fn check(instructions: &[Instruction]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether an instruction is a call through the pointer of Control Flow Guard.
+pub(crate) fn is_guarded_call(instruction: &Instruction, references: &[Reference]) -> bool {
+    /// `call [rip + distance]`, and where in it the distance is.
+    const LENGTH: usize = 6;
+    const FIELD: u32 = 2;
+    instruction.code() == Code::Call_rm64
+        && instruction.is_ip_rel_memory_operand()
+        && instruction.len() == LENGTH
+        && references.iter().any(|reference| {
+            u64::from(reference.offset) == instruction.ip() + u64::from(FIELD)
+                && reference.kind == RelocationKind::Relative32
+                && reference.addend == -4
+                && matches!(&reference.target, Target::Named(name) if name == guard::DISPATCH_POINTER)
+        })
+}
+
+/// Checks that all calls and jumps to addresses that the code has read go through the pointer of Control Flow Guard.
+pub(crate) fn check_calls(instructions: &[Instruction], references: &[Reference]) -> Result<(), String> {
+    let by_address = |i: &&Instruction| {
+        matches!(
+            i.flow_control(),
+            FlowControl::IndirectCall | FlowControl::IndirectBranch
+        )
+    };
+    let mut calls = instructions.iter().filter(by_address);
+    match calls.find(|call| !is_guarded_call(call, references)) {
+        Some(call) => Err(format!("a call without Control Flow Guard at {:#x}: {call}", call.ip())),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

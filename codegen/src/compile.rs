@@ -20,9 +20,10 @@ use crate::error::FunctionProblem;
 use crate::instruction_arm64::Insn;
 use crate::isa::{Effort, Isas};
 use crate::lowering::{Ir, Native};
+use crate::rewrite_x64::Changes;
 use crate::{
     Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64,
-    shape, shorten_x64, unwind_arm64, unwind_x64,
+    rewrite_x64, shape, unwind_arm64, unwind_x64,
 };
 
 /// A compiled function.
@@ -79,6 +80,14 @@ pub(crate) enum Reached {
     ByAddress,
 }
 
+/// How a function calls others whose addresses it has read. On ARM64 the IR says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calls {
+    ByAddress,
+    /// Through the pointer of Control Flow Guard.
+    Guarded,
+}
+
 /// Compiles one function of a module as `isas` says; `failed` places what is wrong with it. `scratch` keeps its
 /// allocations between calls.
 pub(crate) fn compile_pinned(
@@ -108,7 +117,12 @@ pub(crate) fn compile_pinned(
         }
         isa = isas.of(Effort::InPlace)?;
     }
-    generate(isa, options, reached, scratch).map_err(failed)
+    let calls = if options.guards_calls() {
+        Calls::Guarded
+    } else {
+        Calls::ByAddress
+    };
+    generate(isa, options, (reached, calls), scratch).map_err(failed)
 }
 
 fn delete(pins: Vec<Inst>, scratch: &mut Context) {
@@ -129,14 +143,15 @@ pub(crate) fn compile(
 ) -> Result<Code, FunctionProblem> {
     scratch.clear();
     scratch.func = function;
-    generate(isa, options, Reached::ByAddress, scratch)
+    // What it calls by address is imported, and read-only once it runs: Control Flow Guard is not for such calls.
+    generate(isa, options, (Reached::ByAddress, Calls::ByAddress), scratch)
 }
 
 /// Compiles the function in `scratch`.
 fn generate(
     isa: &dyn TargetIsa,
     options: &Options,
-    reached: Reached,
+    (reached, calls): (Reached, Calls),
     scratch: &mut Context,
 ) -> Result<Code, FunctionProblem> {
     scratch
@@ -179,7 +194,13 @@ fn generate(
         ir: None,
     };
     match options.machine {
-        Machine::X64 => finish_x64(code, options),
+        Machine::X64 => {
+            let changes = Changes {
+                shorten: options.optimizations.has(Optimization::ShortEncodings),
+                guard: calls == Calls::Guarded,
+            };
+            finish_x64(code, changes)
+        }
         Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options, reached),
     }
     .map_err(FunctionProblem::BadCode)
@@ -228,8 +249,8 @@ fn relocation_kind(kind: Reloc, machine: Machine) -> Option<RelocationKind> {
     }
 }
 
-/// Moves the constants out of the code, shortens it, checks it and describes its frame.
-fn finish_x64(mut code: Code, options: &Options) -> Result<Code, String> {
+/// Moves the constants out of the code, changes it, checks it and describes its frame.
+fn finish_x64(mut code: Code, changes: Changes) -> Result<Code, String> {
     let mut decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
     code.constants = code.bytes.split_off(decoded.constants);
     code.bytes.truncate(decoded.code_size);
@@ -241,14 +262,15 @@ fn finish_x64(mut code: Code, options: &Options) -> Result<Code, String> {
             addend: used.addend(decoded.constants),
             is_call: false,
         }));
-    if options.optimizations.has(Optimization::ShortEncodings)
-        && let Some(shortened) = shorten_x64::shorten(&mut code, &decoded)
-    {
+    if let Some(rewritten) = rewrite_x64::rewrite(&mut code, &decoded, changes) {
         let again = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
-        shortened.check(&code.bytes, &decoded, &again)?;
+        rewritten.check(&code.bytes, &code.references, &decoded, &again)?;
         decoded = again;
     }
     audit_x64::check(&decoded.instructions)?;
+    if changes.guard {
+        audit_x64::check_calls(&decoded.instructions, &code.references)?;
+    }
     for reference in &mut code.references {
         reference.is_call = decoded.calls(reference.offset);
     }

@@ -1,15 +1,18 @@
 //! Control Flow Guard: how code calls a function whose address it has read, and what Windows is told of it.
 //!
-//! Code makes such a call through `guarded_call`, with the address as one argument more than the callee takes. That function
-//! has the address checked by whatever Windows has put into a pointer of the image, and then calls it:
+//! The address is checked by whatever Windows has put into a pointer of the image:
 //!
 //! | | x86-64 | ARM64 |
 //! |---|---|---|
-//! | the address | seventh argument, on the stack | seventh argument, `x6` |
+//! | the code of a program | puts the address into `rax` and calls through the pointer | calls `guarded_call`, with the address as seventh argument, `x6` |
 //! | the pointer | `guard_dispatch_pointer` | `guard_check_pointer` |
-//! | what is behind it | checks `rax` and jumps there, all arguments as they are | checks `x15` and returns, `x0` to `x8` as they are |
+//! | what is behind it | checks `rax` and jumps there, all arguments as they are | checks `x15` and returns, `x0` to `x8` as they are; `guarded_call` calls then |
 //!
-//! The address takes the place of no other argument, however few a helper's prototype lists: a helper may read registers behind the end
+//! Cranelift IR cannot name `rax` for that. On x86-64 it has a call through any register, of which
+//! [`rewrite_x64`](crate::rewrite_x64) makes the other one in the machine code; no call through a register may remain
+//! ([`check_calls`](crate::audit_x64::check_calls)).
+//!
+//! The address takes the place of no argument, however few a helper's prototype lists: a helper may read registers behind the end
 //! of that list (`reads_unlisted` in the descriptions of providers; an export of a registry tells nothing of it), and must
 //! find there what the program has put into them.
 //!
@@ -24,10 +27,11 @@ use crate::compile::{Reference, Target, assembled};
 use crate::object::{CodeSections, ObjectWriter};
 use crate::{LowerError, Options, Skeleton};
 
-/// The function through which code calls.
+/// ARM64: the function through which code calls.
 pub(crate) const GUARDED_CALL: &str = "guarded_call";
 const CHECK_POINTER: &str = "guard_check_pointer";
-const DISPATCH_POINTER: &str = "guard_dispatch_pointer";
+/// x86-64: the pointer through which code calls.
+pub(crate) const DISPATCH_POINTER: &str = "guard_dispatch_pointer";
 /// What the pointers lead to in the file.
 const NO_CHECK: &str = "guard_no_check";
 const NO_DISPATCH: &str = "guard_no_dispatch";
@@ -112,23 +116,7 @@ fn functions(options: &Options) -> Vec<Function> {
 }
 
 fn functions_x64() -> Vec<Function> {
-    #[rustfmt::skip]
-    let call = [
-        0x48, 0x8B, 0x44, 0x24, 0x38, // mov rax, [rsp+38h]
-        0xFF, 0x25, 0, 0, 0, 0,       // jmp [guard_dispatch_pointer]
-    ];
-    let pointer = Reference {
-        offset: 7,
-        kind: RelocationKind::Relative32,
-        target: Target::Named(DISPATCH_POINTER.to_owned()),
-        addend: -4,
-        is_call: false,
-    };
     vec![
-        Function {
-            references: vec![pointer],
-            ..Function::leaf(GUARDED_CALL, &call)
-        },
         Function::leaf(NO_CHECK, &[0xC3]),          // ret
         Function::leaf(NO_DISPATCH, &[0xFF, 0xE0]), // jmp rax
     ]

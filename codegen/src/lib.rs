@@ -18,7 +18,8 @@
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
 //! | `instruction_arm64` | ARM64 code taken apart |
 //! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it before it is judged |
-//! | `shorten_x64` | the same x86-64 code in fewer bytes |
+//! | `rewrite_x64` | what is changed in x86-64 code before it is judged: guarded calls, and shorter encodings |
+//! | `shorten_x64` | which shorter encodings mean the same |
 //! | `skeleton` | what is put around the programs: the code in `templates/` |
 //! | `guard` | calls by address, and what Windows is told of them |
 //! | `driver` | the data and imports of the driver |
@@ -48,6 +49,7 @@ mod object;
 mod optimizations;
 mod options;
 mod renumber_arm64;
+mod rewrite_x64;
 mod runtime_context;
 mod shape;
 mod shorten_x64;

@@ -1,13 +1,11 @@
 //! Which shorter encoding of x86-64 code has the same meaning.
 //!
-//! Given: the code of a function, what refers to places in it, and its decoded instructions.
-//! Computed: the same instructions in fewer bytes, and the references and origins moved with them.
-//! Safe because: nothing is known here but encodings. The result is decoded again, and each instruction of it must have the
-//! bytes, the operands or the target of the one that it stands for ([`Shortened::check`]); the rules of a driver and
-//! the unwind data are made of that second reading. An instruction with a field that a relocation fills in keeps its
-//! bytes. A function with anything that moving could break keeps all of them.
+//! Given: an instruction, as bytes.
+//! Computed: the same one in fewer bytes, or that it can be left out.
+//! Safe because: nothing is known here but encodings, and [`rewrite_x64`](crate::rewrite_x64), which puts them into the code,
+//! compares what it has decoded again ([`is_same`]).
 //!
-//! Cranelift 0.135 leaves these:
+//! Cranelift 0.135 leaves these; jumps become shorter where they are put together:
 //!
 //! | instruction | becomes | why nothing changes |
 //! |---|---|---|
@@ -23,135 +21,13 @@
 //!
 //! 64-bit registers become 32-bit ones only where that saves the prefix. Accesses of memory keep their width.
 
-use iced_x86::{Code as Op, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code as Op, Instruction, Mnemonic, OpKind, Register};
 
-use crate::audit_x64::Decoded;
-use crate::compile::Code;
+use crate::rewrite_x64::Encoding;
 use crate::unwind_x64::is_move;
 
-/// Shortens what can be; nothing, if the function has something that must stay where it is.
-pub(crate) fn shorten(code: &mut Code, decoded: &Decoded) -> Option<Shortened> {
-    let mut parts = parts(code, &decoded.instructions)?;
-    let places = relax(&mut parts);
-    let bytes = emit(&parts, &places, &code.bytes);
-    let shortened = Shortened {
-        before: std::mem::replace(&mut code.bytes, bytes),
-        parts,
-        places,
-    };
-    shortened.move_references(code);
-    shortened.move_origins(code);
-    Some(shortened)
-}
-
-/// What became of an instruction.
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    /// The same bytes.
-    Kept,
-    /// Others.
-    Other(Encoding),
-    /// A jump to the instruction at this position.
-    Jump { target: usize, short: bool },
-    /// It is left out.
-    Removed,
-}
-
-/// An instruction of the function.
-#[derive(Debug)]
-struct Part {
-    /// Its offset before.
-    start: u32,
-    /// Its length before.
-    length: u8,
-    form: Form,
-}
-
-const SHORT_JUMP: u32 = 2;
-
-impl Part {
-    fn end(&self) -> u32 {
-        self.start + u32::from(self.length)
-    }
-
-    fn bytes<'a>(&self, code: &'a [u8]) -> &'a [u8] {
-        &code[self.start as usize..self.end() as usize]
-    }
-
-    /// Its length now.
-    fn size(&self) -> u32 {
-        match self.form {
-            Form::Jump { short: true, .. } => SHORT_JUMP,
-            Form::Kept | Form::Jump { short: false, .. } => self.length.into(),
-            Form::Other(encoding) => encoding.as_slice().len() as u32,
-            Form::Removed => 0,
-        }
-    }
-}
-
-/// Takes the function apart. `None` if something in it must stay where it is.
-fn parts(code: &Code, instructions: &[Instruction]) -> Option<Vec<Part>> {
-    let mut fields: Vec<u32> = code.references.iter().map(|reference| reference.offset).collect();
-    fields.sort_unstable();
-    let mut fields = fields.into_iter().peekable();
-    let mut parts = Vec::with_capacity(instructions.len());
-    for (position, instruction) in instructions.iter().enumerate() {
-        let mut part = Part {
-            start: instruction.ip() as u32,
-            length: instruction.len() as u8,
-            form: Form::Kept,
-        };
-        let mut is_relocated = false;
-        while fields.next_if(|field| *field < part.end()).is_some() {
-            is_relocated = true;
-        }
-        let rest = &instructions[position..];
-        match instruction.flow_control() {
-            FlowControl::Next if is_relocated => {}
-            _ if !is_relocated && instruction.is_ip_rel_memory_operand() => return None,
-            FlowControl::Next if is_surplus(rest) => part.form = Form::Removed,
-            FlowControl::Next => {
-                if let Some(shorter) = shorter(part.bytes(&code.bytes)) {
-                    part.form = Form::Other(shorter);
-                }
-            }
-            FlowControl::Call if !is_relocated => return None,
-            FlowControl::Call | FlowControl::IndirectCall | FlowControl::Return => {}
-            FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
-                if is_relocated || !has_distance(instruction) {
-                    return None;
-                }
-                let target = position_of(instructions, instruction.near_branch_target())?;
-                part.form = if target == position + 1 {
-                    Form::Removed
-                } else {
-                    let short = instruction.len() as u32 == SHORT_JUMP;
-                    Form::Jump { target, short }
-                };
-            }
-            _ => return None,
-        }
-        parts.push(part);
-    }
-    Some(parts)
-}
-
-/// Whether it is a jump of one of the forms that [`emit`] knows.
-fn has_distance(instruction: &Instruction) -> bool {
-    let near = match instruction.code() {
-        Op::Jmp_rel8_64 | Op::Jmp_rel32_64 => 5,
-        code if code.is_jcc_short_or_near() => 6,
-        _ => return false,
-    };
-    [SHORT_JUMP as usize, near].contains(&instruction.len())
-}
-
-fn position_of(instructions: &[Instruction], offset: u64) -> Option<usize> {
-    instructions.binary_search_by_key(&offset, Instruction::ip).ok()
-}
-
 /// `mov rsp, rbp` in front of `pop rbp; ret`.
-fn is_surplus(code: &[Instruction]) -> bool {
+pub(crate) fn is_surplus(code: &[Instruction]) -> bool {
     let [restore, pop, ret, ..] = code else {
         return false;
     };
@@ -161,165 +37,6 @@ fn is_surplus(code: &[Instruction]) -> bool {
         && ret.code() == Op::Retnq
 }
 
-/// Gives jumps the short form where their targets are near, until no more are, and tells where each instruction begins then,
-/// and the code ends. A jump that is short stays so: what lies between it and its target only ever gets shorter.
-fn relax(parts: &mut [Part]) -> Vec<u32> {
-    let mut places = Vec::with_capacity(parts.len() + 1);
-    loop {
-        places.clear();
-        let mut place = 0;
-        for part in &*parts {
-            places.push(place);
-            place += part.size();
-        }
-        places.push(place);
-        let mut changed = false;
-        for (position, part) in parts.iter_mut().enumerate() {
-            let Form::Jump {
-                target,
-                short: short @ false,
-            } = &mut part.form
-            else {
-                continue;
-            };
-            let end = if *target > position {
-                places[position + 1]
-            } else {
-                places[position] + SHORT_JUMP
-            };
-            if i8::try_from(i64::from(places[*target]) - i64::from(end)).is_ok() {
-                *short = true;
-                changed = true;
-            }
-        }
-        if !changed {
-            return places;
-        }
-    }
-}
-
-fn emit(parts: &[Part], places: &[u32], before: &[u8]) -> Vec<u8> {
-    let mut code = Vec::with_capacity(before.len());
-    for (position, part) in parts.iter().enumerate() {
-        let bytes = part.bytes(before);
-        match part.form {
-            Form::Kept => code.extend_from_slice(bytes),
-            Form::Other(encoding) => code.extend_from_slice(encoding.as_slice()),
-            Form::Jump { target, short } => {
-                let distance = places[target].wrapping_sub(places[position + 1]);
-                match (short, bytes) {
-                    (true, [0x0F, near, ..]) => code.extend([near - 0x10, distance as u8]),
-                    (true, [0xE9 | 0xEB, ..]) => code.extend([0xEB, distance as u8]),
-                    (true, _) => code.extend([bytes[0], distance as u8]),
-                    (false, _) => {
-                        code.extend_from_slice(&bytes[..bytes.len() - 4]);
-                        code.extend(distance.to_le_bytes());
-                    }
-                }
-            }
-            Form::Removed => {}
-        }
-    }
-    code
-}
-
-/// What was done to a function.
-#[derive(Debug)]
-pub(crate) struct Shortened {
-    /// Its bytes before.
-    before: Vec<u8>,
-    parts: Vec<Part>,
-    /// Where each instruction begins now, and the code ends.
-    places: Vec<u32>,
-}
-
-impl Shortened {
-    /// References are in instructions that keep their bytes.
-    fn move_references(&self, code: &mut Code) {
-        for reference in &mut code.references {
-            let behind = self.parts.partition_point(|part| part.start <= reference.offset);
-            let position = behind.saturating_sub(1);
-            reference.offset = reference.offset - self.parts[position].start + self.places[position];
-        }
-    }
-
-    /// The last one that begins at a place holds there; of those before it nothing is left.
-    fn move_origins(&self, code: &mut Code) {
-        let mut position = 0;
-        let mut moved: Vec<(u32, Option<u32>)> = Vec::with_capacity(code.origins.len());
-        for &(offset, origin) in &code.origins {
-            while self.parts.get(position).is_some_and(|part| part.start < offset) {
-                position += 1;
-            }
-            let place = self.places[position];
-            moved.pop_if(|(last, _)| *last == place);
-            moved.push((place, origin));
-        }
-        code.origins = moved;
-    }
-
-    /// Checks that the code, decoded again, has the same meaning, instruction by instruction.
-    pub(crate) fn check(&self, code: &[u8], before: &Decoded, after: &Decoded) -> Result<(), String> {
-        let mut found = after.instructions.iter();
-        for ((part, place), before) in self.parts.iter().zip(&self.places).zip(&before.instructions) {
-            if matches!(part.form, Form::Removed) {
-                continue;
-            }
-            let same = |after: &Instruction| match part.form {
-                Form::Kept | Form::Removed => part.bytes(&self.before) == &code[*place as usize..][..after.len()],
-                Form::Other(_) => is_same(before, after),
-                Form::Jump { target, .. } => {
-                    after.condition_code() == before.condition_code()
-                        && (after.is_jcc_short_or_near() || after.is_jmp_short_or_near())
-                        && after.near_branch_target() == u64::from(self.places[target])
-                        && before.near_branch_target() == u64::from(self.parts[target].start)
-                }
-            };
-            match found.next() {
-                Some(after) if after.ip() == u64::from(*place) && same(after) => {}
-                _ => return Err(format!("{before} at {:#x} became something else", before.ip())),
-            }
-        }
-        found.next().map_or(Ok(()), |more| Err(format!("{more} was added")))
-    }
-}
-
-/// An instruction's bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Encoding {
-    bytes: [u8; 15],
-    length: u8,
-}
-
-impl Encoding {
-    /// From its parts; the REX prefix from its four low bits, and left out if there are none.
-    fn new(prefixes: &[u8], rex: u8, rest: &[&[u8]]) -> Encoding {
-        let mut encoding = Encoding::default();
-        encoding.push(prefixes);
-        if rex != 0 {
-            encoding.push(&[REX | rex]);
-        }
-        for bytes in rest {
-            encoding.push(bytes);
-        }
-        encoding
-    }
-
-    /// Too long is no instruction, which the second reading would not take.
-    fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if let Some(place) = self.bytes.get_mut(usize::from(self.length)) {
-                *place = byte;
-                self.length += 1;
-            }
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-}
-
 const REX: u8 = 0x40;
 const W: u8 = 8;
 const R: u8 = 4;
@@ -327,7 +44,7 @@ const B: u8 = 1;
 const OPERAND_SIZE: u8 = 0x66;
 
 /// The shortest encoding of an instruction that has no relocated field and no distance, if it is another one.
-fn shorter(bytes: &[u8]) -> Option<Encoding> {
+pub(crate) fn shorter(bytes: &[u8]) -> Option<Encoding> {
     let is_prefix = |byte: &u8| matches!(*byte, OPERAND_SIZE | 0x67 | 0xF0 | 0xF2 | 0xF3 | 0x64 | 0x65);
     let (prefixes, rest) = bytes.split_at(bytes.iter().take_while(|byte| is_prefix(byte)).count());
     let (rex, rest) = match rest {
@@ -433,7 +150,7 @@ fn shorter_test(rex: u8, modrm: u8, immediate: &[u8]) -> Encoding {
 }
 
 /// Whether two instructions that are no jumps do the same. For pairs that [`shorter`] makes; of others it may say no.
-fn is_same(before: &Instruction, after: &Instruction) -> bool {
+pub(crate) fn is_same(before: &Instruction, after: &Instruction) -> bool {
     let bits = |i: &Instruction| match i.op0_kind() {
         OpKind::Register => 8 * i.op0_register().size() as u32,
         _ => 8 * i.memory_size().size() as u32,
@@ -502,60 +219,8 @@ fn masked(value: u64, bits: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use bpf2sys_pe_emit::{RelocationKind, UnwindInfo};
-
-    use super::{shorten, shorter};
-    use crate::audit_x64::{check, decode};
-    use crate::compile::{Code, Reference, Target};
-    use crate::unwind_x64;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: String = hex.chars().filter(char::is_ascii_hexdigit).collect();
-        (0..digits.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap())
-            .collect()
-    }
-
-    fn code(bytes: Vec<u8>, fields: &[u32], origins: &[(u32, Option<u32>)]) -> Code {
-        let reference = |&offset| Reference {
-            offset,
-            kind: RelocationKind::Relative32,
-            target: Target::Constants,
-            addend: -4,
-            is_call: false,
-        };
-        Code {
-            bytes,
-            constants: Vec::new(),
-            references: fields.iter().map(reference).collect(),
-            unwind: UnwindInfo::Leaf,
-            frame_bytes: 0,
-            origins: origins.to_vec(),
-            ir: None,
-        }
-    }
-
-    /// Shortens, and checks the result.
-    fn shortened(code: &mut Code) -> bool {
-        let relocated = |code: &Code| -> BTreeSet<u32> { code.references.iter().map(|r| r.offset).collect() };
-        let before = decode(&code.bytes, &relocated(code)).unwrap();
-        let Some(shortened) = shorten(code, &before) else {
-            return false;
-        };
-        let after = decode(&code.bytes, &relocated(code)).unwrap();
-        shortened.check(&code.bytes, &before, &after).unwrap();
-        check(&after.instructions).unwrap();
-        true
-    }
-
-    fn becomes(before: &[u8], after: &[u8], name: &str) {
-        let mut code = code(before.to_vec(), &[], &[]);
-        assert!(shortened(&mut code), "{name}");
-        assert_eq!(code.bytes, after, "{name}");
-    }
+    use super::shorter;
+    use crate::rewrite_x64::tests::{becomes, bytes};
 
     #[test]
     fn each_instruction_has_its_shortest_form() {
@@ -707,206 +372,5 @@ mod tests {
             }
         }
         assert!(made > 10_000, "{made}");
-    }
-
-    const NOP: u8 = 0x90;
-
-    /// A jump over `between` bytes, in the long form; then a return.
-    fn forward(jump: &str, between: usize) -> Vec<u8> {
-        let distance = (between as u32).to_le_bytes();
-        [bytes(jump), distance.to_vec(), vec![NOP; between], bytes("c3")].concat()
-    }
-
-    #[test]
-    fn jumps_forward_are_short_up_to_127_bytes() {
-        for (long, short) in [("0f84", 0x74), ("0f8f", 0x7F), ("e9", 0xEB)] {
-            for between in [1, 126, 127] {
-                let expected = [vec![short, between as u8], vec![NOP; between], bytes("c3")].concat();
-                becomes(&forward(long, between), &expected, long);
-            }
-            let far = forward(long, 128);
-            becomes(&far, &far, long);
-        }
-    }
-
-    #[test]
-    fn jumps_backward_are_short_up_to_128_bytes() {
-        let backward = |between: usize, jump: &[u8]| [vec![NOP; between], jump.to_vec(), bytes("c3")].concat();
-        for between in [0, 1, 125, 126] {
-            let long = [&[0x0F, 0x85][..], &(-(between as i32) - 6).to_le_bytes()].concat();
-            let short = [0x75, (-(between as i32) - 2) as u8];
-            becomes(
-                &backward(between, &long),
-                &backward(between, &short),
-                &between.to_string(),
-            );
-        }
-        let far = backward(127, &[&[0x0F, 0x85][..], &(-133_i32).to_le_bytes()].concat());
-        becomes(&far, &far, "far");
-    }
-
-    #[test]
-    fn a_jump_that_gets_short_can_make_another_short() {
-        // je L1 over 122 bytes, a jne L2 of 6, and nothing more: 128 bytes, 124 when the jne is short
-        let before = [bytes("0f8480000000"), vec![NOP; 122], bytes("0f8501000000 90 90 c3")].concat();
-        let after = [bytes("747c"), vec![NOP; 122], bytes("7501 90 90 c3")].concat();
-        becomes(&before, &after, "chain");
-    }
-
-    #[test]
-    fn a_chain_of_jumps_is_shortened_from_its_end() {
-        // Each jump goes behind the next one: 122 bytes and 6 in between; only the last one is near at first.
-        let links = 20;
-        let mut before = Vec::new();
-        let mut after = Vec::new();
-        for link in 0..links {
-            let is_last = link == links - 1;
-            before.extend(bytes(if is_last { "0f847a000000" } else { "0f8480000000" }));
-            after.extend(bytes(if is_last { "747a" } else { "747c" }));
-            for code in [&mut before, &mut after] {
-                code.extend([NOP; 122]);
-            }
-        }
-        for code in [&mut before, &mut after] {
-            code.push(0xC3);
-        }
-        becomes(&before, &after, "chain");
-    }
-
-    #[test]
-    fn jumps_count_what_lies_between_in_its_new_length() {
-        // jmp L; 18 times add rcx, 1, of 7 bytes and then of 4; two nops; L: ret. And back the same way.
-        let (long, short) = (bytes("4881c101000000").repeat(19), bytes("4883c101").repeat(19));
-        let before = [bytes("0f8485000000"), long.clone(), bytes("c3")].concat();
-        becomes(
-            &before,
-            &[bytes("744c"), short.clone(), bytes("c3")].concat(),
-            "forward",
-        );
-        let back = |length: usize, jump: usize| (-((length + jump) as i32)).to_le_bytes();
-        let before = [long.clone(), bytes("e9"), back(long.len(), 5).to_vec()].concat();
-        let after = [short.clone(), vec![0xEB, back(short.len(), 2)[0]]].concat();
-        becomes(&before, &after, "backward");
-    }
-
-    #[test]
-    fn jumps_to_the_next_instruction_vanish() {
-        becomes(&bytes("e900000000 c3"), &bytes("c3"), "jmp");
-        becomes(&bytes("0f8400000000 c3"), &bytes("c3"), "je");
-        becomes(&bytes("eb00 e900000000 c3"), &bytes("c3"), "two");
-        // je to a jump that vanishes
-        becomes(
-            &bytes("0f8401000000 90 e900000000 90 c3"),
-            &bytes("7401 90 90 c3"),
-            "its target",
-        );
-    }
-
-    #[test]
-    fn fields_and_origins_move_and_relocated_instructions_keep_their_bytes() {
-        // je L; call f; cmp qword [constant], 5 in 32 bits; lea rax, [map]; L: add rcx, 1; ret
-        let before = bytes("0f8417000000 e800000000 48813d0000000005000000 488d0500000000 4881c101000000 c3");
-        let after = bytes("7417 e800000000 48813d0000000005000000 488d0500000000 4883c101 c3");
-        let origins = [
-            (0, None),
-            (6, Some(1)),
-            (11, Some(2)),
-            (22, Some(3)),
-            (29, Some(4)),
-            (36, Some(5)),
-        ];
-        let mut code = code(before, &[25, 7, 14], &origins);
-        assert!(shortened(&mut code));
-        assert_eq!(code.bytes, after);
-        let fields: Vec<u32> = code.references.iter().map(|r| r.offset).collect();
-        assert_eq!(fields, [21, 3, 10]);
-        let moved = [
-            (0, None),
-            (2, Some(1)),
-            (7, Some(2)),
-            (18, Some(3)),
-            (25, Some(4)),
-            (29, Some(5)),
-        ];
-        assert_eq!(code.origins, moved);
-    }
-
-    #[test]
-    fn origins_of_what_vanishes_are_those_of_what_follows() {
-        let mut code = code(
-            bytes("90 e900000000 c3"),
-            &[],
-            &[(0, Some(1)), (1, Some(2)), (6, Some(3))],
-        );
-        assert!(shortened(&mut code));
-        assert_eq!(code.origins, [(0, Some(1)), (1, Some(3))]);
-    }
-
-    #[test]
-    fn epilogues_are_legal_without_a_nop() {
-        let cases = [
-            ("no frame", "55 4889e5 31c0 4889ec 5d c3", "55 4889e5 31c0 5d c3"),
-            (
-                "small frame",
-                "55 4889e5 4883ec20 31c0 4883c420 4889ec 5d c3",
-                "55 4889e5 4883ec20 31c0 4883c420 5d c3",
-            ),
-            (
-                "saved register, two returns, a jump to an epilogue",
-                "55 4889e5 4883ec20 4889742410 85c9 0f8414000000 7502 ffc0 488b742410 4883c420 4889ec 5d c3 \
-                 ffc0 488b742410 4883c420 4889ec 5d c3",
-                "55 4889e5 4883ec20 4889742410 85c9 7411 7502 ffc0 488b742410 4883c420 5d c3 \
-                 ffc0 488b742410 4883c420 5d c3",
-            ),
-        ];
-        for (name, before, after) in cases {
-            let before = bytes(before);
-            becomes(&before, &bytes(after), name);
-            let frames = [before, bytes(after)].map(|code| {
-                let frame = unwind_x64::describe(&decode(&code, &BTreeSet::new()).unwrap().instructions).unwrap();
-                (frame.unwind, frame.bytes)
-            });
-            assert_eq!(frames[0], frames[1], "{name}");
-        }
-    }
-
-    #[test]
-    fn functions_with_what_must_not_move_stay() {
-        let cases = [
-            ("indirect jump", "4881c101000000 ffe0"),
-            ("jump into an instruction", "eb01 4881c101000000 c3"),
-            ("jump out of the function", "4881c101000000 e910000000"),
-            ("call without a name", "4881c101000000 e800000000 c3"),
-            ("jrcxz", "4881c101000000 e300 c3"),
-            ("trap", "4881c101000000 0f0b c3"),
-        ];
-        for (name, hex) in cases {
-            let mut code = code(bytes(hex), &[], &[]);
-            assert!(!shortened(&mut code), "{name}");
-            assert_eq!(code.bytes, bytes(hex), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_second_reading_finds_what_became_something_else() {
-        let before = bytes("4881c101000000 0f8402000000 9090 c3");
-        let decoded = decode(&before, &BTreeSet::new()).unwrap();
-        let mut code = code(before, &[], &[]);
-        let shortened = shorten(&mut code, &decoded).unwrap();
-        assert_eq!(code.bytes, bytes("4883c101 7402 9090 c3"));
-        for wrong in [
-            "4883c102 7402 9090 c3", // another immediate
-            "4883c001 7402 9090 c3", // another register
-            "83c10190 7402 9090 c3", // another width
-            "4883e901 7402 9090 c3", // another operation
-            "4883c101 7401 9090 c3", // another target
-            "4883c101 7502 9090 c3", // another condition
-            "4883c101 7402 9091 c3", // another byte
-            "4883c101 7402 9090 90 c3",
-            "4883c101 7402 90 c3",
-        ] {
-            let after = decode(&bytes(wrong), &BTreeSet::new()).unwrap();
-            assert!(shortened.check(&bytes(wrong), &decoded, &after).is_err(), "{wrong}");
-        }
     }
 }

@@ -176,7 +176,7 @@ mod tests {
             assert_eq!((name.as_str(), named(entry)), ("test.dll", "DllMain"));
             assert_eq!(exports.iter().map(named).collect::<Vec<_>>(), ["get_metadata_table"]);
             let guard: &[&str] = match machine {
-                Machine::X64 => &["guarded_call", "guard_no_check", "guard_no_dispatch"],
+                Machine::X64 => &["guard_no_check", "guard_no_dispatch"],
                 Machine::Arm64 => &["guarded_call", "guard_no_check"],
             };
             let functions = [&["DllMain", "get_metadata_table"][..], &GETTERS, guard].concat();

@@ -1,6 +1,7 @@
 //! Calls of helpers, BTF-resolved functions and subprograms (native module contract §6.2 to §6.4, §6.7).
 
 use bpf2sys_bytecode::{BtfFunctionIndex, Callee, FunctionIndex, FunctionKind, MapIndex, Reg};
+use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, Block, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature, Value, types,
@@ -90,7 +91,9 @@ impl Lowering<'_, '_> {
             .builder
             .ins()
             .load(types::I64, MemFlagsData::trusted(), table, address);
-        let call = if self.unit.options.guards_calls() {
+        let options = self.unit.options;
+        // On x86-64 the code is given guarded calls once it is made.
+        let call = if options.guards_calls() && options.machine == Machine::Arm64 {
             arguments.push(address);
             let guarded = self.guarded_call(arguments.len());
             self.builder.ins().call(guarded, &arguments)
@@ -125,7 +128,7 @@ impl Lowering<'_, '_> {
         })
     }
 
-    /// The function that has the last argument checked and calls it with the others, declared once in the function.
+    /// ARM64: the function that has the last argument checked and calls it with the others, declared once in the function.
     fn guarded_call(&mut self, arguments: usize) -> FuncRef {
         if let Some(known) = self.guarded_call {
             return known;

@@ -307,7 +307,7 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) ending: Option<Block>,
     /// The signature of helpers and BTF-resolved functions, once one was called.
     pub(super) helper_signature: Option<SigRef>,
-    /// The function through which they are called, once one is called.
+    /// ARM64: the function through which they are called, once one is called.
     pub(super) guarded_call: Option<FuncRef>,
 }
 
