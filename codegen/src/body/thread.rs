@@ -65,19 +65,18 @@ impl Body {
                 None => known,
             };
             let next = match (node.next, compared(node, register)) {
-                (Next::Two { taken, otherwise }, Some(jump)) => match after {
-                    Some(value) => {
+                (Next::Two { taken, otherwise }, Some(jump)) => {
+                    if let Some(value) = after {
                         decided += 1;
                         let to = if jump.holds(value) { taken } else { otherwise };
                         Next::One(copy(to, after))
-                    }
-                    None => {
+                    } else {
                         let (equal, differs) = jump.tells();
                         let taken = copy(taken, equal);
                         let otherwise = copy(otherwise, differs);
                         Next::Two { taken, otherwise }
                     }
-                },
+                }
                 (next, _) => next.map(|to| copy(to, after)),
             };
             nodes.push(Node { next, ..*node });

@@ -286,7 +286,7 @@ pub(super) struct Lowering<'a, 'f> {
     /// What is being translated.
     pub(super) node: Node,
     pub(super) builder: FunctionBuilder<'f>,
-    /// By [`Register`].
+    /// By register.
     pub(super) registers: Vec<Variable>,
     pub(super) frame_pointer: FramePointer,
     pub(super) context: Value,

@@ -36,7 +36,7 @@ pub(crate) fn registers_written(node: &Node) -> Registers {
     let mut written = writes(node.op);
     match node.op {
         Instruction::Call(Callee::Helper(_) | Callee::Local(_) | Callee::Btf(_)) => {
-            written = written.union(RegisterSet::ARGUMENTS)
+            written = written.union(RegisterSet::ARGUMENTS);
         }
         // The end of an inlined call does so, too.
         Instruction::Exit => written = RegisterSet::ARGUMENTS,

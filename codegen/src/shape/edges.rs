@@ -28,7 +28,7 @@ pub(super) fn split(function: &mut Function) {
         };
         let mut changed = false;
         for way in &mut ways {
-            let Some(passed) = passed(function, way) else { continue };
+            let Some(passed) = passed(function, *way) else { continue };
             if !passed.iter().any(|one| matches!(one, Passed::Constant(..))) {
                 continue;
             }
@@ -45,7 +45,7 @@ pub(super) fn split(function: &mut Function) {
     }
 }
 
-fn passed(function: &Function, way: &BlockCall) -> Option<Vec<Passed>> {
+fn passed(function: &Function, way: BlockCall) -> Option<Vec<Passed>> {
     way.args(&function.dfg.value_lists)
         .map(|argument| {
             let value = function.dfg.resolve_aliases(argument.as_value()?);

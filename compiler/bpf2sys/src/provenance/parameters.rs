@@ -226,6 +226,7 @@ mod optimizations {
 
     use crate::Optimizations;
 
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
     pub(super) fn serialize<S: Serializer>(optimizations: &Optimizations, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(optimizations)
     }
