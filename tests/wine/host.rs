@@ -214,12 +214,14 @@ fn paths() -> Result<(), Failed> {
         }
     }
     let target = format!("{deep}\\a.sys");
+    // A file that has the bytes already is left alone.
+    std::fs::remove_file(place.path(&format!("{folders}/a.sys")))?;
     place.moves_as_long_paths(&["build", "--quiet", "udp_filter.o", "-o", &target])?;
     place.succeeds_there(&["verify", "--cache", &format!("{deep}\\cache"), "udp_filter.o"])?;
     std::fs::create_dir(place.path("other"))?;
     place.copy(&place.path("udp_filter.o"), "other/UDP_FILTER.o")?;
     let both = ["build", "udp_filter.o", r"other\UDP_FILTER.o", "--out-dir", "a b"];
-    place.fails_there(&both, 2, "two inputs would be written to")?;
+    place.fails_there(&both, 2, "two outputs would be written to")?;
     place.fails_there(&["inspect", "a b"], 1, "is a directory")?;
     place.fails_there(
         &["build", "udp_filter.o", "-o", r"no\x.sys"],
