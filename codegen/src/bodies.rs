@@ -33,9 +33,7 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
             continue;
         };
         let mut body = Body::of(index, module.function(index), flow);
-        let most_work = unit.options.most_work;
-        if unit.makes(Optimization::Inlining) && !needs_cutting(&body, most_work) {
-            let plain = body.clone();
+        change(unit, Optimization::Inlining, &mut body, |body| {
             body.inline(|callee| {
                 // Nobody may call a program; lowering tells so.
                 if module.functions.get(callee.index())?.kind != FunctionKind::Subprogram {
@@ -47,25 +45,10 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
                 let calls = calls[callee.index()];
                 Some(Candidate { body, calls })
             });
-            if needs_cutting(&body, most_work) {
-                body = plain;
-            }
-        }
-        if unit.makes(Optimization::Threading) && !needs_cutting(&body, most_work) {
-            let plain = body.clone();
-            body.thread();
-            if needs_cutting(&body, most_work) {
-                body = plain;
-            }
-        }
-        if unit.makes(Optimization::Rotation) && !needs_cutting(&body, most_work) {
-            let plain = body.clone();
-            body.rotate();
-            if needs_cutting(&body, most_work) {
-                body = plain;
-            }
-        }
-        let slots = if unit.makes(Optimization::StackSlots) && !needs_cutting(&body, most_work) {
+        });
+        change(unit, Optimization::Threading, &mut body, Body::thread);
+        change(unit, Optimization::Rotation, &mut body, Body::rotate);
+        let slots = if unit.makes(Optimization::StackSlots) && !is_too_long(unit, &body) {
             Slots::of(
                 &body,
                 |function| unit.frame_facts(function),
@@ -79,6 +62,23 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
     }
     leave_out_unused(unit, &mut planned);
     planned
+}
+
+/// Whether a body must become several native functions.
+fn is_too_long(unit: &Unit<'_>, body: &Body) -> bool {
+    needs_cutting(body, unit.options.most_work)
+}
+
+/// Makes an optimization of a body, unless the body is too long for one native function, or would be then.
+fn change(unit: &Unit<'_>, optimization: Optimization, body: &mut Body, with: impl FnOnce(&mut Body)) {
+    if !unit.makes(optimization) || is_too_long(unit, body) {
+        return;
+    }
+    let plain = body.clone();
+    with(body);
+    if is_too_long(unit, body) {
+        *body = plain;
+    }
 }
 
 /// By function: the calls of it in functions that are reached.
