@@ -101,25 +101,11 @@ fn count_calls(unit: &Unit<'_>) -> Vec<u32> {
 /// Bytes below `r10` that a body, and what it calls, touches as memory; `planned` has its callees.
 fn stack(unit: &Unit<'_>, body: &Body, slots: &Slots, planned: &[Option<Planned>]) -> u32 {
     let frame_bytes = STACK_BYTES.cast_unsigned();
-    let nodes = || body.nodes().map(|index| body.node(index));
-    if !unit.makes(Optimization::UnusedStack) {
-        let deepest = nodes().map(|node| node.frame).max().unwrap_or(0);
-        let of_callees = nodes().filter_map(|node| match node.op {
-            Instruction::Call(Callee::Local(callee)) => {
-                let below = planned[callee.index()].as_ref().map_or(0, |planned| planned.stack);
-                Some(frame_bytes * (u32::from(node.frame) + 1) + below)
-            }
-            _ => None,
-        });
-        return of_callees
-            .max()
-            .unwrap_or(0)
-            .max(frame_bytes * (u32::from(deepest) + 1));
-    }
     let mut bytes = 0;
-    for node in nodes() {
+    for node in body.nodes().map(|index| body.node(index)) {
         let above = frame_bytes * u32::from(node.frame);
-        let in_frame = match unit.frame_facts(node.place.function) {
+        let facts = unit.frame_facts(node.place.function);
+        let in_frame = match facts.filter(|_| unit.makes(Optimization::UnusedStack)) {
             None => frame_bytes,
             Some(_) if slots.of_node(node).is_some() => 0,
             Some(facts) => touched(facts, node.place.instruction),

@@ -12,7 +12,7 @@
 //! | `lowering` | eBPF instructions as Cranelift IR |
 //! | `call_graph` | which functions are emitted, how deep calls nest |
 //! | `functions` | the native functions that an eBPF function becomes |
-//! | `shape` | small changes of that, before Cranelift's own |
+//! | `shape` | small changes of that, before Cranelift's own optimizer and behind it |
 //! | `isa`, `compile` | Cranelift IR as machine code |
 //! | `audit_x64`, `audit_arm64` | what the machine code may contain |
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |

@@ -83,9 +83,4 @@ impl Body {
         }
         *self = Body::new(nodes);
     }
-
-    /// The deepest frame of its nodes.
-    fn deepest(&self) -> u8 {
-        self.nodes.iter().map(|node| node.frame).max().unwrap_or(0)
-    }
 }

@@ -191,8 +191,12 @@ impl Body {
 
     /// How many registers its nodes name, at most.
     pub(crate) fn registers(&self) -> usize {
-        let deepest = self.nodes.iter().map(|node| node.frame).max().unwrap_or(0);
-        usize::from(Register::SHARED + Register::OWN * (deepest + 1))
+        usize::from(Register::SHARED + Register::OWN * (self.deepest() + 1))
+    }
+
+    /// The deepest frame of its nodes.
+    fn deepest(&self) -> u8 {
+        self.nodes.iter().map(|node| node.frame).max().unwrap_or(0)
     }
 
     /// Where control may go from a node, each place once.

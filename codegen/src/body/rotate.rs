@@ -42,11 +42,7 @@ impl Body {
             }
         }
         if nodes.len() > self.nodes.len() {
-            *self = Body {
-                nodes,
-                starts: Vec::new(),
-            }
-            .arranged();
+            *self = Body::new(nodes).arranged();
         }
     }
 

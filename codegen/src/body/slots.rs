@@ -13,9 +13,7 @@ use bpf2sys_bytecode::{FunctionIndex, InsnIndex, Instruction};
 use bpf2sys_verifier::FrameFacts;
 
 use super::{Body, Node};
-
-/// Bytes of the key of a lookup in place.
-const KEY_BYTES: u32 = 4;
+use crate::lowering::ARRAY_KEY_BYTES;
 
 /// The slots of a body that are values.
 #[derive(Debug, Default)]
@@ -61,7 +59,7 @@ impl Slots {
             }
             for escape in &facts.escapes {
                 let (start, end) = escape.bytes;
-                let is_key = is(&lookups, escape.at) && end - start == KEY_BYTES.cast_signed();
+                let is_key = is(&lookups, escape.at) && end - start == ARRAY_KEY_BYTES.cast_signed();
                 touched.push((start, end, is_key.then_some(escape.at)));
             }
             touched.sort_unstable();

@@ -97,7 +97,7 @@ pub(crate) const STACK_BYTES: i32 = 512;
 const STACK_ALIGNMENT: u32 = 16;
 
 /// Bytes that the runtime reads as the key of an ARRAY, whatever key size its definition states.
-const ARRAY_KEY_BYTES: u32 = 4;
+pub(crate) const ARRAY_KEY_BYTES: u32 = 4;
 
 /// A program with more stack than this touches its middle first. Kernel stacks end in a guard page; nothing may step over
 /// it, and the frame could otherwise be larger than it.

@@ -6,16 +6,18 @@
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, Function, InstBuilder, InstructionData, Opcode, Value, types};
+use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
+
+use super::{branch, constant, made_by};
 
 /// Compares what a branch passes on where that is the compared value and a constant.
 pub(crate) fn compare_counted(function: &mut Function) {
     let blocks: Vec<Block> = function.layout.blocks().collect();
     for block in blocks {
-        let Some((branch, ways)) = super::branch(function, block) else {
+        let Some((branching, ways)) = branch(function, block) else {
             continue;
         };
-        let Some((equal, compared, with)) = comparison(function, branch) else {
+        let Some((equal, compared, with)) = comparison(function, branching) else {
             continue;
         };
         // A comparison of the lower half of what is counted in full.
@@ -41,8 +43,8 @@ pub(crate) fn compare_counted(function: &mut Function) {
         let Some(end) = with.checked_add(step).filter(|end| i32::try_from(*end).is_ok()) else {
             continue;
         };
-        let location = function.srcloc(branch);
-        let mut cursor = FuncCursor::new(function).at_inst(branch).with_srcloc(location);
+        let location = function.srcloc(branching);
+        let mut cursor = FuncCursor::new(function).at_inst(branching).with_srcloc(location);
         let next = if cursor.func.dfg.value_type(next) == kind {
             next
         } else {
@@ -52,15 +54,15 @@ pub(crate) fn compare_counted(function: &mut Function) {
         let end = if kind == types::I32 { i64::from(end as u32) } else { end };
         let end = cursor.ins().iconst(kind, end);
         let holds = cursor.ins().icmp(equal, next, end);
-        if let InstructionData::Brif { arg, .. } = &mut function.dfg.insts[branch] {
+        if let InstructionData::Brif { arg, .. } = &mut function.dfg.insts[branching] {
             *arg = holds;
         }
     }
 }
 
 /// What a branch compares with which constant, if it asks whether they are equal.
-fn comparison(function: &Function, branch: cranelift_codegen::ir::Inst) -> Option<(IntCC, Value, i64)> {
-    let InstructionData::Brif { arg, .. } = function.dfg.insts[branch] else {
+fn comparison(function: &Function, branching: Inst) -> Option<(IntCC, Value, i64)> {
+    let InstructionData::Brif { arg, .. } = function.dfg.insts[branching] else {
         return None;
     };
     let InstructionData::IntCompare { cond, args, .. } = made_by(function, arg)? else {
@@ -96,21 +98,4 @@ fn sum(function: &Function, value: Value, other: Value) -> Option<i64> {
     } else {
         None
     }
-}
-
-fn constant(function: &Function, value: Value) -> Option<i64> {
-    match made_by(function, value)? {
-        InstructionData::UnaryImm {
-            opcode: Opcode::Iconst,
-            imm,
-        } => Some(imm.bits()),
-        _ => None,
-    }
-}
-
-/// The instruction that makes a value.
-fn made_by(function: &Function, value: Value) -> Option<InstructionData> {
-    let value = function.dfg.resolve_aliases(value);
-    let inst = function.dfg.value_def(value).inst()?;
-    Some(function.dfg.insts[inst])
 }

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, Function, InstBuilder, InstructionData, Opcode, Type, Value, types,
-};
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, InstructionData, Type, Value, types};
 
 /// What an edge passes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,13 +47,9 @@ fn passed(function: &Function, way: BlockCall) -> Option<Vec<Passed>> {
     way.args(&function.dfg.value_lists)
         .map(|argument| {
             let value = function.dfg.resolve_aliases(argument.as_value()?);
-            let made_by = function.dfg.value_def(value).inst();
-            Some(match made_by.map(|inst| function.dfg.insts[inst]) {
-                Some(InstructionData::UnaryImm {
-                    opcode: Opcode::Iconst,
-                    imm,
-                }) => Passed::Constant(imm.bits(), function.dfg.value_type(value).bits()),
-                _ => Passed::Value(value),
+            Some(match super::constant(function, value) {
+                Some(bits) => Passed::Constant(bits, function.dfg.value_type(value).bits()),
+                None => Passed::Value(value),
             })
         })
         .collect()

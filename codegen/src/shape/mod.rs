@@ -9,7 +9,7 @@ mod near;
 mod selects;
 
 use cranelift_codegen::entity::SecondaryMap;
-use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData};
+use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Value};
 
 pub(crate) use counters::compare_counted;
 pub(crate) use near::rematerialize;
@@ -31,6 +31,24 @@ fn branch(function: &Function, block: Block) -> Option<(Inst, [BlockCall; 2])> {
     let last = function.layout.last_inst(block)?;
     match function.dfg.insts[last] {
         InstructionData::Brif { blocks, .. } => Some((last, blocks)),
+        _ => None,
+    }
+}
+
+/// The instruction that makes a value.
+fn made_by(function: &Function, value: Value) -> Option<InstructionData> {
+    let value = function.dfg.resolve_aliases(value);
+    let inst = function.dfg.value_def(value).inst()?;
+    Some(function.dfg.insts[inst])
+}
+
+/// The bits of a value that is a constant.
+fn constant(function: &Function, value: Value) -> Option<i64> {
+    match made_by(function, value)? {
+        InstructionData::UnaryImm {
+            opcode: Opcode::Iconst,
+            imm,
+        } => Some(imm.bits()),
         _ => None,
     }
 }

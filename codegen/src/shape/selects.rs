@@ -10,6 +10,8 @@ use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
 
+use super::{constant, made_by};
+
 /// Most instructions that are computed for nothing where a branch would have gone the other way.
 const MOST_MOVED: usize = 3;
 /// Most values that are chosen.
@@ -105,26 +107,16 @@ fn convert(function: &mut Function, block: Block, count: &mut SecondaryMap<Block
 /// `a` if a condition holds, else `b`. Of constants that are one apart the condition is the difference: a conditional move would take
 /// one of them from memory.
 fn choose(cursor: &mut FuncCursor<'_>, condition: Value, a: Value, b: Value) -> Value {
-    let constant = |value| {
-        let made_by = cursor.func.dfg.value_def(value).inst()?;
-        match cursor.func.dfg.insts[made_by] {
-            InstructionData::UnaryImm {
-                opcode: Opcode::Iconst,
-                imm,
-            } => Some(imm.bits()),
-            _ => None,
-        }
-    };
     let kind = cursor.func.dfg.value_type(a);
-    let apart = match (constant(a), constant(b)) {
+    let apart = match (constant(cursor.func, a), constant(cursor.func, b)) {
         (Some(a), Some(b)) => a.wrapping_sub(b),
         _ => 0,
     };
     if !(apart == 1 || apart == -1) || kind == types::I8 {
         return cursor.ins().select(condition, a, b);
     }
-    let compared = cursor.func.dfg.value_def(condition).inst();
-    let is_bit = compared.is_some_and(|inst| cursor.func.dfg.insts[inst].opcode() == Opcode::Icmp);
+    let compared = made_by(cursor.func, condition);
+    let is_bit = compared.is_some_and(|data| data.opcode() == Opcode::Icmp);
     let bit = if is_bit {
         condition
     } else {
