@@ -15,6 +15,8 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Figures that were kept before.
     pub compare: Option<PathBuf>,
+    /// Where what was compiled is to be kept.
+    pub keep: Option<PathBuf>,
 }
 
 const USAGE: &str = "\
@@ -24,6 +26,7 @@ cargo bench --bench speed -- [OPTIONS]
   --quick          fewer rounds
   --json FILE      keep the figures
   --compare FILE   compare with figures that were kept before
+  --keep FOLDER    write what was compiled there: objects, C in bpf2c's style, native code
   --markdown FILE  write the tables between `<!-- speed -->` and `<!-- end -->` of a page
 ";
 
@@ -39,6 +42,7 @@ impl Options {
             markdown: None,
             json: None,
             compare: None,
+            keep: None,
         };
         // Cargo says it to every benchmark.
         let mut arguments = arguments.filter(|argument| argument != "--bench");
@@ -54,6 +58,7 @@ impl Options {
                 "--markdown" => options.markdown = Some(value()?.into()),
                 "--json" => options.json = Some(value()?.into()),
                 "--compare" => options.compare = Some(value()?.into()),
+                "--keep" => options.keep = Some(value()?.into()),
                 "--help" => return Err(USAGE.to_owned()),
                 other => return Err(format!("{other}: unknown\n\n{USAGE}")),
             }

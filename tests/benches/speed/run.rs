@@ -49,7 +49,7 @@ fn all(options: &Options) -> Result<(), String> {
         rows: Vec::new(),
     };
     for workload in WORKLOADS.iter().filter(|workload| options.wants(workload.name)) {
-        let row = row(workload, &root, &platform, options.rounds).map_err(|e| format!("{}: {e}", workload.name))?;
+        let row = row(workload, &root, &platform, options).map_err(|e| format!("{}: {e}", workload.name))?;
         report.rows.push(row);
     }
     if report.rows.is_empty() {
@@ -70,13 +70,20 @@ fn all(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn row(workload: &'static Workload, root: &Path, platform: &Platform, rounds: usize) -> Result<Row, String> {
+fn row(workload: &'static Workload, root: &Path, platform: &Platform, options: &Options) -> Result<Row, String> {
     let mut bench = Bench::new(workload, root, platform)?;
+    if let Some(folder) = &options.keep {
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for (extension, bytes) in &bench.files {
+            let file = folder.join(format!("{}.{extension}", workload.name));
+            fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+        }
+    }
     bench.compare()?;
     for (engine, why) in &bench.missing {
         eprintln!("{}: without {engine}: {}", workload.name, why.trim());
     }
-    let (times, kernel) = timing::nanoseconds(&mut bench, rounds)?;
+    let (times, kernel) = timing::nanoseconds(&mut bench, options.rounds)?;
     let mut engines = Vec::new();
     for (index, ns) in times.into_iter().enumerate() {
         let steps = bench.count(index)?;

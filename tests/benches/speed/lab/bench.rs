@@ -63,6 +63,8 @@ pub struct Bench {
     pub arm: Option<Arm>,
     /// About its bytecode.
     pub shape: Shape,
+    /// What was compiled, by what its file would be called: to look at.
+    pub files: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// What is known of a workload without running it.
@@ -106,13 +108,20 @@ impl Bench {
         };
         let program = program(&verified)?;
         let mut engines = vec![our_engine(&verified, &world, &made)?];
-        engines.push(bpf2c_engine(&verified, &world, program, &compiler)?);
+        let (text, helpers) = bpf2c::write(&verified, program)?;
+        let mut files = vec![("bpf2c.so", compiler.bpf2c(&text)?)];
         let name = &verified.module().function(program).name;
-        let native = |engine, file: &[u8]| c_engine(engine, name, file, &verified, &world);
-        engines.push(native(name::CLANG, &compiler.clang(workload.source)?)?);
+        engines.push(bpf2c_engine(name, &verified, &world, &helpers, &files[0].1)?);
+        files.extend([("o", object), ("sys", made.image), ("bpf2c.c", text.into_bytes())]);
+        let mut native = |engine, extension, file: Vec<u8>| {
+            let engine = c_engine(engine, name, &file, &verified, &world);
+            files.push((extension, file));
+            engine
+        };
+        engines.push(native(name::CLANG, "clang.so", compiler.clang(workload.source)?)?);
         let mut missing = Vec::new();
         if has_gcc() {
-            engines.push(native(name::GCC, &compiler.gcc(workload.source)?)?);
+            engines.push(native(name::GCC, "gcc.so", compiler.gcc(workload.source)?)?);
         } else {
             missing.push((name::GCC, "no gcc".to_owned()));
         }
@@ -144,6 +153,7 @@ impl Bench {
             kernel,
             arm,
             shape,
+            files,
         })
     }
 
@@ -278,16 +288,14 @@ fn our_engine(verified: &VerifiedModule, world: &World, made: &ours::Made) -> Re
 }
 
 fn bpf2c_engine(
+    program: &str,
     verified: &VerifiedModule,
     world: &World,
-    program: FunctionIndex,
-    compiler: &Compiler,
+    helpers: &[u32],
+    file: &[u8],
 ) -> Result<Engine, Error> {
-    let (text, helpers) = bpf2c::write(verified, program)?;
-    let runtime = Runtime::new(world, verified.module(), &addresses(&helpers)?)?;
-    let loaded = elf::load(&compiler.bpf2c(&text)?, |_| 0, &[])?;
-    let name = &verified.module().function(program).name;
-    elf_engine(name::BPF2C, name, loaded, runtime)
+    let runtime = Runtime::new(world, verified.module(), &addresses(helpers)?)?;
+    elf_engine(name::BPF2C, program, elf::load(file, |_| 0, &[])?, runtime)
 }
 
 fn c_engine(
