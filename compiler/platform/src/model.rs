@@ -175,6 +175,22 @@ pub struct Helper {
     pub description: HelperDescription,
 }
 
+impl Helper {
+    /// Positions, 1 to 5, of the registers that it reads: those of its prototype, of its C declaration, and of `reads_unlisted`.
+    /// `None` if nobody has described how C declares it: a prototype alone, such as a registry has, does not tell.
+    pub fn registers_read(&self) -> Option<impl Iterator<Item = u8> + '_> {
+        let declared = declared(&self.arguments, &self.description.signature)?;
+        Some((1..=5).filter(move |position| *position <= declared || self.reads_unlisted.contains(position)))
+    }
+}
+
+/// How many registers a function reads by its prototype and its C declaration, if that is known.
+fn declared(arguments: &[u32; 5], signature: &Signature) -> Option<u8> {
+    signature.returns.as_ref()?;
+    let listed = arguments.iter().take_while(|kind| **kind != 0).count();
+    u8::try_from(listed.max(signature.parameters.len())).ok()
+}
+
 /// Memory that a helper writes to the last byte, whether it succeeds or fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fills {
@@ -213,6 +229,13 @@ pub struct BtfFunction {
     pub signature: Signature,
     /// The part of the generated headers that declares it.
     pub part: String,
+}
+
+impl BtfFunction {
+    /// Positions of the registers that it reads, as [`Helper::registers_read`].
+    pub fn registers_read(&self) -> Option<impl Iterator<Item = u8> + use<>> {
+        Some(1..=declared(&self.arguments, &self.signature)?)
+    }
 }
 
 /// A return value with its meaning.
