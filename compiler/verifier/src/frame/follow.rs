@@ -15,7 +15,7 @@ use super::value::{Sources, State, Stored, Value, alu, is_spill};
 use super::{RegisterObject, Subject, summary};
 use crate::facts::{FRAME_BYTES, accessed};
 use crate::prototype::{Memory, Prototype, prototype};
-use crate::{FunctionFacts, Object, StackAccess, StackEscape, Through};
+use crate::{AccessFact, FunctionFacts, Object, Region, StackAccess, StackEscape, Through};
 
 /// A function to follow values in.
 pub(super) struct Follow<'a> {
@@ -270,7 +270,7 @@ impl Effects<'_> {
             let writes = !matches!(op, Instruction::Load { .. });
             let base = state.registers[base.index()];
             let reach = Reach::bytes(offset.into(), width, writes);
-            self.access(base, offset.into(), width, reach);
+            self.access(op, base, reach);
             let value = match *op {
                 Instruction::Store { src, .. } => operand(src, state),
                 Instruction::Atomic { src, .. } => state.registers[src.index()],
@@ -300,9 +300,12 @@ impl Effects<'_> {
     }
 
     /// The access of a load, store or atomic operation.
-    fn access(&mut self, base: Value, offset: i32, width: u32, reach: Reach) {
+    fn access(&mut self, op: &Instruction, base: Value, reach: Reach) {
+        let Some((_, offset, width)) = accessed(op) else {
+            return;
+        };
         if let Value::Own(at) = base
-            && let Some(start) = at.checked_add(offset)
+            && let Some(start) = at.checked_add(offset.into())
             && start >= -FRAME_BYTES
             && start.saturating_add_unsigned(width) <= 0
         {
@@ -311,6 +314,21 @@ impl Effects<'_> {
                 offset: start,
                 width,
             });
+            return;
+        }
+        // Where following does not tell, the engine may.
+        let proven = self.follow.facts().and_then(|facts| facts.access(self.at, op));
+        if let (
+            Value::Derived(_),
+            Some(AccessFact {
+                region: Region::Stack,
+                offset: Some((low, high)),
+                ..
+            }),
+        ) = (base, proven)
+        {
+            let writes = !matches!(op, Instruction::Load { .. });
+            self.escape((low, high.saturating_add_unsigned(width)), Through::Pointer, writes);
             return;
         }
         self.touch(base, reach, Through::Pointer);

@@ -4,7 +4,8 @@
 //!
 //! # Why it is safe
 //!
-//! It does not use what the engine knows of values, but its verdict: each access lies in the region that its address was made
+//! It uses what the engine knows of values only for two things: the bytes of its own frame that an access at an unknown distance is proven
+//! to stay in, and sizes that are passed to helpers. Otherwise it uses the verdict: each access lies in the region that its address was made
 //! from, and of the stack in the frames of functions that are active, from the bottom of the running function's frame up.
 //! Frames of nested calls may lie beside each other, so an address made from one frame may be moved into another.
 //!

@@ -118,22 +118,33 @@ fn a_function_touches_of_its_callers_frame_what_it_gets_the_address_of() {
 }
 
 #[test]
-fn an_address_at_an_unknown_distance_may_be_anywhere() {
+fn an_access_at_an_unknown_distance_may_be_wherever_the_engine_lets_it() {
     let verified = with_map(&[&[
         helper(6),
         copy(reg(6), Reg::R0),
         alu(AluOp::And, reg(6), Operand::Imm(8)),
         store(R10, -8, 1),
         store(R10, -16, 1),
+        store(R10, -24, 1),
         copy(reg(7), R10),
         add(reg(7), -16),
         alu(AluOp::Add, reg(7), Operand::Reg(reg(6))),
         load(reg(0), reg(7), 0),
+        store(reg(7), 0, 2),
         EXIT,
     ]]);
     let frame = frame(&verified, 0).unwrap();
-    assert!(frame.slots.iter().all(|slot| !slot.private));
-    assert_eq!(frame.escapes, [escape(8, (-512, 0), Through::Pointer, true)]);
+    assert_eq!(
+        frame.escapes,
+        [
+            escape(9, (-16, 0), Through::Pointer, false),
+            escape(10, (-16, 0), Through::Pointer, true)
+        ]
+    );
+    assert_eq!(
+        frame.slots.iter().map(|slot| slot.private).collect::<Vec<_>>(),
+        [true, false, false]
+    );
 }
 
 #[test]
