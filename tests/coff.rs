@@ -206,8 +206,9 @@ fn unwinds_alike(driver: &[u8], linked: &[u8]) -> Result<(), String> {
     };
     let (wanted, got) = (table(driver)?, table(linked)?);
     let text = |entries: &BTreeSet<Unwind>| entries.iter().filter(|entry| entry.section == ".text").count();
-    // get_metadata_table and six getters.
-    if text(&got) < 7 {
+    // get_metadata_table and six getters. On x64 they are leaves, which have no entry.
+    let is_arm64 = Image::parse(linked).map_err(|e| e.to_string())?.machine == Image::ARM64;
+    if is_arm64 && text(&got) < 7 {
         return Err(format!("{} functions of `.text` are in the function table", text(&got)));
     }
     let (wanted, got) = (of_programs(wanted), of_programs(got));
@@ -487,7 +488,8 @@ fn is_read(example: &str, machine: Machine) -> Result<(), Failed> {
     }
     let text = String::from_utf8_lossy(&out.stdout);
     let function = match machine {
-        Machine::X64 => "StartAddress: get_metadata_table",
+        // That one is a leaf there, but the programs are not.
+        Machine::X64 => "StartAddress: ",
         Machine::Arm64 => "Function: get_metadata_table",
     };
     for part in [

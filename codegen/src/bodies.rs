@@ -6,12 +6,15 @@
 //! Safe because: a function is left out only where all its calls were inlined; and stack is reserved down to the lowest byte that
 //! anything touches as memory, in frames that lie as the verifier takes them to lie.
 
-use bpf2sys_bytecode::{Callee, FunctionKind, InsnIndex, Instruction, Reg};
+use std::collections::BTreeMap;
+
+use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, InsnIndex, Instruction, Reg};
 use bpf2sys_verifier::FrameFacts;
 
 use crate::Optimization;
 use crate::body::{Body, Candidate, Slots};
-use crate::lowering::{STACK_BYTES, Unit, needs_cutting};
+use crate::convention::Convention;
+use crate::lowering::{RegisterSet, STACK_BYTES, Unit, needs_cutting};
 
 /// A function to emit.
 pub(crate) struct Planned {
@@ -21,6 +24,10 @@ pub(crate) struct Planned {
     pub(crate) slots: Slots,
     /// Bytes of stack below its `r10` that it and its callees touch.
     pub(crate) stack: u32,
+    /// What it is passed, if it is a subprogram.
+    pub(crate) convention: Convention,
+    /// What the subprograms that it calls are passed.
+    pub(crate) callees: BTreeMap<FunctionIndex, Convention>,
 }
 
 /// By function of the module: what is emitted of it, if anything is.
@@ -32,7 +39,15 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
         let Some(flow) = &unit.calls.flows[index.index()] else {
             continue;
         };
-        let mut body = Body::of(index, module.function(index), flow);
+        let passed = |place, callee| match callee {
+            Callee::Local(callee) => {
+                let planned = planned.get(callee.index()).and_then(Option::as_ref);
+                let arguments = planned.map_or(RegisterSet::ARGUMENTS, |planned| planned.convention.arguments);
+                arguments.union(unit.calls.inherited[callee.index()])
+            }
+            _ => unit.read_outside(place, callee),
+        };
+        let mut body = Body::of(index, module.function(index), flow, passed);
         change(unit, Optimization::Inlining, &mut body, |body| {
             body.inline(|callee| {
                 // Nobody may call a program; lowering tells so.
@@ -47,18 +62,35 @@ pub(crate) fn plan(unit: &Unit<'_>) -> Vec<Option<Planned>> {
             });
         });
         change(unit, Optimization::Threading, &mut body, Body::thread);
+        change(unit, Optimization::DeadCode, &mut body, Body::leave_out_dead);
+        change(unit, Optimization::Unrolling, &mut body, Body::unroll);
         change(unit, Optimization::Rotation, &mut body, Body::rotate);
         let slots = if unit.makes(Optimization::StackSlots) && !is_too_long(unit, &body) {
             Slots::of(
                 &body,
                 |function| unit.frame_facts(function),
-                |node| unit.array_lookup(node).is_some(),
+                |node| match node.op {
+                    Instruction::Call(callee) => unit.array_lookup(node.place, callee).is_some(),
+                    _ => false,
+                },
             )
         } else {
             Slots::default()
         };
         let stack = stack(unit, &body, &slots, &planned);
-        planned[index.index()] = Some(Planned { body, slots, stack });
+        let callees = callees(&body, &planned);
+        let convention = if unit.makes(Optimization::Conventions) && !is_too_long(unit, &body) {
+            Convention::of(&body, &callees, stack > 0)
+        } else {
+            Convention::FULL
+        };
+        planned[index.index()] = Some(Planned {
+            body,
+            slots,
+            stack,
+            convention,
+            callees,
+        });
     }
     leave_out_unused(unit, &mut planned);
     planned
@@ -79,6 +111,16 @@ fn change(unit: &Unit<'_>, optimization: Optimization, body: &mut Body, with: im
     if is_too_long(unit, body) {
         *body = plain;
     }
+}
+
+/// What the subprograms that a body calls are passed.
+fn callees(body: &Body, planned: &[Option<Planned>]) -> BTreeMap<FunctionIndex, Convention> {
+    let convention = |callee: FunctionIndex| Some(planned.get(callee.index())?.as_ref()?.convention);
+    let called = body.nodes().filter_map(|index| match body.node(index).op {
+        Instruction::Call(Callee::Local(callee)) => Some((callee, convention(callee)?)),
+        _ => None,
+    });
+    called.collect()
 }
 
 /// By function: the calls of it in functions that are reached.

@@ -6,7 +6,7 @@
 //! data could not describe, is an error ([`audit_x64`], [`audit_arm64`], [`unwind_x64`], [`unwind_arm64`]); so is any
 //! relocation but a distance to a named place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpf2sys_pe_emit::{Machine, RelocationKind, UnwindInfo};
 use cranelift_codegen::binemit::Reloc;
@@ -16,14 +16,15 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedRelocTarget, MachTrap};
 
 use crate::LowerError;
+use crate::calls_x64::Unread;
 use crate::error::FunctionProblem;
 use crate::instruction_arm64::Insn;
 use crate::isa::{Effort, Isas};
 use crate::lowering::{Ir, Native};
 use crate::rewrite_x64::Changes;
 use crate::{
-    Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, renumber_arm64,
-    rewrite_x64, shape, unwind_arm64, unwind_x64,
+    Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, jumps_x64,
+    rename_x64, renumber_arm64, rewrite_x64, shape, unwind_arm64, unwind_x64,
 };
 
 /// A compiled function.
@@ -45,8 +46,16 @@ pub(crate) struct Code {
     pub(crate) ir: Option<String>,
 }
 
+impl Code {
+    /// The number of the eBPF instruction that the code at an offset was made of.
+    pub(crate) fn origin(&self, offset: u32) -> Option<u32> {
+        let behind = self.origins.partition_point(|(start, _)| *start <= offset);
+        self.origins.get(behind.checked_sub(1)?)?.1
+    }
+}
+
 /// A 4-byte field, or an instruction, that holds the distance to a place or a part of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reference {
     /// Offset of the field in the code.
     pub(crate) offset: u32,
@@ -102,18 +111,30 @@ pub(crate) fn compile_pinned(
     scratch.func = ir.function;
     let mut isa = isas.of(effort)?;
     let makes_near = options.machine == Machine::X64 && options.optimizations.has(Optimization::NearValues);
+    let makes_early = options.optimizations.has(Optimization::EarlyValues);
     let ends = options.optimizations.has(Optimization::LoopEnds) && ir.loop_depth > 0;
-    if !ir.pins.is_empty() || (makes_near || ends) && effort == Effort::Speed {
+    let merges = options.optimizations.has(Optimization::PacketLoads);
+    let masks = options.optimizations.has(Optimization::Masks);
+    if !ir.pins.is_empty() || (makes_near || makes_early || masks || merges || ends) && effort == Effort::Speed {
         // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
         scratch
             .optimize(isa, &mut ControlPlane::default())
             .map_err(|e| failed(FunctionProblem::Codegen(e.to_string())))?;
         delete(ir.pins, scratch);
+        if masks {
+            shape::drop_masks(&mut scratch.func);
+        }
+        if merges {
+            shape::merge_loads(&mut scratch.func, &ir.packet_loads);
+        }
         if ends {
             shape::compare_counted(&mut scratch.func);
         }
         if makes_near {
             shape::rematerialize(&mut scratch.func);
+        }
+        if makes_early {
+            shape::compute_early(&mut scratch.func);
         }
         isa = isas.of(Effort::InPlace)?;
     }
@@ -122,7 +143,8 @@ pub(crate) fn compile_pinned(
     } else {
         Calls::ByAddress
     };
-    generate(isa, options, (reached, calls), scratch).map_err(failed)
+    let unread = options.optimizations.has(Optimization::DeadCode).then_some(&ir.unread);
+    generate(isa, options, (reached, calls, unread), scratch).map_err(failed)
 }
 
 fn delete(pins: Vec<Inst>, scratch: &mut Context) {
@@ -144,14 +166,14 @@ pub(crate) fn compile(
     scratch.clear();
     scratch.func = function;
     // What it calls by address is imported, and read-only once it runs: Control Flow Guard is not for such calls.
-    generate(isa, options, (Reached::ByAddress, Calls::ByAddress), scratch)
+    generate(isa, options, (Reached::ByAddress, Calls::ByAddress, None), scratch)
 }
 
 /// Compiles the function in `scratch`.
 fn generate(
     isa: &dyn TargetIsa,
     options: &Options,
-    (reached, calls): (Reached, Calls),
+    (reached, calls, unread): (Reached, Calls, Option<&BTreeMap<u32, Unread>>),
     scratch: &mut Context,
 ) -> Result<Code, FunctionProblem> {
     scratch
@@ -198,8 +220,11 @@ fn generate(
             let changes = Changes {
                 shorten: options.optimizations.has(Optimization::ShortEncodings),
                 guard: calls == Calls::Guarded,
+                frames: options.optimizations.has(Optimization::Frames),
+                align: options.optimizations.has(Optimization::Jumps),
+                unread,
             };
-            finish_x64(code, changes)
+            finish_x64(code, changes, options, scratch.func.signature.returns.len())
         }
         Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options, reached),
     }
@@ -249,8 +274,9 @@ fn relocation_kind(kind: Reloc, machine: Machine) -> Option<RelocationKind> {
     }
 }
 
-/// Moves the constants out of the code, changes it, checks it and describes its frame.
-fn finish_x64(mut code: Code, changes: Changes) -> Result<Code, String> {
+/// Moves the constants out of the code, changes it, checks it and describes its frame. `results` is how many registers it
+/// returns its results in.
+fn finish_x64(mut code: Code, changes: Changes<'_>, options: &Options, results: usize) -> Result<Code, String> {
     let mut decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
     code.constants = code.bytes.split_off(decoded.constants);
     code.bytes.truncate(decoded.code_size);
@@ -262,6 +288,16 @@ fn finish_x64(mut code: Code, changes: Changes) -> Result<Code, String> {
             addend: used.addend(decoded.constants),
             is_call: false,
         }));
+    if changes.frames
+        && let Some(again) = rename_x64::rename(&mut code, &decoded, results)?
+    {
+        decoded = again;
+    }
+    if options.optimizations.has(Optimization::Jumps)
+        && let Some(again) = jumps_x64::straighten(&mut code, &decoded)?
+    {
+        decoded = again;
+    }
     if let Some(rewritten) = rewrite_x64::rewrite(&mut code, &decoded, changes) {
         let again = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
         rewritten.check(&code.bytes, &code.references, &decoded, &again)?;

@@ -40,7 +40,7 @@ pub(crate) fn functions(
                 natives.push((native, code));
                 Ok::<(), LowerError>(())
             };
-            match Parts::of(unit, &planned.body, unit.options.most_work) {
+            match Parts::of(&planned.body, unit.options.most_work) {
                 None => add(None, &Part::Whole)?,
                 Some(parts) => {
                     add(None, &Part::Dispatcher(&parts))?;

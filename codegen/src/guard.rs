@@ -13,8 +13,7 @@
 //! ([`check_calls`](crate::audit_x64::check_calls)).
 //!
 //! The address takes the place of no argument, however few a helper's prototype lists: a helper may read registers behind the end
-//! of that list (`reads_unlisted` in the descriptions of providers; an export of a registry tells nothing of it), and must
-//! find there what the program has put into them.
+//! of that list, and an export of a registry tells nothing of it.
 //!
 //! (PE format, "Control Flow Guard"; the register conventions are those of Microsoft's compiler, which LLVM's
 //! `CFGuard_Check` and `CFGuard_Dispatch` follow.) In the file the pointers lead to functions that check nothing. The functions here

@@ -18,7 +18,10 @@
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
 //! | `instruction_arm64` | ARM64 code taken apart |
 //! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it before it is judged |
-//! | `rewrite_x64` | what is changed in x86-64 code before it is judged: guarded calls, and shorter encodings |
+//! | `rewrite_x64` | what is changed in x86-64 code before it is judged: guarded calls, other frames, and shorter encodings |
+//! | `rename_x64` | which registers need not be saved |
+//! | `jumps_x64` | which jumps need not be made |
+//! | `frame_x64` | which frame holds the same |
 //! | `shorten_x64` | which shorter encodings mean the same |
 //! | `skeleton` | what is put around the programs: the code in `templates/` |
 //! | `guard` | calls by address, and what Windows is told of them |
@@ -27,20 +30,25 @@
 //! | `object` | sections, symbols, relocations |
 //! | [`listing`] | all of it as text, for people |
 
+mod addresses_x64;
 mod audit_arm64;
 mod audit_x64;
 mod bodies;
 mod body;
 mod call_graph;
+mod calls_x64;
 mod compile;
+mod convention;
 mod division_arm64;
 mod driver;
 mod error;
 mod exchange_arm64;
+mod frame_x64;
 mod functions;
 mod guard;
 mod instruction_arm64;
 mod isa;
+mod jumps_x64;
 pub mod listing;
 mod lowered;
 mod lowering;
@@ -48,6 +56,7 @@ mod metadata;
 mod object;
 mod optimizations;
 mod options;
+mod rename_x64;
 mod renumber_arm64;
 mod rewrite_x64;
 mod runtime_context;
@@ -292,7 +301,19 @@ mod tests {
             };
             let mut guards = object.symbols.iter().filter(is_guard);
             let is_leaf = guards.any(|symbol| symbol.place == place(range.offset));
-            assert_eq!(matches!(range.unwind, UnwindInfo::Leaf), is_leaf, "{range:?}");
+            let code = &data[range.offset as usize..ends[section]];
+            let mut decoder = iced_x86::Decoder::new(64, code, iced_x86::DecoderOptions::NONE);
+            let moves =
+                |i: iced_x86::Instruction| i.is_stack_instruction() || i.op0_register() == iced_x86::Register::RSP;
+            let is_framed = decoder
+                .iter()
+                .filter(|i| i.flow_control() != iced_x86::FlowControl::Return)
+                .any(moves);
+            assert_eq!(
+                matches!(range.unwind, UnwindInfo::Leaf),
+                is_leaf || !is_framed,
+                "{range:?}"
+            );
         }
         for (section, end) in object.sections.iter().zip(ends) {
             assert!(
@@ -377,19 +398,19 @@ mod tests {
         }
         code.extend([EXIT, mov(0, 1), EXIT]);
         let object = lower(one(&code)).unwrap();
-        let [UnwindInfo::X64 { codes, .. }] = &object
+        let mut programs = object
             .functions
             .iter()
-            .filter(|f| object.sections[f.section.0 as usize].name == "bind")
-            .map(|f| f.unwind.clone())
-            .collect::<Vec<_>>()[..]
-        else {
-            panic!("one program")
-        };
-        let allocated = codes.iter().find_map(|c| match c.op {
-            UnwindOpX64::Alloc(bytes) => Some(bytes),
+            .filter(|f| object.sections[f.section.0 as usize].name == "bind");
+        let allocated = programs.next().map(|program| match &program.unwind {
+            UnwindInfo::X64 { codes, .. } => codes.iter().find_map(|c| match c.op {
+                UnwindOpX64::Alloc(bytes) => Some(bytes),
+                _ => None,
+            }),
             _ => None,
         });
+        let allocated = allocated.map(Option::unwrap_or_default);
+        assert!(programs.next().is_none());
         assert!(allocated.is_some_and(|bytes| bytes < 1024), "{allocated:?}");
     }
 

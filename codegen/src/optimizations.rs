@@ -14,6 +14,10 @@ pub enum Optimization {
     Inlining,
     /// Jumps whose outcome follows from a constant that a register was set to are decided, on copies of what lies between if need be.
     Threading,
+    /// Four rounds of short loops with a counter become one with one test.
+    Unrolling,
+    /// Arithmetic whose results nobody needs is left out.
+    DeadCode,
     /// Loops with a short test at their head are tested at their end, too, which saves a jump in each round.
     Rotation,
     /// Bytes of the stack that only loads and stores of the function touch are values, and no memory.
@@ -22,27 +26,53 @@ pub enum Optimization {
     UnusedStack,
     /// Small branches that only choose between values become conditional moves.
     Selects,
+    /// Constants are added last in sums, where addresses of accesses take them.
+    Sums,
+    /// Neighbouring loads of the packet that are put together to a number become one load.
+    PacketLoads,
+    /// Divisors that are proven not to be 0 are not compared with it.
+    ProvenChecks,
+    /// Calls of subprograms pass what these need, and nothing else.
+    Conventions,
+    /// Masks go whose bits cannot be set, or make no difference to a comparison.
+    Masks,
     /// The counter of a loop is compared after it was counted, and constants for the way out of a loop are made on the way out.
     LoopEnds,
     /// x64: constants and addresses in the frame are made where they are used, and not kept.
     NearValues,
+    /// What is computed of values that nothing else needs is computed as soon as they are there.
+    EarlyValues,
     /// x86-64 instructions have the shortest encoding of their meaning, where Cranelift takes a longer one.
     ShortEncodings,
+    /// x86-64: registers are saved by pushes, and only those that must be.
+    Frames,
+    /// x86-64: jumps to jumps, around jumps and to blocks that can stand where they are needed are not made.
+    Jumps,
 }
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 10] = [
+    pub const ALL: [(Optimization, &'static str); 20] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
         (Optimization::Threading, "threading"),
+        (Optimization::Unrolling, "unrolling"),
+        (Optimization::DeadCode, "dead-code"),
         (Optimization::Rotation, "rotation"),
         (Optimization::StackSlots, "stack-slots"),
         (Optimization::UnusedStack, "unused-stack"),
         (Optimization::Selects, "selects"),
+        (Optimization::Sums, "sums"),
+        (Optimization::Conventions, "conventions"),
+        (Optimization::ProvenChecks, "proven-checks"),
+        (Optimization::PacketLoads, "packet-loads"),
+        (Optimization::Masks, "masks"),
         (Optimization::LoopEnds, "loop-ends"),
         (Optimization::NearValues, "near-values"),
+        (Optimization::EarlyValues, "early-values"),
         (Optimization::ShortEncodings, "short-encodings"),
+        (Optimization::Frames, "frames"),
+        (Optimization::Jumps, "jumps"),
     ];
 }
 

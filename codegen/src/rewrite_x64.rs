@@ -4,67 +4,156 @@
 //! Computed: the instructions with the [`Changes`] that are wanted, and the references and origins moved with them.
 //! Safe because: the result is decoded again, and each instruction of it must have the bytes, the operands or the target of
 //! the one that it stands for ([`Rewritten::check`]); the rules of a driver and the unwind data are made of that second
-//! reading. An instruction with a field that a relocation fills in keeps its bytes. A function with anything that moving
-//! could break keeps all of them.
+//! reading. A function with anything that moving could break keeps all of them.
+//!
+//! [`rename_x64`](crate::rename_x64) and [`jumps_x64`](crate::jumps_x64) come before, and put code together in the same way;
+//! [`frame_x64`](crate::frame_x64) and [`shorten_x64`](crate::shorten_x64) say what becomes of single instructions here.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpf2sys_pe_emit::RelocationKind;
-use iced_x86::{Code as Op, FlowControl, Instruction, OpKind, Register};
+use iced_x86::{Code as Op, Encoder, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
+use crate::addresses_x64::{folded, folds};
 use crate::audit_x64::{Decoded, is_guarded_call};
+use crate::calls_x64::{BeforeCalls, Unread, before_calls};
 use crate::compile::{Code, Reference, Target};
+use crate::frame_x64::{self, Frame};
 use crate::guard;
-use crate::shorten_x64::{is_same, is_surplus, shorter};
+use crate::shorten_x64::{clears_again, is_same, is_surplus, shorter};
 use crate::unwind_x64::is_move;
 
 /// What to change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Changes {
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // one flag each for a change
+pub(crate) struct Changes<'a> {
     /// Instructions become as short as they can be ([`shorten_x64`](crate::shorten_x64)).
     pub(crate) shorten: bool,
     /// Calls through registers become calls through the pointer of Control Flow Guard, which take the address in `rax`
     /// ([`guard`]). That is free at a call: it has no argument, and the result afterwards.
     pub(crate) guard: bool,
+    /// Registers are saved by pushes ([`frame_x64`](crate::frame_x64)).
+    pub(crate) frames: bool,
+    /// Short loops begin at multiples of [`LOOP_ALIGNMENT`].
+    pub(crate) align: bool,
+    /// What is put into place for a call although the callee does not read it goes ([`calls_x64`](crate::calls_x64)): by number of
+    /// eBPF instruction, what the callee of its call does not read.
+    pub(crate) unread: Option<&'a BTreeMap<u32, Unread>>,
 }
 
 /// Changes what can be; nothing, if the function has something that must stay where it is.
-pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes) -> Option<Rewritten> {
-    let mut parts = parts(code, &decoded.instructions, changes)?;
-    let places = relax(&mut parts, changes);
-    let bytes = emit(&parts, &places, &code.bytes);
-    let rewritten = Rewritten {
-        before: std::mem::replace(&mut code.bytes, bytes),
-        parts,
-        places,
+pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes<'_>) -> Option<Rewritten> {
+    let mut parts = Part::all(code, &decoded.instructions)?;
+    let frame = changes.frames.then(|| Frame::plan(&decoded.instructions)).flatten();
+    let before = changes.unread.map_or_else(BeforeCalls::default, |unread| {
+        let of_origin = |call: &Instruction| unread.get(&code.origin(call.ip() as u32)?).copied();
+        before_calls(&decoded.instructions, |call| of_origin(call).unwrap_or_default())
+    });
+    let targets: BTreeSet<usize> = parts.iter().filter_map(Part::target).collect();
+    let folds = if changes.shorten {
+        folds(&decoded.instructions, &targets)
+    } else {
+        BTreeMap::new()
     };
-    rewritten.move_references(code);
-    rewritten.move_origins(code);
+    let folded_addresses: BTreeSet<usize> = folds.values().copied().collect();
+    // Positions of calls whose targets are in `rax` now.
+    let mut in_rax = BTreeSet::new();
+    for (position, (part, instruction)) in parts.iter_mut().zip(&decoded.instructions).enumerate() {
+        if let Some(form) = frame.as_ref().and_then(|frame| frame.form(position, instruction)) {
+            part.form = form;
+            continue;
+        }
+        match part.form {
+            Form::Jump { target, .. } if changes.shorten && target == position + 1 => part.form = Form::Removed,
+            Form::Kept if instruction.flow_control() == FlowControl::IndirectCall && changes.guard => {
+                let is_loaded = in_rax.contains(&position);
+                part.form = guarded(instruction, is_loaded).map_or(Form::Kept, Form::Guarded);
+            }
+            Form::Kept if before.dropped.contains(&position) && !part.is_relocated => part.form = Form::Removed,
+            Form::Kept if folded_addresses.contains(&position) => part.form = Form::Removed,
+            Form::Kept if let Some(address) = folds.get(&position) => {
+                let new = folded(instruction, &decoded.instructions[*address])?;
+                let address = *address;
+                part.form = Form::Folded {
+                    address,
+                    new: Encoding::of(&new)?,
+                };
+            }
+            Form::Kept
+                if changes.guard
+                    && !part.is_relocated
+                    && let Some(call) = before.loads.get(&position)
+                    && let Some(load) = loading_rax(part.bytes(&code.bytes)) =>
+            {
+                in_rax.insert(*call);
+                part.form = Form::LoadsRax(load);
+            }
+            Form::Kept
+                if changes.shorten
+                    && !targets.contains(&position)
+                    && let Some(before) = position.checked_sub(1)
+                    && clears_again(&decoded.instructions[before], instruction) =>
+            {
+                part.form = Form::Removed;
+            }
+            Form::Kept if instruction.flow_control() == FlowControl::Next && changes.shorten && !part.is_relocated => {
+                part.form = shortened(&decoded.instructions[position..], part.bytes(&code.bytes));
+            }
+            _ => {}
+        }
+    }
+    if changes.align {
+        parts = with_padding(parts, &decoded.instructions);
+    }
+    let mut rewritten = Rewritten::assemble(parts, code, changes.shorten);
+    rewritten.has_frame = frame.is_some();
     rewritten.name_pointers(code);
     Some(rewritten)
 }
 
 /// What became of an instruction.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+pub(crate) enum Form {
     /// The same bytes.
     Kept,
     /// A shorter one.
     Shorter(Encoding),
-    /// A jump to the instruction at this position; `near` is its length with a distance of 32 bits.
-    Jump { target: usize, near: u32, short: bool },
+    /// A jump to the part at this position, on this condition.
+    Jump {
+        target: usize,
+        condition: Option<u8>,
+        short: bool,
+    },
     /// `mov rax, r` where it was `call r`, and a call through the pointer of Control Flow Guard.
     Guarded(Encoding),
+    /// The load of the address for the guarded call that follows, into `rax`.
+    LoadsRax(Encoding),
+    /// A part of another prologue or epilogue.
+    Frame(Encoding),
+    /// The same with an argument on the stack, which is found from `rsp`.
+    Argument(Encoding),
+    /// The same with the address in the frame that was made at this position.
+    Folded { address: usize, new: Encoding },
+    /// The same with other registers.
+    Renamed(Encoding),
+    /// That many bytes of nothing before the head of a loop.
+    Padding(u8),
     /// It is left out.
     Removed,
 }
 
 /// An instruction of the function.
 #[derive(Debug)]
-struct Part {
+pub(crate) struct Part {
+    /// Its position before.
+    pub(crate) source: usize,
     /// Its offset before.
     start: u32,
     /// Its length before.
     length: u8,
-    form: Form,
+    /// Whether a relocation fills in a field of it.
+    pub(crate) is_relocated: bool,
+    pub(crate) form: Form,
 }
 
 const SHORT_JUMP: u32 = 2;
@@ -72,11 +161,57 @@ const NEAR_JUMP: u32 = 5;
 const NEAR_CONDITIONAL_JUMP: u32 = 6;
 
 impl Part {
+    /// Takes the function apart. `None` if something in it must stay where it is.
+    pub(crate) fn all(code: &Code, instructions: &[Instruction]) -> Option<Vec<Part>> {
+        let mut fields: Vec<u32> = code.references.iter().map(|reference| reference.offset).collect();
+        fields.sort_unstable();
+        let mut fields = fields.into_iter().peekable();
+        let mut parts = Vec::with_capacity(instructions.len());
+        for (source, instruction) in instructions.iter().enumerate() {
+            let mut part = Part {
+                source,
+                start: instruction.ip() as u32,
+                length: instruction.len() as u8,
+                is_relocated: false,
+                form: Form::Kept,
+            };
+            while fields.next_if(|field| *field < part.end()).is_some() {
+                part.is_relocated = true;
+            }
+            match instruction.flow_control() {
+                _ if !part.is_relocated && instruction.is_ip_rel_memory_operand() => return None,
+                FlowControl::Call if !part.is_relocated => return None,
+                FlowControl::Next | FlowControl::IndirectCall | FlowControl::Call | FlowControl::Return => {}
+                FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
+                    if !part.is_relocated && is_known(instruction) =>
+                {
+                    part.form = Form::Jump {
+                        target: position_of(instructions, instruction.near_branch_target())?,
+                        condition: condition(instruction, part.bytes(&code.bytes)),
+                        short: false,
+                    };
+                }
+                _ => return None,
+            }
+            parts.push(part);
+        }
+        Some(parts)
+    }
+
+    /// Where it jumps to.
+    fn target(&self) -> Option<usize> {
+        match self.form {
+            Form::Jump { target, .. } => Some(target),
+            _ => None,
+        }
+    }
+
     fn end(&self) -> u32 {
         self.start + u32::from(self.length)
     }
 
-    fn bytes<'a>(&self, code: &'a [u8]) -> &'a [u8] {
+    /// Its bytes in the code before.
+    pub(crate) fn bytes<'a>(&self, code: &'a [u8]) -> &'a [u8] {
         &code[self.start as usize..self.end() as usize]
     }
 
@@ -84,62 +219,20 @@ impl Part {
     fn size(&self) -> u32 {
         match self.form {
             Form::Jump { short: true, .. } => SHORT_JUMP,
-            Form::Jump { near, .. } => near,
+            Form::Jump { condition: None, .. } => NEAR_JUMP,
+            Form::Jump { .. } => NEAR_CONDITIONAL_JUMP,
             Form::Kept => self.length.into(),
-            Form::Shorter(encoding) | Form::Guarded(encoding) => encoding.as_slice().len() as u32,
+            Form::Shorter(encoding)
+            | Form::Guarded(encoding)
+            | Form::LoadsRax(encoding)
+            | Form::Frame(encoding)
+            | Form::Argument(encoding)
+            | Form::Folded { new: encoding, .. }
+            | Form::Renamed(encoding) => encoding.as_slice().len() as u32,
+            Form::Padding(bytes) => bytes.into(),
             Form::Removed => 0,
         }
     }
-}
-
-/// Takes the function apart. `None` if something in it must stay where it is.
-fn parts(code: &Code, instructions: &[Instruction], changes: Changes) -> Option<Vec<Part>> {
-    let mut fields: Vec<u32> = code.references.iter().map(|reference| reference.offset).collect();
-    fields.sort_unstable();
-    let mut fields = fields.into_iter().peekable();
-    let mut parts = Vec::with_capacity(instructions.len());
-    for (position, instruction) in instructions.iter().enumerate() {
-        let mut part = Part {
-            start: instruction.ip() as u32,
-            length: instruction.len() as u8,
-            form: Form::Kept,
-        };
-        let mut is_relocated = false;
-        while fields.next_if(|field| *field < part.end()).is_some() {
-            is_relocated = true;
-        }
-        match instruction.flow_control() {
-            FlowControl::Next if is_relocated => {}
-            _ if !is_relocated && instruction.is_ip_rel_memory_operand() => return None,
-            FlowControl::Next => {
-                if changes.shorten {
-                    part.form = shortened(&instructions[position..], part.bytes(&code.bytes));
-                }
-            }
-            FlowControl::Call if !is_relocated => return None,
-            FlowControl::IndirectCall => {
-                if changes.guard
-                    && let Some(guarded) = guarded(instruction)
-                {
-                    part.form = Form::Guarded(guarded);
-                }
-            }
-            FlowControl::Call | FlowControl::Return => {}
-            FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
-                let near = near_length(instruction).filter(|_| !is_relocated)?;
-                let target = position_of(instructions, instruction.near_branch_target())?;
-                part.form = if changes.shorten && target == position + 1 {
-                    Form::Removed
-                } else {
-                    let short = false;
-                    Form::Jump { target, near, short }
-                };
-            }
-            _ => return None,
-        }
-        parts.push(part);
-    }
-    Some(parts)
 }
 
 /// What becomes of the first instruction, which has these bytes.
@@ -150,8 +243,18 @@ fn shortened(code: &[Instruction], bytes: &[u8]) -> Form {
     shorter(bytes).map_or(Form::Kept, Form::Shorter)
 }
 
-/// What a call through a register becomes.
-fn guarded(call: &Instruction) -> Option<Encoding> {
+/// `mov r, [address]` as `mov rax, [address]`.
+fn loading_rax(bytes: &[u8]) -> Option<Encoding> {
+    match *bytes {
+        [rex @ 0x48..=0x4F, 0x8B, modrm, ref rest @ ..] => {
+            Some(Encoding::new(&[], rex & 0b1011, &[&[0x8B, modrm & 0b1100_0111], rest]))
+        }
+        _ => None,
+    }
+}
+
+/// What a call through a register becomes; `in_rax` if that is where its target is now.
+fn guarded(call: &Instruction, in_rax: bool) -> Option<Encoding> {
     const CALL: [u8; 6] = [0xFF, 0x15, 0, 0, 0, 0];
     let number = call.op0_register().number() as u8;
     // Longer is one with a prefix, which processors read differently.
@@ -159,43 +262,122 @@ fn guarded(call: &Instruction) -> Option<Encoding> {
     if call.code() != Op::Call_rm64 || call.op0_kind() != OpKind::Register || call.len() != length {
         return None;
     }
-    if call.op0_register() == Register::RAX {
+    if in_rax || call.op0_register() == Register::RAX {
         return Some(Encoding::new(&[], 0, &[&CALL]));
     }
     let load = [0x89, 0xC0 | (number & 7) << 3];
     Some(Encoding::new(&[], 8 | number >> 3 << 2, &[&load, &CALL]))
 }
 
-/// The length of a jump with a distance of 32 bits, if it has one of the forms that [`emit`] knows.
-fn near_length(instruction: &Instruction) -> Option<u32> {
-    let near = match instruction.code() {
+/// Whether a jump has one of the forms that [`Rewritten::assemble`] knows.
+fn is_known(jump: &Instruction) -> bool {
+    let length = match jump.code() {
         Op::Jmp_rel8_64 | Op::Jmp_rel32_64 => NEAR_JUMP,
         code if code.is_jcc_short_or_near() => NEAR_CONDITIONAL_JUMP,
-        _ => return None,
+        _ => return false,
     };
-    [SHORT_JUMP, near].contains(&(instruction.len() as u32)).then_some(near)
+    [SHORT_JUMP, length].contains(&(jump.len() as u32))
+}
+
+/// The condition of a jump of such a form.
+fn condition(jump: &Instruction, bytes: &[u8]) -> Option<u8> {
+    let is_conditional = jump.code().is_jcc_short_or_near();
+    match bytes {
+        [0x0F, opcode, ..] | [opcode, ..] if is_conditional => Some(opcode & 0xF),
+        _ => None,
+    }
 }
 
 fn position_of(instructions: &[Instruction], offset: u64) -> Option<usize> {
     instructions.binary_search_by_key(&offset, Instruction::ip).ok()
 }
 
+/// Where processors fetch code of loops at best.
+const LOOP_ALIGNMENT: u32 = 16;
+/// Loops of at most that many bytes begin there.
+const SHORT_LOOP: u32 = 192;
+
+/// The same with padding before the heads of short loops.
+fn with_padding(parts: Vec<Part>, instructions: &[Instruction]) -> Vec<Part> {
+    let mut heads = vec![false; parts.len()];
+    // What a function returns behind is no loop, though jumps lead back there.
+    let mut returned = 0;
+    for (position, part) in parts.iter().enumerate() {
+        if instructions[part.source].flow_control() == FlowControl::Return {
+            returned = position + 1;
+        }
+        if let Form::Jump { target, .. } = part.form
+            && (returned..=position).contains(&target)
+            && part.start.saturating_sub(parts[target].start) <= SHORT_LOOP
+        {
+            heads[target] = true;
+        }
+    }
+    let mut places = Vec::with_capacity(parts.len());
+    let mut place = 0;
+    for is_head in &heads {
+        place += usize::from(*is_head);
+        places.push(place);
+        place += 1;
+    }
+    let mut padded = Vec::with_capacity(place);
+    for (mut part, is_head) in parts.into_iter().zip(heads) {
+        if let Form::Jump { target, .. } = &mut part.form {
+            *target = places[*target];
+        }
+        if is_head {
+            padded.push(Part {
+                length: 0,
+                is_relocated: false,
+                form: Form::Padding(0),
+                ..part
+            });
+        }
+        padded.push(part);
+    }
+    padded
+}
+
 /// Gives jumps the short form where their targets are near, until no more are, and tells where each instruction begins then,
-/// and the code ends. A jump that is short stays so: what lies between it and its target only ever gets shorter. Without
-/// shortening, only jumps that were short before are.
-fn relax(parts: &mut [Part], changes: Changes) -> Vec<u32> {
+/// and the code ends. Without shortening, only jumps that were short before are.
+///
+/// A jump that is short stays so, since what lies between it and its target only ever gets shorter; but padding can get longer. If a jump
+/// does not reach its target then, there is no padding.
+fn relax(parts: &mut [Part], shorten: bool) -> Vec<u32> {
+    let places = relaxed(parts, shorten, LOOP_ALIGNMENT);
+    let is_far = |(position, part): (usize, &Part)| match part.form {
+        Form::Jump {
+            target, short: true, ..
+        } => i8::try_from(i64::from(places[target]) - i64::from(places[position + 1])).is_err(),
+        _ => false,
+    };
+    if !parts.iter().enumerate().any(is_far) {
+        return places;
+    }
+    for part in &mut *parts {
+        if let Form::Jump { short, .. } = &mut part.form {
+            *short = false;
+        }
+    }
+    relaxed(parts, shorten, 1)
+}
+
+fn relaxed(parts: &mut [Part], shorten: bool, alignment: u32) -> Vec<u32> {
     let mut places = Vec::with_capacity(parts.len() + 1);
     loop {
         places.clear();
-        let mut place = 0;
-        for part in &*parts {
+        let mut place = 0_u32;
+        for part in &mut *parts {
             places.push(place);
+            if let Form::Padding(bytes) = &mut part.form {
+                *bytes = (place.next_multiple_of(alignment) - place) as u8;
+            }
             place += part.size();
         }
         places.push(place);
         let mut changed = false;
         for (position, part) in parts.iter_mut().enumerate() {
-            let may_be_short = changes.shorten || u32::from(part.length) == SHORT_JUMP;
+            let may_be_short = shorten || u32::from(part.length) == SHORT_JUMP;
             let Form::Jump {
                 target,
                 short: short @ false,
@@ -220,19 +402,44 @@ fn relax(parts: &mut [Part], changes: Changes) -> Vec<u32> {
     }
 }
 
+/// That many bytes of instructions that do nothing.
+fn nothing(bytes: usize) -> Vec<u8> {
+    const LONGEST: usize = 8;
+    const ALL: [&[u8]; LONGEST] = [
+        &[0x90],
+        &[0x66, 0x90],
+        &[0x0F, 0x1F, 0x00],
+        &[0x0F, 0x1F, 0x40, 0x00],
+        &[0x0F, 0x1F, 0x44, 0x00, 0x00],
+        &[0x66, 0x0F, 0x1F, 0x44, 0x00, 0x00],
+        &[0x0F, 0x1F, 0x80, 0x00, 0x00, 0x00, 0x00],
+        &[0x0F, 0x1F, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    ];
+    let mut nothing = Vec::with_capacity(bytes);
+    while let Some(rest) = (bytes - nothing.len()).checked_sub(1) {
+        nothing.extend_from_slice(ALL[rest.min(LONGEST - 1)]);
+    }
+    nothing
+}
+
 fn emit(parts: &[Part], places: &[u32], before: &[u8]) -> Vec<u8> {
     let mut code = Vec::with_capacity(before.len());
     for (position, part) in parts.iter().enumerate() {
-        let bytes = part.bytes(before);
         match part.form {
-            Form::Kept => code.extend_from_slice(bytes),
-            Form::Shorter(encoding) | Form::Guarded(encoding) => code.extend_from_slice(encoding.as_slice()),
-            Form::Jump { target, near, short } => {
+            Form::Kept => code.extend_from_slice(part.bytes(before)),
+            Form::Shorter(encoding)
+            | Form::Guarded(encoding)
+            | Form::LoadsRax(encoding)
+            | Form::Frame(encoding)
+            | Form::Argument(encoding)
+            | Form::Folded { new: encoding, .. }
+            | Form::Renamed(encoding) => code.extend_from_slice(encoding.as_slice()),
+            Form::Jump {
+                target,
+                condition,
+                short,
+            } => {
                 let distance = places[target].wrapping_sub(places[position + 1]);
-                let condition = (near == NEAR_CONDITIONAL_JUMP).then(|| match bytes {
-                    [0x0F, opcode, ..] | [opcode, ..] => opcode & 0xF,
-                    [] => 0,
-                });
                 match (condition, short) {
                     (None, true) => code.push(0xEB),
                     (None, false) => code.push(0xE9),
@@ -242,6 +449,7 @@ fn emit(parts: &[Part], places: &[u32], before: &[u8]) -> Vec<u8> {
                 let distance = distance.to_le_bytes();
                 code.extend_from_slice(if short { &distance[..1] } else { &distance });
             }
+            Form::Padding(bytes) => code.extend(nothing(bytes.into())),
             Form::Removed => {}
         }
     }
@@ -252,33 +460,65 @@ fn emit(parts: &[Part], places: &[u32], before: &[u8]) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Rewritten {
     /// Its bytes before.
-    before: Vec<u8>,
-    parts: Vec<Part>,
-    /// Where each instruction begins now, and the code ends.
+    pub(crate) before: Vec<u8>,
+    /// What it is made of, in the order of now.
+    pub(crate) parts: Vec<Part>,
+    /// Where each part begins now, and the code ends.
     places: Vec<u32>,
+    has_frame: bool,
 }
 
 impl Rewritten {
-    /// References are in instructions that keep their bytes.
-    fn move_references(&self, code: &mut Code) {
-        for reference in &mut code.references {
-            let behind = self.parts.partition_point(|part| part.start <= reference.offset);
-            let position = behind.saturating_sub(1);
-            reference.offset = reference.offset - self.parts[position].start + self.places[position];
-        }
+    /// Puts code together from parts, in their order, of which the targets of jumps are positions. References and origins
+    /// move with them.
+    pub(crate) fn assemble(mut parts: Vec<Part>, code: &mut Code, shorten: bool) -> Rewritten {
+        let places = relax(&mut parts, shorten);
+        let bytes = emit(&parts, &places, &code.bytes);
+        let rewritten = Rewritten {
+            before: std::mem::replace(&mut code.bytes, bytes),
+            parts,
+            places,
+            has_frame: false,
+        };
+        rewritten.move_references(code);
+        rewritten.move_origins(code);
+        rewritten
     }
 
-    /// The last one that begins at a place holds there; of those before it nothing is left.
-    fn move_origins(&self, code: &mut Code) {
-        let mut position = 0;
-        let mut moved: Vec<(u32, Option<u32>)> = Vec::with_capacity(code.origins.len());
-        for &(offset, origin) in &code.origins {
-            while self.parts.get(position).is_some_and(|part| part.start < offset) {
-                position += 1;
+    /// What lies behind a field in an instruction keeps its length, whatever becomes of what lies before.
+    fn move_references(&self, code: &mut Code) {
+        let mut order: Vec<(u32, usize)> = self.parts.iter().map(|part| part.start).zip(0..).collect();
+        order.sort_unstable();
+        code.references.retain_mut(|reference| {
+            let behind = order.partition_point(|(start, _)| *start <= reference.offset);
+            let Some((_, position)) = behind.checked_sub(1).and_then(|last| order.get(last)) else {
+                return false;
+            };
+            let part = &self.parts[*position];
+            let from_end = part.end().checked_sub(reference.offset);
+            let moved = from_end.and_then(|from_end| self.places[position + 1].checked_sub(from_end));
+            // Of an instruction that is left out, nothing is to be filled in.
+            match moved {
+                Some(offset) if part.size() > 0 => {
+                    reference.offset = offset;
+                    true
+                }
+                _ => false,
             }
-            let place = self.places[position];
-            moved.pop_if(|(last, _)| *last == place);
-            moved.push((place, origin));
+        });
+    }
+
+    /// Each part keeps its origin; of those that are left out, nothing is left.
+    fn move_origins(&self, code: &mut Code) {
+        let mut moved: Vec<(u32, Option<u32>)> = Vec::with_capacity(code.origins.len());
+        for (part, place) in self.parts.iter().zip(&self.places) {
+            let behind = code.origins.partition_point(|(offset, _)| *offset <= part.start);
+            let Some((_, origin)) = behind.checked_sub(1).and_then(|last| code.origins.get(last)) else {
+                continue;
+            };
+            if part.size() > 0 && moved.last().is_none_or(|(_, last)| last != origin) {
+                moved.push((*place, *origin));
+            }
         }
         code.origins = moved;
     }
@@ -298,6 +538,43 @@ impl Rewritten {
         }
     }
 
+    /// Where a part begins now.
+    pub(crate) fn place(&self, position: usize) -> Option<u32> {
+        self.places.get(position).copied()
+    }
+
+    /// Each part with the instruction that it was, and those that it is. An error if something is added, or lies elsewhere.
+    pub(crate) fn pairs<'a>(
+        &'a self,
+        before: &'a [Instruction],
+        after: &'a [Instruction],
+    ) -> Result<Vec<Pair<'a>>, String> {
+        let mut rest = after;
+        let mut pairs = Vec::with_capacity(self.parts.len());
+        for (position, part) in self.parts.iter().enumerate() {
+            let before = before.get(part.source).ok_or("there was less code before")?;
+            let (start, end) = (self.places[position], self.places[position + 1]);
+            let (made, others) = rest.split_at(rest.partition_point(|after| after.ip() < u64::from(end)));
+            let first = after.len() - rest.len();
+            rest = others;
+            let length: usize = made.iter().map(Instruction::len).sum();
+            let is_there = made.first().is_none_or(|first| first.ip() == u64::from(start));
+            if !is_there || length != (end - start) as usize {
+                return Err(became_something_else(before));
+            }
+            pairs.push(Pair {
+                part,
+                before,
+                made,
+                first,
+            });
+        }
+        match rest.first() {
+            Some(more) => Err(format!("{more} was added")),
+            None => Ok(pairs),
+        }
+    }
+
     /// Checks that the code, decoded again, has the same meaning, instruction by instruction. `references` are those of
     /// the new code.
     pub(crate) fn check(
@@ -307,21 +584,37 @@ impl Rewritten {
         before: &Decoded,
         after: &Decoded,
     ) -> Result<(), String> {
-        let mut rest = after.instructions.as_slice();
-        let places = self.places.windows(2).map(|place| place[0] as usize..place[1] as usize);
-        for ((part, place), before) in self.parts.iter().zip(places).zip(&before.instructions) {
-            let (made, others) = rest.split_at(rest.partition_point(|after| after.ip() < place.end as u64));
-            rest = others;
-            let length: usize = made.iter().map(Instruction::len).sum();
-            let is_there = made.first().is_none_or(|first| first.ip() == place.start as u64) && length == place.len();
-            let same = match (part.form, made) {
+        let pairs = self.pairs(&before.instructions, &after.instructions)?;
+        if self.has_frame {
+            frame_x64::check(&before.instructions, &after.instructions, &pairs)?;
+        }
+        let was = &before.instructions;
+        // What the address of the next call was loaded into before.
+        let mut target = None;
+        for pair in pairs {
+            let before = pair.before;
+            let same = match (pair.part.form, pair.made) {
                 (Form::Removed, []) => true,
-                (Form::Kept, [_]) => part.bytes(&self.before) == &code[place],
+                (Form::Padding(_), made) => made.iter().all(|made| made.mnemonic() == Mnemonic::Nop),
+                // Judged above.
+                (Form::Frame(_), _) | (Form::Argument(_), [_]) => self.has_frame,
+                (Form::Kept, [after]) => {
+                    let place = after.ip() as usize..after.next_ip() as usize;
+                    code.get(place) == Some(pair.part.bytes(&self.before))
+                }
                 (Form::Shorter(_), [after]) => is_same(before, after),
+                (Form::Folded { address, .. }, [after]) => {
+                    let new = folded(before, &was[address]);
+                    new.is_some_and(|new| new == with_least_displacement(after))
+                }
+                (Form::LoadsRax(_), [after]) => {
+                    target = Some(before.op0_register());
+                    is_same_load(before, after) && after.op0_register() == Register::RAX
+                }
                 (Form::Guarded(_), [load @ .., call]) => {
                     let address = before.op0_register();
                     let is_loaded = match load {
-                        [] => address == Register::RAX,
+                        [] => address == Register::RAX || target.take() == Some(address),
                         [load] => address != Register::RAX && is_move(load, Register::RAX, address),
                         _ => false,
                     };
@@ -335,15 +628,63 @@ impl Rewritten {
                 }
                 _ => false,
             };
-            if !is_there || !same {
-                return Err(format!("{before} at {:#x} became something else", before.ip()));
+            if !same {
+                return Err(became_something_else(before));
             }
         }
-        rest.first().map_or(Ok(()), |more| Err(format!("{more} was added")))
+        Ok(())
     }
 }
 
-/// The bytes of an instruction, or of two.
+/// Whether two instructions load the same into registers.
+fn is_same_load(before: &Instruction, after: &Instruction) -> bool {
+    before.code() == after.code()
+        && before.code() == Op::Mov_r64_rm64
+        && before.op1_kind() == OpKind::Memory
+        && (before.memory_base(), before.memory_index()) == (after.memory_base(), after.memory_index())
+        && before.memory_displacement64() == after.memory_displacement64()
+        && before.memory_index_scale() == after.memory_index_scale()
+}
+
+/// A part of the new code.
+pub(crate) struct Pair<'a> {
+    pub(crate) part: &'a Part,
+    /// What it was.
+    pub(crate) before: &'a Instruction,
+    /// What it is, decoded again.
+    pub(crate) made: &'a [Instruction],
+    /// The position of that.
+    pub(crate) first: usize,
+}
+
+/// References by the places of their fields.
+pub(crate) fn by_place(references: &[Reference]) -> BTreeMap<u32, &Reference> {
+    references
+        .iter()
+        .map(|reference| (reference.offset, reference))
+        .collect()
+}
+
+/// Whether two instructions have fields for the same things, at the same distance from their ends.
+pub(crate) fn is_relocated_alike(
+    (before, was): (&Instruction, &BTreeMap<u32, &Reference>),
+    (after, is): (&Instruction, &BTreeMap<u32, &Reference>),
+) -> bool {
+    let fields = |instruction: &Instruction, references: &BTreeMap<u32, &Reference>| -> Vec<_> {
+        let end = instruction.next_ip() as u32;
+        let inside = references.range(instruction.ip() as u32..end);
+        inside
+            .map(|(offset, reference)| (end - offset, reference.kind, reference.target.clone(), reference.addend))
+            .collect()
+    };
+    fields(before, was) == fields(after, is)
+}
+
+pub(crate) fn became_something_else(before: &Instruction) -> String {
+    format!("{before} at {:#x} became something else", before.ip())
+}
+
+/// The bytes of an instruction, or of some.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Encoding {
     bytes: [u8; 15],
@@ -364,6 +705,21 @@ impl Encoding {
         encoding
     }
 
+    /// An instruction that is no jump, in as few bytes as it can have with its operands and their sizes. One that finds
+    /// its operand from its own place finds it from its old end.
+    pub(crate) fn of(instruction: &Instruction) -> Option<Encoding> {
+        let mut length = instruction.len() as u64;
+        let mut bytes = Vec::new();
+        // The second time with the place that its length asks for.
+        for _ in 0..2 {
+            let mut encoder = Encoder::new(64);
+            let place = instruction.next_ip().wrapping_sub(length);
+            length = encoder.encode(instruction, place).ok()? as u64;
+            bytes = encoder.take_buffer();
+        }
+        Some(Encoding::new(&[], 0, &[&bytes]))
+    }
+
     /// Too long is cut off, and no second reading takes that.
     fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
@@ -377,6 +733,25 @@ impl Encoding {
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
+}
+
+/// Gives the displacement in an instruction's memory operand, if it has one with a base, the size that encoding needs: what two
+/// instructions that are the same agree about.
+pub(crate) fn with_least_displacement(instruction: &Instruction) -> Instruction {
+    let mut least = *instruction;
+    if least.memory_base().is_gpr64() {
+        let low = least.memory_base().number() & 7;
+        let is_none = least.memory_displacement64() == 0 && low != 5;
+        let is_byte = i8::try_from(least.memory_displacement64().cast_signed()).is_ok();
+        least.set_memory_displ_size(if is_none {
+            0
+        } else if is_byte {
+            1
+        } else {
+            8
+        });
+    }
+    least
 }
 
 #[cfg(test)]
@@ -398,7 +773,7 @@ pub(crate) mod tests {
             .collect()
     }
 
-    fn code(bytes: Vec<u8>, fields: &[u32], origins: &[(u32, Option<u32>)]) -> Code {
+    pub(crate) fn code(bytes: Vec<u8>, fields: &[u32], origins: &[(u32, Option<u32>)]) -> Code {
         let reference = |&offset| Reference {
             offset,
             kind: RelocationKind::Relative32,
@@ -417,9 +792,12 @@ pub(crate) mod tests {
         }
     }
 
-    const SHORTEN: Changes = Changes {
+    const SHORTEN: Changes<'static> = Changes {
         shorten: true,
         guard: false,
+        frames: false,
+        align: false,
+        unread: None,
     };
 
     /// Shortens, and checks the result.
@@ -428,7 +806,7 @@ pub(crate) mod tests {
     }
 
     /// Changes, and checks the result.
-    fn rewritten(code: &mut Code, changes: Changes) -> bool {
+    pub(crate) fn rewritten(code: &mut Code, changes: Changes<'_>) -> bool {
         let relocated = |code: &Code| -> BTreeSet<u32> { code.references.iter().map(|r| r.offset).collect() };
         let before = decode(&code.bytes, &relocated(code)).unwrap();
         let Some(rewritten) = rewrite(code, &before, changes) else {
@@ -653,13 +1031,19 @@ pub(crate) mod tests {
         }
     }
 
-    const GUARD: Changes = Changes {
+    const GUARD: Changes<'static> = Changes {
         shorten: false,
         guard: true,
+        frames: false,
+        align: false,
+        unread: None,
     };
-    const BOTH: Changes = Changes {
+    const BOTH: Changes<'static> = Changes {
         shorten: true,
         guard: true,
+        frames: false,
+        align: false,
+        unread: None,
     };
 
     #[test]

@@ -10,7 +10,7 @@ use bpf2sys_verifier::{FunctionFacts, VerifiedModule};
 use iced_x86::{Decoder, DecoderOptions};
 
 use crate::body::Body;
-use crate::lowering::Flow;
+use crate::lowering::{Flow, RegisterSet};
 use crate::{LowerError, Optimization, Optimizations, Options};
 
 pub(crate) const EXIT: Instruction = Instruction::Exit;
@@ -123,7 +123,7 @@ pub(crate) fn program(name: &str, section: &str, code: &[Instruction]) -> Functi
 pub(crate) fn body(code: &[Instruction]) -> Body {
     let function = program("program", "bind", &[code, &[EXIT]].concat());
     let flow = Flow::of(&function, &FunctionFacts::default()).unwrap();
-    Body::of(FunctionIndex(0), &function, &flow)
+    Body::of(FunctionIndex(0), &function, &flow, |_, _| RegisterSet::ARGUMENTS)
 }
 
 /// A subprogram.
@@ -184,8 +184,16 @@ pub(crate) fn verified(module: Module) -> VerifiedModule {
 
 /// Lowers a module with default options but inlining, taking it as verified.
 pub(crate) fn lower(module: Module) -> Result<NativeObject, LowerError> {
+    lower_without(module, &[])
+}
+
+/// The same without some other optimizations.
+pub(crate) fn lower_without(module: Module, left_out: &[Optimization]) -> Result<NativeObject, LowerError> {
+    let left_out = [&[Optimization::Inlining], left_out].concat();
     let options = Options {
-        optimizations: Optimizations::ALL.set(Optimization::Inlining, false),
+        optimizations: left_out
+            .into_iter()
+            .fold(Optimizations::ALL, |made, one| made.set(one, false)),
         ..Options::default()
     };
     crate::lower(&trusted(module), &Platform::builtin(), &options).map(|lowered| lowered.object)

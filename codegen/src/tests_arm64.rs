@@ -8,7 +8,7 @@ use bpf2sys_platform::Platform;
 
 use crate::instruction_arm64::{Insn, Opcode, decode};
 use crate::testing::{EXIT, alu, call, helper, load, module, mov, one, program, r, store, subprogram, trusted};
-use crate::{LowerError, Optimizations, Options};
+use crate::{LowerError, Optimization, Optimizations, Options};
 
 const ARM64: Options = Options {
     machine: Machine::Arm64,
@@ -368,6 +368,11 @@ fn subprograms_take_more_arguments_than_there_are_registers_for() {
         subprogram("sum", &[callee.as_slice(), &[EXIT]].concat()),
     ]);
     for options in choices() {
+        let optimizations = Optimizations::ALL.set(Optimization::Conventions, false);
+        let options = Options {
+            optimizations,
+            ..options
+        };
         let object = lower_with(module.clone(), &options).unwrap();
         bpf2sys_pe_emit::link(&object).unwrap();
         let sum = text(functions(&object).last().unwrap());

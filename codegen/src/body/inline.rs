@@ -9,7 +9,7 @@
 use bpf2sys_bytecode::{Callee, FunctionIndex, Instruction, WordSize};
 
 use super::{Body, Node, NodeIndex};
-use crate::lowering::Next;
+use crate::lowering::{Next, RegisterSet};
 
 /// Frames that registers are there for.
 const MOST_FRAMES: u8 = 8;
@@ -70,6 +70,7 @@ impl Body {
                     offset: 0,
                 },
                 next: Next::One(NodeIndex(first)),
+                reads: RegisterSet::default(),
                 ..*node
             });
             nodes.extend(callee.nodes.iter().map(|copied| Node {
@@ -77,6 +78,11 @@ impl Body {
                 next: match copied.next {
                     Next::Return => next,
                     inside => inside.map(|to| NodeIndex(to.0 + first)),
+                },
+                // The result is where the caller finds it.
+                reads: match copied.next {
+                    Next::Return => RegisterSet::default(),
+                    _ => copied.reads,
                 },
                 ..*copied
             }));

@@ -10,18 +10,19 @@
 //! Registers are still those of eBPF and not values: copies need nothing but their edges set right, and Cranelift's builder makes values
 //! of them afterwards. An inlined subprogram has `r6` to `r9` of its own: see [`Node::frame`].
 
+mod dead;
 mod inline;
 mod rotate;
 mod slots;
 mod thread;
 
-use bpf2sys_bytecode::{Function, FunctionIndex, InsnIndex, Instruction, Reg};
+use bpf2sys_bytecode::{Callee, Function, FunctionIndex, InsnIndex, Instruction, Reg};
 
 pub(crate) use inline::Candidate;
 pub(crate) use slots::Slots;
 
 use crate::InsnPlace;
-use crate::lowering::{Flow, Next};
+use crate::lowering::{Flow, Next, RegisterSet, reads};
 
 /// Position of a node in its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) frame: u8,
     /// Where control goes after it.
     pub(crate) next: Next<NodeIndex>,
+    /// The registers, of its frame, whose values it depends on.
+    pub(crate) reads: RegisterSet,
 }
 
 /// One of the registers of a body: `r0` to `r5`, which all frames share as calls pass them, and `r6` to `r9` of each frame. `r10`
@@ -85,8 +88,13 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// The instructions of a function that are reached, in the order of the bytecode.
-    pub(crate) fn of(index: FunctionIndex, function: &Function, flow: &Flow) -> Body {
+    /// The instructions of a function that are reached, in the order of the bytecode; `passed` are the registers that a call reads.
+    pub(crate) fn of(
+        index: FunctionIndex,
+        function: &Function,
+        flow: &Flow,
+        passed: impl Fn(InsnPlace, Callee) -> RegisterSet,
+    ) -> Body {
         let reached: Vec<InsnIndex> = (0..function.instructions.len() as u32)
             .map(InsnIndex)
             .filter(|at| flow.next(*at).is_some())
@@ -95,16 +103,25 @@ impl Body {
         for (number, at) in (0..).map(NodeIndex).zip(&reached) {
             numbers[at.index()] = number;
         }
-        let nodes = reached.iter().map(|at| Node {
-            op: function.instructions[at.index()].op,
-            place: InsnPlace {
+        let nodes = reached.iter().map(|at| {
+            let op = function.instructions[at.index()].op;
+            let place = InsnPlace {
                 function: index,
                 instruction: *at,
-            },
-            frame: 0,
-            next: flow
-                .next(*at)
-                .map_or(Next::Return, |next| next.map(|to: InsnIndex| numbers[to.index()])),
+            };
+            let next = flow.next(*at);
+            Node {
+                op,
+                place,
+                frame: 0,
+                next: next.map_or(Next::Return, |next| next.map(|to: InsnIndex| numbers[to.index()])),
+                reads: match (op, next) {
+                    (Instruction::Call(callee), _) => passed(place, callee),
+                    // Nobody asks what is known.
+                    (Instruction::JumpIf { .. }, Some(Next::One(_))) => RegisterSet::default(),
+                    _ => reads(op, |_| RegisterSet::default()),
+                },
+            }
         });
         Body::new(nodes.collect())
     }

@@ -11,33 +11,59 @@ use std::collections::BTreeMap;
 use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, WordSize};
 
 use super::{Body, Node, NodeIndex, Register};
-use crate::lowering::{Next, registers_read, registers_written};
+use crate::lowering::{Next, RegisterSet, registers_read, registers_written};
 
 /// How many nodes may come for each jump that goes.
 const NODES_FOR_A_JUMP: usize = 12;
 /// A body of so many nodes is not made larger.
 const MOST_NODES: usize = 1024;
 
+/// How many rounds of a loop become one.
+const ROUNDS: u64 = 4;
+/// How many nodes may come for each jump that goes from an unrolled loop: in a long one its test costs little.
+const NODES_FOR_A_TEST: usize = 16;
+
 impl Body {
     /// Threads jumps through every register that it is worth it for.
     pub(crate) fn thread(&mut self) {
         for register in (0..self.registers() as u8).map(Register) {
-            if let Some(threaded) = self.thread_through(register) {
+            if let Some(threaded) = self.thread_through(register, Low(u64::BITS), NODES_FOR_A_JUMP) {
                 *self = threaded;
             }
         }
     }
 
-    /// The body with jumps threaded through a register; `None` if that gains nothing, or costs too much.
-    fn thread_through(&self, register: Register) -> Option<Body> {
-        let is_set = |node: &Node| constant_set(node, register).is_some();
+    /// Unrolls loops that end when a register has been counted to a constant.
+    ///
+    /// That is threading through the register's low bits: where a loop counts by 1 from 0 to 100, they are 00, 01, 10 and 11 in
+    /// turn, and only a test that finds them 00 can find 100.
+    pub(crate) fn unroll(&mut self) {
+        for register in (0..self.registers() as u8).map(Register) {
+            let steps = self.nodes.iter().filter_map(|node| step(node, register));
+            // One loop may count otherwise than another; they share the registers.
+            let Some(smallest) = steps.map(i32::trailing_zeros).min() else {
+                continue;
+            };
+            let low = Low(smallest + ROUNDS.trailing_zeros());
+            if low.0 <= 31
+                && let Some(unrolled) = self.thread_through(register, low, NODES_FOR_A_TEST)
+            {
+                *self = unrolled;
+            }
+        }
+    }
+
+    /// The body with jumps threaded through the low bits of a register, at the cost of at most `price` nodes for each; `None` if that
+    /// gains nothing, or costs too much.
+    fn thread_through(&self, register: Register, low: Low, price: usize) -> Option<Body> {
+        let is_set = |node: &Node| low.after(node, register, None).is_some();
         let is_asked = |node: &Node| compared(node, register).is_some();
         let count = |what: &dyn Fn(&Node) -> bool| self.nodes.iter().filter(|node| what(node)).count();
         if count(&is_set) == 0 || count(&is_asked) == 0 {
             return None;
         }
         let live = self.live(register);
-        let most = (self.nodes.len() * 3).min(MOST_NODES);
+        let most = (self.nodes.len() * 3).max(ROUNDS as usize * price).min(MOST_NODES);
         // By node and what is known before it: the copy.
         let mut copies: BTreeMap<(NodeIndex, Option<u64>), NodeIndex> = BTreeMap::new();
         let mut nodes: Vec<Node> = Vec::new();
@@ -59,30 +85,31 @@ impl Body {
                     next
                 })
             };
-            let after = match constant_set(node, register) {
-                Some(constant) => Some(constant),
-                None if registers_written(node).contains(register) => None,
-                None => known,
-            };
+            let after = low.after(node, register, known);
             let next = match (node.next, compared(node, register)) {
                 (Next::Two { taken, otherwise }, Some(jump)) => {
-                    if let Some(value) = after {
+                    if let Some(holds) = after.and_then(|value| low.decides(&jump, value)) {
                         decided += 1;
-                        let to = if jump.holds(value) { taken } else { otherwise };
-                        Next::One(copy(to, after))
+                        Next::One(copy(if holds { taken } else { otherwise }, after))
                     } else {
                         let (equal, differs) = jump.tells();
-                        let taken = copy(taken, equal);
-                        let otherwise = copy(otherwise, differs);
+                        let known = |told: Option<u64>| told.map(|value| low.of(value)).or(after);
+                        let taken = copy(taken, known(equal));
+                        let otherwise = copy(otherwise, known(differs));
                         Next::Two { taken, otherwise }
                     }
                 }
                 (next, _) => next.map(|to| copy(to, after)),
             };
-            nodes.push(Node { next, ..*node });
+            let reads = match (node.op, next) {
+                // Nobody asks what is known.
+                (Instruction::JumpIf { .. }, Next::One(_)) => RegisterSet::default(),
+                _ => node.reads,
+            };
+            nodes.push(Node { next, reads, ..*node });
         }
         let more = nodes.len().saturating_sub(self.nodes.len());
-        if decided == 0 || more > decided * NODES_FOR_A_JUMP {
+        if decided == 0 || more > decided * price {
             return None;
         }
         Some(Body::new(nodes).arranged())
@@ -111,21 +138,70 @@ impl Body {
     }
 }
 
-/// The constant that a node sets a register to.
-fn constant_set(node: &Node, register: Register) -> Option<u64> {
-    let Instruction::Alu {
-        size,
-        op: AluOp::Mov,
-        dst,
-        src: Operand::Imm(imm),
-    } = node.op
-    else {
-        return None;
-    };
-    (Register::of(dst, node.frame) == Some(register)).then_some(match size {
-        WordSize::W32 => u64::from(imm.cast_unsigned()),
-        WordSize::W64 => i64::from(imm).cast_unsigned(),
-    })
+/// That many low bits of a register, which is what is known of it.
+#[derive(Clone, Copy)]
+struct Low(u32);
+
+impl Low {
+    /// The low bits of a number.
+    fn of(self, value: u64) -> u64 {
+        value & u64::MAX >> (u64::BITS - self.0)
+    }
+
+    /// What is known of a register behind a node, if that is known before it.
+    fn after(self, node: &Node, register: Register, before: Option<u64>) -> Option<u64> {
+        let Instruction::Alu {
+            size,
+            op,
+            dst,
+            src: Operand::Imm(imm),
+        } = node.op
+        else {
+            return before.filter(|_| !registers_written(node).contains(register));
+        };
+        if Register::of(dst, node.frame) != Some(register) {
+            return before;
+        }
+        let imm = i64::from(imm).cast_unsigned();
+        // The low bits of these depend on the low bits of what they are made of, and on no others.
+        let result = match op {
+            AluOp::Mov => imm,
+            AluOp::Add => before?.wrapping_add(imm),
+            AluOp::Sub => before?.wrapping_sub(imm),
+            _ => return None,
+        };
+        let result = match size {
+            WordSize::W32 => result & u64::from(u32::MAX),
+            WordSize::W64 => result,
+        };
+        Some(self.of(result))
+    }
+
+    /// Whether a comparison holds, if these bits of the register tell.
+    fn decides(self, jump: &Comparison, bits: u64) -> Option<bool> {
+        if self.0 == u64::BITS {
+            return Some(jump.holds(bits));
+        }
+        let differs = self.of(i64::from(jump.with).cast_unsigned()) != bits;
+        match jump.condition {
+            Condition::Eq if differs => Some(false),
+            Condition::Ne if differs => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// By how much a node counts a register.
+fn step(node: &Node, register: Register) -> Option<i32> {
+    match node.op {
+        Instruction::Alu {
+            op: AluOp::Add | AluOp::Sub,
+            dst,
+            src: Operand::Imm(imm),
+            ..
+        } if imm != 0 && Register::of(dst, node.frame) == Some(register) => Some(imm),
+        _ => None,
+    }
 }
 
 /// A comparison of a register with a constant.

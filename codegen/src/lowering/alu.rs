@@ -10,6 +10,7 @@ use cranelift_codegen::ir::{InstBuilder, InstructionData, Value, types};
 use super::function::Lowering;
 use super::registers::word_type;
 use crate::error::InstructionProblem;
+use crate::{InsnPlace, Optimization};
 
 impl Lowering<'_, '_> {
     pub(super) fn alu(&mut self, size: WordSize, op: AluOp, dst: Reg, src: Operand) -> Result<(), InstructionProblem> {
@@ -87,31 +88,43 @@ impl Lowering<'_, '_> {
     /// The signed forms divide magnitudes and set the sign afterwards. That gives MIN / -1 = MIN and MIN % -1 = 0
     /// without a case of their own, where the processor's signed division would trap.
     fn divide(&mut self, size: WordSize, op: AluOp, a: Value, b: Value) -> Value {
+        if self.divisor_is_proven() {
+            return self.divide_plainly(size, op, a, b);
+        }
         let zero = self.constant(size, 0);
         let one = self.constant(size, 1);
         let by_zero = self.builder.ins().icmp(IntCC::Equal, b, zero);
         let safe = self.builder.ins().select(by_zero, one, b);
+        let divided = self.divide_plainly(size, op, a, safe);
+        let otherwise = match op {
+            AluOp::Div | AluOp::Sdiv => zero,
+            _ => a,
+        };
+        self.builder.ins().select(by_zero, otherwise, divided)
+    }
+
+    /// Whether no execution of the instruction divides by 0.
+    fn divisor_is_proven(&self) -> bool {
+        let InsnPlace { function, instruction } = self.node.place;
+        let facts = self.unit.verified.facts(function);
+        self.unit.makes(Optimization::ProvenChecks) && facts.arithmetic(instruction, &self.node.op).divisor_not_zero
+    }
+
+    /// Division or remainder by what is not 0.
+    fn divide_plainly(&mut self, size: WordSize, op: AluOp, a: Value, b: Value) -> Value {
         match op {
-            AluOp::Div => {
-                let quotient = self.builder.ins().udiv(a, safe);
-                self.builder.ins().select(by_zero, zero, quotient)
-            }
-            AluOp::Mod => {
-                let remainder = self.builder.ins().urem(a, safe);
-                self.builder.ins().select(by_zero, a, remainder)
-            }
+            AluOp::Div => self.builder.ins().udiv(a, b),
+            AluOp::Mod => self.builder.ins().urem(a, b),
             AluOp::Sdiv => {
-                let (dividend, divisor) = (self.builder.ins().iabs(a), self.builder.ins().iabs(safe));
+                let (dividend, divisor) = (self.builder.ins().iabs(a), self.builder.ins().iabs(b));
                 let quotient = self.builder.ins().udiv(dividend, divisor);
                 let signs = self.builder.ins().bxor(a, b);
-                let quotient = self.negate_if_negative(size, signs, quotient);
-                self.builder.ins().select(by_zero, zero, quotient)
+                self.negate_if_negative(size, signs, quotient)
             }
             _ => {
-                let (dividend, divisor) = (self.builder.ins().iabs(a), self.builder.ins().iabs(safe));
+                let (dividend, divisor) = (self.builder.ins().iabs(a), self.builder.ins().iabs(b));
                 let remainder = self.builder.ins().urem(dividend, divisor);
-                let remainder = self.negate_if_negative(size, a, remainder);
-                self.builder.ins().select(by_zero, a, remainder)
+                self.negate_if_negative(size, a, remainder)
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Calls of helpers, BTF-resolved functions and subprograms (native module contract §6.2 to §6.4, §6.7).
 
-use bpf2sys_bytecode::{BtfFunctionIndex, Callee, FunctionIndex, FunctionKind, MapIndex, Reg};
+use bpf2sys_bytecode::{
+    BtfFunctionIndex, Callee, Condition, FunctionIndex, FunctionKind, MapIndex, Operand, Reg, WordSize,
+};
 use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -8,8 +10,9 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 
-use super::function::{Lowering, Native, STACK_BYTES, table_flags};
+use super::function::{Lookup, Lowering, Native, STACK_BYTES, table_flags};
 use super::maps::MapArguments;
+use crate::convention::Convention;
 use crate::error::InstructionProblem;
 use crate::{guard, runtime_context};
 
@@ -24,18 +27,25 @@ const ARGUMENTS: std::ops::RangeInclusive<u8> = 1..=5;
 impl Lowering<'_, '_> {
     pub(super) fn call(&mut self, callee: Callee) -> Result<(), InstructionProblem> {
         match callee {
-            Callee::Helper(MAP_LOOKUP) if let Some(map) = self.unit.array_lookup(&self.node) => self.array_lookup(map),
+            Callee::Helper(_) if let Some(map) = self.unit.array_lookup(self.node.place, callee) => {
+                self.array_lookup(map)
+            }
             Callee::Helper(id) => self.helper(id),
             Callee::Local(function) => self.subprogram(function),
             Callee::Btf(function) => self.btf_function(function),
         }
     }
 
+    /// `r1` to `r5`; 0 for those that the callee is known not to read.
     fn arguments(&mut self) -> Vec<Value> {
-        ARGUMENTS
-            .filter_map(Reg::new)
-            .map(|register| self.read(register))
-            .collect()
+        let passed = |register: Reg| {
+            if self.node.reads.contains(register) {
+                self.read(register)
+            } else {
+                self.builder.ins().iconst(types::I64, 0)
+            }
+        };
+        ARGUMENTS.filter_map(Reg::new).map(passed).collect()
     }
 
     fn helper(&mut self, id: i32) -> Result<(), InstructionProblem> {
@@ -152,13 +162,21 @@ impl Lowering<'_, '_> {
         if function.kind != FunctionKind::Subprogram {
             return Err(InstructionProblem::CallsProgram);
         }
-        let mut arguments = self.arguments();
-        let frame_pointer = self.below_frame_pointer(STACK_BYTES);
-        arguments.extend([frame_pointer, self.context, self.runtime]);
+        let convention = self.planned.callees.get(&callee).copied().unwrap_or(Convention::FULL);
+        let mut arguments: Vec<Value> = convention
+            .arguments
+            .iter()
+            .map(|register| self.read(register))
+            .collect();
+        if convention.frame_pointer {
+            arguments.push(self.below_frame_pointer(STACK_BYTES));
+        }
+        arguments.extend(convention.context.then_some(self.context));
+        arguments.extend(convention.runtime.then_some(self.runtime));
         for register in self.unit.calls.inherited[callee.index()].iter() {
             arguments.push(self.read(register));
         }
-        let signature = self.builder.import_signature(self.unit.signature(callee));
+        let signature = self.builder.import_signature(self.unit.signature(callee, convention));
         let name = self
             .builder
             .func
@@ -242,6 +260,63 @@ impl Lowering<'_, '_> {
             .icmp_imm_u(IntCC::UnsignedLessThan, key, i64::from(definition.max_entries));
         let null = self.builder.ins().iconst(types::I64, 0);
         let result = self.builder.ins().select(inside, value, null);
+        let (found, address) = (inside, value);
+        let holders = Vec::new();
+        let lookup = Lookup {
+            found,
+            address,
+            holders,
+        };
+        self.lookups.insert(result, lookup);
         self.write(Reg::R0, result)
+    }
+
+    /// The result of a lookup in place in this block, if that is what a jump compares with null.
+    pub(super) fn asked_lookup(
+        &mut self,
+        size: WordSize,
+        condition: Condition,
+        dst: Reg,
+        src: Operand,
+    ) -> Option<Value> {
+        let asks = matches!(
+            (size, condition, src),
+            (WordSize::W64, Condition::Eq | Condition::Ne, Operand::Imm(0))
+        );
+        if !asks || self.lookups.is_empty() {
+            return None;
+        }
+        let result = self.read(dst);
+        let made_by = self.builder.func.dfg.value_def(result).inst()?;
+        let is_here = self.builder.func.layout.inst_block(made_by) == self.builder.current_block();
+        (is_here && self.lookups.contains_key(&result)).then_some(result)
+    }
+
+    /// Jumps as a comparison of a lookup's result with null says: where an entry's value is is never null. Each way, registers that hold
+    /// the result hold what it is there.
+    pub(super) fn jump_if_found(&mut self, result: Value, condition: Condition, taken: Block, otherwise: Block) {
+        let (found, missing) = match condition {
+            Condition::Eq => (otherwise, taken),
+            _ => (taken, otherwise),
+        };
+        let Some(lookup) = self.lookups.remove(&result) else {
+            return;
+        };
+        let mut holding = lookup.holders;
+        holding.retain(|holder| self.builder.use_var(*holder) == result);
+        let (with, without) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.ins().brif(lookup.found, with, &[], without, &[]);
+        for (block, found, to) in [(with, true, found), (without, false, missing)] {
+            self.builder.switch_to_block(block);
+            let value = if found {
+                lookup.address
+            } else {
+                self.builder.ins().iconst(types::I64, 0)
+            };
+            for register in &holding {
+                self.builder.def_var(*register, value);
+            }
+            self.builder.ins().jump(to, &[]);
+        }
     }
 }

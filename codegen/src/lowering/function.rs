@@ -2,7 +2,7 @@
 //!
 //! | | program | subprogram |
 //! |---|---|---|
-//! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, r10, context, runtime)` |
+//! | signature | `u64 f(context, runtime)` | `u64 g(r1, r2, r3, r4, r5, r10, context, runtime)`, without those that it does not need |
 //! | at entry | `r1` = context, others 0 | `r1` to `r5` and `r10` as passed; others: see [`inherited`](mod@super::inherited) |
 //! | `r10` | end of its own stack | its caller's `r10` - 512 |
 //!
@@ -20,7 +20,7 @@
 //!
 //! A long function is more than one Cranelift function: see [`pieces`](super::pieces) and [`dispatch`](super::dispatch).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use bpf2sys_bytecode::{
@@ -28,7 +28,8 @@ use bpf2sys_bytecode::{
     Reg, WordSize,
 };
 use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule};
+use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule, VerifiedProgram};
+use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     self, AbiParam, Block, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, StackSlot,
@@ -47,6 +48,8 @@ use super::pins::Pins;
 use crate::bodies::Planned;
 use crate::body::{Body, Node, NodeIndex};
 use crate::call_graph::CallGraph;
+use crate::calls_x64::Unread;
+use crate::convention::Convention;
 use crate::error::{InstructionProblem, LowerError, Place};
 use crate::lowered::Numbering;
 use crate::metadata::map_types::ARRAY;
@@ -148,11 +151,14 @@ impl Unit<'_> {
     /// The map of a `bpf_map_lookup_elem` that is made in place: the runtime tells where an array's values are, the map is proven
     /// to be exactly one (in a subprogram: for all its callers), it is an ARRAY, no map of maps holds its kind, so that it cannot be the result of an outer lookup, and the verifier proved
     /// as many key bytes as are read.
-    pub(crate) fn array_lookup(&self, node: &Node) -> Option<MapIndex> {
-        let Instruction::Call(Callee::Helper(MAP_LOOKUP)) = node.op else {
+    pub(crate) fn array_lookup(
+        &self,
+        InsnPlace { function, instruction }: InsnPlace,
+        callee: Callee,
+    ) -> Option<MapIndex> {
+        if callee != Callee::Helper(MAP_LOOKUP) {
             return None;
-        };
-        let InsnPlace { function, instruction } = node.place;
+        }
         let module = self.verified.module();
         if !(self.makes(Optimization::ArrayLookups) && self.options.runtime.has_array_data()) {
             return None;
@@ -168,13 +174,42 @@ impl Unit<'_> {
         (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }
 
+    /// The registers at which a callee outside of the module may look.
+    pub(crate) fn read_outside(&self, place: InsnPlace, callee: Callee) -> RegisterSet {
+        let known = match callee {
+            _ if !self.makes(Optimization::DeadCode) => None,
+            Callee::Local(_) => None,
+            Callee::Helper(_) if self.array_lookup(place, callee).is_some() => Some(RegisterSet::of(Reg::new(2))),
+            Callee::Helper(id) => {
+                let helper = |program: &VerifiedProgram| {
+                    let helper = self.platform.helper(&program.program_type, id.cast_unsigned())?;
+                    Some(RegisterSet::of(helper.registers_read()?.filter_map(Reg::new)))
+                };
+                let reaching = self
+                    .verified
+                    .programs()
+                    .iter()
+                    .filter(|p| p.function == place.function || p.reachable.binary_search(&place.function).is_ok());
+                let all: Option<Vec<RegisterSet>> = reaching.map(helper).collect();
+                all.and_then(|all| all.into_iter().reduce(RegisterSet::union))
+            }
+            Callee::Btf(index) => {
+                let wanted = self.verified.module().btf_functions.get(index.index());
+                let found = wanted.and_then(|f| self.platform.btf_function(f.module, &f.name));
+                let read = found.and_then(bpf2sys_platform::BtfFunction::registers_read);
+                read.map(|read| RegisterSet::of(read.filter_map(Reg::new)))
+            }
+        };
+        known.unwrap_or(RegisterSet::ARGUMENTS)
+    }
+
     /// The signature of a function of the module.
-    pub(super) fn signature(&self, index: FunctionIndex) -> Signature {
+    pub(super) fn signature(&self, index: FunctionIndex, convention: Convention) -> Signature {
         let mut signature = Signature::new(CallConv::WindowsFastcall);
         let (parameters, results) = match self.verified.module().function(index).kind {
             FunctionKind::Program => (2, 1),
             FunctionKind::Subprogram => (
-                8 + self.calls.inherited[index.index()].iter().count(),
+                convention.count() + self.calls.inherited[index.index()].iter().count(),
                 if self.calls.tail_calls[index.index()] { 2 } else { 1 },
             ),
         };
@@ -204,9 +239,9 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Cuts a function into pieces of at most `most` work (see [`pieces`]); `None` if it is no more than that.
-    pub(crate) fn of(unit: &Unit<'_>, body: &Body, most: u32) -> Option<Parts> {
+    pub(crate) fn of(body: &Body, most: u32) -> Option<Parts> {
         let (order, pieces) = pieces::cut(body, most)?;
-        let live = live_before(body, |callee| unit.calls.inherited[callee.index()]);
+        let live = live_before(body);
         Some(Parts { order, pieces, live })
     }
 
@@ -224,6 +259,10 @@ pub(crate) struct Ir {
     pub(crate) pins: Vec<Inst>,
     /// How deep its loops nest, at most.
     pub(crate) loop_depth: u32,
+    /// Loads that are proven to be of the packet.
+    pub(crate) packet_loads: EntitySet<Inst>,
+    /// By number of an instruction that is a call of a helper or BTF-resolved function: the arguments that the callee does not read.
+    pub(crate) unread: BTreeMap<u32, Unread>,
 }
 
 /// Translates a part of the function `index`. Source locations are the instructions' [numbers](Numbering).
@@ -239,9 +278,14 @@ pub(crate) fn lower_part(
     let (piece, signature, order, range) = match part {
         Part::Whole => {
             whole = Order::of_body(body);
-            (None, unit.signature(index), &whole, 0..whole.count())
+            (
+                None,
+                unit.signature(index, planned.convention),
+                &whole,
+                0..whole.count(),
+            )
         }
-        Part::Dispatcher(parts) => (None, unit.signature(index), &parts.order, 0..0),
+        Part::Dispatcher(parts) => (None, unit.signature(index, planned.convention), &parts.order, 0..0),
         Part::Piece(parts, number) => {
             let range = parts.pieces[*number as usize].range.clone();
             (Some(*number), piece_signature(), &parts.order, range)
@@ -251,8 +295,9 @@ pub(crate) fn lower_part(
     let mut function = ir::Function::with_name_signature(name, signature);
     let builder = FunctionBuilder::new(&mut function, scratch);
     let loop_depth = pieces::loop_depth(order, range.clone(), body);
+    let unread = unread(unit, order.nodes(range.clone()).iter().map(|index| body.node(*index)));
     let mut lowering = Lowering::new(unit, index, planned, order, range, builder);
-    let pins = match part {
+    let Built { pins, packet_loads } = match part {
         Part::Whole => {
             lowering.begin();
             lowering.body()?
@@ -267,12 +312,32 @@ pub(crate) fn lower_part(
             lowering.body()?
         }
     };
-    shape::improve(&mut function, unit.options.optimizations);
+    shape::improve(&mut function, unit.options.optimizations, loop_depth);
     Ok(Ir {
         function,
         pins,
         loop_depth,
+        packet_loads,
+        unread,
     })
+}
+
+/// What the callees of some nodes do not read.
+fn unread<'a>(unit: &Unit<'_>, nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<u32, Unread> {
+    let calls = nodes.filter(|node| matches!(node.op, Instruction::Call(Callee::Helper(_) | Callee::Btf(_))));
+    let unread = |node: &Node| {
+        let positions = RegisterSet::ARGUMENTS.without(node.reads).iter();
+        Unread(positions.fold(0, |all, register| all | 1 << register.number()))
+    };
+    calls
+        .map(|node| (unit.numbering.number(node.place), unread(node)))
+        .collect()
+}
+
+/// What is known of the instructions of a translation.
+struct Built {
+    pins: Vec<Inst>,
+    packet_loads: EntitySet<Inst>,
 }
 
 /// The translation of one function, in progress.
@@ -280,7 +345,7 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) unit: &'a Unit<'a>,
     pub(super) module: &'a Module,
     pub(super) index: FunctionIndex,
-    planned: &'a Planned,
+    pub(super) planned: &'a Planned,
     /// By number of a slot that is a value: the variable.
     slots: Vec<Variable>,
     /// What is being translated.
@@ -303,12 +368,26 @@ pub(super) struct Lowering<'a, 'f> {
     /// Nodes outside the piece that it goes to, with the blocks that leave for them.
     pub(super) exits: BTreeMap<NodeIndex, Block>,
     pins: Pins,
+    /// Loads of the packet.
+    pub(super) packet_loads: EntitySet<Inst>,
     /// Where a pending tail call returns, once one was needed.
     pub(super) ending: Option<Block>,
     /// The signature of helpers and BTF-resolved functions, once one was called.
     pub(super) helper_signature: Option<SigRef>,
     /// ARM64: the function through which they are called, once one is called.
     pub(super) guarded_call: Option<FuncRef>,
+    /// The results of lookups that are made in place.
+    pub(super) lookups: HashMap<Value, Lookup>,
+}
+
+/// A lookup that is made in place.
+pub(super) struct Lookup {
+    /// Whether there is such an entry.
+    pub(super) found: Value,
+    /// Where it is, if there is.
+    pub(super) address: Value,
+    /// The registers that were set to the result.
+    pub(super) holders: Vec<Variable>,
 }
 
 /// What a piece is given.
@@ -360,7 +439,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
             .map(|index| body.starts_block(*index).then(|| builder.create_block()))
             .collect();
         let parameters = builder.block_params(entry).to_vec();
-        let unknown = parameters[0]; // until the function begins
+        // Until the function begins. One that needs nothing is passed nothing.
+        let unknown = match parameters.first() {
+            Some(parameter) => *parameter,
+            None => builder.ins().iconst(types::I64, 0),
+        };
         Lowering {
             unit,
             module,
@@ -380,39 +463,42 @@ impl<'a, 'f> Lowering<'a, 'f> {
             piece: None,
             exits: BTreeMap::new(),
             pins: Pins::new(),
+            packet_loads: EntitySet::new(),
             ending: None,
             helper_signature: None,
             guarded_call: None,
+            lookups: HashMap::new(),
         }
     }
 
     /// The start of a function that is not a piece.
     fn begin(&mut self) {
         let (unit, index) = (self.unit, self.index);
-        let (arguments, inherited, frame_pointer, context, runtime) = match self.parameters.as_slice() {
-            [r1, r2, r3, r4, r5, r10, context, runtime, inherited @ ..] => (
-                vec![*r1, *r2, *r3, *r4, *r5],
-                inherited,
-                FramePointer::Passed(*r10),
-                *context,
-                *runtime,
-            ),
-            [context, runtime] => {
-                let bytes = unit.stack_bytes(index, self.planned);
-                let shift = STACK_ALIGNMENT.trailing_zeros() as u8;
-                let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, shift);
-                let slot = self.builder.create_sized_stack_slot(slot);
-                let bytes = bytes.cast_signed();
-                let frame_pointer = FramePointer::Own { slot, bytes };
-                (vec![*context], [].as_slice(), frame_pointer, *context, *runtime)
-            }
-            _ => unreachable!("`Unit::signature` makes no other signature"),
-        };
         let zero = self.builder.ins().iconst(types::I64, 0);
         let mut values = vec![zero; self.registers.len()];
-        values[1..=arguments.len()].copy_from_slice(&arguments);
-        for (register, value) in unit.calls.inherited[index.index()].iter().zip(inherited) {
-            values[register.index()] = *value;
+        let mut passed = self.parameters.iter().copied();
+        let mut next = || passed.next().expect("`Unit::signature` counts as this does");
+        if self.module.function(index).kind == FunctionKind::Program {
+            let bytes = unit.stack_bytes(index, self.planned);
+            let shift = STACK_ALIGNMENT.trailing_zeros() as u8;
+            let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, shift);
+            let slot = self.builder.create_sized_stack_slot(slot);
+            let bytes = bytes.cast_signed();
+            self.frame_pointer = FramePointer::Own { slot, bytes };
+            (self.context, self.runtime) = (next(), next());
+            values[1] = self.context;
+        } else {
+            let convention = self.planned.convention;
+            for register in convention.arguments.iter() {
+                values[register.index()] = next();
+            }
+            let mut or_zero = |is_passed| if is_passed { next() } else { zero };
+            self.frame_pointer = FramePointer::Passed(or_zero(convention.frame_pointer));
+            self.context = or_zero(convention.context);
+            self.runtime = or_zero(convention.runtime);
+            for register in unit.calls.inherited[index.index()].iter() {
+                values[register.index()] = next();
+            }
         }
         for (register, value) in self.registers.iter().zip(values) {
             self.builder.def_var(*register, value);
@@ -421,14 +507,13 @@ impl<'a, 'f> Lowering<'a, 'f> {
             let zero = self.builder.ins().iconst(slot_type(*width), 0);
             self.builder.def_var(*slot, zero);
         }
-        if let FramePointer::Own { slot, bytes } = frame_pointer
+        if let FramePointer::Own { slot, bytes } = self.frame_pointer
             && bytes > PROBE_ABOVE
         {
             let middle = self.builder.ins().stack_addr(types::I64, slot, bytes - PROBE_ABOVE);
             self.builder.ins().istore8(MemFlagsData::new(), zero, middle, 0);
             self.builder.ins().sequence_point(); // keeps the store, as `memory` explains
         }
-        (self.frame_pointer, self.context, self.runtime) = (frame_pointer, context, runtime);
     }
 
     /// The start of a piece.
@@ -455,8 +540,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.search(at, &places);
     }
 
-    /// Translates the nodes of the range. Gives the pins.
-    fn body(mut self) -> Result<Vec<Inst>, LowerError> {
+    /// Translates the nodes of the range.
+    fn body(mut self) -> Result<Built, LowerError> {
         // Whether the block before goes on here. A piece starts with a jump to one of its entries.
         let mut open = self.piece.is_none();
         let nodes = self.order.nodes(self.range.clone());
@@ -496,13 +581,16 @@ impl<'a, 'f> Lowering<'a, 'f> {
         Ok(self.finish())
     }
 
-    /// Ends the translation. Gives the pins.
-    fn finish(mut self) -> Vec<Inst> {
+    /// Ends the translation.
+    fn finish(mut self) -> Built {
         self.finish_ending();
         self.finish_exits();
         self.builder.seal_all_blocks();
         self.builder.finalize(self.unit.isa.frontend_config());
-        self.pins.stores
+        Built {
+            pins: self.pins.stores,
+            packet_loads: self.packet_loads,
+        }
     }
 
     /// The list of RFC 9669.
@@ -583,6 +671,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
             return self.go(next); // proven: the condition is not computed
         };
         let (taken, otherwise) = (self.block(taken), self.block(otherwise));
+        if let Some(result) = self.asked_lookup(size, condition, dst, src) {
+            return self.jump_if_found(result, condition, taken, otherwise);
+        }
         let (a, b) = (self.read_word(size, dst), self.operand(size, src));
         let holds = match int_condition(condition) {
             Some(cc) => self.builder.ins().icmp(cc, a, b),

@@ -16,18 +16,23 @@ use super::flow::{Flow, Next};
 pub(crate) struct RegisterSet(u16);
 
 impl RegisterSet {
-    pub(super) fn of(registers: impl IntoIterator<Item = Reg>) -> RegisterSet {
+    pub(crate) fn of(registers: impl IntoIterator<Item = Reg>) -> RegisterSet {
         RegisterSet(registers.into_iter().fold(0, |set, r| set | 1 << r.number()))
     }
 
     /// `r1` to `r5`.
-    pub(super) const ARGUMENTS: RegisterSet = RegisterSet(0b11_1110);
+    pub(crate) const ARGUMENTS: RegisterSet = RegisterSet(0b11_1110);
 
-    pub(super) fn union(self, other: RegisterSet) -> RegisterSet {
+    /// Whether a register is in it.
+    pub(crate) fn contains(self, register: Reg) -> bool {
+        self.0 & 1 << register.number() != 0
+    }
+
+    pub(crate) fn union(self, other: RegisterSet) -> RegisterSet {
         RegisterSet(self.0 | other.0)
     }
 
-    pub(super) fn without(self, other: RegisterSet) -> RegisterSet {
+    pub(crate) fn without(self, other: RegisterSet) -> RegisterSet {
         RegisterSet(self.0 & !other.0)
     }
 
@@ -72,7 +77,7 @@ pub(crate) fn inherited(
 }
 
 /// The registers whose values `op` depends on; the arguments of calls are always passed and not counted.
-pub(super) fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> RegisterSet {
+pub(crate) fn reads(op: Instruction, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> RegisterSet {
     let operand = |operand: Operand| match operand {
         Operand::Reg(register) => Some(register),
         Operand::Imm(_) => None,

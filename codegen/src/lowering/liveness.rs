@@ -1,17 +1,14 @@
 //! Which registers an instruction's successors may still read.
 //!
-//! Given: a body without inlined calls, and what the functions that it calls take over from it.
+//! Given: a body without inlined calls.
 //! Computed: for each node the registers whose value before it can reach a read.
-//! Safe because: every edge is followed, and what the lowering of an instruction reads counts as read, needed or
-//! not: calls read all argument registers.
+//! Safe because: every edge is followed, and what the lowering of an instruction reads counts as read, needed or not.
 
-use bpf2sys_bytecode::{FunctionIndex, Instruction};
-
-use super::inherited::{RegisterSet, reads, writes};
+use super::inherited::{RegisterSet, writes};
 use crate::body::{Body, NodeIndex};
 
-/// For each node the registers that are live before it; `of_callee` says what subprograms take over.
-pub(crate) fn live_before(body: &Body, of_callee: impl Fn(FunctionIndex) -> RegisterSet) -> Vec<RegisterSet> {
+/// For each node the registers that are live before it.
+pub(crate) fn live_before(body: &Body) -> Vec<RegisterSet> {
     let count = body.count() as usize;
     let before = Predecessors::of(body);
     let mut live = vec![RegisterSet::default(); count];
@@ -23,12 +20,8 @@ pub(crate) fn live_before(body: &Body, of_callee: impl Fn(FunctionIndex) -> Regi
         let after = body
             .successors(index)
             .fold(RegisterSet::default(), |all, to| all.union(live[to.index()]));
-        let op = body.node(index).op;
-        let mut read = reads(op, &of_callee);
-        if matches!(op, Instruction::Call(_)) {
-            read = read.union(RegisterSet::ARGUMENTS);
-        }
-        let now = after.without(writes(op)).union(read);
+        let node = body.node(index);
+        let now = after.without(writes(node.op)).union(node.reads);
         if now != live[index.index()] {
             live[index.index()] = now;
             for &predecessor in before.of_node(index) {
@@ -81,8 +74,7 @@ mod tests {
     use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, Reg, Width, WordSize};
 
     use super::live_before;
-    use crate::lowering::RegisterSet;
-    use crate::testing::{EXIT, alu, body, call, helper, load, mov, mov_reg, r, store};
+    use crate::testing::{EXIT, alu, body, helper, load, mov, mov_reg, r, store};
 
     fn jump_if(dst: u8, offset: i16) -> Instruction {
         Instruction::JumpIf {
@@ -112,16 +104,9 @@ mod tests {
             (&[mov(0, 0), add(0, 9), mov(9, 2), jump_if(8, -3), EXIT], &[8, 9]),
         ];
         for (code, expected) in cases {
-            let live = live_before(&body(code), |_| RegisterSet::default());
+            let live = live_before(&body(code));
             let live: Vec<u8> = live[0].iter().map(Reg::number).collect();
             assert_eq!(live, expected, "{code:?}");
         }
-    }
-
-    #[test]
-    fn what_a_callee_takes_over_is_live_at_its_call() {
-        let taken = live_before(&body(&[call(1), EXIT]), |_| RegisterSet::of([r(7)]));
-        let live: Vec<u8> = taken[0].iter().map(Reg::number).collect();
-        assert_eq!(live, [1, 2, 3, 4, 5, 7]);
     }
 }

@@ -12,10 +12,12 @@
 
 use bpf2sys_bytecode::{AtomicOp, Operand, Reg, Width, WordSize};
 use bpf2sys_pe_emit::Machine;
+use bpf2sys_verifier::Region;
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value, types};
 
 use super::function::{Lowering, STACK_BYTES};
 use super::registers::word_type;
+use crate::InsnPlace;
 use crate::error::InstructionProblem;
 
 impl Lowering<'_, '_> {
@@ -59,7 +61,19 @@ impl Lowering<'_, '_> {
             (Width::W, true) => ins.sload32(flags, address, offset),
             (Width::Dw, _) => ins.load(types::I64, flags, address, offset),
         };
+        if self.is_of_packet()
+            && let Some(load) = self.builder.func.dfg.value_def(value).inst()
+        {
+            self.packet_loads.insert(load);
+        }
         self.write(dst, value)
+    }
+
+    /// Whether the instruction accesses the packet, in every execution.
+    fn is_of_packet(&self) -> bool {
+        let InsnPlace { function, instruction } = self.node.place;
+        let access = self.unit.verified.facts(function).access(instruction, &self.node.op);
+        access.is_some_and(|access| access.region == Region::Packet)
     }
 
     pub(super) fn store(&mut self, width: Width, base: Reg, offset: i16, src: Operand) {

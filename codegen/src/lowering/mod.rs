@@ -26,6 +26,6 @@ pub(crate) use flow::{Flow, Next};
 pub(crate) use function::{
     ARRAY_KEY_BYTES, Ir, Native, Part, Parts, STACK_BYTES, Unit, instruction_error, lower_part, place,
 };
-pub(crate) use inherited::{RegisterSet, inherited};
+pub(crate) use inherited::{RegisterSet, inherited, reads};
 pub(crate) use pieces::{DEEP_LOOPS, needs_cutting};
-pub(crate) use reads::{registers_read, registers_written};
+pub(crate) use reads::{Registers, registers_read, registers_written};

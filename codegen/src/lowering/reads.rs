@@ -1,8 +1,8 @@
 //! Which registers of a body a node reads and writes, as the lowering does it.
 
-use bpf2sys_bytecode::{Callee, Instruction, Reg};
+use bpf2sys_bytecode::{Callee, Instruction};
 
-use super::inherited::{RegisterSet, reads, writes};
+use super::inherited::{RegisterSet, writes};
 use crate::body::{Node, Register};
 
 /// A set of registers of a body.
@@ -19,16 +19,21 @@ impl Registers {
     pub(crate) fn contains(self, register: Register) -> bool {
         self.0 & 1 << register.0 != 0
     }
+
+    /// Both together.
+    pub(crate) fn union(self, other: Registers) -> Registers {
+        Registers(self.0 | other.0)
+    }
+
+    /// Those that are not in another.
+    pub(crate) fn without(self, other: Registers) -> Registers {
+        Registers(self.0 & !other.0)
+    }
 }
 
-/// The registers that a node reads: calls read all that they pass, also what a callee only may take over.
+/// The registers that a node reads.
 pub(crate) fn registers_read(node: &Node) -> Registers {
-    let taken_over = RegisterSet::of([0, 6, 7, 8, 9].into_iter().filter_map(Reg::new));
-    let mut read = reads(node.op, |_| taken_over);
-    if matches!(node.op, Instruction::Call(_)) {
-        read = read.union(RegisterSet::ARGUMENTS);
-    }
-    Registers::of(read, node.frame)
+    Registers::of(node.reads, node.frame)
 }
 
 /// The registers that a node writes: calls forget what they passed.

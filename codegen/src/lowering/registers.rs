@@ -71,6 +71,9 @@ impl Lowering<'_, '_> {
     pub(super) fn write(&mut self, register: Reg, value: Value) -> Result<(), InstructionProblem> {
         let variable = self.variable(register).ok_or(InstructionProblem::WritesFramePointer)?;
         self.builder.def_var(variable, value);
+        if let Some(lookup) = self.lookups.get_mut(&value) {
+            lookup.holders.push(variable);
+        }
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use super::flow::{Flow, Next};
 use super::inherited::inherited;
 use crate::error::{FunctionProblem, InstructionProblem, LowerError};
 use crate::testing::{
-    EXIT, alu, btf, call, helper, instructions, lddw_map, load, lower, map, module, mov, mov_reg, native, one, program,
-    r, store, subprogram, verified,
+    EXIT, alu, btf, call, helper, instructions, lddw_map, load, lower, lower_without, map, module, mov, mov_reg,
+    native, one, program, r, store, subprogram, trusted, verified,
 };
 use crate::{Optimization, Optimizations, Options, testing};
 
@@ -204,7 +204,7 @@ fn only_a_divisor_that_may_be_zero_is_checked() {
 }
 
 #[test]
-fn a_helper_address_is_read_at_each_call_and_six_arguments_are_passed() {
+fn a_helper_address_is_read_at_each_call() {
     let code = native(&[helper(5), helper(5), EXIT]);
     let calls: Vec<usize> = (0..code.len()).filter(|i| calls_other(&code[*i])).collect();
     assert_eq!(calls.len(), 2);
@@ -218,16 +218,54 @@ fn a_helper_address_is_read_at_each_call_and_six_arguments_are_passed() {
                 .any(|i| i.memory_displacement64() == 24 && i.op_count() > 0),
             "{before:?}"
         );
-        for home in [0x20, 0x28] {
-            let stored = before.iter().any(|i| {
-                i.mnemonic() == Mnemonic::Mov
-                    && i.op0_kind() == OpKind::Memory
-                    && i.memory_base() == Register::RSP
-                    && i.memory_displacement64() == home
-            });
-            assert!(stored, "argument at rsp+{home:#x}");
-        }
         from = call + 1;
+    }
+}
+
+/// Whether something is stored at a distance from `rsp`.
+fn stores_at(code: &[iced_x86::Instruction], place: u64) -> bool {
+    code.iter().any(|i| {
+        i.mnemonic() == Mnemonic::Mov
+            && i.op0_kind() == OpKind::Memory
+            && i.memory_base() == Register::RSP
+            && i.memory_displacement64() == place
+    })
+}
+
+#[test]
+fn the_context_is_the_sixth_argument_and_others_are_passed_to_those_who_read_them() {
+    let fifth = |code: &[iced_x86::Instruction]| {
+        assert!(stores_at(code, 0x28), "{code:?}");
+        stores_at(code, 0x20)
+    };
+    // `bpf_get_prandom_u32` reads none; a helper that nobody describes may read all.
+    let set = [mov(1, 1), mov(2, 2), mov(3, 3), mov(4, 4), mov(5, 5)];
+    let code = native(&[set.as_slice(), &[helper(6), EXIT]].concat());
+    assert!(!fifth(&code));
+    assert!(
+        !code.iter().any(|i| (1..=5).contains(&i.try_immediate(1).unwrap_or(0))),
+        "{code:?}"
+    );
+    let undescribed = Platform {
+        helpers: Platform::builtin()
+            .helpers
+            .into_iter()
+            .map(|helper| bpf2sys_platform::Helper {
+                description: bpf2sys_platform::HelperDescription::default(),
+                ..helper
+            })
+            .collect(),
+        ..Platform::builtin()
+    };
+    let module = trusted(one(&[set.as_slice(), &[helper(6), EXIT]].concat()));
+    let lowered = crate::lower(&module, &undescribed, &crate::Options::default()).unwrap();
+    let code = instructions(&lowered.object, "program");
+    assert!(fifth(&code));
+    for argument in 1..=4 {
+        assert!(
+            code.iter().any(|i| i.try_immediate(1).ok() == Some(argument)),
+            "{code:?}"
+        );
     }
 }
 
@@ -275,8 +313,8 @@ fn a_program_holds_the_stacks_of_the_deepest_chain_below_its_own() {
         module(functions)
     };
     let allocated = |code: &[iced_x86::Instruction]| {
-        let sub = code[2].mnemonic() == Mnemonic::Sub;
-        if sub { code[2].immediate(1) } else { 0 }
+        let is_sub = |i: &&iced_x86::Instruction| i.mnemonic() == Mnemonic::Sub && i.op0_register() == Register::RSP;
+        code.iter().find(is_sub).map_or(0, |sub| sub.immediate(1))
     };
     for depth in 2..=8 {
         let object = lower(chain(depth)).unwrap();
@@ -311,7 +349,7 @@ fn a_callee_gets_the_512_bytes_below_its_callers() {
         subprogram("sub", &[mov_reg(1, 10), to_stack, call(2), EXIT]),
         subprogram("deep", &[mov_reg(0, 1), EXIT]),
     ];
-    let object = lower(module(functions)).unwrap();
+    let object = lower_without(module(functions), &[Optimization::Conventions]).unwrap();
     // r1 is the program's r10, the sixth argument its callee's.
     let addresses: Vec<u64> = instructions(&object, "program")
         .iter()

@@ -1,12 +1,18 @@
 //! Constants for the other side of a branch.
 //!
 //! A constant that a branch passes on to where it goes is made before the branch by Cranelift, whichever way the branch then goes: in a
-//! loop in every round, for the one time that the loop is left. On a block of its own it is made on the way.
+//! loop in every round, for the one time that the loop is left. On a block of its own it is made on the way. Where nothing is
+//! saved, such a block would cost more than the constant.
 
 use std::collections::BTreeMap;
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, InstructionData, Type, Value, types};
+use cranelift_codegen::dominator_tree::DominatorTree;
+use cranelift_codegen::flowgraph::ControlFlowGraph;
+use cranelift_codegen::ir::{
+    Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Type, Value, types,
+};
+use cranelift_codegen::loop_analysis::LoopAnalysis;
 
 /// What an edge passes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,29 +22,46 @@ enum Passed {
     Constant(i64, u32),
 }
 
-/// Puts a block on the edges of conditional branches that pass constants; one for all that go to the same place with the same.
-pub(super) fn split(function: &mut Function) {
-    let blocks: Vec<Block> = function.layout.blocks().collect();
-    let mut between: BTreeMap<(Block, Vec<Passed>), Block> = BTreeMap::new();
-    for block in blocks {
-        let Some((branch, mut ways)) = super::branch(function, block) else {
+/// An edge: the block, its branch, and which of the two ways.
+type Edge = (Block, Inst, usize);
+
+/// Puts a block on the edges out of loops that pass constants, and on those of several branches to one place with the same constants.
+pub(super) fn split(function: &mut Function, has_loops: bool) {
+    let mut loops = LoopAnalysis::new();
+    if has_loops {
+        let graph = ControlFlowGraph::with_function(function);
+        let dominators = DominatorTree::with_function(function, &graph);
+        loops.compute(function, &graph, &dominators);
+    }
+    let leaves = |from: Block, to: Block| {
+        let of = has_loops.then(|| loops.innermost_loop(from)).flatten();
+        of.is_some_and(|of| !loops.is_in_loop(to, of))
+    };
+    // What edges pass, by where they go; and the edges, by branch and way.
+    let mut edges: BTreeMap<(Block, Vec<Passed>), Vec<Edge>> = BTreeMap::new();
+    for block in function.layout.blocks() {
+        let Some((branch, ways)) = super::branch(function, block) else {
             continue;
         };
-        let mut changed = false;
-        for way in &mut ways {
-            let Some(passed) = passed(function, *way) else { continue };
-            if !passed.iter().any(|one| matches!(one, Passed::Constant(..))) {
-                continue;
+        for (number, way) in ways.into_iter().enumerate() {
+            let Some(passed) = passed(function, way) else { continue };
+            if passed.iter().any(|one| matches!(one, Passed::Constant(..))) {
+                let to = way.block(&function.dfg.value_lists);
+                edges.entry((to, passed)).or_default().push((block, branch, number));
             }
-            let to = way.block(&function.dfg.value_lists);
-            let through = *between
-                .entry((to, passed))
-                .or_insert_with_key(|(to, passed)| on_the_way(function, block, *to, passed));
-            *way = BlockCall::new(through, [], &mut function.dfg.value_lists);
-            changed = true;
         }
-        if changed && let InstructionData::Brif { blocks, .. } = &mut function.dfg.insts[branch] {
-            *blocks = ways;
+    }
+    for ((to, passed), edges) in edges {
+        let Some(&(first, ..)) = edges.first() else { continue };
+        if edges.len() == 1 && !leaves(first, to) {
+            continue;
+        }
+        let through = on_the_way(function, first, to, &passed);
+        for (_, branch, number) in edges {
+            let way = BlockCall::new(through, [], &mut function.dfg.value_lists);
+            if let InstructionData::Brif { blocks, .. } = &mut function.dfg.insts[branch] {
+                blocks[number] = way;
+            }
         }
     }
 }

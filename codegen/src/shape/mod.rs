@@ -4,25 +4,36 @@
 //! Safe because: only instructions without effects are moved or made, and only where their operands are known.
 
 mod counters;
+mod early;
 mod edges;
+mod masks;
+mod merges;
 mod near;
 mod selects;
+mod sums;
 
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Value};
 
 pub(crate) use counters::compare_counted;
+pub(crate) use early::compute_early;
+pub(crate) use masks::drop_masks;
+pub(crate) use merges::merge_loads;
 pub(crate) use near::rematerialize;
 
+use crate::lowering::DEEP_LOOPS;
 use crate::{Optimization, Optimizations};
 
-/// Makes those of the changes that are wanted.
-pub(crate) fn improve(function: &mut Function, optimizations: Optimizations) {
+/// Makes those of the changes that are wanted. `loop_depth` is how deep loops nest.
+pub(crate) fn improve(function: &mut Function, optimizations: Optimizations, loop_depth: u32) {
     if optimizations.has(Optimization::Selects) {
         selects::make(function);
     }
+    if optimizations.has(Optimization::Sums) {
+        sums::collect_constants(function);
+    }
     if optimizations.has(Optimization::LoopEnds) {
-        edges::split(function);
+        edges::split(function, (1..=DEEP_LOOPS).contains(&loop_depth));
     }
 }
 
@@ -51,6 +62,19 @@ fn constant(function: &Function, value: Value) -> Option<i64> {
         } => Some(imm.bits()),
         _ => None,
     }
+}
+
+/// By value: how often it is used.
+fn uses(function: &Function) -> SecondaryMap<Value, u32> {
+    let mut uses = SecondaryMap::new();
+    for block in function.layout.blocks() {
+        for inst in function.layout.block_insts(block) {
+            for value in function.dfg.inst_values(inst) {
+                uses[function.dfg.resolve_aliases(value)] += 1;
+            }
+        }
+    }
+    uses
 }
 
 /// By block: how many ways lead there.

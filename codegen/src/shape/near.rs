@@ -23,10 +23,15 @@ pub(crate) fn rematerialize(function: &mut Function) {
         let insts: Vec<Inst> = function.layout.block_insts(block).collect();
         for inst in insts {
             let used: Vec<Value> = function.dfg.inst_values(inst).collect();
+            let is_call = function.dfg.insts[inst].opcode().is_call();
             for value in used {
                 let value = function.dfg.resolve_aliases(value);
+                if is_call {
+                    // Into the register where the callee expects it, and from no other.
+                    near.remove(&value);
+                }
                 if !near.contains_key(&value)
-                    && let Some(copy) = copy(function, value, block, inst)
+                    && let Some(copy) = copy(function, value, inst, |by| is_call || by != Some(block))
                 {
                     near.insert(value, copy);
                 }
@@ -46,10 +51,10 @@ pub(crate) fn rematerialize(function: &mut Function) {
     }
 }
 
-/// A copy of a cheap value in `block` before `inst`, if it is made in another block.
-fn copy(function: &mut Function, value: Value, block: Block, inst: Inst) -> Option<Value> {
+/// A copy of a cheap value before `inst`, if one is `wanted` of what is made in a block.
+fn copy(function: &mut Function, value: Value, inst: Inst, wanted: impl Fn(Option<Block>) -> bool) -> Option<Value> {
     let made_by = function.dfg.value_def(value).inst()?;
-    if function.layout.inst_block(made_by) == Some(block) {
+    if !wanted(function.layout.inst_block(made_by)) {
         return None;
     }
     let data = function.dfg.insts[made_by];

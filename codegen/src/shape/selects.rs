@@ -5,7 +5,7 @@
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{CondCode, IntCC};
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
@@ -115,19 +115,18 @@ fn choose(cursor: &mut FuncCursor<'_>, condition: Value, a: Value, b: Value) -> 
     if !(apart == 1 || apart == -1) || kind == types::I8 {
         return cursor.ins().select(condition, a, b);
     }
-    let compared = made_by(cursor.func, condition);
-    let is_bit = compared.is_some_and(|data| data.opcode() == Opcode::Icmp);
-    let bit = if is_bit {
-        condition
-    } else {
-        cursor.ins().icmp_imm_s(IntCC::NotEqual, condition, 0)
+    // A bit that is added to the smaller one: that needs no other register for it.
+    let bit = match (made_by(cursor.func, condition), apart) {
+        (Some(InstructionData::IntCompare { .. }), 1) => condition,
+        (Some(InstructionData::IntCompare { cond, args, .. }), _) => {
+            cursor.ins().icmp(cond.complement(), args[0], args[1])
+        }
+        (_, 1) => cursor.ins().icmp_imm_s(IntCC::NotEqual, condition, 0),
+        _ => cursor.ins().icmp_imm_s(IntCC::Equal, condition, 0),
     };
     let one = cursor.ins().uextend(kind, bit);
-    if apart == 1 {
-        cursor.ins().iadd(b, one)
-    } else {
-        cursor.ins().isub(b, one)
-    }
+    let smaller = if apart == 1 { b } else { a };
+    cursor.ins().iadd(smaller, one)
 }
 
 /// Both ways through a block or not: where the way leads directly, and where it leads through the block that it goes to.

@@ -2,7 +2,7 @@
 
 use super::{Base, Row, on, row};
 use crate::simulator_trials::shared::patch::Patched;
-use crate::strict::patching::{global, initial, long_name, redirect, string, table, target};
+use crate::strict::patching::{global, initial, is_x64, long_name, redirect, string, table, target};
 
 /// Writes a 32-bit number of a map's definition.
 fn define(p: &mut Patched, map: usize, field: usize, value: u32) {
@@ -94,7 +94,16 @@ pub(super) const ROWS: &[Row] = &[
     }),
     row("contract.6.1.function-starts", |p| {
         let function = p.u64(p.program(0, 32));
-        redirect(p, p.program(0, 32), function + 4);
+        // Behind its first instruction.
+        let length = if is_x64(p) {
+            let code = &p.bytes[target(p, p.program(0, 32))..];
+            iced_x86::Decoder::new(64, code, iced_x86::DecoderOptions::NONE)
+                .decode()
+                .len()
+        } else {
+            4
+        };
+        redirect(p, p.program(0, 32), function + length as u64);
     })
     .also(&["cfg.targets-complete"]),
     row("contract.4.5.maps", |p| {

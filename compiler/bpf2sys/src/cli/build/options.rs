@@ -40,8 +40,9 @@ pub(in crate::cli) struct CompileOptions {
     cfg: Cfg,
 
     /// Which optimizations are made: `all`, `none`, or changes with commas between, such as `no-inlining`. They change no result; to
-    /// find one that does, leave them out one by one. `array-lookups`, `inlining`, `threading`, `rotation`, `stack-slots`, `unused-stack`,
-    /// `selects`, `loop-ends`, `near-values`, `short-encodings`
+    /// find one that does, leave them out one by one. `array-lookups`, `inlining`, `threading`, `dead-code`, `unrolling`, `rotation`,
+    /// `stack-slots`, `unused-stack`, `conventions`, `proven-checks`, `selects`, `sums`, `packet-loads`, `masks`, `loop-ends`, `near-values`,
+    /// `early-values`, `short-encodings`, `frames`, `jumps`
     #[arg(short = 'O', long, value_name = "LIST", default_value = "all")]
     optimize: Optimizations,
 
