@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bpf2sys_codegen::Options;
+use bpf2sys_codegen::{Optimization, Optimizations, Options};
 use bpf2sys_pe_emit::Machine;
 
 use crate::{Case, Engine, ImageEngine, Outcome, Placement, StrictInterpreter, Taste, VerifiedEngine, generate};
@@ -116,6 +116,17 @@ impl Judged {
     }
 }
 
+/// Most blocks are compiled with all optimizations, some with none, with one or without one.
+fn optimizations(block: u64) -> Optimizations {
+    let (one, _) = Optimization::ALL[(block / 9) as usize % Optimization::ALL.len()];
+    match block % 9 {
+        1 => Optimizations::NONE,
+        4 => Optimizations::NONE.set(one, true),
+        6 => Optimizations::ALL.set(one, false),
+        _ => Optimizations::ALL,
+    }
+}
+
 /// What the programs of a block have in common.
 #[derive(Clone, Debug)]
 pub struct Block {
@@ -163,6 +174,7 @@ impl Block {
                     6 => 64,
                     _ => Options::MOST_WORK,
                 },
+                optimizations: optimizations(number),
                 ..Options::default()
             },
         }
