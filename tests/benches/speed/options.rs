@@ -15,6 +15,8 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Figures that were kept before.
     pub compare: Option<PathBuf>,
+    /// Whether to measure what each optimization does, in place of comparing with others.
+    pub effects: bool,
     /// Where what was compiled is to be kept.
     pub keep: Option<PathBuf>,
 }
@@ -26,8 +28,9 @@ cargo bench --bench speed -- [OPTIONS]
   --quick          fewer rounds
   --json FILE      keep the figures
   --compare FILE   compare with figures that were kept before
+  --effects        what each optimization does: without it, and without any, by all of them
   --keep FOLDER    write what was compiled there: objects, C in bpf2c's style, native code
-  --markdown FILE  write the tables between `<!-- speed -->` and `<!-- end -->` of a page
+  --markdown FILE  write the tables between `<!-- speed -->`, or `<!-- effects -->`, and `<!-- end -->` of a page
 ";
 
 const ROUNDS: usize = 501;
@@ -43,6 +46,7 @@ impl Options {
             json: None,
             compare: None,
             keep: None,
+            effects: false,
         };
         // Cargo says it to every benchmark.
         let mut arguments = arguments.filter(|argument| argument != "--bench");
@@ -58,6 +62,7 @@ impl Options {
                 "--markdown" => options.markdown = Some(value()?.into()),
                 "--json" => options.json = Some(value()?.into()),
                 "--compare" => options.compare = Some(value()?.into()),
+                "--effects" => options.effects = true,
                 "--keep" => options.keep = Some(value()?.into()),
                 "--help" => return Err(USAGE.to_owned()),
                 other => return Err(format!("{other}: unknown\n\n{USAGE}")),

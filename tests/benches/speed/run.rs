@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bpf2sys_codegen::{Optimization, Optimizations};
 use bpf2sys_platform::Platform;
 
 use crate::lab::stepping::Steps;
@@ -14,7 +15,12 @@ use crate::{tables, timing};
 
 /// Where the tables of a page begin and end.
 const START: &str = "<!-- speed -->\n";
+const EFFECTS: &str = "<!-- effects -->\n";
 const END: &str = "<!-- end -->";
+
+/// With all optimizations, and with none.
+const ALL: &str = "all";
+const NOTHING: &str = "none";
 
 /// Nanoseconds that a program must take for the kernel's figure to say something: it is a whole number, and what the kernel's
 /// loop takes is not simply added to what the program takes.
@@ -42,6 +48,9 @@ fn all(options: &Options) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().map_err(|e| e.to_string())?;
     let platform = Platform::builtin();
+    if options.effects {
+        return effects(options, &root, &platform);
+    }
     // Before hours of measuring, if it cannot be read.
     let old = options.compare.as_deref().map(read).transpose()?;
     let mut report = Report {
@@ -65,7 +74,7 @@ fn all(options: &Options) -> Result<(), String> {
         fs::write(file, json).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     if let Some(page) = &options.markdown {
-        write_page(page, &text)?;
+        write_page(page, START, &text)?;
     }
     Ok(())
 }
@@ -79,11 +88,17 @@ fn row(workload: &'static Workload, root: &Path, platform: &Platform, options: &
             fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
         }
     }
-    bench.compare()?;
+    let row = measured(&mut bench, options.rounds)?;
     for (engine, why) in &bench.missing {
         eprintln!("{}: without {engine}: {}", workload.name, why.trim());
     }
-    let (times, kernel) = timing::nanoseconds(&mut bench, options.rounds)?;
+    Ok(row)
+}
+
+/// Compares, counts and times what a workload was compiled to.
+fn measured(bench: &mut Bench, rounds: usize) -> Result<Row, String> {
+    bench.compare()?;
+    let (times, kernel) = timing::nanoseconds(bench, rounds)?;
     let mut engines = Vec::new();
     for (index, ns) in times.into_iter().enumerate() {
         let steps = bench.count(index)?;
@@ -102,7 +117,7 @@ fn row(workload: &'static Workload, root: &Path, platform: &Platform, options: &
         }
     }
     Ok(Row {
-        name: workload.name.to_owned(),
+        name: bench.workload.name.to_owned(),
         bytecode: bench.shape.instructions,
         lowering_us: bench.shape.lowering.as_secs_f64() * 1e6,
         runs: bench.world.contexts.len(),
@@ -126,11 +141,38 @@ fn read(file: &Path) -> Result<Report, String> {
     serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
 }
 
-fn write_page(page: &Path, tables: &str) -> Result<(), String> {
+/// Measures what each optimization does.
+fn effects(options: &Options, root: &Path, platform: &Platform) -> Result<(), String> {
+    let with = |optimizations| bpf2sys_codegen::Options {
+        optimizations,
+        ..bpf2sys_codegen::Options::default()
+    };
+    let mut variants = vec![(ALL, with(Optimizations::ALL))];
+    variants.extend(Optimization::ALL.map(|(one, name)| (name, with(Optimizations::ALL.set(one, false)))));
+    variants.push((NOTHING, with(Optimizations::NONE)));
+    let mut report = Report {
+        rounds: options.rounds,
+        rows: Vec::new(),
+    };
+    for workload in WORKLOADS.iter().filter(|workload| options.wants(workload.name)) {
+        let failed = |e| format!("{}: {e}", workload.name);
+        let mut bench = Bench::variants(workload, root, platform, &variants).map_err(failed)?;
+        report.rows.push(measured(&mut bench, options.rounds).map_err(failed)?);
+    }
+    let names: Vec<&str> = variants.iter().map(|(name, _)| *name).collect();
+    let text = tables::effects(&report, &names);
+    println!("{text}");
+    if let Some(page) = &options.markdown {
+        write_page(page, EFFECTS, &text)?;
+    }
+    Ok(())
+}
+
+fn write_page(page: &Path, start: &str, tables: &str) -> Result<(), String> {
     let old = fs::read_to_string(page).map_err(|e| format!("{}: {e}", page.display()))?;
     let parts = old
-        .split_once(START)
+        .split_once(start)
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.ok_or_else(|| format!("{} has no {START}", page.display()))?;
-    fs::write(page, format!("{before}{START}\n{tables}\n{END}{after}")).map_err(|e| e.to_string())
+    let (before, after) = parts.ok_or_else(|| format!("{} has no {start}", page.display()))?;
+    fs::write(page, format!("{before}{start}\n{tables}\n{END}{after}")).map_err(|e| e.to_string())
 }

@@ -4,7 +4,14 @@ use crate::lab::name;
 use crate::report::{Figures, Report, Row, mean};
 
 /// The engines on x86-64 besides [`name::BPF2C`], in the order of the columns.
-const OTHERS: [&str; 5] = [name::OURS, name::CLANG, name::GCC, name::RBPF, name::KERNEL];
+const OTHERS: [&str; 6] = [
+    name::OURS,
+    name::UNGUARDED,
+    name::CLANG,
+    name::GCC,
+    name::RBPF,
+    name::KERNEL,
+];
 const NONE: &str = "–";
 
 /// All tables.
@@ -152,6 +159,52 @@ pub fn comparison(old: &Report, new: &Report) -> String {
         .map(|measure| text(mean(pairs.iter().filter_map(|pair| ratio(pair, measure))), 2));
     table.row("geometric mean", means);
     format!("**bpf2sys, new by old (lower is better)**\n\n{}", table.finish())
+}
+
+/// What is more where each of the `variants` but the first is made in place of the first, in the mean and at most.
+pub fn effects(report: &Report, variants: &[&str]) -> String {
+    let (first, others) = variants
+        .split_first()
+        .map_or(("", [].as_slice()), |(first, others)| (*first, others));
+    let mut table = Table::new(
+        &["without"],
+        &[
+            "time",
+            "instructions",
+            "code",
+            "stack",
+            "most time",
+            "of",
+            "most instructions",
+            "of",
+        ],
+    );
+    let ratio = |row: &Row, name: &str, measure: fn(&Figures) -> Option<f64>| {
+        Some(measure(row.engine(name)?)? / measure(row.engine(first)?)?)
+    };
+    let measures: [fn(&Figures) -> Option<f64>; 4] = [
+        |figures| figures.ns,
+        |figures| Some(figures.instructions? as f64),
+        |figures| Some(figures.code_bytes? as f64),
+        |figures| Some(figures.stack_bytes? as f64),
+    ];
+    for name in others {
+        let means = measures.map(|measure| mean(report.rows.iter().filter_map(|row| ratio(row, name, measure))));
+        let most = |measure| {
+            let all = report
+                .rows
+                .iter()
+                .filter_map(|row| Some((ratio(row, name, measure)?, row)));
+            let most = all.max_by(|a, b| a.0.total_cmp(&b.0));
+            [
+                text(most.map(|most| most.0), 2),
+                most.map_or_else(String::new, |most| most.1.name.clone()),
+            ]
+        };
+        let cells = means.map(|mean| text(mean, 3)).into_iter();
+        table.row(name, cells.chain(most(measures[0])).chain(most(measures[1])));
+    }
+    table.finish()
 }
 
 fn text(number: Option<f64>, digits: usize) -> String {

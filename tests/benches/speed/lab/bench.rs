@@ -25,6 +25,8 @@ use super::{Error, bpf2c, elf, ours, pe, rbpf_jit};
 pub mod name {
     /// Our own compiler.
     pub const OURS: &str = "bpf2sys";
+    /// The same without Control Flow Guard, which the C of others does not have either.
+    pub const UNGUARDED: &str = "CFG off";
     /// C in bpf2c's style, by clang: what all others are compared with.
     pub const BPF2C: &str = "bpf2c";
     /// The workload's own C, by clang.
@@ -107,7 +109,7 @@ impl Bench {
             lowering: made.lowering,
         };
         let program = program(&verified)?;
-        let mut engines = vec![our_engine(&verified, &world, &made)?];
+        let mut engines = vec![our_engine(name::OURS, &verified, &world, &made)?];
         let (text, helpers) = bpf2c::write(&verified, program)?;
         let mut files = vec![("bpf2c.so", compiler.bpf2c(&text)?)];
         let name = &verified.module().function(program).name;
@@ -118,6 +120,12 @@ impl Bench {
             files.push((extension, file));
             engine
         };
+        let unguarded = Options {
+            control_flow_guard: false,
+            ..Options::default()
+        };
+        let unguarded = ours::make(&verified, platform, &unguarded)?;
+        engines.push(our_engine(name::UNGUARDED, &verified, &world, &unguarded)?);
         engines.push(native(name::CLANG, "clang.so", compiler.clang(workload.source)?)?);
         let mut missing = Vec::new();
         if has_gcc() {
@@ -154,6 +162,38 @@ impl Bench {
             arm,
             shape,
             files,
+        })
+    }
+
+    /// A workload compiled by our own compiler alone, once with each of these options, which have names.
+    pub fn variants(
+        workload: &'static Workload,
+        root: &Path,
+        platform: &Platform,
+        variants: &[(&'static str, Options)],
+    ) -> Result<Bench, Error> {
+        let object = Compiler::new(root)?.bytecode(workload.source)?;
+        let verified = ours::verified(&object, workload.name, platform)?;
+        let world = World::new(verified.module(), workload.fill)?;
+        let mut engines = Vec::with_capacity(variants.len());
+        let mut lowering = Duration::MAX;
+        for (name, options) in variants {
+            let made = ours::make(&verified, platform, options)?;
+            lowering = lowering.min(made.lowering);
+            engines.push(our_engine(name, &verified, &world, &made)?);
+        }
+        Ok(Bench {
+            workload,
+            world,
+            engines,
+            missing: Vec::new(),
+            kernel: None,
+            arm: None,
+            shape: Shape {
+                instructions: verified.module().functions.iter().map(|f| f.instructions.len()).sum(),
+                lowering,
+            },
+            files: Vec::new(),
         })
     }
 
@@ -272,13 +312,18 @@ fn addresses(helpers: &[u32]) -> Result<Vec<u64>, Error> {
     helpers.iter().map(address).collect()
 }
 
-fn our_engine(verified: &VerifiedModule, world: &World, made: &ours::Made) -> Result<Engine, Error> {
+fn our_engine(
+    name: &'static str,
+    verified: &VerifiedModule,
+    world: &World,
+    made: &ours::Made,
+) -> Result<Engine, Error> {
     let mut loaded = pe::load(&made.image)?;
     let program = loaded.programs.pop().ok_or("no program")?;
     let runtime = Runtime::new(world, verified.module(), &addresses(&program.helpers)?)?;
     let start = loaded.memory.address();
     Ok(Engine {
-        name: name::OURS,
+        name,
         code_bytes: made.code_bytes,
         entry: windows(program.function, &runtime),
         code: start..start + loaded.memory.length() as u64,
