@@ -2,7 +2,8 @@
 //!
 //! Given: a body. Computed: the body with copies of nodes for what a register is known to hold there, where that decides conditional
 //! jumps. A loop over a state that is only ever set to constants becomes a graph of the states.
-//! Safe because: a copy for a value is entered only behind an instruction that set the register to it, or a jump that found it to be it;
+//! Safe because: a copy for a value is entered only behind an instruction that set the register to it, or made it of a number that it was known
+//! to hold, or a jump that found it to be it;
 //! whatever else writes the register leads back to the nodes that know nothing. What is known is of one register, and forgotten
 //! where nobody reads it any more, so that ways meet again.
 
