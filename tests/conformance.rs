@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use bpf2sys_bytecode::read_instructions;
+use bpf2sys_bytecode::{Imm64, Instruction, Map, MapDefinition, MapIndex, MapOrigin, read_instructions};
 use bpf2sys_codegen::Options;
-use bpf2sys_isa_tests::{Case, CaseFile, Engine, ImageEngine, InterpreterEngine, Placement, assemble_text};
+use bpf2sys_isa_tests::{
+    Case, CaseFile, Engine, ImageEngine, InterpreterEngine, Placement, VerifiedEngine, assemble_text,
+};
 use bpf2sys_pe_emit::Machine;
 use libtest_mimic::{Failed, Trial};
 
@@ -104,6 +106,45 @@ pub fn trials() -> Vec<Trial> {
             "conformance::an_endless_case_harms_no_other",
             an_endless_case_harms_no_other,
         ));
+    }
+    for (name, machine, placement, needs) in [
+        ("x64", Machine::X64, Placement::Program, &[][..]),
+        ("x64_subprograms", Machine::X64, Placement::Subprogram, &[]),
+        ("arm64", Machine::Arm64, Placement::Program, &[Need::Emulator]),
+        (
+            "arm64_subprograms",
+            Machine::Arm64,
+            Placement::Subprogram,
+            &[Need::Emulator],
+        ),
+    ] {
+        if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            trials.push(test_with(
+                &format!("conformance::proven_cases_pass_on_{name}"),
+                needs,
+                move || {
+                    let options = Options {
+                        machine,
+                        ..Options::default()
+                    };
+                    let image = ImageEngine::new(name, options, placement);
+                    let files = read_folder(&root().join("tests/isa/proven"))?;
+                    none(failures(&files, &[], &mut VerifiedEngine::new(name, image))?)
+                },
+            ));
+        }
+    }
+    for (name, machine, needs) in [
+        ("x64", Machine::X64, &[][..]),
+        ("arm64", Machine::Arm64, &[Need::Emulator]),
+    ] {
+        if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            trials.push(test_with(
+                &format!("conformance::lookups_in_place_are_asked_both_ways_on_{name}"),
+                needs,
+                move || lookups_in_place_are_asked_both_ways(name, machine),
+            ));
+        }
     }
     trials.push(test_with(
         "conformance::suite_assembles_and_encodes_again",
@@ -260,6 +301,54 @@ fn assembles_and_encodes_again(folder: &Path) -> Result<(), Failed> {
         }
         if file.code != file.assembled && !file.assembled.is_empty() {
             return Err(format!("{name}: `raw` differs from what `asm` assembles to").into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether an entry was found, asked by either condition, of lookups that are proven to be in one ARRAY.
+fn lookups_in_place_are_asked_both_ways(name: &str, machine: Machine) -> Result<(), Failed> {
+    let asked = |jump: &str, key: u8| -> Result<Case, Failed> {
+        let (yes, no) = ("ldxdw %r0, [%r0+0]\nadd %r0, 7\nexit\n", "add %r0, 1\nexit\n");
+        let (first, second) = if jump == "jeq" { (yes, no) } else { (no, yes) };
+        let text = format!(
+            "mov %r0, 100\njlt %r2, 8, exit\nldxb %r3, [%r1+0]\nstxw [%r10-4], %r3\n\
+             mov %r2, %r10\nadd %r2, -4\nlddw %r1, 0\ncall 1\n{jump} %r0, 0, there\n{first}there:\n{second}"
+        );
+        let mut module = read_instructions(&assemble_text(&text)?.bytes(), "case")?;
+        module.maps.push(Map {
+            name: "values".to_owned(),
+            definition: MapDefinition {
+                map_type: 2,
+                key_size: 4,
+                value_size: 8,
+                max_entries: 4,
+                ..MapDefinition::default()
+            },
+            inner: None,
+            origin: MapOrigin::Btf,
+            initial_values: Vec::new(),
+        });
+        for insn in &mut module.functions[0].instructions {
+            if let Instruction::LoadImm64 { value, .. } = &mut insn.op {
+                *value = Imm64::Map(MapIndex(0));
+            }
+        }
+        let memory = vec![key, 0, 0, 0, 0, 0, 0, 0];
+        Ok(Case { module, memory })
+    };
+    let options = Options {
+        machine,
+        ..Options::default()
+    };
+    let image = ImageEngine::new(name, options, Placement::Program);
+    let mut engine = VerifiedEngine::new(name, image);
+    for jump in ["jeq", "jne"] {
+        for (key, expected) in [(0, 7), (3, 7), (4, 1), (255, 1)] {
+            match engine.run(&[asked(jump, key)?]).as_slice() {
+                [Ok(outcome)] if outcome.r0 == expected => {}
+                other => return Err(format!("{jump}, {key}: {other:?}").into()),
+            }
         }
     }
     Ok(())

@@ -72,3 +72,46 @@ impl Convention {
         self.arguments.iter().count() + others.into_iter().filter(|passed| *passed).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bpf2sys_bytecode::{AluOp, FunctionIndex, Operand, Width};
+
+    use super::Convention;
+    use crate::lowering::RegisterSet;
+    use crate::testing::{alu, body, call, helper, load, mov, mov_reg, r};
+
+    fn of(code: &[bpf2sys_bytecode::Instruction], callee: Convention) -> Convention {
+        let callees = BTreeMap::from([(FunctionIndex(1), callee)]);
+        Convention::of(&body(code), &callees, false)
+    }
+
+    #[test]
+    fn what_a_body_reads_is_passed_and_nothing_else() {
+        let nothing = Convention {
+            arguments: RegisterSet::default(),
+            frame_pointer: false,
+            context: false,
+            runtime: false,
+        };
+        let needs = |arguments: &[u8]| Convention {
+            arguments: RegisterSet::of(arguments.iter().map(|number| r(*number))),
+            ..nothing
+        };
+        let sum = [mov_reg(0, 1), alu(AluOp::Add, 0, Operand::Reg(r(4)))];
+        assert_eq!(of(&sum, nothing), needs(&[1, 4]));
+        assert_eq!(of(&[mov(1, 7), mov_reg(0, 1)], nothing), needs(&[]));
+        assert_eq!(of(&[load(Width::B, 0, 5, 0)], nothing), needs(&[5]));
+        // The address itself may be what matters: it is compared, or subtracted.
+        let frame_pointer = Convention {
+            frame_pointer: true,
+            ..nothing
+        };
+        assert_eq!(of(&[mov_reg(0, 10)], nothing), frame_pointer);
+        assert!(of(&[mov(0, 0), call(1)], frame_pointer).frame_pointer);
+        let outside = of(&[helper(5)], nothing);
+        assert!(outside.context && outside.runtime && !outside.frame_pointer);
+    }
+}

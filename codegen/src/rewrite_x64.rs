@@ -836,6 +836,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn short_loops_begin_at_multiples_of_16_and_no_jump_runs_through_the_padding() {
+        let changes = Changes { align: true, ..SHORTEN };
+        let cases = [
+            // inc eax; L: dec ecx; jne L; ret
+            ("ffc0 ffc9 75fc c3", "ffc0 0f1f840000000000 660f1f440000 ffc9 75fc c3"),
+            // test eax, eax; je L; inc eax; L: dec ecx; jne L; ret
+            (
+                "85c0 7402 ffc0 ffc9 75fc c3",
+                "85c0 740c ffc0 0f1f840000000000 6690 ffc9 75fc c3",
+            ),
+            // L: dec ecx; jne L; ret is where it should be
+            ("ffc9 75fc c3", "ffc9 75fc c3"),
+        ];
+        for (before, after) in cases {
+            let mut code = code(bytes(before), &[], &[]);
+            assert!(rewritten(&mut code, changes), "{before}");
+            assert_eq!(code.bytes, bytes(after), "{before}");
+        }
+    }
+
+    #[test]
     fn jumps_forward_are_short_up_to_127_bytes() {
         for (long, short) in [("0f84", 0x74), ("0f8f", 0x7F), ("e9", 0xEB)] {
             for between in [1, 126, 127] {

@@ -20,9 +20,9 @@ use crate::{Case, Engine, ImageEngine, Outcome, Placement, StrictInterpreter, Ta
 /// Programs of one block.
 pub const BLOCK: u64 = 250;
 
-/// One block of so many is of programs that the verifier of Windows takes, most of them. It needs more time for a program
-/// than everything else together, so they are verified for the two machines in turn.
-const CHECKED: u64 = 200;
+/// Two blocks of so many are of programs that the verifier of Windows takes, most of them. It needs more time for a program
+/// than everything else together, so they are verified for one machine each.
+const CHECKED: u64 = 100;
 
 /// Disagreements of each engine that are reported.
 const SHOWN: usize = 2;
@@ -144,7 +144,12 @@ impl Block {
     /// The block of program `index`.
     pub fn of(index: u64) -> Block {
         let number = index / BLOCK;
-        let checked = number % CHECKED == 2;
+        let verified = match number % CHECKED {
+            2 => Some(Machine::X64),
+            7 => Some(Machine::Arm64),
+            _ => None,
+        };
+        let checked = verified.is_some();
         let (linux, helpers, placement) = match number % 8 {
             0 | 2 | 5 => (true, false, Placement::Program),
             1 | 6 => (true, false, Placement::Subprogram),
@@ -159,11 +164,7 @@ impl Block {
                 helpers: helpers && !checked,
             },
             placement,
-            verified: checked.then_some(if number % (2 * CHECKED) < CHECKED {
-                Machine::X64
-            } else {
-                Machine::Arm64
-            }),
+            verified,
             options: Options {
                 lse: number % 3 == 1,
                 sign_return_address: number % 4 >= 2,

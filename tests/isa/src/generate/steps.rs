@@ -26,6 +26,8 @@ const ALU_OPS: [(AluOp, usize); 14] = [
 
 /// Most passes of a loop.
 const PASSES: i32 = 4;
+/// Most passes of one that lies in no other: too many to be dissolved.
+const MANY_PASSES: i32 = 40;
 
 impl Writer<'_> {
     /// Writes about `steps` steps.
@@ -247,7 +249,12 @@ impl Writer<'_> {
         let inner = self.jumps_left.min(2);
         self.jumps_left = inner;
         self.calls_left = self.calls_left.min(1);
-        let passes = self.random.between(1, PASSES);
+        let most = if self.loops == 1 && self.random.chance(1, 3) {
+            MANY_PASSES
+        } else {
+            PASSES
+        };
+        let passes = self.random.between(1, most);
         let up = self.random.chance(1, 3);
         self.code.push(mov(counter, Operand::Imm(if up { 0 } else { passes })));
         self.written(counter);
