@@ -9,6 +9,7 @@ use bpf2sys_isa_tests::{
     Case, CaseFile, Engine, ImageEngine, InterpreterEngine, Placement, VerifiedEngine, assemble_text,
 };
 use bpf2sys_pe_emit::Machine;
+use bpf2sys_verifier::Verifier;
 use libtest_mimic::{Failed, Trial};
 
 use crate::support::{Need, corpus, root, test, test_with};
@@ -107,14 +108,42 @@ pub fn trials() -> Vec<Trial> {
             an_endless_case_harms_no_other,
         ));
     }
-    for (name, machine, placement, needs) in [
-        ("x64", Machine::X64, Placement::Program, &[][..]),
-        ("x64_subprograms", Machine::X64, Placement::Subprogram, &[]),
-        ("arm64", Machine::Arm64, Placement::Program, &[Need::Emulator]),
+    // PREVAIL proves less of them, and the code is right all the same.
+    for (name, verifier, machine, placement, needs) in [
+        ("x64", Verifier::Native, Machine::X64, Placement::Program, &[][..]),
+        (
+            "x64_subprograms",
+            Verifier::Native,
+            Machine::X64,
+            Placement::Subprogram,
+            &[],
+        ),
+        (
+            "x64_by_prevail",
+            Verifier::Prevail,
+            Machine::X64,
+            Placement::Program,
+            &[],
+        ),
+        (
+            "arm64",
+            Verifier::Native,
+            Machine::Arm64,
+            Placement::Program,
+            &[Need::Emulator],
+        ),
         (
             "arm64_subprograms",
+            Verifier::Native,
             Machine::Arm64,
             Placement::Subprogram,
+            &[Need::Emulator],
+        ),
+        (
+            "arm64_by_prevail",
+            Verifier::Prevail,
+            Machine::Arm64,
+            Placement::Program,
             &[Need::Emulator],
         ),
     ] {
@@ -129,7 +158,8 @@ pub fn trials() -> Vec<Trial> {
                     };
                     let image = ImageEngine::new(name, options, placement);
                     let files = read_folder(&root().join("tests/isa/proven"))?;
-                    none(failures(&files, &[], &mut VerifiedEngine::new(name, image))?)
+                    let mut engine = VerifiedEngine::new(name, image).verified_by(verifier);
+                    none(failures(&files, &[], &mut engine)?)
                 },
             ));
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bpf2sys_verifier::{Options, VerifiedModule, VerifyError, verify};
+use bpf2sys_verifier::{Options, VerifiedModule, Verifier, VerifyError, verify};
 
 use crate::embed::{embed, program_name};
 use crate::{Case, Engine, ImageEngine, Outcome, provider};
@@ -20,6 +20,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 pub struct VerifiedEngine {
     name: String,
     image: ImageEngine,
+    verifier: Verifier,
 }
 
 impl VerifiedEngine {
@@ -28,7 +29,14 @@ impl VerifiedEngine {
         VerifiedEngine {
             name: name.into(),
             image,
+            verifier: Verifier::default(),
         }
+    }
+
+    /// The same with another engine that verifies.
+    #[must_use]
+    pub fn verified_by(self, verifier: Verifier) -> VerifiedEngine {
+        VerifiedEngine { verifier, ..self }
     }
 
     fn run_batch(&self, cases: &[Case]) -> Vec<Result<Outcome, String>> {
@@ -80,6 +88,7 @@ impl VerifiedEngine {
     fn verify(&self, cases: &[Case]) -> Result<VerifiedModule, VerifyError> {
         let module = embed(cases, self.image.placement());
         let options = Options {
+            verifier: self.verifier,
             time_limit: TIME_LIMIT,
             explanation_steps: 0,
             ..Options::default()
