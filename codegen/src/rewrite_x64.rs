@@ -142,6 +142,22 @@ pub(crate) enum Form {
     Removed,
 }
 
+impl Form {
+    /// The bytes of one that has new ones.
+    fn encoding(self) -> Option<Encoding> {
+        match self {
+            Form::Shorter(new)
+            | Form::Guarded(new)
+            | Form::LoadsRax(new)
+            | Form::Frame(new)
+            | Form::Argument(new)
+            | Form::Folded { new, .. }
+            | Form::Renamed(new) => Some(new),
+            Form::Kept | Form::Jump { .. } | Form::Padding(_) | Form::Removed => None,
+        }
+    }
+}
+
 /// An instruction of the function.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -222,15 +238,9 @@ impl Part {
             Form::Jump { condition: None, .. } => NEAR_JUMP,
             Form::Jump { .. } => NEAR_CONDITIONAL_JUMP,
             Form::Kept => self.length.into(),
-            Form::Shorter(encoding)
-            | Form::Guarded(encoding)
-            | Form::LoadsRax(encoding)
-            | Form::Frame(encoding)
-            | Form::Argument(encoding)
-            | Form::Folded { new: encoding, .. }
-            | Form::Renamed(encoding) => encoding.as_slice().len() as u32,
             Form::Padding(bytes) => bytes.into(),
             Form::Removed => 0,
+            form => form.encoding().map_or(0, |new| new.as_slice().len() as u32),
         }
     }
 }
@@ -427,13 +437,6 @@ fn emit(parts: &[Part], places: &[u32], before: &[u8]) -> Vec<u8> {
     for (position, part) in parts.iter().enumerate() {
         match part.form {
             Form::Kept => code.extend_from_slice(part.bytes(before)),
-            Form::Shorter(encoding)
-            | Form::Guarded(encoding)
-            | Form::LoadsRax(encoding)
-            | Form::Frame(encoding)
-            | Form::Argument(encoding)
-            | Form::Folded { new: encoding, .. }
-            | Form::Renamed(encoding) => code.extend_from_slice(encoding.as_slice()),
             Form::Jump {
                 target,
                 condition,
@@ -450,7 +453,7 @@ fn emit(parts: &[Part], places: &[u32], before: &[u8]) -> Vec<u8> {
                 code.extend_from_slice(if short { &distance[..1] } else { &distance });
             }
             Form::Padding(bytes) => code.extend(nothing(bytes.into())),
-            Form::Removed => {}
+            form => code.extend(form.encoding().iter().flat_map(Encoding::as_slice)),
         }
     }
     code

@@ -81,15 +81,7 @@ impl Body {
         // The first is where it begins.
         let kept = self.nodes().filter(|index| !dropped[index.index()] && *index != entry);
         let order: Vec<NodeIndex> = [entry].into_iter().chain(kept).collect();
-        let mut places = vec![NodeIndex(0); self.nodes.len()];
-        for (place, index) in (0..).map(NodeIndex).zip(&order) {
-            places[index.index()] = place;
-        }
-        let nodes = order.iter().map(|index| Node {
-            next: self.node(*index).next.map(|to| places[through(to).index()]),
-            ..*self.node(*index)
-        });
-        Body::new(nodes.collect())
+        self.in_order(&order, through)
     }
 }
 

@@ -180,8 +180,13 @@ impl Body {
             }
         }
         order.reverse();
-        let mut places = vec![NodeIndex(0); count];
-        for (place, index) in (0..).map(NodeIndex).zip(&order) {
+        self.in_order(&order, through)
+    }
+
+    /// The body of some of the nodes, in this order. `through` gives for each node that one leads to the first that is among them.
+    fn in_order(&self, order: &[NodeIndex], through: impl Fn(NodeIndex) -> NodeIndex) -> Body {
+        let mut places = vec![NodeIndex(0); self.nodes.len()];
+        for (place, index) in (0..).map(NodeIndex).zip(order) {
             places[index.index()] = place;
         }
         let nodes = order.iter().map(|index| Node {

@@ -7,7 +7,7 @@
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function, Inst, Opcode, Value};
 
-use super::uses;
+use super::{is_cheap, uses};
 
 /// Moves instructions up within their blocks.
 pub(crate) fn compute_early(function: &mut Function) {
@@ -73,25 +73,5 @@ fn constant(function: &Function, value: Value) -> Option<Inst> {
 
 /// Instructions that take what they need from registers, leave one result, and do nothing else.
 fn can_move(opcode: Opcode) -> bool {
-    matches!(
-        opcode,
-        Opcode::Iadd
-            | Opcode::Isub
-            | Opcode::Imul
-            | Opcode::Band
-            | Opcode::Bor
-            | Opcode::Bxor
-            | Opcode::Bnot
-            | Opcode::Ineg
-            | Opcode::Ishl
-            | Opcode::Ushr
-            | Opcode::Sshr
-            | Opcode::Rotl
-            | Opcode::Rotr
-            | Opcode::Bswap
-            | Opcode::Ireduce
-            | Opcode::Uextend
-            | Opcode::Sextend
-            | Opcode::Select
-    )
+    is_cheap(opcode) || opcode == Opcode::Imul
 }

@@ -10,7 +10,7 @@ use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
 use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, Value, types};
 
-use super::{constant, made_by, uses};
+use super::{constant, uses, without_constant};
 
 /// Most loads that become one.
 const MOST_LOADS: usize = 8;
@@ -213,7 +213,7 @@ impl Collect<'_> {
                 if !self.packet.contains(inst) || function.layout.inst_block(inst) != Some(self.block) {
                     return None;
                 }
-                let (base, more) = split(function, arg);
+                let (base, more) = without_constant(function, arg);
                 if *self.address.get_or_insert(base) != base {
                     return None;
                 }
@@ -228,23 +228,6 @@ impl Collect<'_> {
             _ => None,
         }
     }
-}
-
-/// An address as another one and a distance.
-fn split(function: &Function, address: Value) -> (Value, i32) {
-    let address = function.dfg.resolve_aliases(address);
-    if let Some(InstructionData::Binary {
-        opcode: Opcode::Iadd,
-        args,
-    }) = made_by(function, address)
-    {
-        for (other, added) in [(args[0], args[1]), (args[1], args[0])] {
-            if let Some(distance) = constant(function, added).and_then(|bytes| i32::try_from(bytes).ok()) {
-                return (function.dfg.resolve_aliases(other), distance);
-            }
-        }
-    }
-    (address, 0)
 }
 
 /// Puts one load in the place of the instruction that put a number together.

@@ -77,6 +77,47 @@ fn uses(function: &Function) -> SecondaryMap<Value, u32> {
     uses
 }
 
+/// A value as a sum of another one and a constant of 32 bits, which is 0 where it is none.
+fn without_constant(function: &Function, value: Value) -> (Value, i32) {
+    let value = function.dfg.resolve_aliases(value);
+    if let Some(InstructionData::Binary {
+        opcode: Opcode::Iadd,
+        args,
+    }) = made_by(function, value)
+    {
+        for (other, added) in [(args[0], args[1]), (args[1], args[0])] {
+            if let Some(added) = constant(function, added).and_then(|added| i32::try_from(added).ok()) {
+                return (function.dfg.resolve_aliases(other), added);
+            }
+        }
+    }
+    (value, 0)
+}
+
+/// Whether an instruction has no effects, can't trap, and takes little time.
+fn is_cheap(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Iadd
+            | Opcode::Isub
+            | Opcode::Band
+            | Opcode::Bor
+            | Opcode::Bxor
+            | Opcode::Bnot
+            | Opcode::Ineg
+            | Opcode::Ishl
+            | Opcode::Ushr
+            | Opcode::Sshr
+            | Opcode::Rotl
+            | Opcode::Rotr
+            | Opcode::Bswap
+            | Opcode::Ireduce
+            | Opcode::Uextend
+            | Opcode::Sextend
+            | Opcode::Select
+    )
+}
+
 /// By block: how many ways lead there.
 fn ways(function: &Function) -> SecondaryMap<Block, u32> {
     let mut ways = SecondaryMap::new();

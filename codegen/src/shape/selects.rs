@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
 
-use super::{constant, made_by};
+use super::{constant, is_cheap, made_by};
 
 /// Most instructions that are computed for nothing where a branch would have gone the other way.
 const MOST_MOVED: usize = 3;
@@ -177,26 +177,6 @@ fn meeting(taken: (Way, Option<Way>), otherwise: (Way, Option<Way>)) -> Option<(
 
 /// Whether an instruction may be made though a branch would have gone another way: it has no effects, can't trap, and is cheap.
 fn can_move(function: &Function, inst: Inst) -> bool {
-    matches!(
-        function.dfg.insts[inst].opcode(),
-        Opcode::Iconst
-            | Opcode::Iadd
-            | Opcode::Isub
-            | Opcode::Band
-            | Opcode::Bor
-            | Opcode::Bxor
-            | Opcode::Bnot
-            | Opcode::Ineg
-            | Opcode::Ishl
-            | Opcode::Ushr
-            | Opcode::Sshr
-            | Opcode::Ireduce
-            | Opcode::Uextend
-            | Opcode::Sextend
-            | Opcode::Icmp
-            | Opcode::Select
-            | Opcode::Bswap
-            | Opcode::Rotl
-            | Opcode::Rotr
-    )
+    let opcode = function.dfg.insts[inst].opcode();
+    is_cheap(opcode) || matches!(opcode, Opcode::Iconst | Opcode::Icmp)
 }

@@ -6,7 +6,7 @@
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
-use super::{constant, made_by};
+use super::{constant, without_constant};
 
 /// Moves constants outwards in all sums of 64 bits.
 pub(super) fn collect_constants(function: &mut Function) {
@@ -46,22 +46,9 @@ pub(super) fn collect_constants(function: &mut Function) {
 
 /// What a constant is added to, and the constant. Nothing for a value that is a constant.
 fn split(function: &Function, value: Value) -> (Option<Value>, i64) {
-    let value = function.dfg.resolve_aliases(value);
     if constant(function, value).is_some() {
         return (None, 0);
     }
-    if let Some(InstructionData::Binary {
-        opcode: Opcode::Iadd,
-        args,
-    }) = made_by(function, value)
-    {
-        for (other, added) in [(args[0], args[1]), (args[1], args[0])] {
-            if let Some(bytes) = constant(function, added)
-                && i32::try_from(bytes).is_ok()
-            {
-                return (Some(function.dfg.resolve_aliases(other)), bytes);
-            }
-        }
-    }
-    (Some(value), 0)
+    let (other, added) = without_constant(function, value);
+    (Some(other), added.into())
 }
