@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iced_x86::{Code as Op, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code as Op, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use crate::rewrite_x64::with_least_displacement;
 
@@ -19,9 +19,10 @@ const MOST_BETWEEN: usize = 8;
 /// By position of an access: the position of the address that goes. `targets` are the positions to which jumps lead.
 pub(crate) fn folds(code: &[Instruction], targets: &BTreeSet<usize>) -> BTreeMap<usize, usize> {
     let mut folds = BTreeMap::new();
+    let mut factory = InstructionInfoFactory::new();
     for (position, address) in code.iter().enumerate() {
         if is_frame_address(address)
-            && let Some(access) = only_access(code, position, targets)
+            && let Some(access) = only_access(code, position, targets, &mut factory)
         {
             folds.insert(access, position);
         }
@@ -36,13 +37,18 @@ fn is_frame_address(instruction: &Instruction) -> bool {
 }
 
 /// The position of the access that is all that an address is made for.
-fn only_access(code: &[Instruction], position: usize, targets: &BTreeSet<usize>) -> Option<usize> {
+fn only_access(
+    code: &[Instruction],
+    position: usize,
+    targets: &BTreeSet<usize>,
+    factory: &mut InstructionInfoFactory,
+) -> Option<usize> {
     let register = code[position].op0_register();
     for (at, instruction) in code.iter().enumerate().skip(position + 1).take(MOST_BETWEEN) {
         if targets.contains(&at) || instruction.flow_control() != FlowControl::Next {
             return None;
         }
-        if names(instruction, register) {
+        if names(instruction, register, factory) {
             return folded(instruction, &code[position]).map(|_| at);
         }
     }
@@ -50,8 +56,7 @@ fn only_access(code: &[Instruction], position: usize, targets: &BTreeSet<usize>)
 }
 
 /// Whether an instruction has a register, or a part of it, in an operand. Those with operands that it does not have in its text, too.
-fn names(instruction: &Instruction, register: Register) -> bool {
-    let mut factory = iced_x86::InstructionInfoFactory::new();
+fn names(instruction: &Instruction, register: Register, factory: &mut InstructionInfoFactory) -> bool {
     let used = factory.info(instruction).used_registers();
     used.iter().any(|used| used.register().full_register() == register)
 }

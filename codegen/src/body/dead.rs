@@ -6,7 +6,7 @@
 
 use bpf2sys_bytecode::{Imm64, Instruction, Reg};
 
-use super::{Body, Node, NodeIndex, Register};
+use super::{Body, Node, NodeIndex, Predecessors, Register};
 use crate::lowering::{Next, RegisterSet, Registers, registers_read, registers_written};
 
 impl Body {
@@ -42,18 +42,13 @@ impl Body {
     /// By node: the registers that an instruction behind it needs. What is read only to set what nobody needs is not needed, so that a
     /// counter that only counts is not.
     fn needed_after(&self) -> Vec<Registers> {
-        let mut before: Vec<Vec<NodeIndex>> = vec![Vec::new(); self.nodes.len()];
-        for from in self.nodes() {
-            for to in self.successors(from) {
-                before[to.index()].push(from);
-            }
-        }
+        let before = Predecessors::of(self);
         let mut after = vec![Registers::default(); self.nodes.len()];
         // Each register becomes needed once at most behind each node.
         let mut work: Vec<NodeIndex> = self.nodes().collect();
         while let Some(index) = work.pop() {
             let here = self.needed_before(index, after[index.index()]);
-            for from in &before[index.index()] {
+            for from in before.of_node(index) {
                 let known = &mut after[from.index()];
                 let all = known.union(here);
                 if all != *known {

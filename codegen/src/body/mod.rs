@@ -12,6 +12,7 @@
 
 mod dead;
 mod inline;
+mod predecessors;
 mod rotate;
 mod slots;
 mod thread;
@@ -19,6 +20,7 @@ mod thread;
 use bpf2sys_bytecode::{Callee, Function, FunctionIndex, InsnIndex, Instruction, Reg};
 
 pub(crate) use inline::Candidate;
+pub(crate) use predecessors::Predecessors;
 pub(crate) use slots::Slots;
 
 use crate::InsnPlace;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, WordSize};
 
-use super::{Body, Node, NodeIndex, Register};
+use super::{Body, Node, NodeIndex, Predecessors, Register};
 use crate::lowering::{Next, RegisterSet, registers_read, registers_written};
 
 /// How many nodes may come for each jump that goes.
@@ -118,12 +118,7 @@ impl Body {
 
     /// By node: whether a register's value before it can be read by it or later.
     fn live(&self, register: Register) -> Vec<bool> {
-        let mut before: Vec<Vec<NodeIndex>> = vec![Vec::new(); self.nodes.len()];
-        for from in self.nodes() {
-            for to in self.successors(from) {
-                before[to.index()].push(from);
-            }
-        }
+        let before = Predecessors::of(self);
         let mut live = vec![false; self.nodes.len()];
         let mut work: Vec<NodeIndex> = (self.nodes())
             .filter(|index| registers_read(self.node(*index)).contains(register))
@@ -133,7 +128,7 @@ impl Body {
                 continue;
             }
             let writers = |from: &&NodeIndex| !registers_written(self.node(**from)).contains(register);
-            work.extend(before[index.index()].iter().filter(writers));
+            work.extend(before.of_node(index).iter().filter(writers));
         }
         live
     }

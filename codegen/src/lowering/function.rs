@@ -24,11 +24,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use bpf2sys_bytecode::{
-    Callee, Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction, MapIndex, Module, Operand,
-    Reg, WordSize,
+    BtfFunctionIndex, Callee, Condition, Function, FunctionIndex, FunctionKind, Imm64, InsnIndex, Instruction,
+    MapIndex, Module, Operand, Reg, WordSize,
 };
-use bpf2sys_platform::Platform;
-use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule, VerifiedProgram};
+use bpf2sys_platform::{BtfFunction, Helper, Platform};
+use bpf2sys_verifier::{FrameFacts, InsnFacts, VerifiedModule};
 use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -174,6 +174,20 @@ impl Unit<'_> {
         (definition.map_type == ARRAY && definition.key_size == ARRAY_KEY_BYTES && !is_template).then_some(map)
     }
 
+    /// What a helper's id means in each program that reaches a function.
+    pub(super) fn helpers_meant(&self, function: FunctionIndex, id: i32) -> impl Iterator<Item = Option<&Helper>> {
+        let reaching = self.verified.programs().iter();
+        reaching
+            .filter(move |p| p.function == function || p.reachable.binary_search(&function).is_ok())
+            .map(move |p| self.platform.helper(&p.program_type, id.cast_unsigned()))
+    }
+
+    /// The platform's function that the module names there.
+    pub(super) fn btf_function(&self, index: BtfFunctionIndex) -> Option<&BtfFunction> {
+        let wanted = self.verified.module().btf_functions.get(index.index())?;
+        self.platform.btf_function(wanted.module, &wanted.name)
+    }
+
     /// The registers at which a callee outside of the module may look.
     pub(crate) fn read_outside(&self, place: InsnPlace, callee: Callee) -> RegisterSet {
         let known = match callee {
@@ -181,22 +195,13 @@ impl Unit<'_> {
             Callee::Local(_) => None,
             Callee::Helper(_) if self.array_lookup(place, callee).is_some() => Some(RegisterSet::of(Reg::new(2))),
             Callee::Helper(id) => {
-                let helper = |program: &VerifiedProgram| {
-                    let helper = self.platform.helper(&program.program_type, id.cast_unsigned())?;
-                    Some(RegisterSet::of(helper.registers_read()?.filter_map(Reg::new)))
-                };
-                let reaching = self
-                    .verified
-                    .programs()
-                    .iter()
-                    .filter(|p| p.function == place.function || p.reachable.binary_search(&place.function).is_ok());
-                let all: Option<Vec<RegisterSet>> = reaching.map(helper).collect();
+                let read =
+                    |helper: Option<&Helper>| Some(RegisterSet::of(helper?.registers_read()?.filter_map(Reg::new)));
+                let all: Option<Vec<RegisterSet>> = self.helpers_meant(place.function, id).map(read).collect();
                 all.and_then(|all| all.into_iter().reduce(RegisterSet::union))
             }
             Callee::Btf(index) => {
-                let wanted = self.verified.module().btf_functions.get(index.index());
-                let found = wanted.and_then(|f| self.platform.btf_function(f.module, &f.name));
-                let read = found.and_then(bpf2sys_platform::BtfFunction::registers_read);
+                let read = self.btf_function(index).and_then(BtfFunction::registers_read);
                 read.map(|read| RegisterSet::of(read.filter_map(Reg::new)))
             }
         };

@@ -5,7 +5,7 @@
 //! Safe because: every edge is followed, and what the lowering of an instruction reads counts as read, needed or not.
 
 use super::inherited::{RegisterSet, writes};
-use crate::body::{Body, NodeIndex};
+use crate::body::{Body, NodeIndex, Predecessors};
 
 /// For each node the registers that are live before it.
 pub(crate) fn live_before(body: &Body) -> Vec<RegisterSet> {
@@ -32,41 +32,6 @@ pub(crate) fn live_before(body: &Body) -> Vec<RegisterSet> {
         }
     }
     live
-}
-
-/// The edges of a body, backwards.
-struct Predecessors {
-    /// By node: where its predecessors start in `all`; one more entry for the end.
-    starts: Vec<u32>,
-    all: Vec<NodeIndex>,
-}
-
-impl Predecessors {
-    fn of(body: &Body) -> Predecessors {
-        let count = body.count() as usize;
-        let edges = || {
-            body.nodes()
-                .flat_map(|from| body.successors(from).map(move |to| (from, to)))
-        };
-        let mut starts = vec![0_u32; count + 1];
-        for (_, to) in edges() {
-            starts[to.index() + 1] += 1;
-        }
-        for index in 0..count {
-            starts[index + 1] += starts[index];
-        }
-        let mut free = starts.clone();
-        let mut all = vec![NodeIndex(0); starts[count] as usize];
-        for (from, to) in edges() {
-            all[free[to.index()] as usize] = from;
-            free[to.index()] += 1;
-        }
-        Predecessors { starts, all }
-    }
-
-    fn of_node(&self, index: NodeIndex) -> &[NodeIndex] {
-        &self.all[self.starts[index.index()] as usize..self.starts[index.index() + 1] as usize]
-    }
 }
 
 #[cfg(test)]

@@ -47,16 +47,13 @@ impl MapArguments {
         match callee {
             Callee::Local(_) => Ok(MapArguments::NONE),
             Callee::Btf(index) => {
-                let wanted = unit.verified.module().btf_functions.get(index.index());
-                let found = wanted.and_then(|f| unit.platform.btf_function(f.module, &f.name));
-                let found = found.ok_or(InstructionProblem::Reference)?;
+                let found = unit.btf_function(index).ok_or(InstructionProblem::Reference)?;
                 Ok(of(found.return_type, &found.arguments))
             }
             Callee::Helper(id) => {
-                let reaching = unit.verified.programs().iter();
-                let mut found = reaching
-                    .filter(|p| p.function == function || p.reachable.binary_search(&function).is_ok())
-                    .filter_map(|p| unit.platform.helper(&p.program_type, id.cast_unsigned()))
+                let mut found = unit
+                    .helpers_meant(function, id)
+                    .flatten()
                     .map(|helper| of(helper.return_type, &helper.arguments));
                 let first = found.next().unwrap_or(MapArguments::NONE);
                 if found.any(|other| other != first) {
