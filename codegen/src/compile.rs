@@ -21,6 +21,7 @@ use crate::error::FunctionProblem;
 use crate::instruction_arm64::Insn;
 use crate::isa::{Effort, Isas};
 use crate::lowering::{Ir, Native};
+use crate::object::FUNCTION_ALIGN;
 use crate::rewrite_x64::Changes;
 use crate::{
     Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, jumps_x64,
@@ -32,6 +33,8 @@ use crate::{
 pub(crate) struct Code {
     /// Machine code.
     pub(crate) bytes: Vec<u8>,
+    /// Where it may begin: at multiples of this.
+    pub(crate) align: u32,
     /// Constants that the code reads. Cranelift puts them behind the code; they go to a data section.
     pub(crate) constants: Vec<u8>,
     /// References to other places.
@@ -112,10 +115,13 @@ pub(crate) fn compile_pinned(
     let mut isa = isas.of(effort)?;
     let makes_near = options.machine == Machine::X64 && options.optimizations.has(Optimization::NearValues);
     let makes_early = options.optimizations.has(Optimization::EarlyValues);
-    let ends = options.optimizations.has(Optimization::LoopEnds) && ir.loop_depth > 0;
+    let ends = options.optimizations.has(Optimization::LoopEnds);
     let merges = options.optimizations.has(Optimization::PacketLoads);
     let masks = options.optimizations.has(Optimization::Masks);
-    if !ir.pins.is_empty() || (makes_near || makes_early || masks || merges || ends) && effort == Effort::Speed {
+    let hoists = options.optimizations.has(Optimization::Invariants) && ir.loop_depth > 0;
+    let joins = options.machine == Machine::X64 && options.optimizations.has(Optimization::MemoryOperands);
+    let changes = makes_near || makes_early || masks || merges || ends || hoists || joins;
+    if !ir.pins.is_empty() || changes && effort == Effort::Speed {
         // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
         scratch
             .optimize(isa, &mut ControlPlane::default())
@@ -127,8 +133,26 @@ pub(crate) fn compile_pinned(
         if merges {
             shape::merge_loads(&mut scratch.func, &ir.packet_loads);
         }
+        if options.optimizations.has(Optimization::Cheaper) {
+            shape::make_cheaper(&mut scratch.func);
+        }
         if ends {
             shape::compare_counted(&mut scratch.func);
+        }
+        if hoists || ends {
+            scratch.compute_loop_analysis();
+        }
+        if hoists {
+            shape::hoist(&mut scratch.func, &scratch.domtree, &scratch.loop_analysis);
+        }
+        if ends {
+            shape::place_behind(&mut scratch.func, &scratch.loop_analysis);
+            shape::split(&mut scratch.func, &scratch.loop_analysis);
+            scratch.compute_cfg();
+            scratch.compute_domtree();
+        }
+        if joins {
+            shape::join(&mut scratch.func);
         }
         if makes_near {
             shape::rematerialize(&mut scratch.func);
@@ -208,6 +232,7 @@ fn generate(
         .collect();
     let code = Code {
         bytes: compiled.code_buffer().to_vec(),
+        align: FUNCTION_ALIGN,
         constants: Vec::new(),
         references,
         unwind: UnwindInfo::Leaf,
@@ -235,6 +260,7 @@ fn generate(
 pub(crate) fn assembled(bytes: Vec<u8>, references: Vec<Reference>, options: &Options) -> Result<Code, String> {
     let code = Code {
         bytes,
+        align: FUNCTION_ALIGN,
         constants: Vec::new(),
         references,
         unwind: UnwindInfo::Leaf,

@@ -8,8 +8,10 @@
 //! | a jump to a jump | a jump to where that goes |
 //! | a jump to the next instruction | nothing |
 //! | `jcc A; jmp B; A:` | `jncc B; A:` |
+//! | `jcc A; jmp B` where A lies ahead and B behind | `jncc B; jmp A`: a loop goes round by one jump |
 //! | `jmp B` where B is entered by jumps alone, up to a `jmp` or `ret` | B follows |
 //! | both ways of a `jcc` begin with the same `mov` or `lea` | it stands before the comparison, or the `jcc`, once |
+//! | the end of a loop, `A: ..; jcc head; out:` with jumps to A | the same before the head, `A: ..; jncc out; head:`: one jump in each round |
 //! | what is not reached | nothing |
 //!
 //! Safe because: [`check`] reads both codes again and goes through them side by side, on all ways from their beginnings: each
@@ -17,6 +19,7 @@
 //! could matter to. It knows nothing of blocks, or of what was done, but for which instructions were moved.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
 
@@ -28,6 +31,11 @@ use crate::rewrite_x64::{Form, Part, Rewritten, by_place, is_relocated_alike};
 const ROUNDS: usize = 8;
 /// How many jumps may lead from one to the next, and how many instructions a block may have that is moved.
 const MOST_STEPS: usize = 1000;
+/// How many jumps may come, and how many instructions may be led into a loop.
+const MOST_ADDED: usize = 32;
+const MOST_LED: usize = 8;
+/// How many unconditional jumps to the end of a loop are many: the way that gets there without one takes one more.
+const MANY_WAYS: usize = 3;
 /// How many instructions may be moved before the same jump.
 const MOST_MOVED: usize = 4;
 /// How many moved ones may be ahead of the old code at most; there are never more than those of one jump.
@@ -40,7 +48,11 @@ pub(crate) fn straighten(code: &mut Code, decoded: &Decoded) -> Result<Option<De
         return Ok(None);
     };
     let mut graph = Graph::new(&parts, instructions, &code.bytes);
-    if graph.is_endless() || !(0..ROUNDS).fold(false, |changed, _| graph.improve() || changed) {
+    if graph.is_endless() {
+        return Ok(None);
+    }
+    let improved = (0..ROUNDS).fold(false, |changed, _| graph.improve() || changed);
+    if !graph.lead_into_loops() && !improved {
         return Ok(None);
     }
     let Some((parts, moved)) = graph.parts(parts) else {
@@ -74,9 +86,11 @@ struct Jump {
     condition: Option<u8>,
 }
 
-/// The instructions of a function by their old positions, in a chain.
+/// The instructions of a function by their old positions, in a chain. Behind them are positions for jumps that come.
 struct Graph<'a> {
     instructions: &'a [Instruction],
+    /// The positions that are free.
+    spare: Range<usize>,
     bytes: Vec<&'a [u8]>,
     /// Those that may be moved at all.
     movable: Vec<bool>,
@@ -95,35 +109,41 @@ struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     fn new(parts: &[Part], instructions: &'a [Instruction], bytes: &'a [u8]) -> Graph<'a> {
-        let count = parts.len();
+        let (count, all) = (parts.len(), parts.len() + MOST_ADDED);
         let jump = |part: &Part| match part.form {
             Form::Jump { target, condition, .. } => Some(Jump { target, condition }),
             _ => None,
         };
         let mut factory = InstructionInfoFactory::new();
         let movable = parts.iter().zip(instructions);
-        Graph {
+        let mut graph = Graph {
             instructions,
+            spare: count..all,
             bytes: parts.iter().map(|part| part.bytes(bytes)).collect(),
             movable: movable
                 .map(|(part, instruction)| !part.is_relocated && is_movable(instruction, &mut factory))
                 .collect(),
             jumps: parts.iter().map(jump).collect(),
-            next: (1..=count).collect(),
-            previous: (0..count)
-                .map(|position| position.checked_sub(1).unwrap_or(count))
-                .collect(),
+            next: (1..count).chain([all]).collect(),
+            previous: [all].into_iter().chain(0..count.saturating_sub(1)).collect(),
             is_there: vec![true; count],
-            entries: vec![0; count],
+            entries: vec![0; all],
             moved: BTreeSet::new(),
-            gathered: vec![0; count],
+            gathered: vec![0; all],
             factory,
-        }
+        };
+        graph.bytes.resize(all, &[]);
+        graph.movable.resize(all, false);
+        graph.jumps.resize(all, None);
+        graph.next.resize(all, all);
+        graph.previous.resize(all, all);
+        graph.is_there.resize(all, false);
+        graph
     }
 
     /// Whether it has jumps that lead to themselves alone.
     fn is_endless(&self) -> bool {
-        (0..self.jumps.len()).any(|position| self.last_jump(position).is_none())
+        (0..self.instructions.len()).any(|position| self.last_jump(position).is_none())
     }
 
     /// Where execution comes from here without doing anything.
@@ -144,6 +164,7 @@ impl<'a> Graph<'a> {
     fn improve(&mut self) -> bool {
         let mut changed = self.thread();
         changed |= self.sweep();
+        let ranks = self.ranks();
         let mut position = 0;
         while position < self.next.len() {
             let next = self.next[position];
@@ -151,7 +172,10 @@ impl<'a> Graph<'a> {
                 changed |= match jump.condition {
                     None => self.leave_out(position, jump) || self.follow(position, jump),
                     Some(_) => {
-                        self.leave_out(position, jump) || self.invert(position, jump) || self.gather(position, jump)
+                        self.leave_out(position, jump)
+                            || self.invert(position, jump)
+                            || self.turn(position, jump, &ranks)
+                            || self.gather(position, jump)
                     }
                 };
             }
@@ -270,6 +294,114 @@ impl<'a> Graph<'a> {
         true
     }
 
+    /// By position: its place in the chain.
+    fn ranks(&self) -> Vec<usize> {
+        let mut ranks = vec![0; self.next.len()];
+        let (mut position, mut rank) = (0, 0);
+        while position < self.next.len() {
+            ranks[position] = rank;
+            rank += 1;
+            position = self.next[position];
+        }
+        ranks
+    }
+
+    /// `jcc A; jmp B` as `jncc B; jmp A` where B is the way round a loop and A the way out.
+    fn turn(&mut self, position: usize, jump: Jump, ranks: &[usize]) -> bool {
+        let over = self.next[position];
+        let Some(Some(Jump {
+            target: round,
+            condition: None,
+        })) = self.jumps.get(over).copied()
+        else {
+            return false;
+        };
+        let (here, out) = (ranks[position], jump.target);
+        if self.entries[over] != 0 || ranks[round] >= here || ranks[out] <= here {
+            return false;
+        }
+        self.jumps[position] = Some(Jump {
+            target: round,
+            condition: jump.condition.map(|condition| condition ^ 1),
+        });
+        self.jumps[over] = Some(Jump {
+            target: out,
+            condition: None,
+        });
+        true
+    }
+
+    /// Puts the ends of loops that several ways lead to before the heads, so that a round takes one jump: to the end, and not another one back from
+    /// there. Entering the loop takes a jump then.
+    fn lead_into_loops(&mut self) -> bool {
+        self.sweep();
+        let ranks = self.ranks();
+        let mut changed = false;
+        for end in 0..self.instructions.len() {
+            let back = self.jumps[end].filter(|jump| self.is_there[end] && jump.condition.is_some());
+            if let Some(back) = back.filter(|back| ranks[back.target] < ranks[end]) {
+                changed |= self.lead_into(end, back);
+            }
+        }
+        changed
+    }
+
+    fn lead_into(&mut self, end: usize, back: Jump) -> bool {
+        let (head, out) = (back.target, self.next[end]);
+        let mut start = end;
+        for _ in 0..MOST_LED {
+            if self.entries[start] > 0 || start == head {
+                break;
+            }
+            start = self.previous[start];
+            if start >= self.next.len() {
+                return false;
+            }
+        }
+        let (before, before_head) = (self.previous[start], self.previous[head]);
+        let is_known = |position: usize| position < self.next.len();
+        // Behind the head, and with ways there by jumps that are worth it.
+        if start == head || head == 0 || !is_known(before) || !is_known(before_head) || !is_known(out) {
+            return false;
+        }
+        let jumps = (0..self.jumps.len()).filter(|position| self.is_there[*position]);
+        let ways = jumps.filter(
+            |position| matches!(self.jumps[*position], Some(Jump { target, condition: None }) if target == start),
+        );
+        let added = usize::from(!self.ends(before)) + usize::from(!self.ends(before_head));
+        if ways.count() < MANY_WAYS || self.spare.len() < added {
+            return false;
+        }
+        self.next[before] = out;
+        self.previous[out] = before;
+        self.jump_behind(before, start);
+        self.jump_behind(before_head, head);
+        let before_head = self.previous[head];
+        self.link(start, end, before_head);
+        self.jumps[end] = Some(Jump {
+            target: out,
+            condition: back.condition.map(|condition| condition ^ 1),
+        });
+        self.entries[head] -= 1;
+        self.entries[out] += 1;
+        true
+    }
+
+    /// Puts a jump behind a position from which execution goes on.
+    fn jump_behind(&mut self, position: usize, target: usize) {
+        if self.ends(position) {
+            return;
+        }
+        let Some(added) = self.spare.next() else { return };
+        self.jumps[added] = Some(Jump {
+            target,
+            condition: None,
+        });
+        self.entries[target] += 1;
+        self.is_there[added] = true;
+        self.link(added, added, position);
+    }
+
     /// Moves the block that an unconditional jump goes to behind it, if nothing runs into it, and leaves the jump out.
     fn follow(&mut self, position: usize, jump: Jump) -> bool {
         let first = jump.target;
@@ -360,15 +492,20 @@ impl<'a> Graph<'a> {
             order.push(position);
             position = self.next[position];
         }
-        let mut places = vec![None; parts.len()];
+        let mut places = vec![None; self.next.len()];
         for (place, position) in order.iter().enumerate() {
             places[*position] = Some(place);
         }
         let moved = self.moved.iter().filter_map(|position| places[*position]).collect();
+        let starts: Vec<u32> = parts.iter().map(Part::start).collect();
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let mut made = Vec::with_capacity(order.len());
         for position in order {
-            let mut part = parts.get_mut(position)?.take()?;
+            let mut part = match parts.get_mut(position) {
+                Some(part) => part.take()?,
+                // One that came: it belongs to where it leads.
+                None => Part::added(*starts.get(self.jumps[position]?.target)?),
+            };
             if let Some(Jump { target, condition }) = self.jumps[position] {
                 part.form = Form::Jump {
                     target: places[target]?,
@@ -578,10 +715,31 @@ mod tests {
             // je L; js M; L: jmp M; nop; M: inc eax; ret
             ("one of two", "85c9 7402 7803 eb01 90 ffc0 c3", "85c9 ffc0 c3"),
             ("a loop", "ffc0 ffc9 7402 ebf8 c3", "ffc0 ffc9 75fa c3"),
+            // test edx, edx; je X; L: dec eax; test ecx, ecx; je M; jmp L; X: inc ecx; M: inc ebx; ret
+            (
+                "out of a loop to elsewhere",
+                "90 85d2 7408 ffc8 85c9 7404 ebf8 ffc1 ffc3 c3",
+                "90 85d2 7408 ffc8 85c9 75fa eb02 ffc1 ffc3 c3",
+            ),
         ];
         for (name, before, after) in cases {
             assert_eq!(straight(before), bytes(after), "{name}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_loop_that_many_ways_lead_to_stands_before_its_head() {
+        // L: je A; je B; je C; inc edi; E: dec eax; jne L; ret; A: inc ebx; jmp E; B: inc ebp; jmp E; C: inc esi; jmp E.
+        // Jumps that come are short later.
+        assert_eq!(
+            straight("90 85c9 740f 85d2 740f 85f6 740f ffc7 ffc8 75ee c3 ffc3 ebf7 ffc5 ebf3 ffc6 ebef"),
+            bytes(
+                "90 e904000000 ffc8 7413 85c9 7410 85d2 7410 85f6 7410 ffc7 e9e9ffffff c3 ffc3 ebe4 ffc5 ebe0 ffc6 ebdc"
+            ),
+        );
+        // Without C there are too few.
+        let few = "90 85c9 740b 85d2 740b ffc7 ffc8 75f2 c3 ffc3 ebf7 ffc5 ebf3";
+        assert_eq!(straight(few), bytes(few));
     }
 
     #[test]

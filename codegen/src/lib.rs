@@ -63,6 +63,7 @@ mod runtime_context;
 mod shape;
 mod shorten_x64;
 mod skeleton;
+mod surplus_x64;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::LowerError;
 use crate::compile::{Code, Reference, Target};
 
 /// Alignment of functions: Control Flow Guard wants indirect call targets at multiples of 16.
-const FUNCTION_ALIGN: usize = 16;
+pub(crate) const FUNCTION_ALIGN: u32 = 16;
 
 /// What lies between functions: running into it stops at once.
 const fn code_padding(machine: Machine) -> u8 {
@@ -102,7 +102,7 @@ impl ObjectWriter {
         self.sections.push(Section {
             name: name.to_owned(),
             kind,
-            align: FUNCTION_ALIGN as u32,
+            align: FUNCTION_ALIGN,
             data: Vec::new(),
             relocations: Vec::new(),
         });
@@ -198,8 +198,12 @@ impl ObjectWriter {
     /// Appends a function to a code section, and its constants to another. Gives its position among all functions.
     pub(crate) fn code(&mut self, sections: CodeSections, target: Target, name: &str, code: Code) -> usize {
         let CodeSections { section, constants } = sections;
-        let data = &mut self.sections[section.0 as usize].data;
-        data.resize(data.len().next_multiple_of(FUNCTION_ALIGN), code_padding(self.machine));
+        let Section { align, data, .. } = &mut self.sections[section.0 as usize];
+        *align = code.align.max(*align);
+        data.resize(
+            data.len().next_multiple_of(code.align as usize),
+            code_padding(self.machine),
+        );
         let offset = data.len() as u32;
         data.extend_from_slice(&code.bytes);
         let symbol = self.symbol(name, Spot { section, offset });

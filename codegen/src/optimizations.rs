@@ -36,6 +36,14 @@ pub enum Optimization {
     Conventions,
     /// Masks go whose bits cannot be set, or make no difference to a comparison.
     Masks,
+    /// Products with some constants, and what else there is a cheaper instruction for, take that.
+    Cheaper,
+    /// What is the same in all rounds of a loop is computed before it.
+    Invariants,
+    /// x64: loads, and stores of what was loaded, are part of the instructions that use or make the value.
+    MemoryOperands,
+    /// What both ways of a branch need is computed before it.
+    BothWays,
     /// The counter of a loop is compared after it was counted, and constants for the way out of a loop are made on the way out.
     LoopEnds,
     /// x64: constants and addresses in the frame are made where they are used, and not kept.
@@ -52,7 +60,7 @@ pub enum Optimization {
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 20] = [
+    pub const ALL: [(Optimization, &'static str); 24] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
         (Optimization::Threading, "threading"),
@@ -67,6 +75,10 @@ impl Optimization {
         (Optimization::ProvenChecks, "proven-checks"),
         (Optimization::PacketLoads, "packet-loads"),
         (Optimization::Masks, "masks"),
+        (Optimization::Cheaper, "cheaper"),
+        (Optimization::Invariants, "invariants"),
+        (Optimization::MemoryOperands, "memory-operands"),
+        (Optimization::BothWays, "both-ways"),
         (Optimization::LoopEnds, "loop-ends"),
         (Optimization::NearValues, "near-values"),
         (Optimization::EarlyValues, "early-values"),

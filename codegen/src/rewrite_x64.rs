@@ -20,7 +20,8 @@ use crate::calls_x64::{BeforeCalls, Unread, before_calls};
 use crate::compile::{Code, Reference, Target};
 use crate::frame_x64::{self, Frame};
 use crate::guard;
-use crate::shorten_x64::{clears_again, is_same, is_surplus, shorter};
+use crate::shorten_x64::{is_same, is_surplus, shorter};
+use crate::surplus_x64::surplus;
 use crate::unwind_x64::is_move;
 
 /// What to change.
@@ -49,11 +50,16 @@ pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes<'_>) 
         let of_origin = |call: &Instruction| unread.get(&code.origin(call.ip() as u32)?).copied();
         before_calls(&decoded.instructions, |call| of_origin(call).unwrap_or_default())
     });
-    let targets: BTreeSet<usize> = parts.iter().filter_map(Part::target).collect();
-    let folds = if changes.shorten {
-        folds(&decoded.instructions, &targets)
+    let jumps = (parts.iter().enumerate()).filter_map(|(position, part)| Some((position, part.target()?)));
+    let jumps: BTreeMap<usize, usize> = jumps.collect();
+    let (folds, unneeded) = if changes.shorten {
+        let targets = jumps.values().copied().collect();
+        (
+            folds(&decoded.instructions, &targets),
+            surplus(&decoded.instructions, &jumps),
+        )
     } else {
-        BTreeMap::new()
+        (BTreeMap::new(), BTreeSet::new())
     };
     let folded_addresses: BTreeSet<usize> = folds.values().copied().collect();
     // Positions of calls whose targets are in `rax` now.
@@ -88,14 +94,7 @@ pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes<'_>) 
                 in_rax.insert(*call);
                 part.form = Form::LoadsRax(load);
             }
-            Form::Kept
-                if changes.shorten
-                    && !targets.contains(&position)
-                    && let Some(before) = position.checked_sub(1)
-                    && clears_again(&decoded.instructions[before], instruction) =>
-            {
-                part.form = Form::Removed;
-            }
+            Form::Kept if unneeded.contains(&position) => part.form = Form::Removed,
             Form::Kept if instruction.flow_control() == FlowControl::Next && changes.shorten && !part.is_relocated => {
                 part.form = shortened(&decoded.instructions[position..], part.bytes(&code.bytes));
             }
@@ -104,6 +103,9 @@ pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes<'_>) 
     }
     if changes.align {
         parts = with_padding(parts, &decoded.instructions);
+        if parts.iter().any(|part| matches!(part.form, Form::Padding(_))) {
+            code.align = LOOP_ALIGNMENT;
+        }
     }
     let mut rewritten = Rewritten::assemble(parts, code, changes.shorten);
     rewritten.has_frame = frame.is_some();
@@ -214,6 +216,22 @@ impl Part {
         Some(parts)
     }
 
+    /// A jump that comes. It has the origin of what was at this offset.
+    pub(crate) fn added(origin: u32) -> Part {
+        Part {
+            source: 0,
+            start: origin,
+            length: 0,
+            is_relocated: false,
+            form: Form::Removed,
+        }
+    }
+
+    /// Its offset before.
+    pub(crate) fn start(&self) -> u32 {
+        self.start
+    }
+
     /// Where it jumps to.
     fn target(&self) -> Option<usize> {
         match self.form {
@@ -303,24 +321,22 @@ fn position_of(instructions: &[Instruction], offset: u64) -> Option<usize> {
 }
 
 /// Where processors fetch code of loops at best.
-const LOOP_ALIGNMENT: u32 = 16;
+const LOOP_ALIGNMENT: u32 = 32;
 /// Loops of at most that many bytes begin there.
 const SHORT_LOOP: u32 = 192;
 
 /// The same with padding before the heads of short loops.
 fn with_padding(parts: Vec<Part>, instructions: &[Instruction]) -> Vec<Part> {
     let mut heads = vec![false; parts.len()];
-    // What a function returns behind is no loop, though jumps lead back there.
-    let mut returned = 0;
-    for (position, part) in parts.iter().enumerate() {
-        if instructions[part.source].flow_control() == FlowControl::Return {
-            returned = position + 1;
-        }
-        if let Form::Jump { target, .. } = part.form
-            && (returned..=position).contains(&target)
-            && part.start.saturating_sub(parts[target].start) <= SHORT_LOOP
-        {
-            heads[target] = true;
+    let targets: BTreeSet<usize> = parts.iter().filter_map(Part::target).collect();
+    for (end, head) in ways_round(&parts, instructions) {
+        if head > end {
+            // The end stands before the head, and others jump to where it begins.
+            if let Some(start) = targets.range(..=end).next_back() {
+                heads[*start] = true;
+            }
+        } else if parts[end].start.saturating_sub(parts[head].start) <= SHORT_LOOP {
+            heads[head] = true;
         }
     }
     let mut places = Vec::with_capacity(parts.len());
@@ -346,6 +362,45 @@ fn with_padding(parts: Vec<Part>, instructions: &[Instruction]) -> Vec<Part> {
         padded.push(part);
     }
     padded
+}
+
+/// The jumps that go round loops, with the heads of these: those to what execution has come through to get there, on one way at
+/// least.
+fn ways_round(parts: &[Part], instructions: &[Instruction]) -> Vec<(usize, usize)> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        New,
+        Open,
+        Done,
+    }
+    let mut states = vec![State::New; parts.len()];
+    let mut ways = Vec::new();
+    // What is open, each with whether its jump, and what follows it, were gone through.
+    let mut open = vec![(0, 0)];
+    while let Some((position, step)) = open.last_mut() {
+        let part = &parts[*position];
+        let flow = instructions[part.source].flow_control();
+        let ends = matches!(flow, FlowControl::Return | FlowControl::UnconditionalBranch)
+            && !matches!(part.form, Form::Removed);
+        let to = match *step {
+            0 => Some(*position + 1).filter(|next| !ends && *next < parts.len()),
+            1 => part.target(),
+            _ => {
+                states[*position] = State::Done;
+                open.pop();
+                continue;
+            }
+        };
+        states[*position] = State::Open;
+        let from = *position;
+        *step += 1;
+        match to.map(|to| (to, states[to])) {
+            Some((to, State::New)) => open.push((to, 0)),
+            Some((to, State::Open)) => ways.push((from, to)),
+            _ => {}
+        }
+    }
+    ways
 }
 
 /// Gives jumps the short form where their targets are near, until no more are, and tells where each instruction begins then,
@@ -490,7 +545,9 @@ impl Rewritten {
 
     /// What lies behind a field in an instruction keeps its length, whatever becomes of what lies before.
     fn move_references(&self, code: &mut Code) {
-        let mut order: Vec<(u32, usize)> = self.parts.iter().map(|part| part.start).zip(0..).collect();
+        // What came has no fields.
+        let had_bytes = self.parts.iter().enumerate().filter(|(_, part)| part.length > 0);
+        let mut order: Vec<(u32, usize)> = had_bytes.map(|(position, part)| (part.start, position)).collect();
         order.sort_unstable();
         code.references.retain_mut(|reference| {
             let behind = order.partition_point(|(start, _)| *start <= reference.offset);
@@ -786,6 +843,7 @@ pub(crate) mod tests {
         };
         Code {
             bytes,
+            align: 16,
             constants: Vec::new(),
             references: fields.iter().map(reference).collect(),
             unwind: UnwindInfo::Leaf,
@@ -839,16 +897,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn short_loops_begin_at_multiples_of_16_and_no_jump_runs_through_the_padding() {
+    fn short_loops_begin_at_multiples_of_32_and_no_jump_runs_through_the_padding() {
         let changes = Changes { align: true, ..SHORTEN };
         let cases = [
             // inc eax; L: dec ecx; jne L; ret
-            ("ffc0 ffc9 75fc c3", "ffc0 0f1f840000000000 660f1f440000 ffc9 75fc c3"),
+            (
+                "ffc0 ffc9 75fc c3",
+                "ffc0 0f1f840000000000 0f1f840000000000 0f1f840000000000 660f1f440000 ffc9 75fc c3",
+            ),
             // test eax, eax; je L; inc eax; L: dec ecx; jne L; ret
             (
                 "85c0 7402 ffc0 ffc9 75fc c3",
-                "85c0 740c ffc0 0f1f840000000000 6690 ffc9 75fc c3",
+                "85c0 741c ffc0 0f1f840000000000 0f1f840000000000 0f1f840000000000 6690 ffc9 75fc c3",
             ),
+            // nop; jmp L; E: dec eax; je M; L: inc ecx; jmp E; M: ret: rounds begin at E
+            (
+                "90 eb04 ffc8 7404 ffc1 ebf8 c3",
+                "90 eb21 0f1f840000000000 0f1f840000000000 0f1f840000000000 0f1f440000 ffc8 7404 ffc1 ebf8 c3",
+            ),
+            // jmp L; E: ret; nop; L: inc eax; jmp E leads back, and round nothing
+            ("eb02 c3 90 ffc0 ebfa", "eb02 c3 90 ffc0 ebfa"),
             // L: dec ecx; jne L; ret is where it should be
             ("ffc9 75fc c3", "ffc9 75fc c3"),
         ];

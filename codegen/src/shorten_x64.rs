@@ -21,7 +21,7 @@
 //!
 //! 64-bit registers become 32-bit ones only where that saves the prefix. Accesses of memory keep their width.
 
-use iced_x86::{Code as Op, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code as Op, Instruction, Mnemonic, OpKind, Register};
 
 use crate::rewrite_x64::Encoding;
 use crate::unwind_x64::is_move;
@@ -35,27 +35,6 @@ pub(crate) fn is_surplus(code: &[Instruction]) -> bool {
         && pop.code() == Op::Pop_r64
         && pop.op0_register() == Register::RBP
         && ret.code() == Op::Retnq
-}
-
-/// Whether an instruction only clears the upper half of a register that the one before it has cleared. `before` is what is executed before,
-/// on all ways.
-pub(crate) fn clears_again(before: &Instruction, instruction: &Instruction) -> bool {
-    let register = instruction.op0_register();
-    let is_copy = matches!(instruction.code(), Op::Mov_rm32_r32 | Op::Mov_r32_rm32)
-        && instruction.op0_kind() == OpKind::Register
-        && instruction.op1_kind() == OpKind::Register;
-    if !is_copy || instruction.op1_register() != register {
-        return false;
-    }
-    let mut factory = InstructionInfoFactory::new();
-    let sets = matches!(
-        factory.info(before).op0_access(),
-        // A conditional move clears the upper half if it does not move, too.
-        OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite
-    );
-    sets && before.flow_control() == FlowControl::Next
-        && before.op0_kind() == OpKind::Register
-        && before.op0_register() == register
 }
 
 const REX: u8 = 0x40;
@@ -242,28 +221,6 @@ fn masked(value: u64, bits: u32) -> u64 {
 mod tests {
     use super::shorter;
     use crate::rewrite_x64::tests::{becomes, bytes};
-
-    #[test]
-    fn a_cleared_half_is_not_cleared_again() {
-        let cases = [
-            ("bswap ecx; mov ecx, ecx", "0fc9", "8bc9", true),
-            ("cmovb ecx, eax; mov ecx, ecx", "0f42c8", "89c9", true),
-            ("movzx ecx, byte [rax]; mov ecx, ecx", "0fb608", "8bc9", true),
-            ("bswap rcx; mov ecx, ecx", "480fc9", "8bc9", false),
-            ("mov cx, ax; mov ecx, ecx", "6689c1", "8bc9", false),
-            ("cmp ecx, eax; mov ecx, ecx", "39c1", "8bc9", false),
-            ("bswap eax; mov ecx, ecx", "0fc8", "8bc9", false),
-            ("bswap ecx; mov ecx, eax", "0fc9", "8bc8", false),
-            ("jmp; mov ecx, ecx", "eb00", "8bc9", false),
-        ];
-        for (name, before, copy, again) in cases {
-            let decode = |text: &str| {
-                let code = bytes(text);
-                iced_x86::Decoder::new(64, &code, iced_x86::DecoderOptions::NONE).decode()
-            };
-            assert_eq!(super::clears_again(&decode(before), &decode(copy)), again, "{name}");
-        }
-    }
 
     #[test]
     fn each_instruction_has_its_shortest_form() {

@@ -28,6 +28,17 @@ impl Body {
         RegisterSet::of(RegisterSet::ARGUMENTS.iter().filter(is_needed))
     }
 
+    /// By node that goes two ways: the registers that are needed on either. Others have none.
+    pub(crate) fn needed_both_ways(&self) -> Vec<Registers> {
+        let needed = self.needed_after();
+        let before = |to: NodeIndex| self.needed_before(to, needed[to.index()]);
+        let both = self.nodes.iter().map(|node| match node.next {
+            Next::Two { taken, otherwise } => before(taken).shared_with(before(otherwise)),
+            _ => Registers::default(),
+        });
+        both.collect()
+    }
+
     /// The registers that a node, or an instruction behind it, needs.
     fn needed_before(&self, index: NodeIndex, after: Registers) -> Registers {
         let node = self.node(index);

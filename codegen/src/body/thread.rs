@@ -5,14 +5,14 @@
 //! Safe because: a copy for a value is entered only behind an instruction that set the register to it, or made it of a number that it was known
 //! to hold, or a jump that found it to be it;
 //! whatever else writes the register leads back to the nodes that know nothing. What is known is of one register, and forgotten
-//! where nobody reads it any more, so that ways meet again.
+//! where no jump asks for it any more, so that ways meet again.
 
 use std::collections::BTreeMap;
 
 use bpf2sys_bytecode::{AluOp, Condition, Instruction, Operand, WordSize};
 
 use super::{Body, Node, NodeIndex, Predecessors, Register};
-use crate::lowering::{Next, RegisterSet, registers_read, registers_written};
+use crate::lowering::{Next, RegisterSet, registers_written};
 
 /// How many nodes may come for each jump that goes.
 const NODES_FOR_A_JUMP: usize = 12;
@@ -63,7 +63,7 @@ impl Body {
         if count(&is_set) == 0 || count(&is_asked) == 0 {
             return None;
         }
-        let live = self.live(register);
+        let asked = self.asked(register);
         let most = (self.nodes.len() * 3).max(ROUNDS as usize * price).min(MOST_NODES);
         // By node and what is known before it: the copy.
         let mut copies: BTreeMap<(NodeIndex, Option<u64>), NodeIndex> = BTreeMap::new();
@@ -79,7 +79,7 @@ impl Body {
             }
             let node = self.node(index);
             let mut copy = |to: NodeIndex, known: Option<u64>| {
-                let known = known.filter(|_| live[to.index()]);
+                let known = known.filter(|_| asked[to.index()]);
                 let next = NodeIndex(work.len() as u32);
                 *copies.entry((to, known)).or_insert_with(|| {
                     work.push((to, known));
@@ -116,21 +116,24 @@ impl Body {
         Some(Body::new(nodes).arranged())
     }
 
-    /// By node: whether a register's value before it can be read by it or later.
-    fn live(&self, register: Register) -> Vec<bool> {
+    /// By node: whether a comparison that it leads to can ask for a register's value before it, or for a sum with that.
+    fn asked(&self, register: Register) -> Vec<bool> {
         let before = Predecessors::of(self);
-        let mut live = vec![false; self.nodes.len()];
+        let mut asked = vec![false; self.nodes.len()];
         let mut work: Vec<NodeIndex> = (self.nodes())
-            .filter(|index| registers_read(self.node(*index)).contains(register))
+            .filter(|index| compared(self.node(*index), register).is_some())
             .collect();
         while let Some(index) = work.pop() {
-            if std::mem::replace(&mut live[index.index()], true) {
+            if std::mem::replace(&mut asked[index.index()], true) {
                 continue;
             }
-            let writers = |from: &&NodeIndex| !registers_written(self.node(**from)).contains(register);
-            work.extend(before.of_node(index).iter().filter(writers));
+            let passes = |from: &&NodeIndex| {
+                let node = self.node(**from);
+                !registers_written(node).contains(register) || step(node, register).is_some()
+            };
+            work.extend(before.of_node(index).iter().filter(passes));
         }
-        live
+        asked
     }
 }
 

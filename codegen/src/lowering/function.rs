@@ -317,7 +317,7 @@ pub(crate) fn lower_part(
             lowering.body()?
         }
     };
-    shape::improve(&mut function, unit.options.optimizations, loop_depth);
+    shape::improve(&mut function, unit.options.optimizations);
     Ok(Ir {
         function,
         pins,
@@ -550,17 +550,29 @@ impl<'a, 'f> Lowering<'a, 'f> {
         // Whether the block before goes on here. A piece starts with a jump to one of its entries.
         let mut open = self.piece.is_none();
         let nodes = self.order.nodes(self.range.clone());
+        let both_ways = if self.piece.is_none() && self.unit.makes(Optimization::BothWays) {
+            self.planned.body.needed_both_ways()
+        } else {
+            Vec::new()
+        };
         for (place, &index) in nodes.iter().enumerate() {
             if let Some(block) = self.blocks[place] {
                 if open {
                     self.builder.ins().jump(block, &[]);
                 }
                 self.builder.switch_to_block(block);
+                self.pins.begin_block();
             }
             self.node = *self.planned.body.node(index);
             let op = self.node.op;
             let number = self.unit.numbering.number(self.node.place);
             self.builder.set_srcloc(SourceLoc::new(number));
+            if let Some(needed) = both_ways.get(index.index()) {
+                for register in needed.shared_with(self.pins.computed()).iter() {
+                    let value = self.builder.use_var(self.registers[register.index()]);
+                    self.pins.pin(&mut self.builder, value);
+                }
+            }
             self.instruction().map_err(|problem| self.error(problem))?;
             if self.pins.step(&self.node)
                 && let Instruction::Alu { dst, .. } = op

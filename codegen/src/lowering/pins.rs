@@ -8,13 +8,18 @@
 //! optimization, before code is generated, the stores are deleted ([`compile`](mod@crate::compile)); the values stay where
 //! they are.
 //!
+//! For the same reason what both ways of a branch need would be computed behind it, once on either way, and each time that a loop goes round
+//! between its test and what it does. The bytecode's compiler knew better: what it computed before the branch, and both ways need, is pinned
+//! before the branch ([`Pins::computed`]).
+//!
 //! Safe because: a pin adds a use of a value and takes it away again. Whether or where there are pins changes nothing but
 //! the place of pure computations.
 
-use bpf2sys_bytecode::{AluOp, AtomicOp, Instruction, Operand, Reg};
+use bpf2sys_bytecode::{AluOp, AtomicOp, Instruction, Operand, Reg, WordSize};
 use cranelift_codegen::ir::{AliasRegion, AliasRegionData, Inst, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
+use super::reads::{Registers, registers_written};
 use crate::body::{Node, Register};
 
 /// Most values that a pending computation may take. Ordinary expressions have fewer, and all registers together
@@ -67,6 +72,8 @@ impl Inputs {
 pub(super) struct Pins {
     /// By register; the last is `r10`.
     registers: [Inputs; Register::MOST + 1],
+    /// The registers that were computed in this block.
+    computed: Registers,
     next: Input,
     region: Option<AliasRegion>,
     /// The stores, to be deleted.
@@ -77,6 +84,7 @@ impl Pins {
     pub(super) fn new() -> Pins {
         Pins {
             registers: [Inputs::default(); Register::MOST + 1],
+            computed: Registers::default(),
             next: 0,
             region: None,
             stores: Vec::new(),
@@ -88,8 +96,51 @@ impl Pins {
         Inputs::one(self.next)
     }
 
+    /// Another block begins.
+    pub(super) fn begin_block(&mut self) {
+        self.computed = Registers::default();
+    }
+
+    /// The registers whose values were computed in this block, and not only copied, loaded or addressed.
+    pub(super) fn computed(&self) -> Registers {
+        self.computed
+    }
+
+    /// Follows which registers are computed.
+    fn compute(&mut self, node: &Node) {
+        let of = |register: Reg| Register::of(register, node.frame);
+        let is_computed = |register: Reg| of(register).is_some_and(|register| self.computed.contains(register));
+        let stays = match node.op {
+            Instruction::Alu {
+                op: AluOp::Mov,
+                src: Operand::Reg(src),
+                ..
+            } => is_computed(src),
+            Instruction::Alu { op: AluOp::Mov, .. } => false,
+            // Where accesses or others add it themselves.
+            Instruction::Alu {
+                size: WordSize::W64,
+                op: AluOp::Add | AluOp::Sub,
+                dst,
+                src: Operand::Imm(_),
+            } => is_computed(dst),
+            Instruction::Alu { .. }
+            | Instruction::Neg { .. }
+            | Instruction::ByteSwap { .. }
+            | Instruction::Movsx { .. } => true,
+            _ => false,
+        };
+        let written = registers_written(node);
+        self.computed = if stays {
+            self.computed.union(written)
+        } else {
+            self.computed.without(written)
+        };
+    }
+
     /// Follows what a node does. True if its result is to be pinned.
     pub(super) fn step(&mut self, node: &Node) -> bool {
+        self.compute(node);
         let at = |register: Reg| Register::of(register, node.frame).map_or(Register::MOST, Register::index);
         let mut computed = |dst: Reg, src: Operand| {
             let a = self.registers[at(dst)];

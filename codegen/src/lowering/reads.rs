@@ -25,6 +25,18 @@ impl Registers {
         Registers(self.0 | other.0)
     }
 
+    /// Those that are in either.
+    pub(crate) fn shared_with(self, other: Registers) -> Registers {
+        Registers(self.0 & other.0)
+    }
+
+    /// The registers, ascending.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Register> {
+        (0..Register::MOST as u8)
+            .map(Register)
+            .filter(move |register| self.contains(*register))
+    }
+
     /// Those that are not in another.
     pub(crate) fn without(self, other: Registers) -> Registers {
         Registers(self.0 & !other.0)

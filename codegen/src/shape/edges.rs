@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::dominator_tree::DominatorTree;
-use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Type, Value, types,
 };
@@ -26,16 +24,10 @@ enum Passed {
 type Edge = (Block, Inst, usize);
 
 /// Puts a block on the edges out of loops that pass constants, and on those of several branches to one place with the same constants.
-pub(super) fn split(function: &mut Function, has_loops: bool) {
-    let mut loops = LoopAnalysis::new();
-    if has_loops {
-        let graph = ControlFlowGraph::with_function(function);
-        let dominators = DominatorTree::with_function(function, &graph);
-        loops.compute(function, &graph, &dominators);
-    }
+pub(crate) fn split(function: &mut Function, loops: &LoopAnalysis) {
     let leaves = |from: Block, to: Block| {
-        let of = has_loops.then(|| loops.innermost_loop(from)).flatten();
-        of.is_some_and(|of| !loops.is_in_loop(to, of))
+        let inside = loops.innermost_loop(from);
+        inside.is_some_and(|inside| !loops.is_in_loop(to, inside))
     };
     // What edges pass, by where they go; and the edges, by branch and way.
     let mut edges: BTreeMap<(Block, Vec<Passed>), Vec<Edge>> = BTreeMap::new();

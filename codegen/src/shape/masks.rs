@@ -4,19 +4,15 @@
 //! a comparison has the same outcome with them, the mask goes. Cranelift's rules look at one instruction; this looks at what a value
 //! is made of. It comes behind the optimizer, which has made selects and constants of what can be.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value};
 
+use super::possible::Possible;
 use super::{constant, made_by};
-
-/// How many instructions a value is followed back.
-const MOST_STEPS: u32 = 16;
 
 /// Leaves masks out.
 pub(crate) fn drop_masks(function: &mut Function) {
-    let mut known = HashMap::new();
+    let mut possible = Possible::of_function(function);
     let blocks: Vec<_> = function.layout.blocks().collect();
     for block in blocks {
         let insts: Vec<Inst> = function.layout.block_insts(block).collect();
@@ -26,16 +22,34 @@ pub(crate) fn drop_masks(function: &mut Function) {
                     opcode: Opcode::Band, ..
                 } => {
                     let result = function.dfg.first_result(inst);
-                    if let Some((masked, mask)) = mask(function, result)
-                        && !mask & ones(bits(function, masked, MOST_STEPS, &mut known)) == 0
+                    if let Some((masked, mask)) = super::masked(function, result)
+                        && !mask & possible.bits(function, masked) == 0
                     {
                         function.layout.remove_inst(inst);
                         function.dfg.clear_results(inst);
                         function.dfg.change_to_alias(result, masked);
                     }
                 }
+                InstructionData::Unary {
+                    opcode: Opcode::Uextend,
+                    arg,
+                } => {
+                    // What is extended to what it was reduced from.
+                    let result = function.dfg.first_result(inst);
+                    if let Some(InstructionData::Unary {
+                        opcode: Opcode::Ireduce,
+                        arg: whole,
+                    }) = made_by(function, arg)
+                        && function.dfg.value_type(whole) == function.dfg.value_type(result)
+                        && possible.width(function, whole) <= function.dfg.value_type(arg).bits()
+                    {
+                        function.layout.remove_inst(inst);
+                        function.dfg.clear_results(inst);
+                        function.dfg.change_to_alias(result, whole);
+                    }
+                }
                 InstructionData::IntCompare { cond, args, .. } => {
-                    if let Some(plain) = without_mask(function, cond, args, &mut known)
+                    if let Some(plain) = without_mask(function, cond, args, &mut possible)
                         && let InstructionData::IntCompare { args, .. } = &mut function.dfg.insts[inst]
                     {
                         args[0] = plain;
@@ -47,92 +61,10 @@ pub(crate) fn drop_masks(function: &mut Function) {
     }
 }
 
-/// What a mask is applied to, and the mask.
-fn mask(function: &Function, value: Value) -> Option<(Value, u64)> {
-    let InstructionData::Binary {
-        opcode: Opcode::Band,
-        args,
-    } = made_by(function, value)?
-    else {
-        return None;
-    };
-    let width = function.dfg.value_type(value).bits();
-    let of = |masked: Value, mask: Value| {
-        let bits = constant(function, mask)?.cast_unsigned() & ones(width);
-        Some((function.dfg.resolve_aliases(masked), bits))
-    };
-    of(args[0], args[1]).or_else(|| of(args[1], args[0]))
-}
-
-/// That many low bits.
-fn ones(bits: u32) -> u64 {
-    1_u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1)
-}
-
-/// No bit of a value from this one on is set.
-fn bits(function: &Function, value: Value, steps: u32, known: &mut HashMap<Value, u32>) -> u32 {
-    let value = function.dfg.resolve_aliases(value);
-    let width = function.dfg.value_type(value).bits();
-    let Some(steps) = steps.checked_sub(1) else {
-        return width;
-    };
-    if let Some(known) = known.get(&value) {
-        return *known;
-    }
-    let Some(data) = made_by(function, value) else {
-        return width;
-    };
-    let mut of = |value: Value| bits(function, value, steps, known);
-    let found = match data {
-        InstructionData::UnaryImm {
-            opcode: Opcode::Iconst,
-            imm,
-        } => {
-            let value = imm.bits().cast_unsigned() & ones(width);
-            u64::BITS - value.leading_zeros()
-        }
-        InstructionData::Load { opcode, .. } => match opcode {
-            Opcode::Uload8 => 8,
-            Opcode::Uload16 => 16,
-            Opcode::Uload32 => 32,
-            _ => width,
-        },
-        InstructionData::IntCompare { .. } => 1,
-        InstructionData::Unary {
-            opcode: Opcode::Uextend | Opcode::Ireduce,
-            arg,
-        } => of(arg),
-        InstructionData::Binary { opcode, args } => match opcode {
-            Opcode::Band => of(args[0]).min(of(args[1])),
-            Opcode::Bor | Opcode::Bxor => of(args[0]).max(of(args[1])),
-            Opcode::Iadd => of(args[0]).max(of(args[1])) + 1,
-            Opcode::Imul => of(args[0]) + of(args[1]),
-            Opcode::Ushr => match constant(function, args[1]).and_then(|count| u32::try_from(count).ok()) {
-                Some(count) if count < width => of(args[0]).saturating_sub(count),
-                _ => of(args[0]),
-            },
-            Opcode::Ishl => match constant(function, args[1]).and_then(|count| u32::try_from(count).ok()) {
-                Some(count) if count < width => of(args[0]) + count,
-                _ => width,
-            },
-            Opcode::Udiv | Opcode::Urem => of(args[0]),
-            _ => width,
-        },
-        InstructionData::Ternary {
-            opcode: Opcode::Select,
-            args,
-        } => of(args[1]).max(of(args[2])),
-        _ => width,
-    };
-    let found = found.min(width);
-    known.insert(value, found);
-    found
-}
-
 /// The value that a masked one can be compared in place of: `(x - c) & (2^b - 1) < n` is `x - c < n` where `x` has no more than b bits
 /// and n is at most 2^b - c, because either the difference did not wrap, or both are too large.
-fn without_mask(function: &Function, cond: IntCC, args: [Value; 2], known: &mut HashMap<Value, u32>) -> Option<Value> {
-    let (masked, mask) = mask(function, args[0])?;
+fn without_mask(function: &Function, cond: IntCC, args: [Value; 2], possible: &mut Possible) -> Option<Value> {
+    let (masked, mask) = super::masked(function, args[0])?;
     // The numbers that it leaves as they are.
     let below = mask.checked_add(1).filter(|below| below.is_power_of_two())?;
     // The first number that the condition tells from those below it.
@@ -160,7 +92,7 @@ fn without_mask(function: &Function, cond: IntCC, args: [Value; 2], known: &mut 
         (None, Some(bytes)) => (args[0], bytes),
         _ => return None,
     };
-    let fits = bits(function, from, MOST_STEPS, known) <= mask.count_ones();
+    let fits = possible.width(function, from) <= mask.count_ones();
     (fits && first <= below.checked_sub(subtracted)?).then_some(masked)
 }
 

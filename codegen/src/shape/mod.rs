@@ -3,37 +3,43 @@
 //! Given: a function. Computed: the same function with other blocks.
 //! Safe because: only instructions without effects are moved or made, and only where their operands are known.
 
+mod accesses;
+mod cheaper;
 mod counters;
 mod early;
 mod edges;
+mod exits;
+mod invariants;
 mod masks;
 mod merges;
 mod near;
+mod possible;
 mod selects;
 mod sums;
 
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Value};
 
+pub(crate) use accesses::join;
+pub(crate) use cheaper::make_cheaper;
 pub(crate) use counters::compare_counted;
 pub(crate) use early::compute_early;
+pub(crate) use edges::split;
+pub(crate) use exits::place_behind;
+pub(crate) use invariants::hoist;
 pub(crate) use masks::drop_masks;
 pub(crate) use merges::merge_loads;
 pub(crate) use near::rematerialize;
 
-use crate::lowering::DEEP_LOOPS;
 use crate::{Optimization, Optimizations};
 
-/// Makes those of the changes that are wanted. `loop_depth` is how deep loops nest.
-pub(crate) fn improve(function: &mut Function, optimizations: Optimizations, loop_depth: u32) {
+/// Makes those of the changes before the optimizer that are wanted.
+pub(crate) fn improve(function: &mut Function, optimizations: Optimizations) {
     if optimizations.has(Optimization::Selects) {
         selects::make(function);
     }
     if optimizations.has(Optimization::Sums) {
         sums::collect_constants(function);
-    }
-    if optimizations.has(Optimization::LoopEnds) {
-        edges::split(function, (1..=DEEP_LOOPS).contains(&loop_depth));
     }
 }
 
@@ -62,6 +68,23 @@ fn constant(function: &Function, value: Value) -> Option<i64> {
         } => Some(imm.bits()),
         _ => None,
     }
+}
+
+/// What a mask is applied to, and the mask.
+fn masked(function: &Function, value: Value) -> Option<(Value, u64)> {
+    let InstructionData::Binary {
+        opcode: Opcode::Band,
+        args,
+    } = made_by(function, value)?
+    else {
+        return None;
+    };
+    let width = function.dfg.value_type(value).bits();
+    let of = |masked: Value, mask: Value| {
+        let bits = constant(function, mask)?.cast_unsigned() & possible::ones(width);
+        Some((function.dfg.resolve_aliases(masked), bits))
+    };
+    of(args[0], args[1]).or_else(|| of(args[1], args[0]))
 }
 
 /// By value: how often it is used.
@@ -116,6 +139,22 @@ fn is_cheap(opcode: Opcode) -> bool {
             | Opcode::Sextend
             | Opcode::Select
     )
+}
+
+/// All ways to other blocks, with what they pass; `None` where that is not a value.
+fn edges_of(function: &Function) -> impl Iterator<Item = (Block, Vec<Option<Value>>)> {
+    let lasts = function
+        .layout
+        .blocks()
+        .filter_map(|block| function.layout.last_inst(block));
+    lasts.flat_map(|last| {
+        let dfg = &function.dfg;
+        let ways = dfg.insts[last].branch_destination(&dfg.jump_tables, &dfg.exception_tables);
+        ways.iter().map(|way| {
+            let arguments = way.args(&dfg.value_lists).map(|argument| argument.as_value());
+            (way.block(&dfg.value_lists), arguments.collect())
+        })
+    })
 }
 
 /// By block: how many ways lead there.

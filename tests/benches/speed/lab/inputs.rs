@@ -286,3 +286,155 @@ pub fn process_guard(world: &mut World) {
     process(world, "powershell.exe -NoProfile -File C:\\scripts\\update.ps1");
     process(world, "powershell.exe -NoProfile -EncodedCommand SQBFAFgA");
 }
+
+/// Queries for a name that is listed, in other letters, for one that is not, and one that ends too early.
+pub fn dns_name(world: &mut World) {
+    fn labels(name: &str) -> Vec<u8> {
+        let labels = name
+            .split('.')
+            .flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+        labels.collect()
+    }
+    let hash = labels("ads.example.net")
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+        });
+    world.insert("names", &hash.to_le_bytes(), &1_u32.to_le_bytes());
+    for (name, end) in [("Ads.EXAMPLE.net", 1), ("www.rust-lang.org", 1), ("a.cut.short", 0)] {
+        let mut datagram = udp(4000, 53, 0);
+        datagram.extend([0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        datagram.extend(labels(name));
+        datagram.extend(&[0, 0, 1, 0, 1][..5 * end]);
+        world.frame(&ipv4(UDP, [10, 0, 0, 1], &datagram));
+    }
+}
+
+/// Ports of all kinds.
+pub fn port_policy(world: &mut World) {
+    for (protocol, port) in [
+        (TCP, 443),
+        (TCP, 22),
+        (UDP, 53),
+        (TCP, 445),
+        (UDP, 40_000),
+        (TCP, 8080),
+        (TCP, 993),
+        (1, 0),
+    ] {
+        world.frame(&ipv4(protocol, [10, 0, 0, 1], &udp(50_000, port, 12)));
+    }
+}
+
+/// Eight flows.
+pub fn flow_hash(world: &mut World) {
+    let mut numbers = Numbers::seeded(12);
+    for _ in 0..8 {
+        let source = numbers.bytes(4);
+        let ports = numbers.bytes(20);
+        world.frame(&ipv4(UDP, [source[0], source[1], source[2], source[3]], &ports));
+    }
+}
+
+/// Two services, one of them without a checksum, and one that is not there.
+pub fn nat_rewrite(world: &mut World) {
+    for port in [53_u16, 123] {
+        let mut service = vec![192, 0, 2, 1];
+        service.extend(port.to_be_bytes());
+        service.extend([UDP, 0]);
+        let mut target = vec![10, 9, 8, 7];
+        target.extend((port + 5000).to_be_bytes());
+        target.extend([2, 0, 0, 1, 0, 9]);
+        world.insert("targets", &service, &target);
+    }
+    for (port, checksum) in [(53, [0x12, 0x34]), (123, [0, 0]), (80, [0, 1])] {
+        let mut datagram = udp(4000, port, 32);
+        datagram[6..8].copy_from_slice(&checksum);
+        world.frame(&ipv4(UDP, [10, 0, 0, 1], &datagram));
+    }
+}
+
+/// A filter for datagrams to some ports.
+pub fn packet_vm(world: &mut World) {
+    const PROGRAM: &[(u8, u8, u8, u32)] = &[
+        (2, 0, 0, 12),     // half of the type
+        (7, 0, 16, 0x800), // IPv4?
+        (1, 0, 0, 23),     // protocol
+        (7, 0, 14, 17),    // UDP?
+        (1, 0, 0, 14),     // length of the header
+        (4, 0, 0, 15),
+        (10, 0, 0, 0),
+        (6, 0, 0, 0),
+        (6, 0, 0, 0),
+        (9, 0, 0, 0),
+        (2, 0, 0, 36), // destination
+        (7, 4, 0, 53),
+        (7, 3, 0, 123),
+        (8, 0, 3, 4999),
+        (8, 2, 0, 5999),
+        (0, 0, 0, 1),
+        (0, 0, 0, 1),
+        (0, 0, 0, 0),
+        (0, 0, 0, 0),
+    ];
+    for (index, &(operation, yes, no, value)) in (0_u32..).zip(PROGRAM) {
+        let mut entry = vec![operation, yes, no, 0];
+        entry.extend(value.to_le_bytes());
+        world.insert("filter", &index.to_le_bytes(), &entry);
+    }
+    for port in [53, 5353, 443] {
+        world.frame(&ipv4(UDP, [10, 0, 0, 1], &udp(4000, port, 32)));
+    }
+}
+
+/// Two packets of numbers.
+pub fn siphash(world: &mut World) {
+    for seed in 13..15 {
+        world.frame(&Numbers::seeded(seed).bytes(56));
+    }
+}
+
+/// Addresses in a table of ranges, and between them.
+pub fn prefix_search(world: &mut World) {
+    for index in 0..1024_u32 {
+        let first = index << 22;
+        let fields = [first, first + (1 << 21), index & 1];
+        let range: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
+        world.insert("ranges", &index.to_le_bytes(), &range);
+    }
+    let mut numbers = Numbers::seeded(15);
+    for _ in 0..8 {
+        let source = numbers.bytes(4);
+        world.frame(&ipv4(UDP, [source[0], source[1], source[2], source[3]], &[0; 20]));
+    }
+}
+
+/// IPv4, IPv6 and something else.
+pub fn event_log(world: &mut World) {
+    world.frame(&ipv4(UDP, [10, 0, 0, 1], &udp(4000, 443, 64)));
+    world.frame(&ipv6(0x20, &[], UDP, &udp(1900, 5000, 64)));
+    let mut frame = ethernet(0x0806);
+    frame.resize(100, 1);
+    world.frame(&frame);
+}
+
+/// Two packets of numbers.
+pub fn bit_counts(world: &mut World) {
+    for seed in 16..18 {
+        world.frame(&Numbers::seeded(seed).bytes(48));
+    }
+}
+
+/// Samples around 300, and some that are none.
+pub fn smoothing(world: &mut World) {
+    let mut numbers = Numbers::seeded(18);
+    world.insert("estimates", &[0; 4], &[0; 24]);
+    for _ in 0..2 {
+        let samples = (0..24).flat_map(|_| {
+            let sample = (numbers.next() >> 50) as i16 % 256 + 300;
+            (if sample % 7 == 0 { -1 } else { sample }).to_le_bytes()
+        });
+        let packet: Vec<u8> = samples.collect();
+        world.frame(&packet);
+    }
+}

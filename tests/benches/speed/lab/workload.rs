@@ -51,6 +51,16 @@ workloads! {
     path_match in "tests/benches/speed/workloads": [DENY];
     token_bucket in "tests/benches/speed/workloads": [PASS, PASS, DROP, PASS];
     ipv6_walk in "tests/benches/speed/workloads": [PASS, PASS, DROP];
+    dns_name in "tests/benches/speed/workloads": [DROP, PASS, DROP];
+    port_policy in "tests/benches/speed/workloads": [PASS, PASS, PASS, DROP, PASS, PASS, PASS, PASS];
+    flow_hash in "tests/benches/speed/workloads": [PASS; 8];
+    nat_rewrite in "tests/benches/speed/workloads": [SEND, SEND, PASS];
+    packet_vm in "tests/benches/speed/workloads": [DROP, DROP, PASS];
+    siphash in "tests/benches/speed/workloads": [DROP, PASS];
+    prefix_search in "tests/benches/speed/workloads": [DROP, PASS, PASS, PASS, PASS, DROP, PASS, DROP];
+    event_log in "tests/benches/speed/workloads": [PASS; 3];
+    bit_counts in "tests/benches/speed/workloads": [PASS; 2];
+    smoothing in "tests/benches/speed/workloads": [PASS; 2];
     udp_filter in "examples/udp_filter": [PASS, DROP, PASS, DROP, PASS];
     bind_policy in "examples/bind_policy": [ALLOW, ALLOW, ALLOW, REFUSE];
     process_guard in "examples/process_guard": [ALLOW, DENY];

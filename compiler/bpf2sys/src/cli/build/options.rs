@@ -41,7 +41,8 @@ pub(in crate::cli) struct CompileOptions {
 
     /// Which optimizations are made: `all`, `none`, or changes with commas between, such as `no-inlining`. They change no result; to
     /// find one that does, leave them out one by one. `array-lookups`, `inlining`, `threading`, `dead-code`, `unrolling`, `rotation`,
-    /// `stack-slots`, `unused-stack`, `conventions`, `proven-checks`, `selects`, `sums`, `packet-loads`, `masks`, `loop-ends`, `near-values`,
+    /// `stack-slots`, `unused-stack`, `conventions`, `proven-checks`, `selects`, `sums`, `packet-loads`, `masks`, `cheaper`, `invariants`,
+    /// `both-ways`, `memory-operands`, `loop-ends`, `near-values`,
     /// `early-values`, `short-encodings`, `frames`, `jumps`
     #[arg(short = 'O', long, value_name = "LIST", default_value = "all")]
     optimize: Optimizations,

@@ -1,0 +1,349 @@
+//! Cheaper instructions that give the same.
+//!
+//! | instruction | becomes |
+//! |---|---|
+//! | a product with 3, 5 or 9, or one of these times a power of two | a sum of a value and of the value shifted, which one address of an access can hold, and a shift |
+//! | a product with a power of two and 1 more, or less | a shift, and a sum or difference |
+//! | `x \| y << n` with no bit in both, n up to 3 | a sum, which is one address |
+//! | a shift by a masked number | a shift by that number, where the shift masks it, too |
+//! | a value that depends on `x > c` | one that depends on `x >= c + 1`, which is one flag of x64 |
+//! | a choice of 32 bits, extended | a choice between extended values |
+//! | `x & 0xffff`, `x & 0xff` | the lower part, extended |
+//! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64 |
+//! | 64 bits in other order, shifted down, of a value of 32 bits | 32 bits in other order |
+//!
+//! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
+
+use super::possible::Possible;
+use super::{constant, made_by, masked};
+
+/// Replaces instructions.
+pub(crate) fn make_cheaper(function: &mut Function) {
+    let mut possible = Possible::of_function(function);
+    let branched = branched(function);
+    let tested = tested(function);
+    let blocks: Vec<_> = function.layout.blocks().collect();
+    // By value: the bytes of its 32 bits, or of its lower half, in other order, once the block has that.
+    let mut words: HashMap<Value, Value> = HashMap::new();
+    for block in blocks {
+        words.clear();
+        let insts: Vec<Inst> = function.layout.block_insts(block).collect();
+        for inst in insts {
+            let (opcode, args) = match function.dfg.insts[inst] {
+                InstructionData::Binary { opcode, args } => (opcode, args),
+                InstructionData::IntCompare { cond, args, .. } => {
+                    compare_with_next(function, inst, cond, args, &branched);
+                    continue;
+                }
+                InstructionData::Unary {
+                    opcode: Opcode::Uextend,
+                    arg,
+                } => {
+                    if let Some(chosen) = extended_choice(function, inst, arg, &mut possible) {
+                        replace(function, inst, chosen);
+                    }
+                    continue;
+                }
+                InstructionData::Unary {
+                    opcode: Opcode::Bswap,
+                    arg,
+                } => {
+                    let result = function.dfg.first_result(inst);
+                    if function.dfg.value_type(result) == types::I32 {
+                        match words.entry(origin(function, arg)) {
+                            Entry::Occupied(made) => replace(function, inst, *made.get()),
+                            Entry::Vacant(first) => {
+                                first.insert(result);
+                            }
+                        }
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            if matches!(opcode, Opcode::Ishl | Opcode::Ushr | Opcode::Sshr)
+                && let Some(count) = plain_count(function, args)
+                && let InstructionData::Binary { args, .. } = &mut function.dfg.insts[inst]
+            {
+                args[1] = count;
+            }
+            let cheaper = match opcode {
+                Opcode::Imul => product(function, inst, args),
+                Opcode::Band => {
+                    bit_last(function, inst, args);
+                    low_part(function, inst, &tested)
+                }
+                Opcode::Bor => joined(function, inst, args, &mut possible),
+                Opcode::Ushr => swapped(function, inst, args, &mut possible, &mut words),
+                _ => None,
+            };
+            if let Some(cheaper) = cheaper {
+                replace(function, inst, cheaper);
+            }
+        }
+    }
+}
+
+/// Takes an instruction away; its result is another value.
+fn replace(function: &mut Function, inst: Inst, by: Value) {
+    let result = function.dfg.first_result(inst);
+    function.layout.remove_inst(inst);
+    function.dfg.clear_results(inst);
+    function.dfg.change_to_alias(result, by);
+}
+
+/// By comparison: whether it is what a branch depends on.
+fn branched(function: &Function) -> HashSet<Value> {
+    let blocks = function.layout.blocks();
+    let conditions = blocks.filter_map(|block| match function.dfg.insts[function.layout.last_inst(block)?] {
+        InstructionData::Brif { arg, .. } => Some(function.dfg.resolve_aliases(arg)),
+        _ => None,
+    });
+    conditions.collect()
+}
+
+/// What is compared with 0.
+fn tested(function: &Function) -> HashSet<Value> {
+    let insts = function
+        .layout
+        .blocks()
+        .flat_map(|block| function.layout.block_insts(block));
+    let tested = insts.filter_map(|inst| match function.dfg.insts[inst] {
+        InstructionData::Brif { arg, .. } => Some(function.dfg.resolve_aliases(arg)),
+        InstructionData::IntCompare { args, .. } if constant(function, args[1]) == Some(0) => {
+            Some(function.dfg.resolve_aliases(args[0]))
+        }
+        _ => None,
+    });
+    tested.collect()
+}
+
+/// Makes a comparison for more than a constant, whose outcome becomes a value, one for at least the next one: x64 has that in one flag.
+fn compare_with_next(function: &mut Function, inst: Inst, cond: IntCC, args: [Value; 2], branched: &HashSet<Value>) {
+    let with_next = match cond {
+        IntCC::UnsignedGreaterThan => IntCC::UnsignedGreaterThanOrEqual,
+        IntCC::UnsignedLessThanOrEqual => IntCC::UnsignedLessThan,
+        _ => return,
+    };
+    // As an immediate, and of no more bytes.
+    let next = constant(function, args[1]).map(|bits| bits + 1);
+    let Some(next) = next.filter(|next| (1..1 << 31).contains(next) && *next != 1 << 7) else {
+        return;
+    };
+    if branched.contains(&function.dfg.first_result(inst)) {
+        return;
+    }
+    let size = function.dfg.value_type(args[0]);
+    if !matches!(size, types::I32 | types::I64) {
+        return;
+    }
+    let next = before(function, inst).ins().iconst(size, next);
+    if let InstructionData::IntCompare { cond, args, .. } = &mut function.dfg.insts[inst] {
+        *cond = with_next;
+        args[1] = next;
+    }
+}
+
+/// A choice between extended values in place of an extended choice: the choice of 32 bits clears the rest, but Cranelift clears it again.
+fn extended_choice(function: &mut Function, inst: Inst, of: Value, possible: &mut Possible) -> Option<Value> {
+    let whole = function.dfg.value_type(function.dfg.first_result(inst));
+    let Some(InstructionData::Ternary {
+        opcode: Opcode::Select,
+        args: [condition, a, b],
+    }) = made_by(function, of)
+    else {
+        return None;
+    };
+    if (function.dfg.value_type(of), whole) != (types::I32, types::I64) {
+        return None;
+    }
+    let mut ready = |value: Value| {
+        Some(match made_by(function, value)? {
+            InstructionData::Unary {
+                opcode: Opcode::Ireduce,
+                arg,
+            } if function.dfg.value_type(arg) == types::I64 && possible.width(function, arg) <= 32 => Ready::Is(arg),
+            InstructionData::UnaryImm { .. } => Ready::Extended,
+            InstructionData::Binary {
+                opcode:
+                    Opcode::Iadd
+                    | Opcode::Isub
+                    | Opcode::Imul
+                    | Opcode::Band
+                    | Opcode::Bor
+                    | Opcode::Bxor
+                    | Opcode::Ishl
+                    | Opcode::Ushr,
+                ..
+            } => Ready::Extended,
+            _ => return None,
+        })
+    };
+    let ways = [(ready(a)?, a), (ready(b)?, b)];
+    let mut cursor = before(function, inst);
+    let [a, b] = ways.map(|(ready, value)| match ready {
+        Ready::Is(value) => value,
+        Ready::Extended => cursor.ins().uextend(types::I64, value),
+    });
+    Some(cursor.ins().select(condition, a, b))
+}
+
+/// How a value of 32 bits is found as one of 64.
+enum Ready {
+    /// It is the lower half of this one, whose upper half is clear.
+    Is(Value),
+    /// The instruction that makes it clears the upper half.
+    Extended,
+}
+
+/// What a value of 32 bits is the lower half of, or one of 64 bits the extension of.
+fn origin(function: &Function, value: Value) -> Value {
+    match made_by(function, value) {
+        Some(InstructionData::Unary {
+            opcode: Opcode::Ireduce | Opcode::Uextend,
+            arg,
+        }) => function.dfg.resolve_aliases(arg),
+        _ => function.dfg.resolve_aliases(value),
+    }
+}
+
+/// Where the replacement of an instruction goes.
+fn before(function: &mut Function, inst: Inst) -> FuncCursor<'_> {
+    let location = function.srcloc(inst);
+    FuncCursor::new(function).at_inst(inst).with_srcloc(location)
+}
+
+fn product(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Value> {
+    let (value, by) = match args.map(|value| constant(function, value)) {
+        [None, Some(by)] => (args[0], by),
+        [Some(by), None] => (args[1], by),
+        _ => return None,
+    };
+    // Shifts by less than 32 do for numbers of either width.
+    let by = i32::try_from(by).ok().filter(|by| *by > 2)?.cast_unsigned();
+    let shift = by.trailing_zeros();
+    let odd = by >> shift;
+    let mut cursor = before(function, inst);
+    let product = match odd {
+        1 => value,
+        3 | 5 | 9 => {
+            let more = cursor.ins().ishl_imm_u(value, i64::from((odd - 1).trailing_zeros()));
+            cursor.ins().iadd(value, more)
+        }
+        _ if shift > 0 => return None,
+        _ if (odd - 1).is_power_of_two() => {
+            let more = cursor.ins().ishl_imm_u(value, i64::from((odd - 1).trailing_zeros()));
+            cursor.ins().iadd(more, value)
+        }
+        _ if (odd + 1).is_power_of_two() => {
+            let more = cursor.ins().ishl_imm_u(value, i64::from((odd + 1).trailing_zeros()));
+            cursor.ins().isub(more, value)
+        }
+        _ => return None,
+    };
+    Some(if shift > 0 {
+        cursor.ins().ishl_imm_u(product, i64::from(shift))
+    } else {
+        product
+    })
+}
+
+/// The low 8 or 16 bits of a value as its extended lower part, which is one instruction of x64 that leaves the value. What is only compared with 0
+/// is tested with a mask in place.
+fn low_part(function: &mut Function, inst: Inst, tested: &HashSet<Value>) -> Option<Value> {
+    let result = function.dfg.first_result(inst);
+    let size = function.dfg.value_type(result);
+    if tested.contains(&result) || !matches!(size, types::I32 | types::I64) {
+        return None;
+    }
+    let (value, mask) = masked(function, result)?;
+    let part = match mask {
+        0xFF => types::I8,
+        0xFFFF => types::I16,
+        _ => return None,
+    };
+    let mut cursor = before(function, inst);
+    let low = cursor.ins().ireduce(part, value);
+    Some(cursor.ins().uextend(size, low))
+}
+
+/// Puts a bit that is shifted into place behind what it is looked for in: Cranelift has one instruction of x64 for that, in this order.
+fn bit_last(function: &mut Function, inst: Inst, args: [Value; 2]) {
+    let is_bit = |value: Value| match made_by(function, value) {
+        Some(InstructionData::Binary {
+            opcode: Opcode::Ishl,
+            args,
+        }) => constant(function, args[0]) == Some(1),
+        _ => false,
+    };
+    if is_bit(args[0])
+        && let InstructionData::Binary { args: [bit, of], .. } = &mut function.dfg.insts[inst]
+    {
+        std::mem::swap(bit, of);
+    }
+}
+
+/// The count of a shift without a mask that the shift makes itself.
+fn plain_count(function: &Function, args: [Value; 2]) -> Option<Value> {
+    let (count, mask) = masked(function, args[1])?;
+    let most = u64::from(function.dfg.value_type(args[0]).bits()) - 1;
+    (mask & most == most).then_some(count)
+}
+
+/// A sum in place of an `or` of numbers without common bits, where it is an address.
+fn joined(function: &mut Function, inst: Inst, args: [Value; 2], possible: &mut Possible) -> Option<Value> {
+    let is_scaled = |value: Value| match made_by(function, value) {
+        Some(InstructionData::Binary {
+            opcode: Opcode::Ishl,
+            args,
+        }) => constant(function, args[1]).is_some_and(|count| (1..=3).contains(&count)),
+        _ => false,
+    };
+    let size = function.dfg.value_type(args[0]);
+    let fits = [types::I32, types::I64].contains(&size) && args.into_iter().any(is_scaled);
+    let are_apart = fits && possible.bits(function, args[0]) & possible.bits(function, args[1]) == 0;
+    are_apart.then(|| before(function, inst).ins().iadd(args[0], args[1]))
+}
+
+/// Half of the bytes in other order, where only these can be set.
+fn swapped(
+    function: &mut Function,
+    inst: Inst,
+    args: [Value; 2],
+    possible: &mut Possible,
+    words: &mut HashMap<Value, Value>,
+) -> Option<Value> {
+    let count = constant(function, args[1]).filter(|count| (32..64).contains(count))?;
+    let InstructionData::Unary {
+        opcode: Opcode::Bswap,
+        arg,
+    } = made_by(function, args[0])?
+    else {
+        return None;
+    };
+    if function.dfg.value_type(arg) != types::I64 || possible.width(function, arg) > 32 {
+        return None;
+    }
+    let mut cursor = before(function, inst);
+    let word = origin(cursor.func, arg);
+    let swapped = *words.entry(word).or_insert_with(|| {
+        let word = if cursor.func.dfg.value_type(word) == types::I32 {
+            word
+        } else {
+            cursor.ins().ireduce(types::I32, arg)
+        };
+        cursor.ins().bswap(word)
+    });
+    let shifted = match count - 32 {
+        0 => swapped,
+        count => cursor.ins().ushr_imm_u(swapped, count),
+    };
+    Some(cursor.ins().uextend(types::I64, shifted))
+}

@@ -1,0 +1,153 @@
+//! Which bits of a value can be set.
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value, ValueDef};
+
+use super::{constant, edges_of, made_by};
+
+/// How many instructions a value is followed back.
+const MOST_STEPS: u32 = 16;
+/// How often what is known of a parameter may change. It is any number then.
+const MOST_CHANGES: u32 = 4;
+
+/// What is known of the values of a function. It stays right while values are replaced by others that are the same.
+#[derive(Default)]
+pub(super) struct Possible {
+    known: HashMap<Value, u64>,
+    /// Those of block parameters that are not any number.
+    parameters: HashMap<Value, u64>,
+}
+
+impl Possible {
+    /// Follows what blocks are passed, too: what is passed round a loop is taken for nothing at first, until the loop has been seen.
+    pub(super) fn of_function(function: &Function) -> Possible {
+        let mut possible = Possible::default();
+        let entry = function.layout.entry_block();
+        let blocks = function.layout.blocks().filter(|block| Some(*block) != entry);
+        let parameters = blocks.flat_map(|block| function.dfg.block_params(block));
+        possible.parameters = parameters.map(|value| (*value, 0)).collect();
+        let mut changes: HashMap<Value, u32> = HashMap::new();
+        let mut is_settled = false;
+        while !is_settled {
+            is_settled = true;
+            possible.known.clear();
+            for (to, arguments) in edges_of(function) {
+                for (parameter, argument) in function.dfg.block_params(to).iter().zip(arguments) {
+                    let Some(before) = possible.parameters.get(parameter).copied() else {
+                        continue;
+                    };
+                    let after = before | argument.map_or(u64::MAX, |value| possible.bits(function, value));
+                    if after == before {
+                        continue;
+                    }
+                    is_settled = false;
+                    let changes = changes.entry(*parameter).or_default();
+                    *changes += 1;
+                    if *changes > MOST_CHANGES {
+                        possible.parameters.remove(parameter);
+                    } else {
+                        possible.parameters.insert(*parameter, after);
+                    }
+                }
+            }
+        }
+        possible
+    }
+
+    /// The bits of a value that may be set.
+    pub(super) fn bits(&mut self, function: &Function, value: Value) -> u64 {
+        self.follow(function, value, MOST_STEPS)
+    }
+
+    /// No bit of the value from this one on is set.
+    pub(super) fn width(&mut self, function: &Function, value: Value) -> u32 {
+        u64::BITS - self.bits(function, value).leading_zeros()
+    }
+
+    fn follow(&mut self, function: &Function, value: Value, steps: u32) -> u64 {
+        let value = function.dfg.resolve_aliases(value);
+        let width = function.dfg.value_type(value).bits();
+        let all = ones(width);
+        let Some(steps) = steps.checked_sub(1) else {
+            return all;
+        };
+        if let Some(known) = self.known.get(&value) {
+            return *known;
+        }
+        if let ValueDef::Param(..) = function.dfg.value_def(value) {
+            return self.parameters.get(&value).map_or(all, |bits| bits & all);
+        }
+        let Some(data) = made_by(function, value) else {
+            return all;
+        };
+        let count = |count: Value| {
+            let count = constant(function, count).and_then(|count| u32::try_from(count).ok());
+            count.filter(|count| *count < width)
+        };
+        let mut of = |value: Value| self.follow(function, value, steps);
+        let found = match data {
+            InstructionData::UnaryImm {
+                opcode: Opcode::Iconst,
+                imm,
+            } => imm.bits().cast_unsigned(),
+            InstructionData::Load { opcode, .. } => match opcode {
+                Opcode::Uload8 => ones(8),
+                Opcode::Uload16 => ones(16),
+                Opcode::Uload32 => ones(32),
+                _ => all,
+            },
+            InstructionData::IntCompare { .. } => 1,
+            InstructionData::Unary { opcode, arg } => match opcode {
+                Opcode::Uextend | Opcode::Ireduce => of(arg),
+                Opcode::Bswap => of(arg).swap_bytes() >> (u64::BITS - width),
+                _ => all,
+            },
+            InstructionData::Binary { opcode, args: [a, b] } => match opcode {
+                Opcode::Band => of(a) & of(b),
+                Opcode::Bor | Opcode::Bxor => of(a) | of(b),
+                Opcode::Iadd => sum(of(a), of(b)),
+                Opcode::Imul => product(of(a), of(b)),
+                Opcode::Ushr => match count(b) {
+                    Some(count) => of(a) >> count,
+                    None => below(of(a)),
+                },
+                Opcode::Ishl => count(b).map_or(all, |count| of(a) << count),
+                Opcode::Udiv | Opcode::Urem => below(of(a)),
+                _ => all,
+            },
+            InstructionData::Ternary {
+                opcode: Opcode::Select,
+                args,
+            } => of(args[1]) | of(args[2]),
+            _ => all,
+        };
+        let found = found & all;
+        self.known.insert(value, found);
+        found
+    }
+}
+
+/// That many low bits.
+pub(super) fn ones(bits: u32) -> u64 {
+    1_u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1)
+}
+
+/// All bits up to the highest one.
+fn below(bits: u64) -> u64 {
+    ones(u64::BITS - bits.leading_zeros())
+}
+
+/// The bits of a sum: up to one more than both have, and none below the lowest.
+fn sum(a: u64, b: u64) -> u64 {
+    if a & b == 0 {
+        return a | b;
+    }
+    let both = a | b;
+    ones(u64::BITS - both.leading_zeros() + 1) & !ones(both.trailing_zeros())
+}
+
+fn product(a: u64, b: u64) -> u64 {
+    let bits = |one: u64| u64::BITS - one.leading_zeros();
+    ones(bits(a) + bits(b)) & !ones((a.trailing_zeros() + b.trailing_zeros()).min(u64::BITS))
+}
