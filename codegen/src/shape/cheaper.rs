@@ -133,7 +133,7 @@ fn compare_with_next(function: &mut Function, inst: Inst, cond: IntCC, args: [Va
         _ => return,
     };
     // As an immediate, and of no more bytes.
-    let next = constant(function, args[1]).map(|bits| bits + 1);
+    let next = constant(function, args[1]).and_then(|bits| bits.checked_add(1));
     let Some(next) = next.filter(|next| (1..1 << 31).contains(next) && *next != 1 << 7) else {
         return;
     };
