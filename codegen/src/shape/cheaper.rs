@@ -10,7 +10,7 @@
 //! | a choice of 32 bits, extended | a choice between extended values |
 //! | `x & 0xffff`, `x & 0xff` | the lower part, extended |
 //! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64 |
-//! | 64 bits in other order, shifted down, of a value of 32 bits | 32 bits in other order |
+//! | 64 bits in other order, shifted down by 32 or more | the lower 32 bits in other order |
 //!
 //! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
 
@@ -81,7 +81,7 @@ pub(crate) fn make_cheaper(function: &mut Function) {
                     low_part(function, inst, &tested)
                 }
                 Opcode::Bor => joined(function, inst, args, &mut possible),
-                Opcode::Ushr => swapped(function, inst, args, &mut possible, &mut words),
+                Opcode::Ushr => swapped(function, inst, args, &mut words),
                 _ => None,
             };
             if let Some(cheaper) = cheaper {
@@ -312,14 +312,8 @@ fn joined(function: &mut Function, inst: Inst, args: [Value; 2], possible: &mut 
     are_apart.then(|| before(function, inst).ins().iadd(args[0], args[1]))
 }
 
-/// Half of the bytes in other order, where only these can be set.
-fn swapped(
-    function: &mut Function,
-    inst: Inst,
-    args: [Value; 2],
-    possible: &mut Possible,
-    words: &mut HashMap<Value, Value>,
-) -> Option<Value> {
+/// Half of the bytes in other order, where the other half is shifted out.
+fn swapped(function: &mut Function, inst: Inst, args: [Value; 2], words: &mut HashMap<Value, Value>) -> Option<Value> {
     let count = constant(function, args[1]).filter(|count| (32..64).contains(count))?;
     let InstructionData::Unary {
         opcode: Opcode::Bswap,
@@ -328,7 +322,7 @@ fn swapped(
     else {
         return None;
     };
-    if function.dfg.value_type(arg) != types::I64 || possible.width(function, arg) > 32 {
+    if function.dfg.value_type(arg) != types::I64 {
         return None;
     }
     let mut cursor = before(function, inst);
@@ -346,4 +340,103 @@ fn swapped(
         count => cursor.ins().ushr_imm_u(swapped, count),
     };
     Some(cursor.ins().uextend(types::I64, shifted))
+}
+
+#[cfg(test)]
+mod tests {
+    use cranelift_reader::parse_functions;
+
+    use super::make_cheaper;
+
+    /// What becomes of a function whose one block is this, and which returns `v99`.
+    fn cheaper(block: &str) -> String {
+        let text = format!(
+            "function %f(i64, i64) -> i64 windows_fastcall {{\nblock0(v0: i64, v1: i64):\n{block}\n return v99\n}}"
+        );
+        let mut function = parse_functions(&text).unwrap().remove(0);
+        make_cheaper(&mut function);
+        function.display().to_string()
+    }
+
+    #[test]
+    fn products_become_sums_where_few_are_enough() {
+        let opcodes = |by: i64| {
+            let text = cheaper(&format!("v2 = iconst.i64 {by}\n v99 = imul v0, v2"));
+            ["imul", "ishl", "iadd", "isub"].map(|opcode| text.matches(&format!("= {opcode} ")).count())
+        };
+        for (by, expected) in [
+            (2, [1, 0, 0, 0]),
+            (3, [0, 1, 1, 0]),
+            (7, [0, 1, 0, 1]),
+            (9, [0, 1, 1, 0]),
+            (11, [1, 0, 0, 0]),
+            (14, [1, 0, 0, 0]),
+            (17, [0, 1, 1, 0]),
+            (40, [0, 2, 1, 0]),
+            (i64::from(i32::MAX), [0, 1, 0, 1]),
+            (i64::from(i32::MAX) + 2, [1, 0, 0, 0]),
+            (-9, [1, 0, 0, 0]),
+        ] {
+            assert_eq!(opcodes(by), expected, "{by}");
+        }
+    }
+
+    #[test]
+    fn a_choice_is_between_what_is_extended_already() {
+        assert!(cheaper_choice("v4", "v6"));
+        assert!(cheaper_choice("v6", "v4"));
+        assert!(!cheaper_choice("v5", "v6"), "more than 32 bits");
+    }
+
+    /// Whether an extended choice between two values becomes one of 64 bits.
+    fn cheaper_choice(a: &str, b: &str) -> bool {
+        let text = cheaper(&format!(
+            "v2 = uload16.i64 v0\n v3 = load.i64 v0\n v4 = ireduce.i32 v2\n v5 = ireduce.i32 v3\n v6 = iadd v4, v5\n \
+             v7 = icmp eq v0, v1\n v8 = select v7, {a}, {b}\n v99 = uextend.i64 v8"
+        ));
+        text.matches("select").count() == 2
+    }
+
+    #[test]
+    fn a_choice_by_more_is_one_by_at_least_the_next() {
+        let compared = |condition: &str, with: i64, used: &str| {
+            cheaper(&format!(
+                "v2 = iconst.i64 {with}\n v3 = icmp {condition} v0, v2\n {used}"
+            ))
+        };
+        let choice = "v99 = select v3, v0, v1";
+        assert!(compared("ugt", 70, choice).contains("icmp uge"));
+        assert!(compared("ule", 70, choice).contains("icmp ult"));
+        assert!(compared("ugt", 127, choice).contains("icmp ugt"), "a longer immediate");
+        for with in [-1, i64::MAX, i64::from(i32::MAX)] {
+            assert!(compared("ugt", with, choice).contains("icmp ugt"), "{with}");
+        }
+        let branch = "brif v3, block1, block1\nblock1:\n v99 = iconst.i64 1";
+        assert!(compared("ugt", 70, branch).contains("icmp ugt"));
+    }
+
+    #[test]
+    fn numbers_are_added_where_no_bits_meet() {
+        let joined = |of: &str, shift: u32| {
+            let text = cheaper(&format!(
+                "v2 = {of}\n v3 = uload8.i64 v1\n v4 = iconst.i64 {shift}\n v5 = ishl v3, v4\n v6 = iconst.i64 1\n \
+                 v7 = band v2, v6\n v99 = bor v5, v7"
+            ));
+            !text.contains("bor")
+        };
+        assert!(joined("uload8.i64 v0", 1));
+        assert!(joined("uload8.i64 v0", 3));
+        assert!(!joined("uload8.i64 v0", 4), "no address scales by 16");
+        let meet = "v2 = uload8.i64 v0\n v4 = iconst.i64 1\n v5 = ishl v2, v4\n v99 = bor v5, v2";
+        assert!(cheaper(meet).contains("bor"));
+    }
+
+    #[test]
+    fn the_order_of_eight_bytes_is_that_of_four_where_four_are_left() {
+        let swapped = |shift: u32| {
+            let text = cheaper(&format!("v2 = iconst.i64 {shift}\n v3 = bswap v0\n v99 = ushr v3, v2"));
+            text.contains("ireduce.i32")
+        };
+        assert!(swapped(32) && swapped(48) && !swapped(31) && !swapped(64));
+    }
 }

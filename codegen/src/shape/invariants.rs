@@ -132,3 +132,51 @@ fn is_free(function: &Function, inst: Inst) -> bool {
         Opcode::Iconst | Opcode::Ireduce | Opcode::Uextend
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use cranelift_codegen::Context;
+    use cranelift_reader::parse_functions;
+
+    use super::hoist;
+
+    /// Which of the values that the body of a loop makes are made before it afterwards. `v3` changes in each round.
+    fn hoisted(body: &str) -> Vec<String> {
+        let text = format!(
+            "function %f(i64, i64) -> i64 windows_fastcall {{\nblock0(v0: i64, v1: i64):\n jump block1(v0)\n\
+             block1(v3: i64):\n{body}\n brif v3, block2, block3\n\
+             block2:\n v90 = iconst.i64 1\n v91 = isub v3, v90\n jump block1(v91)\nblock3:\n return v3\n}}"
+        );
+        let mut context = Context::for_function(parse_functions(&text).unwrap().remove(0));
+        context.compute_cfg();
+        context.compute_domtree();
+        context.compute_loop_analysis();
+        hoist(&mut context.func, &context.domtree, &context.loop_analysis);
+        let entry = context.func.layout.entry_block().unwrap();
+        let made = context.func.layout.block_insts(entry);
+        let values = made.filter_map(|inst| context.func.dfg.inst_results(inst).first().copied());
+        values
+            .map(|value| value.to_string())
+            .filter(|value| value.len() < 3)
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_the_same_in_each_round_moves() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("v4 = iadd v0, v1", &["v4"]),
+            ("v4 = iadd v0, v3", &[]),
+            ("v4 = iadd v0, v3\n v5 = iadd v4, v1", &[]),
+            ("v4 = iadd v0, v1\n v5 = bxor v4, v1", &["v4", "v5"]),
+            ("v4 = load.i64 notrap aligned readonly can_move v1", &["v4"]),
+            ("v4 = load.i64 notrap aligned readonly can_move v3", &[]),
+            ("v4 = load.i64 notrap aligned v1", &[]),
+            ("v4 = udiv v0, v1", &[]),
+            // What is free stays where others can hold it.
+            ("v4 = iconst.i64 7", &[]),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(hoisted(body), expected, "{body}");
+        }
+    }
+}

@@ -151,3 +151,53 @@ fn product(a: u64, b: u64) -> u64 {
     let bits = |one: u64| u64::BITS - one.leading_zeros();
     ones(bits(a) + bits(b)) & !ones((a.trailing_zeros() + b.trailing_zeros()).min(u64::BITS))
 }
+
+#[cfg(test)]
+mod tests {
+    use cranelift_reader::parse_functions;
+
+    use super::Possible;
+
+    /// How many bits the value has that the last block of a function is passed, as its first parameter.
+    fn width(blocks: &str) -> u32 {
+        let text = format!("function %f(i64, i64) -> i64 windows_fastcall {{\n{blocks}\n}}");
+        let function = parse_functions(&text).unwrap().remove(0);
+        let last = function.layout.last_block().unwrap();
+        let value = function.dfg.block_params(last)[0];
+        Possible::of_function(&function).width(&function, value)
+    }
+
+    #[test]
+    fn what_is_passed_round_a_loop_is_followed() {
+        let looped = |first: &str, next: &str| {
+            width(&format!(
+                "block0(v0: i64, v1: i64):\n v2 = {first}\n jump block1(v2)\n\
+                 block1(v3: i64):\n v4 = iconst.i64 255\n v5 = {next}\n brif v1, block1(v5), block2(v3)\n\
+                 block2(v6: i64):\n return v6"
+            ))
+        };
+        assert_eq!(looped("uload8.i64 v0", "band v3, v4"), 8);
+        assert_eq!(looped("uload32.i64 v0", "bxor v3, v4"), 32);
+        assert_eq!(looped("uload8.i64 v0", "uload16.i64 v0"), 16);
+        assert_eq!(looped("uload8.i64 v0", "iadd v3, v4"), 64, "it grows");
+        assert_eq!(looped("uload8.i64 v0", "isub v3, v4"), 64);
+        assert_eq!(looped("load.i64 v0", "band v3, v4"), 64);
+    }
+
+    #[test]
+    fn what_comes_through_many_blocks_is_known() {
+        let chain: String = (1..40)
+            .map(|block| {
+                format!(
+                    "block{block}(v{0}: i64):\n jump block{1}(v{0})\n",
+                    block + 10,
+                    block + 1
+                )
+            })
+            .collect();
+        let text = format!(
+            "block0(v0: i64, v1: i64):\n v2 = uload8.i64 v0\n jump block1(v2)\n{chain}block40(v90: i64):\n return v90"
+        );
+        assert_eq!(width(&text), 8);
+    }
+}
