@@ -129,6 +129,7 @@ pub(crate) fn compile_pinned(
         delete(ir.pins, scratch);
         if masks {
             shape::drop_masks(&mut scratch.func);
+            shape::pass_lower_halves(&mut scratch.func);
         }
         if merges {
             shape::merge_loads(&mut scratch.func, &ir.packet_loads);
@@ -138,6 +139,8 @@ pub(crate) fn compile_pinned(
         }
         if ends {
             shape::compare_counted(&mut scratch.func);
+            scratch.compute_cfg();
+            scratch.compute_domtree();
         }
         if hoists || ends {
             scratch.compute_loop_analysis();

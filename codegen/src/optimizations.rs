@@ -34,7 +34,7 @@ pub enum Optimization {
     ProvenChecks,
     /// Calls of subprograms pass what these need, and nothing else.
     Conventions,
-    /// Masks go whose bits cannot be set, or make no difference to a comparison.
+    /// Masks go whose bits cannot be set, or make no difference to a comparison; blocks are passed 32 bits where no more are needed.
     Masks,
     /// Products with some constants, and what else there is a cheaper instruction for, take that.
     Cheaper,

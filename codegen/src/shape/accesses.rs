@@ -39,12 +39,6 @@ pub(crate) fn join(function: &mut Function) {
                 narrow.insert(extended, cursor.ins().load(types::I32, flags, arg, offset));
                 cursor.remove_inst();
             }
-            InstructionData::Unary {
-                opcode: Opcode::Uextend,
-                arg,
-            } if function.dfg.value_type(arg) == types::I32 => {
-                narrow.insert(function.dfg.first_result(inst), arg);
-            }
             _ => {}
         }
     }

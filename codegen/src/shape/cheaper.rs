@@ -7,6 +7,7 @@
 //! | `x \| y << n` with no bit in both, n up to 3 | a sum, which is one address |
 //! | a shift by a masked number | a shift by that number, where the shift masks it, too |
 //! | a value that depends on `x > c` | one that depends on `x >= c + 1`, which is one flag of x64 |
+//! | the lower half of an extended value, also as it is stored | that value |
 //! | a choice of 32 bits, extended | a choice between extended values |
 //! | `x & 0xffff`, `x & 0xff` | the lower part, extended |
 //! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64 |
@@ -19,7 +20,8 @@ use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
+use cranelift_codegen::ir::immediates::Offset32;
+use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Value, types};
 
 use super::possible::Possible;
 use super::{constant, made_by, masked};
@@ -38,6 +40,15 @@ pub(crate) fn make_cheaper(function: &mut Function) {
         for inst in insts {
             let (opcode, args) = match function.dfg.insts[inst] {
                 InstructionData::Binary { opcode, args } => (opcode, args),
+                InstructionData::Store {
+                    opcode,
+                    args,
+                    flags,
+                    offset,
+                } => {
+                    store_as_it_is(function, inst, opcode, args, (flags, offset));
+                    continue;
+                }
                 InstructionData::IntCompare { cond, args, .. } => {
                     compare_with_next(function, inst, cond, args, &branched);
                     continue;
@@ -48,6 +59,17 @@ pub(crate) fn make_cheaper(function: &mut Function) {
                 } => {
                     if let Some(chosen) = extended_choice(function, inst, arg, &mut possible) {
                         replace(function, inst, chosen);
+                    }
+                    continue;
+                }
+                InstructionData::Unary {
+                    opcode: Opcode::Ireduce,
+                    arg,
+                } => {
+                    let result = function.dfg.first_result(inst);
+                    let whole = origin(function, arg);
+                    if function.dfg.value_type(whole) == function.dfg.value_type(result) {
+                        replace(function, inst, whole);
                     }
                     continue;
                 }
@@ -123,6 +145,35 @@ fn tested(function: &Function) -> HashSet<Value> {
         _ => None,
     });
     tested.collect()
+}
+
+/// Stores a part of an extended value from what was extended.
+fn store_as_it_is(
+    function: &mut Function,
+    inst: Inst,
+    opcode: Opcode,
+    [value, address]: [Value; 2],
+    (flags, offset): (MemFlags, Offset32),
+) {
+    let Some(InstructionData::Unary {
+        opcode: Opcode::Uextend | Opcode::Sextend,
+        arg,
+    }) = made_by(function, value)
+    else {
+        return;
+    };
+    if function.dfg.value_type(arg) != types::I32 {
+        return;
+    }
+    let flags = function.dfg.mem_flags[flags];
+    let mut cursor = before(function, inst);
+    match opcode {
+        Opcode::Istore32 => cursor.ins().store(flags, arg, address, offset),
+        Opcode::Istore16 => cursor.ins().istore16(flags, arg, address, offset),
+        Opcode::Istore8 => cursor.ins().istore8(flags, arg, address, offset),
+        _ => return,
+    };
+    cursor.remove_inst();
 }
 
 /// Makes a comparison for more than a constant, whose outcome becomes a value, one for at least the next one: x64 has that in one flag.
@@ -226,6 +277,9 @@ fn product(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Valu
         [Some(by), None] => (args[1], by),
         _ => return None,
     };
+    if !matches!(function.dfg.value_type(value), types::I32 | types::I64) {
+        return None;
+    }
     // Shifts by less than 32 do for numbers of either width.
     let by = i32::try_from(by).ok().filter(|by| *by > 2)?.cast_unsigned();
     let shift = by.trailing_zeros();
@@ -379,6 +433,12 @@ mod tests {
         ] {
             assert_eq!(opcodes(by), expected, "{by}");
         }
+    }
+
+    #[test]
+    fn products_of_narrow_numbers_stay() {
+        let narrow = "v2 = ireduce.i8 v0\n v3 = iconst.i8 255\n v4 = imul v2, v3\n v99 = uextend.i64 v4";
+        assert!(cheaper(narrow).contains("imul"), "a shift by 8 is none");
     }
 
     #[test]

@@ -5,13 +5,16 @@
 //! the optimizer.
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
+use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
 use super::{branch, constant, made_by};
 
-/// Compares what a branch passes on where that is the compared value and a constant.
+/// Compares what a branch passes on where that is the compared value and a constant. What is only passed on by a block behind the branch is counted
+/// before the branch, and the block is left out if that was all.
 pub(crate) fn compare_counted(function: &mut Function) {
+    let ways_in = super::ways(function);
     let blocks: Vec<Block> = function.layout.blocks().collect();
     for block in blocks {
         let Some((branching, ways)) = branch(function, block) else {
@@ -21,28 +24,34 @@ pub(crate) fn compare_counted(function: &mut Function) {
             continue;
         };
         // A comparison of the lower half of what is counted in full.
-        let counted = match made_by(function, compared) {
-            Some(InstructionData::Unary {
-                opcode: Opcode::Ireduce,
-                arg,
-            }) => function.dfg.resolve_aliases(arg),
-            _ => compared,
-        };
+        let counted = whole(function, compared);
+        let through = ways.map(|way| passed_on(function, way, &ways_in));
+        let calls = ways
+            .into_iter()
+            .chain(through.into_iter().flatten().map(|(_, way)| way));
         let pool = &function.dfg.value_lists;
-        let passed: Vec<Value> = ways
-            .iter()
-            .flat_map(|way| way.args(pool))
-            .filter_map(|argument| argument.as_value())
+        let passed: Vec<Value> = calls
+            .flat_map(|way| way.args(pool).filter_map(|argument| argument.as_value()))
             .collect();
+        let kind = function.dfg.value_type(compared);
         let next = passed.into_iter().find_map(|value| {
-            let step = sum(function, value, counted)?;
-            Some((value, step))
+            let summed = match made_by(function, value) {
+                Some(InstructionData::Unary {
+                    opcode: Opcode::Uextend,
+                    arg,
+                }) => function.dfg.resolve_aliases(arg),
+                _ => value,
+            };
+            // Of fewer bits than are compared, it tells nothing.
+            let step = sum(function, summed, counted)?;
+            (function.dfg.value_type(summed).bits() >= kind.bits()).then_some((summed, step))
         });
         let Some((next, step)) = next else { continue };
-        let kind = function.dfg.value_type(compared);
         let Some(end) = with.checked_add(step).filter(|end| i32::try_from(*end).is_ok()) else {
             continue;
         };
+        let blocks = through.map(|through| through.map(|(block, _)| block));
+        let next = before(function, branching, (next, blocks), step, [counted, compared]);
         let location = function.srcloc(branching);
         let mut cursor = FuncCursor::new(function).at_inst(branching).with_srcloc(location);
         let next = if cursor.func.dfg.value_type(next) == kind {
@@ -57,6 +66,89 @@ pub(crate) fn compare_counted(function: &mut Function) {
         if let InstructionData::Brif { arg, .. } = &mut function.dfg.insts[branching] {
             *arg = holds;
         }
+        for (number, through) in through.into_iter().enumerate() {
+            if let Some((through, onward)) = through {
+                leave_out(function, through, (branching, number, onward));
+            }
+        }
+    }
+}
+
+/// The block that a way leads to, if it has no other and goes on to one place, and that way.
+fn passed_on(function: &Function, way: BlockCall, ways_in: &SecondaryMap<Block, u32>) -> Option<(Block, BlockCall)> {
+    let to = way.block(&function.dfg.value_lists);
+    if ways_in[to] != 1 || !function.dfg.block_params(to).is_empty() {
+        return None;
+    }
+    match function.dfg.insts[function.layout.last_inst(to)?] {
+        InstructionData::Jump { destination, .. } => Some((to, destination)),
+        _ => None,
+    }
+}
+
+/// A sum of one of two values and a constant as it is before the branch, where it may be made in one of two blocks behind it.
+fn before(
+    function: &mut Function,
+    branching: Inst,
+    (sum, behind): (Value, [Option<Block>; 2]),
+    step: i64,
+    of: [Value; 2],
+) -> Value {
+    let made_by = function.dfg.value_def(sum).inst();
+    let is_behind = |inst: &Inst| {
+        let block = function.layout.inst_block(*inst);
+        block.is_some() && behind.contains(&block)
+    };
+    let Some(made_by) = made_by.filter(is_behind) else {
+        return sum;
+    };
+    let kind = function.dfg.value_type(sum);
+    let Some(of) = of.into_iter().find(|value| function.dfg.value_type(*value) == kind) else {
+        return sum;
+    };
+    let location = function.srcloc(made_by);
+    let mut cursor = FuncCursor::new(function).at_inst(branching).with_srcloc(location);
+    let step = cursor.ins().iconst(
+        kind,
+        if kind == types::I32 {
+            i64::from(step as u32)
+        } else {
+            step
+        },
+    );
+    let new = cursor.ins().iadd(of, step);
+    function.layout.remove_inst(made_by);
+    function.dfg.clear_results(made_by);
+    function.dfg.change_to_alias(sum, new);
+    new
+}
+
+/// Lets a way lead past a block, if that only passes on what is there before it.
+fn leave_out(function: &mut Function, block: Block, (branching, number, onward): (Inst, usize, BlockCall)) {
+    let mut insts = function.layout.block_insts(block);
+    let jump = insts.next_back();
+    let rest: Vec<Inst> = insts.collect();
+    let passed: Vec<Value> = (onward.args(&function.dfg.value_lists))
+        .filter_map(|argument| argument.as_value())
+        .map(|value| function.dfg.resolve_aliases(value))
+        .collect();
+    let is_passed = |inst: &Inst| {
+        function
+            .dfg
+            .inst_results(*inst)
+            .iter()
+            .any(|value| passed.contains(value))
+    };
+    let is_unused = |inst: &Inst| function.dfg.insts[*inst].opcode() == Opcode::Iconst && !is_passed(inst);
+    if !rest.iter().all(is_unused) {
+        return;
+    }
+    for inst in rest.into_iter().chain(jump) {
+        function.layout.remove_inst(inst);
+    }
+    function.layout.remove_block(block);
+    if let InstructionData::Brif { blocks, .. } = &mut function.dfg.insts[branching] {
+        blocks[number] = onward;
     }
 }
 
@@ -81,7 +173,7 @@ fn comparison(function: &Function, branching: Inst) -> Option<(IntCC, Value, i64
     Some((cond, compared, with))
 }
 
-/// The constant that a value is more than another, of the same type.
+/// The constant that a value is more than another, of the same type, or than the whole of that.
 fn sum(function: &Function, value: Value, other: Value) -> Option<i64> {
     let InstructionData::Binary {
         opcode: Opcode::Iadd,
@@ -90,12 +182,25 @@ fn sum(function: &Function, value: Value, other: Value) -> Option<i64> {
     else {
         return None;
     };
-    let [a, b] = args.map(|argument| function.dfg.resolve_aliases(argument));
-    if a == other {
-        constant(function, b)
-    } else if b == other {
-        constant(function, a)
-    } else {
-        None
+    let is_other = |value: Value| whole(function, value) == whole(function, other);
+    let step = match args.map(is_other) {
+        [true, _] => constant(function, args[1]),
+        [_, true] => constant(function, args[0]),
+        _ => None,
+    };
+    match function.dfg.value_type(value) {
+        types::I32 => step.map(|step| i64::from(step as i32)),
+        _ => step,
+    }
+}
+
+/// What a value is the lower half of, which may be taken several times; else the value.
+fn whole(function: &Function, value: Value) -> Value {
+    match made_by(function, value) {
+        Some(InstructionData::Unary {
+            opcode: Opcode::Ireduce,
+            arg,
+        }) => function.dfg.resolve_aliases(arg),
+        _ => function.dfg.resolve_aliases(value),
     }
 }

@@ -12,6 +12,7 @@ mod exits;
 mod invariants;
 mod masks;
 mod merges;
+mod narrow;
 mod near;
 mod possible;
 mod selects;
@@ -29,6 +30,7 @@ pub(crate) use exits::place_behind;
 pub(crate) use invariants::hoist;
 pub(crate) use masks::drop_masks;
 pub(crate) use merges::merge_loads;
+pub(crate) use narrow::pass_lower_halves;
 pub(crate) use near::rematerialize;
 
 use crate::{Optimization, Optimizations};
