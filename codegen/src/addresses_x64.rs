@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Code as Op, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
-use crate::rewrite_x64::with_least_displacement;
+use crate::parts_x64::with_least_displacement;
 
 /// How far behind an address its use is looked for.
 const MOST_BETWEEN: usize = 8;

@@ -18,7 +18,7 @@
 
 use iced_x86::{Code as Op, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
 
-use crate::rewrite_x64::{Encoding, Form, Pair, became_something_else, with_least_displacement};
+use crate::parts_x64::{Encoding, Form, Pair, became_something_else, with_least_displacement};
 use crate::unwind_x64::{HOME_BYTES, Shape, shape};
 
 /// `[rbp]` and `[rbp+8]` are the saved `rbp` and the return address; arguments lie above.

@@ -25,7 +25,7 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAcc
 
 use crate::audit_x64::{Decoded, NONVOLATILE, decode};
 use crate::compile::{Code, Reference};
-use crate::rewrite_x64::{Form, Part, Rewritten, by_place, is_relocated_alike};
+use crate::parts_x64::{Form, Part, Rewritten, by_place, is_relocated_alike};
 
 /// How often all rules are tried at most. What one makes possible for another is mostly found in the second round.
 const ROUNDS: usize = 8;
@@ -497,7 +497,7 @@ impl<'a> Graph<'a> {
             places[*position] = Some(place);
         }
         let moved = self.moved.iter().filter_map(|position| places[*position]).collect();
-        let starts: Vec<u32> = parts.iter().map(Part::start).collect();
+        let starts: Vec<u32> = parts.iter().map(|part| part.start).collect();
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let mut made = Vec::with_capacity(order.len());
         for position in order {

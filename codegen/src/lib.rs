@@ -22,7 +22,9 @@
 //! | `rename_x64` | which registers need not be saved |
 //! | `jumps_x64` | which jumps need not be made |
 //! | `frame_x64` | which frame holds the same |
-//! | `shorten_x64` | which shorter encodings mean the same |
+//! | `shorten_x64`, `addresses_x64`, `calls_x64`, `surplus_x64` | which shorter encodings mean the same, and what need not be there |
+//! | `loops_x64` | where loops begin |
+//! | `parts_x64` | x86-64 code taken apart and put together |
 //! | `skeleton` | what is put around the programs: the code in `templates/` |
 //! | `guard` | calls by address, and what Windows is told of them |
 //! | `driver` | the data and imports of the driver |
@@ -50,12 +52,14 @@ mod instruction_arm64;
 mod isa;
 mod jumps_x64;
 pub mod listing;
+mod loops_x64;
 mod lowered;
 mod lowering;
 mod metadata;
 mod object;
 mod optimizations;
 mod options;
+mod parts_x64;
 mod rename_x64;
 mod renumber_arm64;
 mod rewrite_x64;

@@ -17,7 +17,7 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKin
 
 use crate::audit_x64::{Decoded, NONVOLATILE, decode};
 use crate::compile::{Code, Reference};
-use crate::rewrite_x64::{
+use crate::parts_x64::{
     Encoding, Form, Pair, Part, Rewritten, became_something_else, by_place, is_relocated_alike, with_least_displacement,
 };
 use crate::unwind_x64::{Shape, is_move, shape};

@@ -23,7 +23,7 @@
 
 use iced_x86::{Code as Op, Instruction, Mnemonic, OpKind, Register};
 
-use crate::rewrite_x64::Encoding;
+use crate::parts_x64::Encoding;
 use crate::unwind_x64::is_move;
 
 /// `mov rsp, rbp` in front of `pop rbp; ret`.

@@ -177,6 +177,8 @@ pub fn effects(report: &Report, variants: &[&str]) -> String {
             "of",
             "most instructions",
             "of",
+            "ARM64 instructions",
+            "ARM64 code",
         ],
     );
     let ratio = |row: &Row, name: &str, measure: fn(&Figures) -> Option<f64>| {
@@ -201,8 +203,16 @@ pub fn effects(report: &Report, variants: &[&str]) -> String {
                 most.map_or_else(String::new, |most| most.1.name.clone()),
             ]
         };
+        let on_arm64 = |row: &Row, measure: fn(&Figures) -> Option<f64>| {
+            Some(measure(row.arm64(name)?)? / measure(row.arm64(first)?)?)
+        };
+        let arm64 = [measures[1], measures[2]]
+            .map(|measure| text(mean(report.rows.iter().filter_map(|row| on_arm64(row, measure))), 3));
         let cells = means.map(|mean| text(mean, 3)).into_iter();
-        table.row(name, cells.chain(most(measures[0])).chain(most(measures[1])));
+        table.row(
+            name,
+            cells.chain(most(measures[0])).chain(most(measures[1])).chain(arm64),
+        );
     }
     table.finish()
 }

@@ -45,23 +45,25 @@ pub struct ArmEngine {
 
 /// A workload's ARM64 code, and what runs it.
 pub struct Arm {
-    /// Our code, and then clang's, where there is a linker for it.
+    /// Our code, of all variants, and then clang's, where there is a linker for it.
     pub engines: Vec<ArmEngine>,
     library: EmulatorLibrary,
     traps: Traps,
 }
 
 impl Arm {
-    /// Compiles a workload with our compiler.
+    /// Compiles a workload with our compiler, once for each of the named options.
     pub fn new(
         library: EmulatorLibrary,
         verified: &VerifiedModule,
         world: &World,
         platform: &Platform,
+        variants: &[(&'static str, Options)],
     ) -> Result<Arm, Error> {
         let traps = Traps::new()?;
+        let engine = |variant| our_engine(verified, world, platform, &traps, variant);
         Ok(Arm {
-            engines: vec![our_engine(verified, world, platform, &traps)?],
+            engines: variants.iter().map(engine).collect::<Result<_, _>>()?,
             library,
             traps,
         })
@@ -117,10 +119,11 @@ fn our_engine(
     world: &World,
     platform: &Platform,
     traps: &Traps,
+    (name, options): &(&'static str, Options),
 ) -> Result<ArmEngine, Error> {
     let options = Options {
         machine: Machine::Arm64,
-        ..Options::default()
+        ..options.clone()
     };
     let made = ours::make(verified, platform, &options)?;
     let mut loaded = pe::load(&made.image)?;
@@ -128,7 +131,7 @@ fn our_engine(
     let helpers: Vec<u64> = program.helpers.iter().map(|&id| traps.address(id)).collect();
     let start = loaded.memory.address();
     Ok(ArmEngine {
-        name: name::OURS,
+        name,
         code_bytes: made.code_bytes,
         function: program.function,
         code: start..start + loaded.memory.length() as u64,

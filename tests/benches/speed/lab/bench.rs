@@ -141,7 +141,8 @@ impl Bench {
         let kernel = kernel.map_err(|error| missing.push((name::KERNEL, error))).ok();
         let arm = match EmulatorLibrary::load() {
             Ok(library) => {
-                let mut arm = Arm::new(library, &verified, &world, platform)?;
+                let ours = [(name::OURS, Options::default())];
+                let mut arm = Arm::new(library, &verified, &world, platform, &ours)?;
                 let file = compiler.clang_arm64(workload.source);
                 if let Err(error) = file.and_then(|file| arm.add_c(&file, &verified, &world)) {
                     missing.push((name::ARM64, error));
@@ -182,13 +183,21 @@ impl Bench {
             lowering = lowering.min(made.lowering);
             engines.push(our_engine(name, &verified, &world, &made)?);
         }
+        let mut missing = Vec::new();
+        let arm = match EmulatorLibrary::load() {
+            Ok(library) => Some(Arm::new(library, &verified, &world, platform, variants)?),
+            Err(error) => {
+                missing.push((name::ARM64, error));
+                None
+            }
+        };
         Ok(Bench {
             workload,
             world,
             engines,
-            missing: Vec::new(),
+            missing,
             kernel: None,
-            arm: None,
+            arm,
             shape: Shape {
                 instructions: verified.module().functions.iter().map(|f| f.instructions.len()).sum(),
                 lowering,
