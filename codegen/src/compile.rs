@@ -120,7 +120,8 @@ pub(crate) fn compile_pinned(
     let masks = options.optimizations.has(Optimization::Masks);
     let hoists = options.optimizations.has(Optimization::Invariants) && ir.loop_depth > 0;
     let joins = options.machine == Machine::X64 && options.optimizations.has(Optimization::MemoryOperands);
-    let changes = makes_near || makes_early || masks || merges || ends || hoists || joins;
+    let orders = options.machine == Machine::X64 && options.optimizations.has(Optimization::LastUses);
+    let changes = orders || makes_near || makes_early || masks || merges || ends || hoists || joins;
     if !ir.pins.is_empty() || changes && effort == Effort::Speed {
         // Without pins optimization would undo what they did; the second time, in `generate`, it does nothing.
         scratch
@@ -162,6 +163,9 @@ pub(crate) fn compile_pinned(
         }
         if makes_early {
             shape::compute_early(&mut scratch.func);
+        }
+        if orders {
+            shape::destroy_last(&mut scratch.func);
         }
         isa = isas.of(Effort::InPlace)?;
     }

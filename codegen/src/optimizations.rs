@@ -50,6 +50,8 @@ pub enum Optimization {
     NearValues,
     /// What is computed of values that nothing else needs is computed as soon as they are there.
     EarlyValues,
+    /// x64: instructions that destroy their operand stand behind others that need it.
+    LastUses,
     /// x86-64 instructions have the shortest encoding of their meaning, where Cranelift takes a longer one.
     ShortEncodings,
     /// x86-64: registers are saved by pushes, and only those that must be.
@@ -60,7 +62,7 @@ pub enum Optimization {
 
 impl Optimization {
     /// Each with its name on the command line.
-    pub const ALL: [(Optimization, &'static str); 24] = [
+    pub const ALL: [(Optimization, &'static str); 25] = [
         (Optimization::ArrayLookups, "array-lookups"),
         (Optimization::Inlining, "inlining"),
         (Optimization::Threading, "threading"),
@@ -82,6 +84,7 @@ impl Optimization {
         (Optimization::LoopEnds, "loop-ends"),
         (Optimization::NearValues, "near-values"),
         (Optimization::EarlyValues, "early-values"),
+        (Optimization::LastUses, "last-uses"),
         (Optimization::ShortEncodings, "short-encodings"),
         (Optimization::Frames, "frames"),
         (Optimization::Jumps, "jumps"),

@@ -10,7 +10,7 @@ use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
-use super::{is_cheap, uses};
+use super::{is_cheap, replace, uses};
 
 /// Takes the fences away. Comes behind the optimizer.
 pub(crate) fn join(function: &mut Function) {
@@ -48,13 +48,10 @@ pub(crate) fn join(function: &mut Function) {
             InstructionData::Unary {
                 opcode: Opcode::Ireduce,
                 arg,
-            } if let Some(narrow) = narrow.get(&function.dfg.resolve_aliases(arg)) => {
-                let result = function.dfg.first_result(inst);
-                if function.dfg.value_type(result) == types::I32 {
-                    function.layout.remove_inst(inst);
-                    function.dfg.clear_results(inst);
-                    function.dfg.change_to_alias(result, *narrow);
-                }
+            } if function.dfg.value_type(function.dfg.first_result(inst)) == types::I32
+                && let Some(narrow) = narrow.get(&function.dfg.resolve_aliases(arg)) =>
+            {
+                replace(function, inst, *narrow);
             }
             InstructionData::Store {
                 opcode: Opcode::Istore32,

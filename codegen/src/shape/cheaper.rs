@@ -24,7 +24,7 @@ use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Value, types};
 
 use super::possible::Possible;
-use super::{constant, made_by, masked};
+use super::{constant, made_by, masked, replace};
 
 /// Replaces instructions.
 pub(crate) fn make_cheaper(function: &mut Function) {
@@ -111,14 +111,6 @@ pub(crate) fn make_cheaper(function: &mut Function) {
             }
         }
     }
-}
-
-/// Takes an instruction away; its result is another value.
-fn replace(function: &mut Function, inst: Inst, by: Value) {
-    let result = function.dfg.first_result(inst);
-    function.layout.remove_inst(inst);
-    function.dfg.clear_results(inst);
-    function.dfg.change_to_alias(result, by);
 }
 
 /// By comparison: whether it is what a branch depends on.

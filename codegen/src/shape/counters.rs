@@ -9,7 +9,7 @@ use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
-use super::{branch, constant, made_by};
+use super::{branch, constant, made_by, replace};
 
 /// Compares what a branch passes on where that is the compared value and a constant. What is only passed on by a block behind the branch is counted
 /// before the branch, and the block is left out if that was all.
@@ -117,9 +117,7 @@ fn before(
         },
     );
     let new = cursor.ins().iadd(of, step);
-    function.layout.remove_inst(made_by);
-    function.dfg.clear_results(made_by);
-    function.dfg.change_to_alias(sum, new);
+    replace(function, made_by, new);
     new
 }
 

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value};
 
 use super::possible::Possible;
-use super::{constant, made_by};
+use super::{constant, made_by, replace};
 
 /// Leaves masks out.
 pub(crate) fn drop_masks(function: &mut Function) {
@@ -25,9 +25,7 @@ pub(crate) fn drop_masks(function: &mut Function) {
                     if let Some((masked, mask)) = super::masked(function, result)
                         && !mask & possible.bits(function, masked) == 0
                     {
-                        function.layout.remove_inst(inst);
-                        function.dfg.clear_results(inst);
-                        function.dfg.change_to_alias(result, masked);
+                        replace(function, inst, masked);
                     }
                 }
                 InstructionData::Unary {
@@ -43,9 +41,7 @@ pub(crate) fn drop_masks(function: &mut Function) {
                         && function.dfg.value_type(whole) == function.dfg.value_type(result)
                         && possible.width(function, whole) <= function.dfg.value_type(arg).bits()
                     {
-                        function.layout.remove_inst(inst);
-                        function.dfg.clear_results(inst);
-                        function.dfg.change_to_alias(result, whole);
+                        replace(function, inst, whole);
                     }
                 }
                 InstructionData::IntCompare { cond, args, .. } => {

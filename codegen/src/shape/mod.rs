@@ -14,6 +14,7 @@ mod masks;
 mod merges;
 mod narrow;
 mod near;
+mod order;
 mod possible;
 mod selects;
 mod sums;
@@ -32,6 +33,7 @@ pub(crate) use masks::drop_masks;
 pub(crate) use merges::merge_loads;
 pub(crate) use narrow::pass_lower_halves;
 pub(crate) use near::rematerialize;
+pub(crate) use order::destroy_last;
 
 use crate::{Optimization, Optimizations};
 
@@ -87,6 +89,14 @@ fn masked(function: &Function, value: Value) -> Option<(Value, u64)> {
         Some((function.dfg.resolve_aliases(masked), bits))
     };
     of(args[0], args[1]).or_else(|| of(args[1], args[0]))
+}
+
+/// Takes an instruction away; its result is another value.
+fn replace(function: &mut Function, inst: Inst, by: Value) {
+    let result = function.dfg.first_result(inst);
+    function.layout.remove_inst(inst);
+    function.dfg.clear_results(inst);
+    function.dfg.change_to_alias(result, by);
 }
 
 /// By value: how often it is used.

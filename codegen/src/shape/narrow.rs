@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
 
-use super::{constant, edges_of, made_by};
+use super::{constant, edges_of, made_by, replace};
 
 /// Passes the lower halves of what is needed in 32 bits only.
 pub(crate) fn pass_lower_halves(function: &mut Function) {
@@ -35,10 +35,7 @@ pub(crate) fn pass_lower_halves(function: &mut Function) {
                     opcode: Opcode::Ireduce,
                     arg,
                 } if let Some(half) = halves.get(&function.dfg.resolve_aliases(arg)) => {
-                    let result = function.dfg.first_result(inst);
-                    function.layout.remove_inst(inst);
-                    function.dfg.clear_results(inst);
-                    function.dfg.change_to_alias(result, *half);
+                    replace(function, inst, *half);
                     continue;
                 }
                 InstructionData::Jump { destination, .. } => vec![destination],

@@ -43,7 +43,7 @@ pub(in crate::cli) struct CompileOptions {
     /// find one that does, leave them out one by one. `array-lookups`, `inlining`, `threading`, `dead-code`, `unrolling`, `rotation`,
     /// `stack-slots`, `unused-stack`, `conventions`, `proven-checks`, `selects`, `sums`, `packet-loads`, `masks`, `cheaper`, `invariants`,
     /// `both-ways`, `memory-operands`, `loop-ends`, `near-values`,
-    /// `early-values`, `short-encodings`, `frames`, `jumps`
+    /// `early-values`, `last-uses`, `short-encodings`, `frames`, `jumps`
     #[arg(short = 'O', long, value_name = "LIST", default_value = "all")]
     optimize: Optimizations,
 
