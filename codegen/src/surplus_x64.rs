@@ -200,8 +200,9 @@ mod tests {
 
     #[test]
     fn what_is_clear_is_not_cleared_again() {
-        let cases: [(&str, &str, &[usize]); 12] = [
+        let cases: [(&str, &str, &[usize]); 13] = [
             ("mov eax, 1; mov eax, eax", "b801000000 89c0", &[1]),
+            ("mov al, cl; mov eax, eax", "88c8 89c0", &[]),
             ("mov eax, eax", "89c0", &[]),
             ("mov rax, [rcx]; mov eax, eax", "488b01 89c0", &[]),
             ("mov eax, [rcx]; mov rdx, rax; mov edx, edx", "8b01 4889c2 89d2", &[2]),
