@@ -157,6 +157,16 @@ impl Part {
     }
 }
 
+/// The instructions that may follow one.
+pub(crate) fn successors_of(parts: &[Part], position: usize, instruction: &Instruction) -> impl Iterator<Item = usize> {
+    let (next, target) = match parts[position].form {
+        Form::Jump { target, condition, .. } => (condition.is_some(), Some(target)),
+        _ => (instruction.flow_control() != FlowControl::Return, None),
+    };
+    let next = (next && position + 1 < parts.len()).then_some(position + 1);
+    next.into_iter().chain(target)
+}
+
 /// Whether a jump has one of the forms that [`Rewritten::assemble`] knows.
 fn is_known(jump: &Instruction) -> bool {
     let length = match jump.code() {

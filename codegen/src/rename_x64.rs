@@ -18,7 +18,8 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKin
 use crate::audit_x64::{Decoded, NONVOLATILE, decode};
 use crate::compile::{Code, Reference};
 use crate::parts_x64::{
-    Encoding, Form, Pair, Part, Rewritten, became_something_else, by_place, is_relocated_alike, with_least_displacement,
+    Encoding, Form, Pair, Part, Rewritten, became_something_else, by_place, is_relocated_alike, successors_of,
+    with_least_displacement,
 };
 use crate::unwind_x64::{Shape, is_move, shape};
 
@@ -134,16 +135,6 @@ impl Uses {
         }
         uses
     }
-}
-
-/// The instructions that may follow one.
-fn successors_of(parts: &[Part], position: usize, instruction: &Instruction) -> impl Iterator<Item = usize> {
-    let (next, target) = match parts[position].form {
-        Form::Jump { target, condition, .. } => (condition.is_some(), Some(target)),
-        _ => (instruction.flow_control() != FlowControl::Return, None),
-    };
-    let next = (next && position + 1 < parts.len()).then_some(position + 1);
-    next.into_iter().chain(target)
 }
 
 /// Which registers can be which.

@@ -54,13 +54,11 @@ pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes<'_>) 
         let of_origin = |call: &Instruction| unread.get(&code.origin(call.ip() as u32)?).copied();
         before_calls(&decoded.instructions, |call| of_origin(call).unwrap_or_default())
     });
-    let jumps = (parts.iter().enumerate()).filter_map(|(position, part)| Some((position, part.target()?)));
-    let jumps: BTreeMap<usize, usize> = jumps.collect();
     let (folds, unneeded) = if changes.shorten {
-        let targets = jumps.values().copied().collect();
+        let targets = parts.iter().filter_map(Part::target).collect();
         (
             folds(&decoded.instructions, &targets),
-            surplus(&decoded.instructions, &jumps),
+            surplus(&decoded.instructions, &parts),
         )
     } else {
         (BTreeMap::new(), BTreeSet::new())

@@ -7,34 +7,26 @@
 //!
 //! Cranelift makes either from one instruction of its own, without a look at others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use iced_x86::{
     Code as Op, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits,
 };
 
+use crate::parts_x64::{Part, successors_of};
+
 /// The flags that follow from a result.
 const OF_RESULT: u32 = RflagsBits::ZF | RflagsBits::SF | RflagsBits::PF;
 
-/// The positions of instructions that change nothing. `jumps` are the targets of jumps by their positions.
-pub(crate) fn surplus(code: &[Instruction], jumps: &BTreeMap<usize, usize>) -> BTreeSet<usize> {
-    let mut surplus = clears_again(code, jumps);
-    surplus.extend(tests_again(code, jumps));
+/// The positions of instructions that change nothing. `parts` are those of the code, as it is.
+pub(crate) fn surplus(code: &[Instruction], parts: &[Part]) -> BTreeSet<usize> {
+    let mut surplus = clears_again(code, parts);
+    surplus.extend(tests_again(code, parts));
     surplus
 }
 
-/// Where execution goes on behind an instruction.
-fn successors(code: &[Instruction], position: usize, jumps: &BTreeMap<usize, usize>) -> impl Iterator<Item = usize> {
-    let ends = matches!(
-        code[position].flow_control(),
-        FlowControl::Return | FlowControl::UnconditionalBranch
-    );
-    let next = Some(position + 1).filter(|next| !ends && *next < code.len());
-    next.into_iter().chain(jumps.get(&position).copied())
-}
-
 /// `mov r, r` of 32 bits, where the upper half of r is clear on all ways that lead there.
-fn clears_again(code: &[Instruction], jumps: &BTreeMap<usize, usize>) -> BTreeSet<usize> {
+fn clears_again(code: &[Instruction], parts: &[Part]) -> BTreeSet<usize> {
     let copies: BTreeSet<usize> = (code.iter().enumerate())
         .filter(|(_, instruction)| copies_to_itself(instruction))
         .map(|(position, _)| position)
@@ -53,7 +45,7 @@ fn clears_again(code: &[Instruction], jumps: &BTreeMap<usize, usize>) -> BTreeSe
         }
         clear[position] = Some(known);
         let behind = clear_behind(&code[position], known, &mut factory);
-        work.extend(successors(code, position, jumps).map(|to| (to, behind)));
+        work.extend(successors_of(parts, position, &code[position]).map(|to| (to, behind)));
     }
     let is_clear = |position: &usize| {
         let bit = bit(code[*position].op0_register());
@@ -118,15 +110,15 @@ fn clear_behind(instruction: &Instruction, clear: u16, factory: &mut Instruction
 }
 
 /// `test r, r` behind an instruction that made r and left flags, where nobody reads flags that are not the same.
-fn tests_again(code: &[Instruction], jumps: &BTreeMap<usize, usize>) -> BTreeSet<usize> {
-    let targets: BTreeSet<usize> = jumps.values().copied().collect();
+fn tests_again(code: &[Instruction], parts: &[Part]) -> BTreeSet<usize> {
+    let targets: BTreeSet<usize> = parts.iter().filter_map(Part::target).collect();
     let found: Vec<usize> = (1..code.len())
         .filter(|position| !targets.contains(position) && leaves_flags_of(&code[position - 1], &code[*position]))
         .collect();
     if found.is_empty() {
         return BTreeSet::new();
     }
-    let read = flags_read_behind(code, jumps);
+    let read = flags_read_behind(code, parts);
     found
         .into_iter()
         .filter(|position| read[*position] & !OF_RESULT == 0)
@@ -153,13 +145,13 @@ fn leaves_flags_of(before: &Instruction, test: &Instruction) -> bool {
 }
 
 /// By position: the flags that are read behind it before they are set.
-fn flags_read_behind(code: &[Instruction], jumps: &BTreeMap<usize, usize>) -> Vec<u32> {
+fn flags_read_behind(code: &[Instruction], parts: &[Part]) -> Vec<u32> {
     let mut read_behind = vec![0; code.len()];
     let mut is_settled = false;
     while !is_settled {
         is_settled = true;
         for position in (0..code.len()).rev() {
-            let behind = successors(code, position, jumps).fold(0, |all, to| {
+            let behind = successors_of(parts, position, &code[position]).fold(0, |all, to| {
                 let next = &code[to];
                 all | next.rflags_read() | read_behind[to] & !next.rflags_modified()
             });
@@ -175,27 +167,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::audit_x64::decode;
-    use crate::rewrite_x64::tests::bytes;
+    use crate::rewrite_x64::tests::{bytes, code};
 
-    use super::{BTreeMap, FlowControl, surplus};
+    use super::{Part, surplus};
 
     /// The positions that are found in some code, which ends in `ret`.
     fn found(text: &str) -> Vec<usize> {
-        let decoded = decode(&bytes(&[text, "c3"].concat()), &BTreeSet::new()).unwrap();
+        let assembled = code(bytes(&[text, "c3"].concat()), &[], &[]);
+        let decoded = decode(&assembled.bytes, &BTreeSet::new()).unwrap();
         let code = &decoded.instructions;
-        let jumps: BTreeMap<usize, usize> = (code.iter().enumerate())
-            .filter(|(_, instruction)| {
-                matches!(
-                    instruction.flow_control(),
-                    FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
-                )
-            })
-            .map(|(position, jump)| {
-                let target = code.binary_search_by_key(&jump.near_branch_target(), iced_x86::Instruction::ip);
-                (position, target.unwrap())
-            })
-            .collect();
-        surplus(code, &jumps).into_iter().collect()
+        let parts = Part::all(&assembled, code).unwrap();
+        surplus(code, &parts).into_iter().collect()
     }
 
     #[test]

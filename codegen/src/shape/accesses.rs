@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
-use super::{is_cheap, replace, uses};
+use super::{cursor_before, is_cheap, replace, uses};
 
 /// Takes the fences away. Comes behind the optimizer.
 pub(crate) fn join(function: &mut Function) {
@@ -20,7 +20,6 @@ pub(crate) fn join(function: &mut Function) {
     // By value of 64 bits: that of 32 bits that it is the extension of.
     let mut narrow: HashMap<Value, Value> = HashMap::new();
     for &inst in &insts {
-        let location = function.srcloc(inst);
         match function.dfg.insts[inst] {
             InstructionData::NullAry {
                 opcode: Opcode::SequencePoint,
@@ -35,7 +34,7 @@ pub(crate) fn join(function: &mut Function) {
             } if !wide[function.dfg.first_result(inst)] => {
                 let flags = function.dfg.mem_flags[flags];
                 let extended = function.dfg.first_result(inst);
-                let mut cursor = FuncCursor::new(function).at_inst(inst).with_srcloc(location);
+                let mut cursor = cursor_before(function, inst);
                 narrow.insert(extended, cursor.ins().load(types::I32, flags, arg, offset));
                 cursor.remove_inst();
             }
@@ -43,7 +42,6 @@ pub(crate) fn join(function: &mut Function) {
         }
     }
     for inst in insts {
-        let location = function.srcloc(inst);
         match function.dfg.insts[inst] {
             InstructionData::Unary {
                 opcode: Opcode::Ireduce,
@@ -60,7 +58,7 @@ pub(crate) fn join(function: &mut Function) {
                 offset,
             } if let Some(narrow) = narrow.get(&function.dfg.resolve_aliases(args[0])) => {
                 let flags = function.dfg.mem_flags[flags];
-                let mut cursor = FuncCursor::new(function).at_inst(inst).with_srcloc(location);
+                let mut cursor = cursor_before(function, inst);
                 cursor.ins().store(flags, *narrow, args[1], offset);
                 cursor.remove_inst();
             }

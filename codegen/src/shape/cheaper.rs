@@ -18,13 +18,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Value, types};
 
 use super::possible::Possible;
-use super::{constant, made_by, masked, replace};
+use super::{constant, cursor_before, made_by, masked, replace};
 
 /// Replaces instructions.
 pub(crate) fn make_cheaper(function: &mut Function) {
@@ -158,7 +158,7 @@ fn store_as_it_is(
         return;
     }
     let flags = function.dfg.mem_flags[flags];
-    let mut cursor = before(function, inst);
+    let mut cursor = cursor_before(function, inst);
     match opcode {
         Opcode::Istore32 => cursor.ins().store(flags, arg, address, offset),
         Opcode::Istore16 => cursor.ins().istore16(flags, arg, address, offset),
@@ -187,7 +187,7 @@ fn compare_with_next(function: &mut Function, inst: Inst, cond: IntCC, args: [Va
     if !matches!(size, types::I32 | types::I64) {
         return;
     }
-    let next = before(function, inst).ins().iconst(size, next);
+    let next = cursor_before(function, inst).ins().iconst(size, next);
     if let InstructionData::IntCompare { cond, args, .. } = &mut function.dfg.insts[inst] {
         *cond = with_next;
         args[1] = next;
@@ -230,7 +230,7 @@ fn extended_choice(function: &mut Function, inst: Inst, of: Value, possible: &mu
         })
     };
     let ways = [(ready(a)?, a), (ready(b)?, b)];
-    let mut cursor = before(function, inst);
+    let mut cursor = cursor_before(function, inst);
     let [a, b] = ways.map(|(ready, value)| match ready {
         Ready::Is(value) => value,
         Ready::Extended => cursor.ins().uextend(types::I64, value),
@@ -257,12 +257,6 @@ fn origin(function: &Function, value: Value) -> Value {
     }
 }
 
-/// Where the replacement of an instruction goes.
-fn before(function: &mut Function, inst: Inst) -> FuncCursor<'_> {
-    let location = function.srcloc(inst);
-    FuncCursor::new(function).at_inst(inst).with_srcloc(location)
-}
-
 fn product(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Value> {
     let (value, by) = match args.map(|value| constant(function, value)) {
         [None, Some(by)] => (args[0], by),
@@ -276,7 +270,7 @@ fn product(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Valu
     let by = i32::try_from(by).ok().filter(|by| *by > 2)?.cast_unsigned();
     let shift = by.trailing_zeros();
     let odd = by >> shift;
-    let mut cursor = before(function, inst);
+    let mut cursor = cursor_before(function, inst);
     let product = match odd {
         1 => value,
         3 | 5 | 9 => {
@@ -315,7 +309,7 @@ fn low_part(function: &mut Function, inst: Inst, tested: &HashSet<Value>) -> Opt
         0xFFFF => types::I16,
         _ => return None,
     };
-    let mut cursor = before(function, inst);
+    let mut cursor = cursor_before(function, inst);
     let low = cursor.ins().ireduce(part, value);
     Some(cursor.ins().uextend(size, low))
 }
@@ -355,7 +349,7 @@ fn joined(function: &mut Function, inst: Inst, args: [Value; 2], possible: &mut 
     let size = function.dfg.value_type(args[0]);
     let fits = [types::I32, types::I64].contains(&size) && args.into_iter().any(is_scaled);
     let are_apart = fits && possible.bits(function, args[0]) & possible.bits(function, args[1]) == 0;
-    are_apart.then(|| before(function, inst).ins().iadd(args[0], args[1]))
+    are_apart.then(|| cursor_before(function, inst).ins().iadd(args[0], args[1]))
 }
 
 /// Half of the bytes in other order, where the other half is shifted out.
@@ -371,7 +365,7 @@ fn swapped(function: &mut Function, inst: Inst, args: [Value; 2], words: &mut Ha
     if function.dfg.value_type(arg) != types::I64 {
         return None;
     }
-    let mut cursor = before(function, inst);
+    let mut cursor = cursor_before(function, inst);
     let word = origin(cursor.func, arg);
     let swapped = *words.entry(word).or_insert_with(|| {
         let word = if cursor.func.dfg.value_type(word) == types::I32 {

@@ -9,7 +9,7 @@ use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
-use super::{branch, constant, made_by, replace};
+use super::{branch, constant, cursor_before, made_by, replace, whole};
 
 /// Compares what a branch passes on where that is the compared value and a constant. What is only passed on by a block behind the branch is counted
 /// before the branch, and the block is left out if that was all.
@@ -52,8 +52,7 @@ pub(crate) fn compare_counted(function: &mut Function) {
         };
         let blocks = through.map(|through| through.map(|(block, _)| block));
         let next = before(function, branching, (next, blocks), step, [counted, compared]);
-        let location = function.srcloc(branching);
-        let mut cursor = FuncCursor::new(function).at_inst(branching).with_srcloc(location);
+        let mut cursor = cursor_before(function, branching);
         let next = if cursor.func.dfg.value_type(next) == kind {
             next
         } else {
@@ -189,16 +188,5 @@ fn sum(function: &Function, value: Value, other: Value) -> Option<i64> {
     match function.dfg.value_type(value) {
         types::I32 => step.map(|step| i64::from(step as i32)),
         _ => step,
-    }
-}
-
-/// What a value is the lower half of, which may be taken several times; else the value.
-fn whole(function: &Function, value: Value) -> Value {
-    match made_by(function, value) {
-        Some(InstructionData::Unary {
-            opcode: Opcode::Ireduce,
-            arg,
-        }) => function.dfg.resolve_aliases(arg),
-        _ => function.dfg.resolve_aliases(value),
     }
 }

@@ -3,7 +3,6 @@
 //! Of the two blocks that a branch goes to, Cranelift places the second one behind the branch. Where that one leaves a loop and the other
 //! one does not, all rounds would jump over it.
 
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::{CondCode, IntCC};
 use cranelift_codegen::ir::{Block, Function, InstBuilder, InstructionData, Opcode};
 use cranelift_codegen::loop_analysis::{Loop, LoopAnalysis};
@@ -23,8 +22,7 @@ pub(crate) fn place_behind(function: &mut Function, loops: &LoopAnalysis) {
         if stays != [true, false] || goes_round(function, one.block(pool), inside, loops) {
             continue;
         }
-        let location = function.srcloc(branch);
-        let mut cursor = FuncCursor::new(function).at_inst(branch).with_srcloc(location);
+        let mut cursor = super::cursor_before(function, branch);
         let InstructionData::Brif { arg, .. } = cursor.func.dfg.insts[branch] else {
             continue;
         };

@@ -19,6 +19,7 @@ mod possible;
 mod selects;
 mod sums;
 
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Value};
 
@@ -97,6 +98,24 @@ fn replace(function: &mut Function, inst: Inst, by: Value) {
     function.layout.remove_inst(inst);
     function.dfg.clear_results(inst);
     function.dfg.change_to_alias(result, by);
+}
+
+/// What a value is a part of, which is in the same register.
+fn whole(function: &Function, value: Value) -> Value {
+    let value = function.dfg.resolve_aliases(value);
+    match made_by(function, value) {
+        Some(InstructionData::Unary {
+            opcode: Opcode::Ireduce,
+            arg,
+        }) => whole(function, arg),
+        _ => value,
+    }
+}
+
+/// Where instructions go that stand before another one and have its source location.
+fn cursor_before(function: &mut Function, inst: Inst) -> FuncCursor<'_> {
+    let location = function.srcloc(inst);
+    FuncCursor::new(function).at_inst(inst).with_srcloc(location)
 }
 
 /// By value: how often it is used.

@@ -5,12 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
 
-use super::{constant, edges_of, made_by, replace};
+use super::{constant, cursor_before, edges_of, made_by, replace};
 
 /// Passes the lower halves of what is needed in 32 bits only.
 pub(crate) fn pass_lower_halves(function: &mut Function) {
@@ -155,9 +154,8 @@ fn lower_half(function: &mut Function, before: Inst, value: Value) -> Value {
     if let Some(half) = extended(function, value) {
         return half;
     }
-    let location = function.srcloc(before);
     let bits = constant(function, value);
-    let mut cursor = FuncCursor::new(function).at_inst(before).with_srcloc(location);
+    let mut cursor = cursor_before(function, before);
     match bits {
         Some(bits) => cursor.ins().iconst(types::I32, i64::from(bits as u32)),
         None => cursor.ins().ireduce(types::I32, value),

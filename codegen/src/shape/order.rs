@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
 
-use super::made_by;
+use super::whole;
 
 /// How many instructions behind its first user a value's last one is looked for.
 const MOST_BETWEEN: usize = 24;
@@ -76,18 +76,6 @@ fn destroyed(function: &Function, inst: Inst) -> Option<Value> {
     };
     let value = whole(function, operand);
     super::constant(function, value).is_none().then_some(value)
-}
-
-/// What a value is a part of, which is in the same register.
-fn whole(function: &Function, value: Value) -> Value {
-    let value = function.dfg.resolve_aliases(value);
-    match made_by(function, value) {
-        Some(InstructionData::Unary {
-            opcode: Opcode::Ireduce,
-            arg,
-        }) => whole(function, arg),
-        _ => value,
-    }
 }
 
 /// The instructions that need values.

@@ -3,10 +3,9 @@
 //! `base + (index + 2) + 2` is `base + index + 4`, which one address of an access can hold. Cranelift adds constants together only where they
 //! are added to the same value one after the other.
 
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
 
-use super::{constant, without_constant};
+use super::{constant, cursor_before, without_constant};
 
 /// Moves constants outwards in all sums of 64 bits.
 pub(super) fn collect_constants(function: &mut Function) {
@@ -33,8 +32,7 @@ pub(super) fn collect_constants(function: &mut Function) {
             if (more, even_more) == (0, 0) || i32::try_from(sum).is_err() {
                 continue;
             }
-            let location = function.srcloc(inst);
-            let mut cursor = FuncCursor::new(function).at_inst(inst).with_srcloc(location);
+            let mut cursor = cursor_before(function, inst);
             let inner = cursor.ins().iadd(a, b);
             let sum = cursor.ins().iconst(types::I64, sum);
             if let InstructionData::Binary { args, .. } = &mut function.dfg.insts[inst] {
