@@ -4,9 +4,10 @@ use crate::lab::name;
 use crate::report::{Figures, Report, Row, mean};
 
 /// The engines on x86-64 besides [`name::BPF2C`], in the order of the columns.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     name::OURS,
     name::UNGUARDED,
+    name::BPF2C_GUARDED,
     name::CLANG,
     name::GCC,
     name::RBPF,
@@ -35,20 +36,24 @@ pub fn all(report: &Report) -> String {
 }
 
 fn time(report: &Report) -> String {
-    let mut table = Table::new(&["workload", "bpf2c, ns"], &OTHERS);
-    let ratio = |row: &Row, name: &str| Some(row.engine(name)?.ns? / row.engine(name::BPF2C)?.ns?);
+    // The last column compares what is guarded with what is guarded.
+    let columns: Vec<&str> = OTHERS.into_iter().chain(["bpf2sys by bpf2c CFG"]).collect();
+    let mut table = Table::new(&["workload", "bpf2c, ns"], &columns);
+    let ratio = |row: &Row, name: &str, base: &str| Some(row.engine(name)?.ns? / row.engine(base)?.ns?);
+    let pairs = OTHERS.map(|name| (name, name::BPF2C)).into_iter();
+    let pairs: Vec<_> = pairs.chain([(name::OURS, name::BPF2C_GUARDED)]).collect();
     for row in &report.rows {
         let base = row.engine(name::BPF2C).and_then(|figures| figures.ns);
-        let ratios = OTHERS.map(|name| text(ratio(row, name), 2));
-        table.row(
-            &row.name,
-            [text(base, base.map_or(0, |ns| usize::from(ns < 100.0)))]
-                .into_iter()
-                .chain(ratios),
-        );
+        let ratios = pairs.iter().map(|(name, base)| text(ratio(row, name, base), 2));
+        let base = text(base, base.map_or(0, |ns| usize::from(ns < 100.0)));
+        table.row(&row.name, [base].into_iter().chain(ratios));
     }
-    let means = OTHERS.map(|name| text(mean(report.rows.iter().filter_map(|row| ratio(row, name))), 2));
-    table.row("geometric mean", ["1.00".to_owned()].into_iter().chain(means));
+    let mean_of =
+        |(name, base): &(&str, &str)| text(mean(report.rows.iter().filter_map(|row| ratio(row, name, base))), 2);
+    table.row(
+        "geometric mean",
+        ["1.00".to_owned()].into_iter().chain(pairs.iter().map(mean_of)),
+    );
     table.finish()
 }
 
@@ -82,28 +87,25 @@ fn stack(report: &Report) -> String {
     numbers(report, 0, |_, figures| figures.stack_bytes.map(|bytes| bytes as f64))
 }
 
+/// Instructions of all engines, and bytes of code behind them.
 fn arm64(report: &Report) -> String {
-    let mut table = Table::new(
-        &["workload"],
-        &["clang", "bpf2sys", "ratio", "clang, bytes", "bpf2sys, bytes"],
-    );
+    const ENGINES: [&str; 4] = [name::BPF2C, name::OURS, name::UNGUARDED, name::CLANG];
+    let bytes = ENGINES.map(|name| format!("{name}, bytes"));
+    let columns: Vec<&str> = ENGINES.into_iter().chain(bytes.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&["workload"], &columns);
     let count = |row: &Row, name: &str| row.per_run(row.arm64(name)?);
-    let ratio = |row: &Row| Some(count(row, name::OURS)? / count(row, name::CLANG)?);
-    let bytes = |row: &Row, name: &str| row.arm64(name).and_then(|figures| figures.code_bytes);
-    let counted = |row: &&Row| !row.arm64.is_empty();
-    for row in report.rows.iter().filter(counted) {
-        let cells = [
-            text(count(row, name::CLANG), 0),
-            text(count(row, name::OURS), 0),
-            text(ratio(row), 2),
-            text(bytes(row, name::CLANG).map(|bytes| bytes as f64), 0),
-            text(bytes(row, name::OURS).map(|bytes| bytes as f64), 0),
-        ];
-        table.row(&row.name, cells);
+    let bytes = |row: &Row, name: &str| Some(row.arm64(name)?.code_bytes? as f64);
+    for row in report.rows.iter().filter(|row| !row.arm64.is_empty()) {
+        let counts = ENGINES.map(|name| text(count(row, name), 0));
+        let bytes = ENGINES.map(|name| text(bytes(row, name), 0));
+        table.row(&row.name, counts.into_iter().chain(bytes));
     }
-    let all = text(mean(report.rows.iter().filter_map(ratio)), 2);
-    let none = || NONE.to_owned();
-    table.row("geometric mean", [none(), none(), all, none(), none()]);
+    let means = |measure: &dyn Fn(&Row, &str) -> Option<f64>| {
+        let ratio = |row: &Row, name: &str| Some(measure(row, name)? / measure(row, name::BPF2C)?);
+        ENGINES.map(|name| text(mean(report.rows.iter().filter_map(|row| ratio(row, name))), 2))
+    };
+    let means = means(&count).into_iter().chain(means(&bytes));
+    table.row("geometric mean of ratios", means);
     table.finish()
 }
 

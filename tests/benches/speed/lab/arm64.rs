@@ -7,14 +7,12 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 
-use bpf2sys_bytecode::Module;
 use bpf2sys_codegen::Options;
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::emulator_library::{EmulatorLibrary, Handle, Status, number};
 use bpf2sys_verifier::VerifiedModule;
 
-use super::bench::name;
 use super::helpers::HELPERS;
 use super::memory::{Mapping, PAGE};
 use super::runtime::Runtime;
@@ -45,7 +43,8 @@ pub struct ArmEngine {
 
 /// A workload's ARM64 code, and what runs it.
 pub struct Arm {
-    /// Our code, of all variants, and then clang's, where there is a linker for it.
+    program: String,
+    /// Our code, of all variants, and then that of C compilers.
     pub engines: Vec<ArmEngine>,
     library: EmulatorLibrary,
     traps: Traps,
@@ -55,26 +54,44 @@ impl Arm {
     /// Compiles a workload with our compiler, once for each of the named options.
     pub fn new(
         library: EmulatorLibrary,
+        program: &str,
         verified: &VerifiedModule,
         world: &World,
         platform: &Platform,
         variants: &[(&'static str, Options)],
     ) -> Result<Arm, Error> {
         let traps = Traps::new()?;
-        let engine = |variant| our_engine(verified, world, platform, &traps, variant);
+        let engine = |variant| our_engine(program, verified, world, platform, &traps, variant);
         Ok(Arm {
+            program: program.to_owned(),
             engines: variants.iter().map(engine).collect::<Result<_, _>>()?,
             library,
             traps,
         })
     }
 
-    /// Adds the shared object that clang made of the C.
-    pub fn add_c(&mut self, file: &[u8], verified: &VerifiedModule, world: &World) -> Result<(), Error> {
-        let module = verified.module();
-        let program = module.programs().next().ok_or("no program")?.1;
-        let engine = c_engine(module, &program.name, world, file, &self.traps)?;
-        self.engines.push(engine);
+    /// Adds the shared object that a C compiler made. `helpers` are those that it knows by their places in the runtime's table.
+    pub fn add_c(
+        &mut self,
+        name: &'static str,
+        file: &[u8],
+        helpers: &[u32],
+        verified: &VerifiedModule,
+        world: &World,
+    ) -> Result<(), Error> {
+        let traps = &self.traps;
+        let loaded = elf::load(file, |id| traps.address(id), &world.variables())?;
+        let helpers: Vec<u64> = helpers.iter().map(|&id| traps.address(id)).collect();
+        let start = loaded.memory.address();
+        let function = loaded.symbol(&self.program);
+        self.engines.push(ArmEngine {
+            name,
+            code_bytes: loaded.code_bytes(verified.module(), &self.program),
+            function: function.ok_or("the shared object has no program")?,
+            code: start..start + loaded.memory.length() as u64,
+            runtime: Runtime::new(world, verified.module(), &helpers)?,
+            memory: loaded.memory,
+        });
         Ok(())
     }
 
@@ -115,6 +132,7 @@ impl Arm {
 }
 
 fn our_engine(
+    program: &str,
     verified: &VerifiedModule,
     world: &World,
     platform: &Platform,
@@ -125,9 +143,9 @@ fn our_engine(
         machine: Machine::Arm64,
         ..options.clone()
     };
-    let made = ours::make(verified, platform, &options)?;
-    let mut loaded = pe::load(&made.image)?;
-    let program = loaded.programs.pop().ok_or("no program")?;
+    let made = ours::make(verified, program, platform, &options)?;
+    let loaded = pe::load(&made.image)?;
+    let program = loaded.program(program)?;
     let helpers: Vec<u64> = program.helpers.iter().map(|&id| traps.address(id)).collect();
     let start = loaded.memory.address();
     Ok(ArmEngine {
@@ -136,19 +154,6 @@ fn our_engine(
         function: program.function,
         code: start..start + loaded.memory.length() as u64,
         runtime: Runtime::new(world, verified.module(), &helpers)?,
-        memory: loaded.memory,
-    })
-}
-
-fn c_engine(module: &Module, program: &str, world: &World, file: &[u8], traps: &Traps) -> Result<ArmEngine, Error> {
-    let loaded = elf::load(file, |id| traps.address(id), &world.variables())?;
-    let start = loaded.memory.address();
-    Ok(ArmEngine {
-        name: name::CLANG,
-        code_bytes: loaded.code_bytes,
-        function: loaded.symbol(program).ok_or("the shared object has no program")?,
-        code: start..start + loaded.memory.length() as u64,
-        runtime: Runtime::new(world, module, &[])?,
         memory: loaded.memory,
     })
 }

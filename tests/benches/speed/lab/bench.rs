@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bpf2sys_bytecode::FunctionIndex;
+use bpf2sys_bytecode::Module;
 use bpf2sys_codegen::Options;
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::emulator_library::EmulatorLibrary;
@@ -25,10 +25,12 @@ use super::{Error, bpf2c, elf, ours, pe, rbpf_jit};
 pub mod name {
     /// Our own compiler.
     pub const OURS: &str = "bpf2sys";
-    /// The same without Control Flow Guard, which the C of others does not have either.
+    /// The same without Control Flow Guard, which the C of most others does not have either.
     pub const UNGUARDED: &str = "CFG off";
     /// C in bpf2c's style, by clang: what all others are compared with.
     pub const BPF2C: &str = "bpf2c";
+    /// The same with Control Flow Guard, as drivers have it that the WDK builds.
+    pub const BPF2C_GUARDED: &str = "bpf2c CFG";
     /// The workload's own C, by clang.
     pub const CLANG: &str = "clang";
     /// The workload's own C, by gcc.
@@ -100,21 +102,32 @@ impl Bench {
     /// Compiles a workload with everything there is. `root` is the repository's.
     pub fn new(workload: &'static Workload, root: &Path, platform: &Platform) -> Result<Bench, Error> {
         let compiler = Compiler::new(root)?;
-        let object = compiler.bytecode(workload.source)?;
+        let object = compiler.bytecode(workload)?;
         let verified = ours::verified(&object, workload.name, platform)?;
         let world = World::new(verified.module(), workload.fill)?;
-        let made = ours::make(&verified, platform, &Options::default())?;
+        let (program, content) = workload.program(verified.module())?;
+        let name = &content.name;
+        let made = ours::make(&verified, name, platform, &Options::default())?;
         let shape = Shape {
             instructions: verified.module().functions.iter().map(|f| f.instructions.len()).sum(),
             lowering: made.lowering,
         };
-        let program = program(&verified)?;
-        let mut engines = vec![our_engine(name::OURS, &verified, &world, &made)?];
+        let mut engines = vec![our_engine(name::OURS, name, &verified, &world, &made)?];
         let (text, helpers) = bpf2c::write(&verified, program)?;
-        let mut files = vec![("bpf2c.so", compiler.bpf2c(&text)?)];
-        let name = &verified.module().function(program).name;
-        engines.push(bpf2c_engine(name, &verified, &world, &helpers, &files[0].1)?);
-        files.extend([("o", object), ("sys", made.image), ("bpf2c.c", text.into_bytes())]);
+        let mut files = Vec::new();
+        let both = [
+            (name::BPF2C, "bpf2c.so", compiler.bpf2c(&text)?),
+            (name::BPF2C_GUARDED, "bpf2c-cfg.so", compiler.bpf2c_guarded(&text)?),
+        ];
+        for (engine, extension, file) in both {
+            engines.push(bpf2c_engine(engine, name, &verified, &world, &helpers, &file)?);
+            files.push((extension, file));
+        }
+        files.extend([
+            ("o", object),
+            ("sys", made.image),
+            ("bpf2c.c", text.clone().into_bytes()),
+        ]);
         let mut native = |engine, extension, file: Vec<u8>| {
             let engine = c_engine(engine, name, &file, &verified, &world);
             files.push((extension, file));
@@ -124,8 +137,8 @@ impl Bench {
             control_flow_guard: false,
             ..Options::default()
         };
-        let unguarded = ours::make(&verified, platform, &unguarded)?;
-        engines.push(our_engine(name::UNGUARDED, &verified, &world, &unguarded)?);
+        let made_unguarded = ours::make(&verified, name, platform, &unguarded)?;
+        engines.push(our_engine(name::UNGUARDED, name, &verified, &world, &made_unguarded)?);
         engines.push(native(name::CLANG, "clang.so", compiler.clang(workload.source)?)?);
         let mut missing = Vec::new();
         if has_gcc() {
@@ -137,14 +150,25 @@ impl Bench {
             Ok(engine) => engines.push(engine),
             Err(error) => missing.push((name::RBPF, error)),
         }
-        let kernel = kernel(workload.source, &world, &compiler);
+        let kernel = kernel(workload, &world, &compiler);
         let kernel = kernel.map_err(|error| missing.push((name::KERNEL, error))).ok();
         let arm = match EmulatorLibrary::load() {
             Ok(library) => {
-                let ours = [(name::OURS, Options::default())];
-                let mut arm = Arm::new(library, &verified, &world, platform, &ours)?;
-                let file = compiler.clang_arm64(workload.source);
-                if let Err(error) = file.and_then(|file| arm.add_c(&file, &verified, &world)) {
+                let variants = [(name::OURS, Options::default()), (name::UNGUARDED, unguarded)];
+                let mut arm = Arm::new(library, name, &verified, &world, platform, &variants)?;
+                let bpf2c = compiler.bpf2c_arm64(&text);
+                let added = bpf2c
+                    .and_then(|file| arm.add_c(name::BPF2C, &file, &helpers, &verified, &world))
+                    .and_then(|()| {
+                        arm.add_c(
+                            name::CLANG,
+                            &compiler.clang_arm64(workload.source)?,
+                            &[],
+                            &verified,
+                            &world,
+                        )
+                    });
+                if let Err(error) = added {
                     missing.push((name::ARM64, error));
                 }
                 Some(arm)
@@ -173,19 +197,20 @@ impl Bench {
         platform: &Platform,
         variants: &[(&'static str, Options)],
     ) -> Result<Bench, Error> {
-        let object = Compiler::new(root)?.bytecode(workload.source)?;
+        let object = Compiler::new(root)?.bytecode(workload)?;
         let verified = ours::verified(&object, workload.name, platform)?;
         let world = World::new(verified.module(), workload.fill)?;
+        let program = &workload.program(verified.module())?.1.name;
         let mut engines = Vec::with_capacity(variants.len());
         let mut lowering = Duration::MAX;
         for (name, options) in variants {
-            let made = ours::make(&verified, platform, options)?;
+            let made = ours::make(&verified, program, platform, options)?;
             lowering = lowering.min(made.lowering);
-            engines.push(our_engine(name, &verified, &world, &made)?);
+            engines.push(our_engine(name, program, &verified, &world, &made)?);
         }
         let mut missing = Vec::new();
         let arm = match EmulatorLibrary::load() {
-            Ok(library) => Some(Arm::new(library, &verified, &world, platform, variants)?),
+            Ok(library) => Some(Arm::new(library, program, &verified, &world, platform, variants)?),
             Err(error) => {
                 missing.push((name::ARM64, error));
                 None
@@ -303,15 +328,6 @@ impl Bench {
     }
 }
 
-/// The one program of a workload.
-fn program(verified: &VerifiedModule) -> Result<FunctionIndex, Error> {
-    let mut programs = verified.module().programs();
-    match (programs.next(), programs.next()) {
-        (Some((index, _)), None) => Ok(index),
-        _ => Err("a workload has one program".into()),
-    }
-}
-
 fn addresses(helpers: &[u32]) -> Result<Vec<u64>, Error> {
     let address = |&id: &u32| match (id, helper(id)) {
         (0, _) => Ok(0),
@@ -323,12 +339,13 @@ fn addresses(helpers: &[u32]) -> Result<Vec<u64>, Error> {
 
 fn our_engine(
     name: &'static str,
+    program: &str,
     verified: &VerifiedModule,
     world: &World,
     made: &ours::Made,
 ) -> Result<Engine, Error> {
-    let mut loaded = pe::load(&made.image)?;
-    let program = loaded.programs.pop().ok_or("no program")?;
+    let loaded = pe::load(&made.image)?;
+    let program = loaded.program(program)?;
     let runtime = Runtime::new(world, verified.module(), &addresses(&program.helpers)?)?;
     let start = loaded.memory.address();
     Ok(Engine {
@@ -342,6 +359,7 @@ fn our_engine(
 }
 
 fn bpf2c_engine(
+    engine: &'static str,
     program: &str,
     verified: &VerifiedModule,
     world: &World,
@@ -349,7 +367,13 @@ fn bpf2c_engine(
     file: &[u8],
 ) -> Result<Engine, Error> {
     let runtime = Runtime::new(world, verified.module(), &addresses(helpers)?)?;
-    elf_engine(name::BPF2C, program, elf::load(file, |_| 0, &[])?, runtime)
+    elf_engine(
+        engine,
+        program,
+        verified.module(),
+        elf::load(file, |_| 0, &[])?,
+        runtime,
+    )
 }
 
 fn c_engine(
@@ -362,21 +386,27 @@ fn c_engine(
     let address = |id| helper(id).map_or(0, |helper| helper.windows as usize as u64);
     let loaded = elf::load(file, address, &world.variables())?;
     let runtime = Runtime::new(world, verified.module(), &[])?;
-    elf_engine(engine, program, loaded, runtime)
+    elf_engine(engine, program, verified.module(), loaded, runtime)
 }
 
-fn kernel(source: &str, world: &World, compiler: &Compiler) -> Result<Kernel, Error> {
-    let object = compiler.kernel_bytecode(source)?;
+fn kernel(workload: &Workload, world: &World, compiler: &Compiler) -> Result<Kernel, Error> {
+    let object = compiler.kernel_bytecode(workload)?;
     let module = bpf2sys_bytecode::read(&object, "kernel.o").map_err(|e| e.to_string())?;
-    Kernel::new(&module, world)
+    Kernel::new(&module, workload, world)
 }
 
-fn elf_engine(engine: &'static str, program: &str, loaded: elf::Loaded, runtime: Runtime) -> Result<Engine, Error> {
+fn elf_engine(
+    engine: &'static str,
+    program: &str,
+    module: &Module,
+    loaded: elf::Loaded,
+    runtime: Runtime,
+) -> Result<Engine, Error> {
     let function = loaded.symbol(program).ok_or("the shared object has no program")?;
     let start = loaded.memory.address();
     Ok(Engine {
         name: engine,
-        code_bytes: loaded.code_bytes,
+        code_bytes: loaded.code_bytes(module, program),
         entry: windows(function, &runtime),
         code: start..start + loaded.memory.length() as u64,
         _memory: loaded.memory,

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use object::{Object, ObjectSymbol};
 
+use super::workload::Workload;
 use super::{Error, headers};
 
 /// The compiler that everything but gcc's column comes from.
@@ -15,6 +16,9 @@ const GCC: &str = "gcc";
 
 /// Code for Windows, in a shared object of Linux: the calling convention is that of a driver, and so is nothing else.
 const CLANG_WINDOWS: &[&str] = &["--target=x86_64-pc-windows-elf", "-mno-stack-arg-probe"];
+/// Calls through pointers as the WDK has them compiled. To text: clang would fail at the tables that an object for Windows has
+/// and one of Linux has not.
+const GUARDED: &[&str] = &["-Xclang", "-cfguard", "-S"];
 const GCC_WINDOWS: &[&str] = &["-mabi=ms", "-fPIC", "-fno-tree-loop-distribute-patterns"];
 /// x18 belongs to Windows.
 const CLANG_ARM64: &[&str] = &[
@@ -36,8 +40,9 @@ const PLAIN: &[&str] = &[
 ];
 const LINK: &[&str] = &["-shared", "-nostdlib", "-Wl,-z,defs", "-Wl,-Bsymbolic"];
 
-/// What compilers call of a library.
+/// What compilers call of a library, and what Windows puts into a driver's pointers.
 const MEMORY: &str = "tests/benches/speed/native/memory.c";
+const GUARD: &str = "tests/benches/speed/native/guard.c";
 /// What the headers for native code have more.
 const LOOKUP: &str = "tests/benches/speed/native/lookup.h";
 /// Folders of headers.
@@ -67,26 +72,36 @@ impl Compiler {
     }
 
     /// The eBPF object of a source, as users compile it.
-    pub fn bytecode(&self, source: &str) -> Result<Vec<u8>, Error> {
-        self.bpf(&self.root.join(source), &self.root.join("examples/include"))
+    pub fn bytecode(&self, workload: &Workload) -> Result<Vec<u8>, Error> {
+        let source = self.root.join(workload.source);
+        self.bpf(workload, &source, &self.root.join("examples/include"))
     }
 
     /// The eBPF object of a source for the Linux kernel, whose context of XDP has addresses of 32 bits.
-    pub fn kernel_bytecode(&self, source: &str) -> Result<Vec<u8>, Error> {
-        let text = fs::read_to_string(self.root.join(source)).map_err(|e| e.to_string())?;
+    pub fn kernel_bytecode(&self, workload: &Workload) -> Result<Vec<u8>, Error> {
+        let text = fs::read_to_string(self.root.join(workload.source)).map_err(|e| e.to_string())?;
         let widened = self.out("kernel.c");
         fs::write(
             &widened,
             text.replace("context->data", "(uint8_t *)(uint64_t)context->data"),
         )
         .map_err(|e| e.to_string())?;
-        self.bpf(&widened, &self.out(KERNEL))
+        self.bpf(workload, &widened, &self.out(KERNEL))
     }
 
-    fn bpf(&self, source: &Path, headers: &Path) -> Result<Vec<u8>, Error> {
+    fn bpf(&self, workload: &Workload, source: &Path, headers: &Path) -> Result<Vec<u8>, Error> {
         let out = self.out("program.o");
         let mut clang = Command::new(CLANG);
-        clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]);
+        clang.args([
+            "-target",
+            "bpf",
+            &format!("-mcpu={}", workload.cpu),
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+        ]);
         run(clang.arg("-I").arg(headers).arg("-c").arg(source).arg("-o").arg(&out))?;
         read(&out)
     }
@@ -103,9 +118,27 @@ impl Compiler {
 
     /// The shared object of C in bpf2c's style, for x86-64, by clang.
     pub fn bpf2c(&self, text: &str) -> Result<Vec<u8>, Error> {
+        self.native(CLANG, CLANG_WINDOWS, &self.bpf2c_source(text)?)
+    }
+
+    /// The same with Control Flow Guard.
+    pub fn bpf2c_guarded(&self, text: &str) -> Result<Vec<u8>, Error> {
+        let assembly = self.out("bpf2c.s");
+        self.compile(CLANG, CLANG_WINDOWS, &self.bpf2c_source(text)?, &assembly, GUARDED)?;
+        let guard = self.out("guard.o");
+        self.compile(CLANG, CLANG_WINDOWS, &self.root.join(GUARD), &guard, &[])?;
+        self.linked(CLANG, CLANG_WINDOWS, &assembly, &[guard])
+    }
+
+    fn bpf2c_source(&self, text: &str) -> Result<PathBuf, Error> {
         let source = self.out("bpf2c.c");
         fs::write(&source, text).map_err(|e| e.to_string())?;
-        self.native(CLANG, CLANG_WINDOWS, &source)
+        Ok(source)
+    }
+
+    /// The shared object of C in bpf2c's style, for ARM64, by clang.
+    pub fn bpf2c_arm64(&self, text: &str) -> Result<Vec<u8>, Error> {
+        self.native(CLANG, CLANG_ARM64, &self.bpf2c_source(text)?)
     }
 
     /// The shared object of a source, for ARM64, by clang.
@@ -114,26 +147,27 @@ impl Compiler {
     }
 
     fn native(&self, compiler: &str, target: &[&str], source: &Path) -> Result<Vec<u8>, Error> {
+        self.linked(compiler, target, source, &[])
+    }
+
+    fn compile(&self, compiler: &str, target: &[&str], source: &Path, out: &Path, more: &[&str]) -> Result<(), Error> {
+        let mut compiler = Command::new(compiler);
+        compiler.args(target).args(PLAIN).arg("-c").args(more);
+        run(compiler.arg("-I").arg(self.out(NATIVE)).arg(source).arg("-o").arg(out))
+    }
+
+    /// The shared object of a source and of `others`, which are compiled.
+    fn linked(&self, compiler: &str, target: &[&str], source: &Path, others: &[PathBuf]) -> Result<Vec<u8>, Error> {
         let (object, memory, out) = (self.out("native.o"), self.out("memory.o"), self.out("native.so"));
-        let compile = |source: &Path, object: &Path, more: &[&str]| {
-            let mut compiler = Command::new(compiler);
-            compiler
-                .args(target)
-                .args(PLAIN)
-                .args(more)
-                .arg("-I")
-                .arg(self.out(NATIVE));
-            run(compiler.arg("-c").arg(source).arg("-o").arg(object))
-        };
-        compile(source, &object, &[])?;
+        self.compile(compiler, target, source, &object, &[])?;
         let mut linker = Command::new(CLANG);
         if target == CLANG_ARM64 {
             linker.args(LINK_ARM64);
         }
-        linker.args(LINK).arg(&object);
+        linker.args(LINK).arg(&object).args(others);
         if needs_library(&read(&object)?) {
             // Its loops are not to become calls of itself.
-            compile(&self.root.join(MEMORY), &memory, &["-fno-builtin"])?;
+            self.compile(compiler, target, &self.root.join(MEMORY), &memory, &["-fno-builtin"])?;
             linker.arg(&memory);
         }
         run(linker.arg("-o").arg(&out))?;

@@ -2,27 +2,36 @@
 //!
 //! The system's loader could do that for x86-64; this one also does it for an emulator's ARM64.
 
+use bpf2sys_bytecode::Module;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, SymbolKind, elf};
 
 use super::Error;
 use super::memory::{Access, Mapping};
+use super::workload::is_another;
 
 /// The section with pointers to helpers, each of which holds the helper's number in the file.
 const HELPERS: &str = "bpf_helpers";
 /// Functions that are not counted as the program's code.
-const LIBRARY: [&str; 2] = ["memset", "memcpy"];
+const LIBRARY: [&str; 3] = ["memset", "memcpy", "guard_dispatch_icall_nop"];
 
 /// A shared object in memory.
 pub struct Loaded {
     /// The object.
     pub memory: Mapping,
     symbols: Vec<(String, u64)>,
-    /// Bytes of all its functions.
-    pub code_bytes: usize,
+    /// Its functions, with their bytes.
+    functions: Vec<(String, usize)>,
 }
 
 impl Loaded {
+    /// Bytes of a program, and of all functions that are no other programs.
+    pub fn code_bytes(&self, module: &Module, program: &str) -> usize {
+        let counted = |name: &str| !LIBRARY.contains(&name) && !is_another(module, program, name);
+        let functions = self.functions.iter().filter(|(name, _)| counted(name));
+        functions.map(|(_, bytes)| bytes).sum()
+    }
+
     /// The address of a symbol.
     pub fn symbol(&self, name: &str) -> Option<u64> {
         let found = self.symbols.iter().find(|(symbol, _)| symbol == name);
@@ -79,8 +88,8 @@ pub fn load(file: &[u8], helper: impl Fn(u32) -> u64, maps: &[(String, [u64; 2])
         }
     }
     let functions = symbols.iter().filter(|symbol| symbol.kind() == SymbolKind::Text);
-    let functions = functions.filter(|symbol| !symbol.name().is_ok_and(|name| LIBRARY.contains(&name)));
-    let code_bytes = functions.map(|function| function.size() as usize).sum();
+    let functions = functions.filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.size() as usize)));
+    let functions = functions.collect();
     for (segment, start, length) in &segments {
         let flags = segment.p_flags(endian);
         let access = if flags & elf::PF_X != elf::ProgramFlags(0) {
@@ -96,7 +105,7 @@ pub fn load(file: &[u8], helper: impl Fn(u32) -> u64, maps: &[(String, [u64; 2])
     let symbols = symbols.filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())));
     Ok(Loaded {
         symbols: symbols.collect(),
-        code_bytes,
+        functions,
         memory,
     })
 }

@@ -78,6 +78,8 @@ helpers! {
         *state ^= *state << 17;
         *state >> 32
     }
+    /// `bpf_tail_call`, which finds nothing
+    5 tail_call(_context, _programs) { -2_i64 as u64 }
     /// `bpf_ktime_get_boot_ns`
     7 boot_time() { tick() }
     /// `bpf_get_smp_processor_id`
@@ -99,15 +101,22 @@ helpers! {
     11 output(ring, data, size) { maps::output(ring, data, size) }
     /// `bpf_get_current_pid_tgid`
     19 process() { 0x1092_0000_1093 }
-    /// Program type `process`: `bpf_process_get_image_path`. Program type `sockops`: never called by what is measured.
-    0x10000 image_path(_context, to, size) {
+    /// Program type `process`: `bpf_process_get_image_path`. Program type `sockops`: `bpf_sock_ops_get_flow_id`, which is what
+    /// lies before the context.
+    0x10000 image_path_or_flow_id(context, to, size) {
         // SAFETY: as in `random`.
         let (path, length) = unsafe { (*header()).path };
+        if path == 0 {
+            // SAFETY: a context has a header, and the verified program passes its own.
+            return unsafe { *(context as *const u64).sub(1) };
+        }
         let length = length.min(size);
         // SAFETY: the verified program passes a buffer of `size` bytes, and the path lies in the world.
         unsafe { std::ptr::copy_nonoverlapping(path as *const u8, to as *mut u8, length as usize) };
         length
     }
+    /// Program type `sock_addr`: `bpf_sock_addr_set_redirect_context`, which nobody asks for.
+    0x10001 redirect_context(_context, _data) { 0 }
 }
 
 /// The time, which goes on by a microsecond at each look.

@@ -438,3 +438,58 @@ pub fn smoothing(world: &mut World) {
         world.frame(&packet);
     }
 }
+
+/// Two connections that are made and go away again, over IPv4 and IPv6.
+pub fn flow_log(world: &mut World) {
+    const INET: u8 = 2;
+    const INET6: u8 = 23;
+    for (operation, family, flow) in [(0, INET, 7), (1, INET6, 8), (2, INET, 7), (2, INET6, 8)] {
+        let mut context = [0; 64];
+        context[0] = operation;
+        context[4] = family;
+        context[8..24].copy_from_slice(&[10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        context[24..26].copy_from_slice(&50_000_u16.to_be_bytes());
+        context[28..44].copy_from_slice(&[192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        context[44..46].copy_from_slice(&443_u16.to_be_bytes());
+        context[48] = TCP;
+        world.context(&context);
+        world.before_context(flow);
+    }
+}
+
+/// A connection that is redirected, one that is let through by a rule for all ports, one without a rule, and a datagram.
+pub fn connect_redirect4(world: &mut World) {
+    let endpoint = |address: [u8; 4], port: u16| {
+        let mut endpoint = [0; 20];
+        endpoint[..4].copy_from_slice(&address);
+        endpoint[16..18].copy_from_slice(&port.to_be_bytes());
+        endpoint
+    };
+    let rule = |action: u32, to: [u8; 20]| [action.to_le_bytes().as_slice(), &to].concat();
+    world.insert(
+        "rules4",
+        &endpoint([192, 0, 2, 1], 443),
+        &rule(1, endpoint([127, 0, 0, 1], 8443)),
+    );
+    world.insert("rules4", &endpoint([192, 0, 2, 2], 0), &rule(0, endpoint([0; 4], 0)));
+    for (address, port, protocol) in [(1, 443, TCP), (2, 80, TCP), (3, 80, TCP), (1, 443, UDP)] {
+        let mut context = [0; 64];
+        context[0] = 2;
+        context[24..28].copy_from_slice(&[192, 0, 2, address]);
+        context[40..42].copy_from_slice(&u16::to_be_bytes(port));
+        context[44] = protocol;
+        world.context(&context);
+    }
+}
+
+/// Two echo requests, a datagram, and a packet that is cut.
+pub fn stage_ipv4(world: &mut World) {
+    const ICMP: u8 = 1;
+    for length in [8_usize, 64] {
+        let mut request = vec![0; length];
+        request[..4].copy_from_slice(&[8, 0, 0x12, 0x34]);
+        world.frame(&ipv4(ICMP, [10, 0, 0, 1], &request));
+    }
+    world.frame(&ipv4(UDP, [10, 0, 0, 1], &udp(4000, 443, 32)));
+    world.frame(&ipv4(ICMP, [10, 0, 0, 1], &[8, 0, 0]));
+}

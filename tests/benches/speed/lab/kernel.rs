@@ -11,6 +11,7 @@ use bpf2sys_bytecode::{AluOp, Callee, Instruction, Module, Operand, Reference, R
 
 use super::Error;
 use super::flat;
+use super::workload::Workload;
 use super::world::World;
 
 const MAP_CREATE: i64 = 0;
@@ -45,8 +46,8 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads a program with its maps.
-    pub fn new(module: &Module, world: &World) -> Result<Kernel, Error> {
-        let (program, function) = module.programs().next().ok_or("no program")?;
+    pub fn new(module: &Module, workload: &Workload, world: &World) -> Result<Kernel, Error> {
+        let (program, function) = workload.program(module)?;
         if function.section != "xdp" {
             return Err("no program of XDP".into());
         }

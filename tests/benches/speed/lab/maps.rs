@@ -9,6 +9,8 @@ use super::world::World;
 
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
+const PROG_ARRAY: u32 = 3;
+const PERCPU_ARRAY: u32 = 5;
 const LRU_HASH: u32 = 8;
 const RING: u32 = 13;
 
@@ -40,7 +42,7 @@ pub fn create(world: &mut World, definition: &MapDefinition) -> Result<u64, Erro
     let (key_size, value_size, max_entries) = (definition.key_size, definition.value_size, definition.max_entries);
     let padded = |size: u32| u64::from(size).next_multiple_of(8);
     let (slots, stride) = match definition.map_type {
-        ARRAY => (u64::from(max_entries), u64::from(value_size)),
+        ARRAY | PERCPU_ARRAY | PROG_ARRAY => (u64::from(max_entries), u64::from(value_size)),
         HASH | LRU_HASH => (
             (2 * u64::from(max_entries)).next_power_of_two(),
             8 + padded(key_size) + padded(value_size),
@@ -104,6 +106,11 @@ fn hash(key: &[u8]) -> u64 {
 }
 
 impl State {
+    /// With one processor, both kinds are the same.
+    fn is_array(&self) -> bool {
+        matches!(self.kind, ARRAY | PERCPU_ARRAY)
+    }
+
     /// The slot with this key, or else the first free one that it may get.
     fn slot(&self, key: u64) -> Result<u64, u64> {
         let key = bytes(key, self.key_size);
@@ -129,7 +136,7 @@ impl State {
 /// `bpf_map_lookup_elem`.
 pub fn lookup(map: u64, key: u64) -> u64 {
     let map = state(map);
-    if map.kind == ARRAY {
+    if map.is_array() {
         let index = u32::from_le_bytes(bytes(key, 4).try_into().unwrap_or_default());
         if index < map.max_entries {
             map.data + u64::from(index) * map.stride
@@ -144,7 +151,7 @@ pub fn lookup(map: u64, key: u64) -> u64 {
 /// `bpf_map_update_elem` with `BPF_ANY`.
 pub fn update(address: u64, key: u64, value: u64) -> u64 {
     let map = state(address);
-    if map.kind == ARRAY {
+    if map.is_array() {
         let to = lookup(address, key);
         if to == 0 {
             return -7_i64 as u64;

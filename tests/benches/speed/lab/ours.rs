@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use bpf2sys_codegen::Options;
+use bpf2sys_codegen::{LoweredFunction, Options};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 
 use super::Error;
+use super::workload::is_another;
 
 /// Rounds of lowering, of which the fastest counts.
 const LOWERINGS: usize = 5;
@@ -22,14 +23,14 @@ pub fn verified(object: &[u8], name: &str, platform: &Platform) -> Result<Verifi
 pub struct Made {
     /// The driver.
     pub image: Vec<u8>,
-    /// Bytes of code of programs and subprograms.
+    /// Bytes of code of the program and of subprograms.
     pub code_bytes: usize,
     /// How long lowering took.
     pub lowering: Duration,
 }
 
-/// Makes the driver.
-pub fn make(verified: &VerifiedModule, platform: &Platform, options: &Options) -> Result<Made, Error> {
+/// Makes the driver. `program` is the one that is measured.
+pub fn make(verified: &VerifiedModule, program: &str, platform: &Platform, options: &Options) -> Result<Made, Error> {
     let mut lowering = Duration::MAX;
     let mut lowered = None;
     for _ in 0..LOWERINGS {
@@ -39,7 +40,10 @@ pub fn make(verified: &VerifiedModule, platform: &Platform, options: &Options) -
     }
     let lowered = lowered.ok_or("nothing was lowered")?;
     let ranges = &lowered.object.functions;
-    let code_bytes = lowered.functions.iter().map(|f| ranges[f.range].size as usize).sum();
+    let module = verified.module();
+    let counted = |f: &&LoweredFunction| !is_another(module, program, &module.function(f.function).name);
+    let functions = lowered.functions.iter().filter(counted);
+    let code_bytes = functions.map(|f| ranges[f.range].size as usize).sum();
     let image = bpf2sys_pe_emit::link(&lowered.object).map_err(|e| e.to_string())?;
     Ok(Made {
         image: image.into_bytes(),

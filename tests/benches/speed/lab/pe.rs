@@ -12,6 +12,7 @@ use super::memory::{Access, Mapping};
 /// Bytes of a program entry's fields that are read here (native module contract §1.1).
 const ENTRY_SIZE: usize = 24;
 const ENTRY_FUNCTION: usize = 32;
+const ENTRY_NAME: usize = 56;
 const ENTRY_HELPERS: usize = 80;
 const ENTRY_HELPER_COUNT: usize = 88;
 const HELPER_ENTRY_BYTES: u64 = 40;
@@ -25,8 +26,18 @@ pub struct Loaded {
     pub programs: Vec<LoadedProgram>,
 }
 
+impl Loaded {
+    /// The program of this name.
+    pub fn program(&self, name: &str) -> Result<&LoadedProgram, Error> {
+        let named = self.programs.iter().find(|program| program.name == name);
+        named.ok_or_else(|| format!("the image has no program {name}"))
+    }
+}
+
 /// A program of it.
 pub struct LoadedProgram {
+    /// Name.
+    pub name: String,
     /// Address.
     pub function: u64,
     /// Ids of its helpers, in the order of its table; 0 for holes.
@@ -78,7 +89,12 @@ fn programs(bytes: &[u8], base: u64, table: &Section) -> Result<Vec<LoadedProgra
         let helpers: Result<Vec<u32>, Error> = (0..count)
             .map(|index| Ok(long(bytes, offset(helpers + index * HELPER_ENTRY_BYTES + HELPER_ID))? as u32))
             .collect();
+        let name = bytes
+            .get(offset(long(bytes, entry + ENTRY_NAME)?)..)
+            .unwrap_or_default();
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
         Ok(LoadedProgram {
+            name: String::from_utf8_lossy(name).into_owned(),
             function: long(bytes, entry + ENTRY_FUNCTION)?,
             helpers: helpers?,
         })

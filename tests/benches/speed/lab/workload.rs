@@ -1,5 +1,8 @@
 //! What is run: each workload is one C file with its input.
 
+use bpf2sys_bytecode::{Function, FunctionIndex, Module};
+
+use super::Error;
 use super::inputs;
 use super::world::World;
 
@@ -9,26 +12,67 @@ pub struct Workload {
     pub name: &'static str,
     /// Its C, from the repository's root.
     pub source: &'static str,
+    /// The level of the instruction set that it is compiled for.
+    pub cpu: &'static str,
     /// Makes contexts and fills maps.
     pub fill: fn(&mut World),
     /// What it returns for each context, in order.
     pub expected: &'static [u32],
 }
 
+impl Workload {
+    /// Its program: the one of this name, or else the only one of its file.
+    pub fn program<'a>(&self, module: &'a Module) -> Result<(FunctionIndex, &'a Function), Error> {
+        let programs: Vec<_> = module.programs().collect();
+        let named = programs.iter().find(|(_, program)| program.name == self.name);
+        match (named, programs.as_slice()) {
+            (Some(&program), _) | (None, &[program]) => Ok(program),
+            _ => Err("no program has the workload's name".into()),
+        }
+    }
+}
+
 const PASS: u32 = 1;
 const DROP: u32 = 2;
 const SEND: u32 = 3;
 const ALLOW: u32 = 0;
+const PROCEED: u32 = 1;
 const REFUSE: u32 = 1;
 const DENY: u32 = 0xC000_0022;
 
+/// Whether a function's name is that of another program of the module.
+pub fn is_another(module: &Module, program: &str, name: &str) -> bool {
+    name != program && module.programs().any(|(_, other)| other.name == name)
+}
+
+/// A file is called like the workload, or as is said.
+macro_rules! source {
+    ($name:ident, $folder:literal) => {
+        concat!($folder, "/", stringify!($name), ".c")
+    };
+    ($name:ident, $folder:literal, $file:literal) => {
+        concat!($folder, "/", $file)
+    };
+}
+
+/// Without a signed division, there is no need for more than the third.
+macro_rules! cpu {
+    () => {
+        "v3"
+    };
+    ($cpu:literal) => {
+        $cpu
+    };
+}
+
 macro_rules! workloads {
-    ($( $name:ident in $folder:literal: $expected:expr; )+) => {
+    ($( $name:ident in $folder:literal $(/ $file:literal)? $(for $cpu:literal)?: $expected:expr; )+) => {
         /// All of them.
         pub const WORKLOADS: &[Workload] = &[$(
             Workload {
                 name: stringify!($name),
-                source: concat!($folder, "/", stringify!($name), ".c"),
+                source: source!($name, $folder $(, $file)?),
+                cpu: cpu!($($cpu)?),
                 fill: inputs::$name,
                 expected: &$expected,
             },
@@ -64,4 +108,7 @@ workloads! {
     udp_filter in "examples/udp_filter": [PASS, DROP, PASS, DROP, PASS];
     bind_policy in "examples/bind_policy": [ALLOW, ALLOW, ALLOW, REFUSE];
     process_guard in "examples/process_guard": [ALLOW, DENY];
+    flow_log in "examples/flow_log" for "v4": [ALLOW; 4];
+    connect_redirect4 in "examples/connect_redirect" / "connect_redirect.c": [PROCEED; 4];
+    stage_ipv4 in "examples/tail_dispatch" / "tail_dispatch.c": [SEND, SEND, PASS, DROP];
 }

@@ -118,6 +118,13 @@ impl World {
         self.contexts.push(start);
     }
 
+    /// Writes what lies in the eight bytes before the last context.
+    pub fn before_context(&mut self, word: u64) {
+        if let Some(&context) = self.contexts.last() {
+            self.write(context - 8, &word.to_le_bytes());
+        }
+    }
+
     /// One more frame that an interface has received: `xdp_md_t`.
     pub fn frame(&mut self, packet: &[u8]) {
         let start = self.place(packet);
