@@ -202,10 +202,12 @@ pub enum RelocationKind {
     ImageRelative32,
     /// 4 bytes, `S + A - P`. (Cranelift's addend of -4 makes it relative to the end of the field.)
     Relative32,
-    /// ARM64 `adrp`: `page(S + A) - page(P)`, 21 bits of pages. This and the next two only in code.
+    /// ARM64 `adrp`: `page(S + A) - page(P)`, 21 bits of pages. This and the next three only in code.
     Arm64Page21,
     /// ARM64 `add` of 64 bits with an unshifted immediate: low 12 bits of `S + A`.
     Arm64PageOffset12,
+    /// ARM64 `ldr` of 64 bits: low 12 bits of `S + A`, which is a multiple of 8.
+    Arm64LoadOffset12,
     /// ARM64 `bl`/`b`: `S + A - P`, 26 bits of words.
     Arm64Branch26,
 }

@@ -61,27 +61,29 @@ fn width(kind: RelocationKind) -> u32 {
         | RelocationKind::Relative32
         | RelocationKind::Arm64Page21
         | RelocationKind::Arm64PageOffset12
+        | RelocationKind::Arm64LoadOffset12
         | RelocationKind::Arm64Branch26 => 4,
     }
 }
 
 /// The part of an instruction word that says what it is, and what it must be: `adrp`; `add` of 64 bits with an unshifted
-/// immediate; `b` and `bl`. (Arm Architecture Reference Manual, C4.1.)
+/// immediate; `ldr` of 64 bits with an unsigned immediate; `b` and `bl`. (Arm Architecture Reference Manual, C4.1.)
 fn instruction(kind: RelocationKind) -> Option<(u32, u32)> {
     match kind {
         RelocationKind::Absolute64 | RelocationKind::ImageRelative32 | RelocationKind::Relative32 => None,
         RelocationKind::Arm64Page21 => Some((0x9F00_0000, 0x9000_0000)),
         RelocationKind::Arm64PageOffset12 => Some((0xFFC0_0000, 0x9100_0000)),
+        RelocationKind::Arm64LoadOffset12 => Some((0xFFC0_0000, 0xF940_0000)),
         RelocationKind::Arm64Branch26 => Some((0x7C00_0000, 0x1400_0000)),
     }
 }
 
-/// The bits of an instruction word that a relocation fills in: `immhi` and `immlo`; `imm12`; `imm26`.
+/// The bits of an instruction word that a relocation fills in: `immhi` and `immlo`; `imm12`, twice; `imm26`.
 fn immediate(kind: RelocationKind) -> u32 {
     match kind {
         RelocationKind::Absolute64 | RelocationKind::ImageRelative32 | RelocationKind::Relative32 => 0,
         RelocationKind::Arm64Page21 => 0x60FF_FFE0,
-        RelocationKind::Arm64PageOffset12 => 0x003F_FC00,
+        RelocationKind::Arm64PageOffset12 | RelocationKind::Arm64LoadOffset12 => 0x003F_FC00,
         RelocationKind::Arm64Branch26 => 0x03FF_FFFF,
     }
 }
@@ -152,6 +154,13 @@ fn fill(
             patch(bytes, immediate(kind), (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5)
         }
         RelocationKind::Arm64PageOffset12 => patch(bytes, immediate(kind), ((target & 0xFFF) as u32) << 10),
+        RelocationKind::Arm64LoadOffset12 => {
+            // The immediate counts 8 bytes.
+            if target & 7 != 0 {
+                return Err(RelocationProblem::OutOfRange { value: distance });
+            }
+            patch(bytes, immediate(kind), ((target & 0xFFF) as u32 >> 3) << 10)
+        }
         RelocationKind::Arm64Branch26 => {
             if distance & 3 != 0 {
                 return Err(RelocationProblem::OutOfRange { value: distance });

@@ -138,10 +138,10 @@ pub(crate) fn driver() -> NativeObject {
     }
 }
 
-/// `stp fp, lr, [sp, #-16]!; adrp; add; bl leaf; ldp fp, lr, [sp], #16; ret; leaf: b .-24`
+/// `stp fp, lr, [sp, #-16]!; adrp; add; bl leaf; ldp fp, lr, [sp], #16; ret; leaf: b .-24; ldr`
 pub(crate) fn arm64() -> NativeObject {
-    use RelocationKind::{Arm64Branch26, Arm64Page21, Arm64PageOffset12};
-    let words: [u32; 7] = [
+    use RelocationKind::{Arm64Branch26, Arm64LoadOffset12, Arm64Page21, Arm64PageOffset12};
+    let words: [u32; 8] = [
         0xA9BF_7BFD,
         0x9000_0000,
         0x9100_0000,
@@ -149,6 +149,7 @@ pub(crate) fn arm64() -> NativeObject {
         0xA8C1_7BFD,
         0xD65F_03C0,
         0x1400_0000,
+        0xF940_0000,
     ];
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     NativeObject {
@@ -163,6 +164,7 @@ pub(crate) fn arm64() -> NativeObject {
                     relocation(8, Arm64PageOffset12, 1, 8),
                     relocation(12, Arm64Branch26, 2, 0),
                     relocation(24, Arm64Branch26, 0, 0),
+                    relocation(28, Arm64LoadOffset12, 1, 8),
                 ],
             ),
             section(".data", SectionKind::Data, &[0; 16], vec![]),

@@ -7,7 +7,7 @@
 use object::pe::{
     IMAGE_REL_AMD64_ADDR32NB, IMAGE_REL_AMD64_ADDR64, IMAGE_REL_AMD64_REL32, IMAGE_REL_ARM64_ADDR32NB,
     IMAGE_REL_ARM64_ADDR64, IMAGE_REL_ARM64_BRANCH26, IMAGE_REL_ARM64_PAGEBASE_REL21, IMAGE_REL_ARM64_PAGEOFFSET_12A,
-    IMAGE_REL_ARM64_REL32, RelocationType,
+    IMAGE_REL_ARM64_PAGEOFFSET_12L, IMAGE_REL_ARM64_REL32, RelocationType,
 };
 use object::write::coff::Relocation;
 
@@ -54,6 +54,7 @@ fn relocation_type(machine: Machine, kind: RelocationKind) -> RelocationType {
         (RelocationKind::Relative32, Machine::Arm64) => IMAGE_REL_ARM64_REL32,
         (RelocationKind::Arm64Page21, _) => IMAGE_REL_ARM64_PAGEBASE_REL21,
         (RelocationKind::Arm64PageOffset12, _) => IMAGE_REL_ARM64_PAGEOFFSET_12A,
+        (RelocationKind::Arm64LoadOffset12, _) => IMAGE_REL_ARM64_PAGEOFFSET_12L,
         (RelocationKind::Arm64Branch26, _) => IMAGE_REL_ARM64_BRANCH26,
     }
 }
@@ -87,7 +88,10 @@ fn fill(
             *relocate::field(bytes)? = relocate::signed(from_end, 32)?.to_le_bytes();
             Ok(index)
         }
-        RelocationKind::Arm64Page21 | RelocationKind::Arm64PageOffset12 | RelocationKind::Arm64Branch26 => {
+        RelocationKind::Arm64Page21
+        | RelocationKind::Arm64PageOffset12
+        | RelocationKind::Arm64LoadOffset12
+        | RelocationKind::Arm64Branch26 => {
             relocate::clear_immediate(bytes, kind)?;
             if addend == 0 {
                 return Ok(index);

@@ -216,24 +216,26 @@ fn arm64_instructions_refer_to_symbols_without_addend() {
     let bytes = written(&arm64());
     let sections = read(&bytes);
     let text = &sections[".text"];
-    let (branch26, pagebase, pageoffset) = (3, 4, 6);
+    let (branch26, pagebase, pageoffset, of_load) = (3, 4, 6, 7);
     let label = "$L11";
     let expected = [
         (4, pagebase, label, 8),
         (8, pageoffset, label, 8),
         (12, branch26, "leaf", 24),
         (24, branch26, "DriverEntry", 0),
+        (28, of_load, label, 8),
     ];
     assert_eq!(
         text.relocations,
         expected.map(|(offset, typ, name, value)| (offset, typ, name.to_owned(), value))
     );
-    // adrp x0; add x0, x0, #0; bl; b, all of 0.
+    // adrp x0; add x0, x0, #0; bl; b; ldr x0, [x0], all of 0.
     for (offset, word) in [
         (4, 0x9000_0000_u32),
         (8, 0x9100_0000),
         (12, 0x9400_0000),
         (24, 0x1400_0000),
+        (28, 0xF940_0000),
     ] {
         assert_eq!(text.data[offset..][..4], word.to_le_bytes(), "{offset}");
     }

@@ -73,7 +73,9 @@ impl Numbers {
     }
 
     fn relocation(&mut self) -> Relocation {
-        use RelocationKind::{Absolute64, Arm64Branch26, Arm64Page21, Arm64PageOffset12, Relative32};
+        use RelocationKind::{
+            Absolute64, Arm64Branch26, Arm64LoadOffset12, Arm64Page21, Arm64PageOffset12, Relative32,
+        };
         Relocation {
             offset: self.number(),
             kind: self.pick(&[
@@ -82,6 +84,7 @@ impl Numbers {
                 Relative32,
                 Arm64Page21,
                 Arm64PageOffset12,
+                Arm64LoadOffset12,
                 Arm64Branch26,
             ]),
             symbol: SymbolIndex(self.index()),

@@ -301,7 +301,7 @@ fn rejects_relocations_that_cannot_be_computed() {
 
 #[test]
 fn rejects_arm64_fields_that_do_not_fit_their_instruction() {
-    use RelocationKind::{Arm64Branch26, Arm64Page21, Arm64PageOffset12};
+    use RelocationKind::{Arm64Branch26, Arm64LoadOffset12, Arm64Page21, Arm64PageOffset12};
     let page = 1i64 << 32;
     let branch = 1i64 << 27;
     // (replaced relocation, new one, problem; `None` where it fits)
@@ -340,6 +340,23 @@ fn rejects_arm64_fields_that_do_not_fit_their_instruction() {
             1,
             relocation(10, Arm64PageOffset12, 1, 0),
             Some(RelocationProblem::Unaligned { align: 4 }),
+        ),
+        // The one of a sum, in a load, and of a load, in a sum.
+        (
+            4,
+            relocation(28, Arm64PageOffset12, 1, 0),
+            Some(RelocationProblem::WrongInstruction),
+        ),
+        (
+            1,
+            relocation(8, Arm64LoadOffset12, 1, 0),
+            Some(RelocationProblem::WrongInstruction),
+        ),
+        (4, relocation(28, Arm64LoadOffset12, 1, 0), None),
+        (
+            4,
+            relocation(28, Arm64LoadOffset12, 1, 4),
+            Some(RelocationProblem::OutOfRange { value: 0x1000 + 4 - 28 }),
         ),
     ];
     for (replaced, field, problem) in cases {
