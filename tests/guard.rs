@@ -85,7 +85,7 @@ const BROKEN: &[(&str, Rule, Break)] = &[
             p.put(at, &[0xFF, 0xD0, 0x0F, 0x1F, 0x40, 0]);
         } else {
             // blr x16; blr x6
-            let at = p.find_code(&[0xD63F_0200, 0xD63F_00C0]);
+            let at = p.find("xdp", &[0x00, 0x02, 0x3F, 0xD6, 0xC0, 0x00, 0x3F, 0xD6]);
             p.put_code(at, &[NOP]);
         }
     }),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use bpf2sys_pe_emit::RelocationKind;
 
 use crate::Options;
-use crate::instruction_arm64::{Insn, Opcode, Operand, Role, SIZE, SP, registers};
+use crate::instruction_arm64::{Insn, Opcode, Operand, Role, SIZE, SP, SizeCode, registers};
 
 /// The platform register (ARM64 ABI conventions, "Integer registers").
 const PLATFORM_REGISTER: u16 = 18;
@@ -58,6 +58,10 @@ pub(crate) fn check(code: &[Insn], relocated: &BTreeMap<u32, RelocationKind>, op
             Role::Compute if insn.op.opcode == Opcode::ADD && insn.op.operands[2] == Operand::Immediate(0) => {
                 relocation.filter(|kind| *kind == RelocationKind::Arm64PageOffset12)
             }
+            // The same, of what is read there.
+            Role::Load(1) if is_plain_load(insn) => {
+                relocation.filter(|kind| *kind == RelocationKind::Arm64LoadOffset12)
+            }
             _ => None,
         };
         if relocation != expected {
@@ -86,6 +90,14 @@ pub(crate) fn check(code: &[Insn], relocated: &BTreeMap<u32, RelocationKind>, op
         unreached = matches!(role, Role::Jump | Role::Return | Role::Trap);
     }
     Ok(())
+}
+
+/// Whether it is `ldr` of 64 bits from a register's address itself.
+fn is_plain_load(insn: &Insn) -> bool {
+    let address = insn.address();
+    insn.op.opcode == Opcode::LDR
+        && matches!(insn.op.operands[0], Operand::Register(SizeCode::X, _))
+        && address.is_some_and(|address| address.offset == 0 && !address.writeback)
 }
 
 /// The number of instructions of the loop that starts with this load-exclusive: at most some arithmetic of the same size and

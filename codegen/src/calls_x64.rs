@@ -17,7 +17,7 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAcc
 pub(crate) struct Unread(pub(crate) u8);
 
 impl Unread {
-    fn has(self, argument: u8) -> bool {
+    pub(crate) fn has(self, argument: u8) -> bool {
         self.0 & 1 << argument != 0
     }
 }

@@ -24,8 +24,9 @@ use crate::lowering::{Ir, Native};
 use crate::object::FUNCTION_ALIGN;
 use crate::rewrite_x64::Changes;
 use crate::{
-    Optimization, Options, audit_arm64, audit_x64, division_arm64, exchange_arm64, instruction_arm64, jumps_x64,
-    rename_x64, renumber_arm64, rewrite_x64, shape, unwind_arm64, unwind_x64,
+    Optimization, Options, audit_arm64, audit_x64, calls_arm64, division_arm64, exchange_arm64, instruction_arm64,
+    jumps_x64, rename_x64, renumber_arm64, rewrite_arm64, rewrite_x64, shape, shifts_arm64, surplus_arm64,
+    unwind_arm64, unwind_x64,
 };
 
 /// A compiled function.
@@ -92,7 +93,7 @@ pub(crate) enum Reached {
     ByAddress,
 }
 
-/// How a function calls others whose addresses it has read. On ARM64 the IR says it.
+/// How a function calls others whose addresses it has read. On ARM64 the IR says it, and this is what is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Calls {
     ByAddress,
@@ -148,6 +149,8 @@ pub(crate) fn compile_pinned(
         }
         if hoists {
             shape::hoist(&mut scratch.func, &scratch.domtree, &scratch.loop_analysis);
+            let machine = options.machine;
+            shape::make_before_loops(&mut scratch.func, &scratch.domtree, &scratch.loop_analysis, machine);
         }
         if ends {
             shape::place_behind(&mut scratch.func, &scratch.loop_analysis);
@@ -258,38 +261,35 @@ fn generate(
             };
             finish_x64(code, changes, options, scratch.func.signature.returns.len())
         }
-        Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options, reached),
+        Machine::Arm64 => finish_arm64(code, compiled.buffer.traps(), options, (reached, calls, unread)),
     }
     .map_err(FunctionProblem::BadCode)
 }
 
-/// A function that was assembled by hand, and is called by name: held to the same rules. Without a frame, it is a leaf.
-pub(crate) fn assembled(bytes: Vec<u8>, references: Vec<Reference>, options: &Options) -> Result<Code, String> {
-    let code = Code {
+/// A function that was assembled by hand, refers to nothing and has no frame: held to the same rules.
+pub(crate) fn assembled(bytes: Vec<u8>, options: &Options) -> Result<Code, String> {
+    match options.machine {
+        Machine::X64 => {
+            let decoded = audit_x64::decode(&bytes, &BTreeSet::new())?;
+            audit_x64::check(&decoded.instructions)?;
+            unwind_x64::check_leaf(&decoded.instructions)?;
+        }
+        Machine::Arm64 => {
+            if !unwind_arm64::is_leaf(&instruction_arm64::decode(&bytes)?) {
+                return Err("more than a landing pad and a return".to_owned());
+            }
+        }
+    }
+    Ok(Code {
         bytes,
         align: FUNCTION_ALIGN,
         constants: Vec::new(),
-        references,
+        references: Vec::new(),
         unwind: UnwindInfo::Leaf,
         frame_bytes: 0,
         origins: Vec::new(),
         ir: None,
-    };
-    match options.machine {
-        Machine::X64 => {
-            let decoded = audit_x64::decode(&code.bytes, &relocated_x64(&code))?;
-            audit_x64::check(&decoded.instructions)?;
-            unwind_x64::check_leaf(&decoded.instructions)?;
-            Ok(code)
-        }
-        Machine::Arm64 => {
-            let decoded = instruction_arm64::decode(&code.bytes)?;
-            if unwind_arm64::is_leaf(&decoded) {
-                return Ok(code);
-            }
-            finish_arm64(code, &[], options, Reached::ByName)
-        }
-    }
+    })
 }
 
 fn relocated_x64(code: &Code) -> BTreeSet<u32> {
@@ -353,10 +353,34 @@ fn finish_x64(mut code: Code, changes: Changes<'_>, options: &Options, results: 
 }
 
 /// Checks the code and describes its frame. Cranelift has no constants in memory for integers on ARM64.
-fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options, reached: Reached) -> Result<Code, String> {
+fn finish_arm64(
+    mut code: Code,
+    traps: &[MachTrap],
+    options: &Options,
+    (reached, calls, unread): (Reached, Calls, Option<&BTreeMap<u32, Unread>>),
+) -> Result<Code, String> {
     let mut decoded = instruction_arm64::decode(&code.bytes)?;
-    division_arm64::remove_checks(&mut decoded, traps);
+    let mut replacements = division_arm64::remove_checks(&mut decoded, traps);
     exchange_arm64::compare_what_was_loaded(&mut decoded);
+    if let Some(unread) = unread {
+        let of_call = |offset| unread.get(&code.origin(offset)?).copied();
+        calls_arm64::drop_unread(&decoded, &code, of_call, &mut replacements);
+    }
+    if options.optimizations.has(Optimization::ShortEncodings) {
+        surplus_arm64::drop_surplus(&decoded, &mut replacements);
+    }
+    // A signed return address is on the stack, where it is checked.
+    if options.optimizations.has(Optimization::Frames) && !options.sign_return_address {
+        let frame = unwind_arm64::unneeded_frame(&decoded);
+        replacements.extend(frame.into_iter().map(|position| (position, Vec::new())));
+    }
+    calls_arm64::check_and_call(&mut code, &mut replacements);
+    decoded = rewrite_arm64::replace(&mut code, &decoded, replacements)?;
+    calls_arm64::refer_to_rest(&mut code);
+    if options.optimizations.has(Optimization::Cheaper) {
+        let joined = shifts_arm64::join(&decoded, &code);
+        decoded = rewrite_arm64::replace(&mut code, &decoded, joined)?;
+    }
     renumber_arm64::renumber(&mut decoded)?;
     // The signing of the return address is a landing pad too.
     if reached == Reached::ByAddress && !options.sign_return_address {
@@ -364,6 +388,9 @@ fn finish_arm64(mut code: Code, traps: &[MachTrap], options: &Options, reached: 
     }
     let relocated = code.references.iter().map(|r| (r.offset, r.kind)).collect();
     audit_arm64::check(&decoded, &relocated, options)?;
+    if calls == Calls::Guarded {
+        calls_arm64::check_calls(&decoded, &code.references)?;
+    }
     let frame = unwind_arm64::describe(&decoded)?;
     code.bytes = decoded.iter().flat_map(|insn| insn.word).collect();
     code.origins.retain(|(offset, _)| (*offset as usize) < code.bytes.len());

@@ -4,13 +4,14 @@
 //!
 //! | | x86-64 | ARM64 |
 //! |---|---|---|
-//! | the code of a program | puts the address into `rax` and calls through the pointer | calls `guarded_call`, with the address as seventh argument, `x6` |
+//! | the code of a program | puts the address into `rax` and calls through the pointer | puts the address into `x6` and `x15`, calls through the pointer, and calls `x6` |
 //! | the pointer | `guard_dispatch_pointer` | `guard_check_pointer` |
-//! | what is behind it | checks `rax` and jumps there, all arguments as they are | checks `x15` and returns, `x0` to `x8` as they are; `guarded_call` calls then |
+//! | what is behind it | checks `rax` and jumps there, all arguments as they are | checks `x15` and returns, `x0` to `x8` as they are |
 //!
 //! Cranelift IR cannot name `rax` for that. On x86-64 it has a call through any register, of which
 //! [`rewrite_x64`](crate::rewrite_x64) makes the other one in the machine code; no call through a register may remain
-//! ([`check_calls`](crate::audit_x64::check_calls)).
+//! ([`check_calls`](crate::audit_x64::check_calls)). On ARM64 it calls a function that there is not, with the address as seventh argument;
+//! in the machine code [`calls_arm64`](crate::calls_arm64) puts the two calls in its place.
 //!
 //! The address takes the place of no argument, however few a helper's prototype lists: a helper may read registers behind the end
 //! of that list, and an export of a registry tells nothing of it.
@@ -19,16 +20,17 @@
 //! `CFGuard_Check` and `CFGuard_Dispatch` follow.) In the file the pointers lead to functions that check nothing. The functions here
 //! are machine code and not Cranelift IR, which can name none of these registers.
 
-use bpf2sys_pe_emit::{Guard, LoadConfig, Machine, RelocationKind, SectionIndex, SymbolIndex};
+use bpf2sys_pe_emit::{Guard, LoadConfig, Machine, SectionIndex, SymbolIndex};
 use zerocopy::little_endian::U64;
 
-use crate::compile::{Reference, Target, assembled};
+use crate::compile::{Target, assembled};
 use crate::object::{CodeSections, ObjectWriter};
 use crate::{LowerError, Options, Skeleton};
 
-/// ARM64: the function through which code calls.
+/// ARM64: the function in Cranelift IR that calls its last argument.
 pub(crate) const GUARDED_CALL: &str = "guarded_call";
-const CHECK_POINTER: &str = "guard_check_pointer";
+/// ARM64: the pointer to what checks callees.
+pub(crate) const CHECK_POINTER: &str = "guard_check_pointer";
 /// x86-64: the pointer through which code calls.
 pub(crate) const DISPATCH_POINTER: &str = "guard_dispatch_pointer";
 /// What the pointers lead to in the file.
@@ -36,11 +38,10 @@ const NO_CHECK: &str = "guard_no_check";
 const NO_DISPATCH: &str = "guard_no_dispatch";
 const COOKIE: &str = "security_cookie";
 
-/// A function in machine code.
+/// A function in machine code, which needs no frame.
 struct Function {
     name: &'static str,
     code: Vec<u8>,
-    references: Vec<Reference>,
 }
 
 impl Function {
@@ -48,16 +49,14 @@ impl Function {
         Function {
             name,
             code: code.to_vec(),
-            references: Vec::new(),
         }
     }
 }
 
 /// Adds the functions and the pointers. What they are named is defined then.
 pub(crate) fn add(object: &mut ObjectWriter, sections: CodeSections, options: &Options) -> Result<(), LowerError> {
-    for Function { name, code, references } in functions(options) {
-        let code = assembled(code, references, options)
-            .map_err(|problem| LowerError::Internal(format!("{name}: {problem}")))?;
+    for Function { name, code } in functions(options) {
+        let code = assembled(code, options).map_err(|problem| LowerError::Internal(format!("{name}: {problem}")))?;
         object.code(sections, Target::Named(name.to_owned()), name, code);
     }
     for (pointer, to) in pointers(options.machine) {
@@ -110,7 +109,7 @@ fn pointers(machine: Machine) -> &'static [(&'static str, &'static str)] {
 fn functions(options: &Options) -> Vec<Function> {
     match options.machine {
         Machine::X64 => functions_x64(),
-        Machine::Arm64 => functions_arm64(options.sign_return_address),
+        Machine::Arm64 => functions_arm64(),
     }
 }
 
@@ -121,46 +120,9 @@ fn functions_x64() -> Vec<Function> {
     ]
 }
 
-fn functions_arm64(sign_return_address: bool) -> Vec<Function> {
-    const PACIBSP: u32 = 0xD503_237F;
-    const AUTIBSP: u32 = 0xD503_23FF;
-    const RET: u32 = 0xD65F_03C0;
-    /// `bti c`: may be called by its address.
-    const LANDING_PAD: u32 = 0xD503_245F;
-    let mut call = Vec::new();
-    call.extend(sign_return_address.then_some(PACIBSP));
-    call.extend([
-        0xA9BF_7BFD, // stp x29, x30, [sp, #-16]!
-        0x9100_03FD, // mov x29, sp
-        0xAA06_03EF, // mov x15, x6
-    ]);
-    let page = 4 * call.len() as u32;
-    call.extend([
-        0x9000_0010, // adrp x16, guard_check_pointer
-        0x9100_0210, // add x16, x16, :lo12:guard_check_pointer
-        0xF940_0210, // ldr x16, [x16]
-        0xD63F_0200, // blr x16
-        0xD63F_00C0, // blr x6
-        0xA8C1_7BFD, // ldp x29, x30, [sp], #16
-    ]);
-    call.extend(sign_return_address.then_some(AUTIBSP));
-    call.push(RET);
-    let pointer = |offset, kind| Reference {
-        offset,
-        kind,
-        target: Target::Named(CHECK_POINTER.to_owned()),
-        addend: 0,
-        is_call: false,
-    };
-    let bytes = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
-    vec![
-        Function {
-            references: vec![
-                pointer(page, RelocationKind::Arm64Page21),
-                pointer(page + 4, RelocationKind::Arm64PageOffset12),
-            ],
-            ..Function::leaf(GUARDED_CALL, &bytes(&call))
-        },
-        Function::leaf(NO_CHECK, &bytes(&[LANDING_PAD, RET])),
-    ]
+fn functions_arm64() -> Vec<Function> {
+    // bti c; ret
+    let words = [0xD503_245F_u32, 0xD65F_03C0];
+    let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    vec![Function::leaf(NO_CHECK, &code)]
 }

@@ -59,12 +59,36 @@ pub(crate) fn decode_word(word: [u8; SIZE as usize]) -> Option<Instruction> {
 pub(crate) struct Registers(u32);
 
 impl Registers {
+    /// `x0` to the one with this number.
+    pub(crate) const fn through(last: u16) -> Registers {
+        Registers((1 << (last + 1)) - 1)
+    }
+
+    /// The one with this number.
+    pub(crate) const fn one(number: u16) -> Registers {
+        Registers(1 << number)
+    }
+
+    /// Those of both.
+    pub(crate) const fn and(self, others: Registers) -> Registers {
+        Registers(self.0 | others.0)
+    }
+
+    /// Those that are not among others.
+    pub(crate) fn without(self, others: Registers) -> Registers {
+        Registers(self.0 & !others.0)
+    }
+
     pub(crate) fn contains(self, register: u16) -> bool {
         self.0 & 1 << register != 0
     }
 
     pub(crate) fn insert(&mut self, register: u16) {
         self.0 |= 1 << register;
+    }
+
+    pub(crate) fn remove(&mut self, register: u16) {
+        self.0 &= !(1 << register);
     }
 
     /// The registers, ascending.
@@ -320,12 +344,6 @@ const fn hint(crm: u16, op2: u32) -> Instruction {
 }
 
 impl Insn {
-    /// Makes it a `nop`.
-    pub(crate) fn remove(&mut self) {
-        self.word = 0xD503_201F_u32.to_le_bytes();
-        self.op = NOP;
-    }
-
     /// `bti c` as the first instruction of a function.
     pub(crate) fn landing_pad() -> Insn {
         Insn {

@@ -71,7 +71,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Windows on ARM64 walks stacks by the chain of `{fp, lr}` pairs where it has no time for unwind data (ARM64 ABI
-/// conventions, "Stack"), so every function has one.
+/// conventions, "Stack"), so every function has one that may be a link of it: those that call.
 const ARM64_SETTINGS: &[(&str, &str)] = &[("preserve_frame_pointers", "true")];
 
 /// The instruction set that `options` name, with one kind of optimization: the baseline of the machine, and the extensions that were asked for.

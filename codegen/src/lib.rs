@@ -17,7 +17,10 @@
 //! | `audit_x64`, `audit_arm64` | what the machine code may contain |
 //! | `unwind_x64`, `unwind_arm64` | how to unwind from it |
 //! | `instruction_arm64` | ARM64 code taken apart |
-//! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it before it is judged |
+//! | `division_arm64`, `exchange_arm64`, `renumber_arm64` | what is changed in it because it would be wrong, or could not be judged |
+//! | `calls_arm64`, `surplus_arm64`, `shifts_arm64` | guarded calls, and what is shorter or need not be there |
+//! | `liveness_arm64` | which registers are read again |
+//! | `rewrite_arm64` | ARM64 code put together again, with other instructions |
 //! | `rewrite_x64` | what is changed in x86-64 code before it is judged: guarded calls, other frames, and shorter encodings |
 //! | `rename_x64` | which registers need not be saved |
 //! | `jumps_x64` | which jumps need not be made |
@@ -38,6 +41,7 @@ mod audit_x64;
 mod bodies;
 mod body;
 mod call_graph;
+mod calls_arm64;
 mod calls_x64;
 mod compile;
 mod convention;
@@ -52,6 +56,7 @@ mod instruction_arm64;
 mod isa;
 mod jumps_x64;
 pub mod listing;
+mod liveness_arm64;
 mod loops_x64;
 mod lowered;
 mod lowering;
@@ -62,11 +67,14 @@ mod options;
 mod parts_x64;
 mod rename_x64;
 mod renumber_arm64;
+mod rewrite_arm64;
 mod rewrite_x64;
 mod runtime_context;
 mod shape;
+mod shifts_arm64;
 mod shorten_x64;
 mod skeleton;
+mod surplus_arm64;
 mod surplus_x64;
 #[cfg(test)]
 mod testing;

@@ -36,9 +36,9 @@ pub enum Optimization {
     Conventions,
     /// Masks go whose bits cannot be set, or make no difference to a comparison; blocks are passed 32 bits where no more are needed.
     Masks,
-    /// Products with some constants, and what else there is a cheaper instruction for, take that.
+    /// Products with some constants, and what else there is a cheaper instruction for, take that; on ARM64, shifts are part of what uses them.
     Cheaper,
-    /// What is the same in all rounds of a loop is computed before it.
+    /// What is the same in all rounds of a loop is computed before it, and constants that take instructions are made there.
     Invariants,
     /// x64: loads, and stores of what was loaded, are part of the instructions that use or make the value.
     MemoryOperands,
@@ -52,9 +52,9 @@ pub enum Optimization {
     EarlyValues,
     /// x64: instructions that destroy their operand stand behind others that need it.
     LastUses,
-    /// x86-64 instructions have the shortest encoding of their meaning, where Cranelift takes a longer one.
+    /// x86-64 instructions have the shortest encoding of their meaning, where Cranelift takes a longer one; what clears clear bits goes.
     ShortEncodings,
-    /// x86-64: registers are saved by pushes, and only those that must be.
+    /// x86-64: registers are saved by pushes, and only those that must be. ARM64: functions that need no frame have none.
     Frames,
     /// x86-64: jumps to jumps, around jumps and to blocks that can stand where they are needed are not made.
     Jumps,

@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(exports.iter().map(named).collect::<Vec<_>>(), ["get_metadata_table"]);
             let guard: &[&str] = match machine {
                 Machine::X64 => &["guard_no_check", "guard_no_dispatch"],
-                Machine::Arm64 => &["guarded_call", "guard_no_check"],
+                Machine::Arm64 => &["guard_no_check"],
             };
             let functions = [&["DllMain", "get_metadata_table"][..], &GETTERS, guard].concat();
             assert_eq!(text_functions(&object), functions);

@@ -5,7 +5,8 @@
 //! Computed: its unwind codes, one for each instruction of the prologue and of each epilogue.
 //! Safe because: nothing is guessed. The forms below are all that Cranelift 0.135 emits; any other instruction that changes
 //! `sp` or `fp`, any unsaved use of a register that the caller keeps, any access below `sp` (16 bytes there belong to
-//! others), and any jump into a prologue or epilogue is an error. All epilogues of a function are the same instructions.
+//! others), and any jump into a prologue or epilogue is an error. All epilogues of a function are the same instructions. A function
+//! without a frame calls nothing and leaves the stack alone.
 //!
 //! | prologue | epilogue | code |
 //! |---|---|---|
@@ -26,7 +27,7 @@ use bpf2sys_pe_emit::UnwindInfo;
 
 use crate::instruction_arm64::{
     FP, Insn, Instruction, LANDING_PAD, LR, NONVOLATILE, Opcode, Operand, RET, Registers, Role, SP, ShiftStyle,
-    SizeCode, instruction,
+    SizeCode, instruction, registers,
 };
 
 /// What a function does to the stack.
@@ -114,6 +115,9 @@ impl Step {
 
 /// Describes a function, or says what in it has none of the known forms.
 pub(crate) fn describe(code: &[Insn]) -> Result<FrameArm64, String> {
+    if has_no_frame(code) {
+        return describe_frameless(code);
+    }
     let prologue = prologue(code)?;
     let epilogue = epilogue(&prologue);
     let body = code.get(prologue.len()..).unwrap_or_default();
@@ -140,9 +144,68 @@ pub(crate) fn describe(code: &[Insn]) -> Result<FrameArm64, String> {
     })
 }
 
+/// Whether a function begins without a frame.
+fn has_no_frame(code: &[Insn]) -> bool {
+    let mut start = code.iter().map(|insn| insn.op).filter(|op| *op != LANDING_PAD);
+    start
+        .next()
+        .is_some_and(|op| op != SAVE_FRAME && op.opcode != Opcode::PACIBSP)
+}
+
+/// A function that calls nothing and has nothing on the stack: what the caller keeps is where it was all the time, and Windows takes
+/// a function without unwind data for that (ARM64 exception handling, ".pdata records").
+fn describe_frameless(code: &[Insn]) -> Result<FrameArm64, String> {
+    let body = match code {
+        [pad, body @ ..] if pad.op == LANDING_PAD => body,
+        body => body,
+    };
+    check_body(body, &Steps::new(), Registers::default())?;
+    let takes_frame = |insn: &&Insn| insn.role() == Some(Role::Call) || insn.address().is_some_and(|a| a.base == SP);
+    if let Some(insn) = body.iter().find(takes_frame) {
+        return Err(unknown("need of a frame", insn));
+    }
+    Ok(FrameArm64 {
+        unwind: UnwindInfo::Leaf,
+        bytes: 0,
+    })
+}
+
 /// Whether it is a function that returns at once and changes nothing.
 pub(crate) fn is_leaf(code: &[Insn]) -> bool {
     matches!(code, [pad, ret] if pad.op == LANDING_PAD && ret.op == RET)
+}
+
+/// The instructions that set up and take down a frame which nothing needs, by position: a function that calls nothing, saves nothing
+/// else and has nothing on the stack.
+pub(crate) fn unneeded_frame(code: &[Insn]) -> Vec<usize> {
+    let pop = pop_pair(FP, LR);
+    let [save, set, body @ ..] = code else {
+        return Vec::new();
+    };
+    if save.op != SAVE_FRAME || set.op != SET_FRAME {
+        return Vec::new();
+    }
+    let pops = body.iter().enumerate().filter(|(_, insn)| insn.op == pop);
+    let pops: Vec<usize> = pops.map(|(position, _)| position + 2).collect();
+    let uses_frame = |insn: &Insn| {
+        let mut operands = insn.op.operands;
+        let mut registers = operands.iter_mut().filter_map(registers).flatten().flatten();
+        // The number of the stack pointer is that of the zero register, too.
+        let names = |operand: &Operand| matches!(operand, Operand::RegisterOrSP(_, SP));
+        registers.any(|register| [FP, LR].contains(register))
+            || insn.op.operands.iter().any(names)
+            || insn.address().is_some_and(|address| address.base == SP)
+    };
+    let needs = |(position, insn): (usize, &Insn)| {
+        insn.role() == Some(Role::Call) || insn.op != pop && insn.op != RET && uses_frame(insn) || {
+            // A frame is taken down right before its function returns.
+            insn.op == pop && code.get(position + 3).is_none_or(|next| next.op != RET)
+        }
+    };
+    if body.iter().enumerate().any(needs) {
+        return Vec::new();
+    }
+    [0, 1].into_iter().chain(pops).collect()
 }
 
 type Steps = Vec<(Step, Instruction)>;

@@ -56,7 +56,7 @@ fn calls(listing: &str) -> BTreeMap<String, BTreeSet<u32>> {
             slot = margin.trim_matches(['(', ')']).parse().ok();
         }
         // Mnemonics of native instructions are padded; those of eBPF are not.
-        let is_call = line.contains("  call    ") || line.ends_with("  bl      guarded_call");
+        let is_call = line.contains("  call    ") || line.ends_with("  blr     x6");
         if let (true, Some(function), Some(slot)) = (is_call, &function, slot) {
             called.entry(function.clone()).or_default().insert(slot);
         }

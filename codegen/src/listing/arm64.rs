@@ -92,7 +92,10 @@ fn with_names(word: &Decoded<Word>, instruction: &Instruction, names: &Names) ->
     if let Some(Reference { kind, name, .. }) = names.reference(word.offset, SIZE) {
         // The operand that the field is in is the last one, in all instructions that have such a field.
         let (operation, _) = text.rsplit_once([' ', ',']).unwrap_or((&text, ""));
-        let low = if *kind == RelocationKind::Arm64PageOffset12 {
+        let low = if matches!(
+            *kind,
+            RelocationKind::Arm64PageOffset12 | RelocationKind::Arm64LoadOffset12
+        ) {
             ":lo12:"
         } else {
             ""

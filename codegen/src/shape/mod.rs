@@ -5,6 +5,7 @@
 
 mod accesses;
 mod cheaper;
+mod constants;
 mod counters;
 mod early;
 mod edges;
@@ -25,6 +26,7 @@ use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, O
 
 pub(crate) use accesses::join;
 pub(crate) use cheaper::make_cheaper;
+pub(crate) use constants::make_before_loops;
 pub(crate) use counters::compare_counted;
 pub(crate) use early::compute_early;
 pub(crate) use edges::split;
