@@ -2,13 +2,16 @@
 //!
 //! Most instructions of x64 put their result where their first operand was. Where that is needed afterwards, it is copied before. Cranelift
 //! makes instructions in the order of its IR, which is that of first needs: this moves one that destroys behind one that does not (a sum, which
-//! `lea` makes, a comparison, an access) where nothing else needs the value. It comes behind the optimizer, which would undo it.
+//! `lea` makes, a comparison, an access) where nothing else needs the value. A choice destroys the value that is there if its condition does
+//! not hold: this turns the condition round where that value is needed afterwards, and the other one is not. It comes behind the optimizer,
+//! which would undo it.
 
 use std::collections::HashMap;
 
-use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
+use cranelift_codegen::ir::condcodes::CondCode;
+use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value};
 
-use super::whole;
+use super::{cursor_before, made_by, whole};
 
 /// How many instructions behind its first user a value's last one is looked for.
 const MOST_BETWEEN: usize = 24;
@@ -21,6 +24,7 @@ pub(crate) fn destroy_last(function: &mut Function) {
         let insts: Vec<Inst> = function.layout.block_insts(block).collect();
         let places: HashMap<Inst, usize> = insts.iter().copied().zip(0..).collect();
         for &inst in &insts {
+            turn_choice(function, inst, &users, &places);
             let Some(behind) = last_user(function, inst, &users, &places) else {
                 continue;
             };
@@ -50,6 +54,39 @@ fn last_user(function: &Function, inst: Inst, users: &Users, places: &HashMap<In
     let is_behind = |user: &Inst| places.get(user).is_none_or(|user| *user > place);
     let is_unneeded = of_result.is_none_or(|users| users.iter().all(is_behind));
     (is_unneeded && !function.dfg.insts[last].opcode().is_terminator()).then_some(last)
+}
+
+/// Turns the condition of a choice round if that saves a copy.
+fn turn_choice(function: &mut Function, inst: Inst, users: &Users, places: &HashMap<Inst, usize>) {
+    let InstructionData::Ternary {
+        opcode: Opcode::Select,
+        args: [condition, chosen, other],
+    } = function.dfg.insts[inst]
+    else {
+        return;
+    };
+    let of = |value: Value| users.direct.get(&function.dfg.resolve_aliases(value));
+    let is_alone = |value: Value| of(value).is_some_and(|users| users.as_slice() == [inst]);
+    let here = places.get(&inst);
+    let needed_behind = |user: &Inst| {
+        places
+            .get(user)
+            .is_none_or(|place| here.is_some_and(|here| place > here))
+    };
+    let is_register = |value: Value| super::constant(function, value).is_none();
+    if !is_alone(chosen) || !is_register(chosen) || !of(other).is_some_and(|users| users.iter().any(needed_behind)) {
+        return;
+    }
+    // Cranelift compares for each use of a comparison anyway.
+    if let Some(InstructionData::IntCompare { cond, args, .. }) = made_by(function, condition) {
+        let turned = cursor_before(function, inst)
+            .ins()
+            .icmp(cond.complement(), args[0], args[1]);
+        function
+            .dfg
+            .inst_args_mut(inst)
+            .copy_from_slice(&[turned, other, chosen]);
+    }
 }
 
 /// The value whose register an instruction writes its result to, if it has no other form.
@@ -126,6 +163,27 @@ mod tests {
             .map(|inst| function.dfg.insts[inst].opcode().to_string())
             .filter(|opcode| opcode != "iconst");
         opcodes.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_choice_destroys_what_nobody_needs() {
+        let turned = |uses: &str| {
+            let text = format!(
+                "function %f(i64, i64) -> i64 windows_fastcall {{\nblock0(v0: i64, v1: i64):\n v2 = iadd v0, v1\n \
+                 v3 = icmp ult v0, v1\n v4 = select v3, v2, v0\n {uses}\n}}"
+            );
+            let mut function = parse_functions(&text).unwrap().remove(0);
+            destroy_last(&mut function);
+            let text = function.display().to_string();
+            let is_turned = text.contains("icmp uge v0, v1");
+            assert_eq!(!text.contains("select v3, v2, v0"), is_turned, "{text}");
+            is_turned
+        };
+        assert!(turned("v5 = bxor v4, v0\n return v5"));
+        assert!(!turned("v5 = bxor v4, v1\n return v5"), "both go");
+        assert!(!turned("v5 = bxor v4, v0\n v6 = bxor v5, v2\n return v6"), "both stay");
+        // A comparison that is used again is made again.
+        assert!(turned("v5 = select v3, v4, v0\n return v5"));
     }
 
     #[test]
