@@ -222,7 +222,7 @@ mod tests {
         // As far as `tbz` reaches, which has 14 bits for words.
         const TBZ: u32 = 0x3600_0000 | 0x1FFF << 5;
         let mut words = vec![TBZ];
-        words.extend([NOP; 0x1FFE]);
+        words.extend(std::iter::repeat_n(NOP, 0x1FFE));
         words.push(RET);
         let changed = replaced(&mut code(&[], &[]), &words, &[(1, &[NOP, NOP])]).unwrap();
         // tbnz w0, #0, #8; b to the end

@@ -61,7 +61,7 @@ fn bits_of_result(insn: &Insn, role: Role, known: &[u32; 32]) -> u32 {
         _ => ALL,
     };
     let [to, first, second, _] = insn.op.operands;
-    let Operand::Register(size, _) = to else {
+    let (Operand::Register(size, _) | Operand::RegisterOrSP(size, _)) = to else {
         return ALL;
     };
     let most = match (role, insn.op.opcode) {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn only_what_changes_nothing_goes() {
         let (uxtb, uxth, mov) = (0x5300_1C00, 0x5300_3C00, 0x2A00_03E0); // of x0
-        let cases: [(&str, &[u32], &[usize]); 14] = [
+        let cases: [(&str, &[u32], &[usize]); 15] = [
             ("cset x0, eq", &[0x9A9F_17E0, uxtb, uxth, mov], &[1, 2, 3]),
             ("csinc x0, x1, x1, ne", &[0x9A81_1420, mov], &[]),
             ("ldrb w0, [x1]", &[0x3940_0020, uxtb, mov], &[1, 2]),
@@ -123,6 +123,7 @@ mod tests {
             ("ldr x0, [x1]", &[0xF940_0020, mov], &[]),
             ("ldrsh x0, [x1]", &[0x7980_0020, mov], &[]),
             ("add w0, w1, w2", &[0x0B02_0020, mov, uxtb], &[1]),
+            ("orr w0, w8, #0x20", &[0x321B_0100, mov, uxtb], &[1]),
             ("add x0, x1, x2", &[0x8B02_0020, mov], &[]),
             ("orr x0, x0, x0, lsl #1", &[0x9A9F_17E0, 0xAA00_0400, uxtb], &[]),
             ("uxtb w0, w1", &[0x5300_1C20, uxtb, uxth], &[1, 2]),

@@ -10,7 +10,7 @@
 //! | the lower half of an extended value, also as it is stored | that value |
 //! | a choice of 32 bits, extended | a choice between extended values |
 //! | `x & 0xffff`, `x & 0xff` | the lower part, extended |
-//! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64 |
+//! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64; on ARM64 `x >> n & 1`, where it is only compared with 0 |
 //! | 64 bits in other order, shifted down by 32 or more | the lower 32 bits in other order |
 //!
 //! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
@@ -18,6 +18,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
@@ -27,10 +28,15 @@ use super::possible::Possible;
 use super::{constant, cursor_before, made_by, masked, replace};
 
 /// Replaces instructions.
-pub(crate) fn make_cheaper(function: &mut Function) {
+pub(crate) fn make_cheaper(function: &mut Function, machine: Machine) {
     let mut possible = Possible::of_function(function);
     let branched = branched(function);
     let tested = tested(function);
+    let only_tested = if machine == Machine::Arm64 {
+        only_tested(function)
+    } else {
+        HashSet::new()
+    };
     let blocks: Vec<_> = function.layout.blocks().collect();
     // By value: the bytes of its 32 bits, or of its lower half, in other order, once the block has that.
     let mut words: HashMap<Value, Value> = HashMap::new();
@@ -99,8 +105,12 @@ pub(crate) fn make_cheaper(function: &mut Function) {
             let cheaper = match opcode {
                 Opcode::Imul => product(function, inst, args),
                 Opcode::Band => {
-                    bit_last(function, inst, args);
-                    low_part(function, inst, &tested)
+                    if only_tested.contains(&function.dfg.first_result(inst)) {
+                        bit_first(function, inst, args)
+                    } else {
+                        bit_last(function, inst, args);
+                        low_part(function, inst, &tested)
+                    }
                 }
                 Opcode::Bor => joined(function, inst, args, &mut possible),
                 Opcode::Ushr => swapped(function, inst, args, &mut words),
@@ -121,6 +131,40 @@ fn branched(function: &Function) -> HashSet<Value> {
         _ => None,
     });
     conditions.collect()
+}
+
+/// What is compared with 0, and nothing else is done with.
+fn only_tested(function: &Function) -> HashSet<Value> {
+    let (mut tested, mut used) = (HashSet::new(), HashSet::new());
+    let insts = function
+        .layout
+        .blocks()
+        .flat_map(|block| function.layout.block_insts(block));
+    for inst in insts {
+        let condition = match function.dfg.insts[inst] {
+            InstructionData::Brif { arg, .. } => Some(arg),
+            InstructionData::IntCompare {
+                cond: IntCC::Equal | IntCC::NotEqual,
+                args,
+                ..
+            } if constant(function, args[1]) == Some(0) => Some(args[0]),
+            _ => None,
+        };
+        let mut operands: Vec<Value> = function.dfg.inst_values(inst).collect();
+        if let Some(condition) = condition {
+            tested.insert(function.dfg.resolve_aliases(condition));
+            // Once; a branch may pass it on as well.
+            let at = operands.iter().position(|operand| *operand == condition);
+            at.map(|at| operands.remove(at));
+        }
+        used.extend(
+            operands
+                .into_iter()
+                .map(|operand| function.dfg.resolve_aliases(operand)),
+        );
+    }
+    tested.retain(|value| !used.contains(value));
+    tested
 }
 
 /// What is compared with 0.
@@ -314,6 +358,25 @@ fn low_part(function: &mut Function, inst: Inst, tested: &HashSet<Value>) -> Opt
     Some(cursor.ins().uextend(size, low))
 }
 
+/// A bit that is shifted into place for a test: what it is looked for in is shifted instead, since ARM64 branches on one bit.
+fn bit_first(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Value> {
+    let count = |value: Value| match made_by(function, value)? {
+        InstructionData::Binary {
+            opcode: Opcode::Ishl,
+            args,
+        } => (constant(function, args[0]) == Some(1)).then_some(args[1]),
+        _ => None,
+    };
+    let (count, of) = count(args[0])
+        .map(|count| (count, args[1]))
+        .or_else(|| Some((count(args[1])?, args[0])))?;
+    let size = function.dfg.value_type(of);
+    let mut cursor = cursor_before(function, inst);
+    let shifted = cursor.ins().ushr(of, count);
+    let one = cursor.ins().iconst(size, 1);
+    Some(cursor.ins().band(shifted, one))
+}
+
 /// Puts a bit that is shifted into place behind what it is looked for in: Cranelift has one instruction of x64 for that, in this order.
 fn bit_last(function: &mut Function, inst: Inst, args: [Value; 2]) {
     let is_bit = |value: Value| match made_by(function, value) {
@@ -384,6 +447,7 @@ fn swapped(function: &mut Function, inst: Inst, args: [Value; 2], words: &mut Ha
 
 #[cfg(test)]
 mod tests {
+    use bpf2sys_pe_emit::Machine;
     use cranelift_reader::parse_functions;
 
     use super::make_cheaper;
@@ -394,8 +458,34 @@ mod tests {
             "function %f(i64, i64) -> i64 windows_fastcall {{\nblock0(v0: i64, v1: i64):\n{block}\n return v99\n}}"
         );
         let mut function = parse_functions(&text).unwrap().remove(0);
-        make_cheaper(&mut function);
+        make_cheaper(&mut function, Machine::X64);
         function.display().to_string()
+    }
+
+    #[test]
+    fn arm64_tests_one_bit() {
+        let shifted = |block: &str| {
+            let text = format!(
+                "function %f(i64, i64) -> i64 windows_fastcall {{\nblock0(v0: i64, v1: i64):\n v2 = iconst.i64 1\n v3 = ishl v2, v0\n {block}\n\
+                 block1:\n return v0\nblock2:\n return v1\n}}"
+            );
+            let mut function = parse_functions(&text).unwrap().remove(0);
+            make_cheaper(&mut function, Machine::Arm64);
+            function.display().to_string().contains("ushr v1, v0")
+        };
+        assert!(shifted("v4 = band v1, v3\n brif v4, block1, block2"));
+        assert!(shifted(
+            "v4 = band v3, v1\n v5 = iconst.i64 0\n v6 = icmp eq v4, v5\n brif v6, block1, block2"
+        ));
+        assert!(
+            !shifted("v4 = band v1, v3\n v5 = iadd v4, v1\n brif v4, block1, block2"),
+            "used"
+        );
+        assert!(
+            !shifted("v4 = band v1, v3\n v5 = icmp ult v4, v1\n brif v5, block1, block2"),
+            "compared"
+        );
+        assert!(!shifted("v4 = bor v1, v3\n brif v4, block1, block2"));
     }
 
     #[test]

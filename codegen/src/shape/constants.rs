@@ -197,7 +197,7 @@ fn length_arm64(bits: u64, width: u32) -> u32 {
 }
 
 /// Whether a number is an immediate of ARM64's logical instructions: a run of ones, rotated, in each 2, 4, 8, 16, 32 or 64 bits (Arm
-/// Architecture Reference Manual, "DecodeBitMasks").
+/// Architecture Reference Manual, `DecodeBitMasks`).
 fn is_bitmask(bits: u64, width: u32) -> bool {
     let bits = if width == 32 { bits << 32 | bits } else { bits };
     // The bits that differ from their neighbours: two in each element, if it has one run of ones.
