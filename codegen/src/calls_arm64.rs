@@ -233,6 +233,15 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_a_callee_stays() {
+        // mov x9, x1; mov x10, x1; blr x9
+        let (code, decoded) = code(&[0xAA01_03E9, 0xAA01_03EA, 0xD63F_0120, RET], 3);
+        let mut replacements = Replacements::new();
+        drop_unread(&decoded, &code, |_| None, &mut replacements);
+        assert_eq!(replacements.into_keys().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
     fn only_what_nothing_reads_is_dropped() {
         let (zero_2, zero_4, copy_to_3) = (0xD280_0002, 0xD280_0004, 0xAA04_03E3); // mov x2, #0; mov x4, #0; mov x3, x4
         let cases: [(&str, &[u32], &[usize]); 8] = [

@@ -141,9 +141,8 @@ pub(crate) fn compile_pinned(
         }
         if ends {
             shape::compare_counted(&mut scratch.func);
-            scratch.compute_cfg();
-            scratch.compute_domtree();
         }
+        // Blocks are those that the optimizer had.
         if hoists || ends {
             scratch.compute_loop_analysis();
         }
@@ -155,8 +154,9 @@ pub(crate) fn compile_pinned(
         if ends {
             shape::place_behind(&mut scratch.func, &scratch.loop_analysis);
             shape::split(&mut scratch.func, &scratch.loop_analysis);
-            scratch.compute_cfg();
-            scratch.compute_domtree();
+            // There are more blocks now; `generate` looks again, and would complain about what is known of others.
+            scratch.cfg.clear();
+            scratch.domtree.clear();
         }
         if joins {
             shape::join(&mut scratch.func);

@@ -18,14 +18,14 @@
 //! step must be the same instruction, or a jump, or one of the moved ones, which must come on the old way before anything that it
 //! could matter to. It knows nothing of blocks, or of what was done, but for which instructions were moved.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
 
 use crate::audit_x64::{Decoded, NONVOLATILE, decode};
-use crate::compile::{Code, Reference};
-use crate::parts_x64::{Form, Part, Rewritten, by_place, is_relocated_alike};
+use crate::compile::Code;
+use crate::parts_x64::{Form, Part, Places, Rewritten, is_relocated_alike};
 
 /// How often all rules are tried at most. What one makes possible for another is mostly found in the second round.
 const ROUNDS: usize = 8;
@@ -69,12 +69,12 @@ pub(crate) fn straighten(code: &mut Code, decoded: &Decoded) -> Result<Option<De
     let was = Reading {
         instructions,
         bytes: &rewritten.before,
-        references: by_place(&references),
+        references: Places::of(&references),
     };
     let is = Reading {
         instructions: &after.instructions,
         bytes: &code.bytes,
-        references: by_place(&code.references),
+        references: Places::of(&code.references),
     };
     check(&was, &is, &changed)?;
     Ok(Some(after))
@@ -575,7 +575,7 @@ fn commutes(one: &Instruction, other: &Instruction, factory: &mut InstructionInf
 struct Reading<'a> {
     instructions: &'a [Instruction],
     bytes: &'a [u8],
-    references: BTreeMap<u32, &'a Reference>,
+    references: Places<'a>,
 }
 
 impl Reading<'_> {
@@ -671,10 +671,11 @@ fn check(was: &Reading<'_>, is: &Reading<'_>, changed: &Changed) -> Result<(), S
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::{Changed, Reading, check, straighten};
     use crate::audit_x64::decode;
+    use crate::parts_x64::Places;
     use crate::rewrite_x64::tests::{bytes, code};
 
     fn straight(before: &str) -> Vec<u8> {
@@ -811,7 +812,7 @@ mod tests {
             let reading = |instructions, bytes| Reading {
                 instructions,
                 bytes,
-                references: BTreeMap::new(),
+                references: Places::default(),
             };
             let changed = Changed {
                 moved: moved.iter().copied().collect(),

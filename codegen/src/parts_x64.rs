@@ -4,8 +4,6 @@
 //! any order the code, with jumps as short as they can be, and with references and origins moved.
 //! Safe because: nothing here decides what becomes of an instruction. Who does proves it of the code that comes out, decoded again.
 
-use std::collections::BTreeMap;
-
 use iced_x86::{Code as Op, Encoder, FlowControl, Instruction};
 
 use crate::compile::{Code, Reference};
@@ -420,26 +418,39 @@ pub(crate) struct Pair<'a> {
 }
 
 /// References by the places of their fields.
-pub(crate) fn by_place(references: &[Reference]) -> BTreeMap<u32, &Reference> {
-    references
-        .iter()
-        .map(|reference| (reference.offset, reference))
-        .collect()
+#[derive(Default)]
+pub(crate) struct Places<'a>(Vec<&'a Reference>);
+
+impl<'a> Places<'a> {
+    pub(crate) fn of(references: &'a [Reference]) -> Places<'a> {
+        let mut places: Vec<&Reference> = references.iter().collect();
+        places.sort_by_key(|reference| reference.offset);
+        Places(places)
+    }
+
+    /// The references in an instruction, and how far their fields are from its end.
+    fn inside(&self, instruction: &Instruction) -> impl Iterator<Item = (u32, &'a Reference)> {
+        let (start, end) = (instruction.ip() as u32, instruction.next_ip() as u32);
+        let first = self.0.partition_point(|reference| reference.offset < start);
+        let inside = self.0[first..]
+            .iter()
+            .take_while(move |reference| reference.offset < end);
+        inside.map(move |reference| (end - reference.offset, *reference))
+    }
 }
 
 /// Whether two instructions have fields for the same things, at the same distance from their ends.
 pub(crate) fn is_relocated_alike(
-    (before, was): (&Instruction, &BTreeMap<u32, &Reference>),
-    (after, is): (&Instruction, &BTreeMap<u32, &Reference>),
+    (before, was): (&Instruction, &Places<'_>),
+    (after, is): (&Instruction, &Places<'_>),
 ) -> bool {
-    let fields = |instruction: &Instruction, references: &BTreeMap<u32, &Reference>| -> Vec<_> {
-        let end = instruction.next_ip() as u32;
-        let inside = references.range(instruction.ip() as u32..end);
-        inside
-            .map(|(offset, reference)| (end - offset, reference.kind, reference.target.clone(), reference.addend))
-            .collect()
+    let mut made = is.inside(after);
+    let is_same = |(distance, one): (u32, &Reference)| {
+        made.next().is_some_and(|(new, other)| {
+            new == distance && one.kind == other.kind && one.target == other.target && one.addend == other.addend
+        })
     };
-    fields(before, was) == fields(after, is)
+    was.inside(before).all(is_same) && made.next().is_none()
 }
 
 pub(crate) fn became_something_else(before: &Instruction) -> String {

@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
 
 use crate::audit_x64::{Decoded, NONVOLATILE, decode};
-use crate::compile::{Code, Reference};
+use crate::compile::Code;
 use crate::parts_x64::{
-    Encoding, Form, Pair, Part, Rewritten, became_something_else, by_place, is_relocated_alike, successors_of,
+    Encoding, Form, Pair, Part, Places, Rewritten, became_something_else, is_relocated_alike, successors_of,
     with_least_displacement,
 };
 use crate::unwind_x64::{Shape, is_move, shape};
@@ -93,7 +93,7 @@ pub(crate) fn rename(code: &mut Code, decoded: &Decoded, results: usize) -> Resu
     check(
         &rewritten,
         &pairs,
-        (&by_place(&references), &by_place(&code.references)),
+        (&Places::of(&references), &Places::of(&code.references)),
         results,
     )?;
     Ok(Some(after))
@@ -457,7 +457,7 @@ impl Same {
 fn check(
     rewritten: &Rewritten,
     pairs: &[Pair<'_>],
-    references: (&BTreeMap<u32, &Reference>, &BTreeMap<u32, &Reference>),
+    references: (&Places<'_>, &Places<'_>),
     results: usize,
 ) -> Result<(), String> {
     let mut factory = InstructionInfoFactory::new();

@@ -213,6 +213,7 @@ mod tests {
             ("extended", &[LSR, 0x8B29_4000]),        // add x0, x0, w9, uxtw
             ("memory", &[LSR, 0xF900_0009]),          // str x9, [x0]
             ("a way in between", &[LSR, USE, 0xB5FF_FFE0]), // cbnz x0, #-4
+            ("a way to its use", &[LSR, 0xB400_0020, USE]), // cbz x0, #4
             ("two registers", &[0x93C2_1C29, USE]),   // extr x9, x1, x2, #7
         ] {
             assert_eq!(joined(words).len(), words.len(), "{name}: {:?}", joined(words));

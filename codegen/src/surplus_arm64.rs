@@ -71,7 +71,7 @@ fn bits_of_result(insn: &Insn, role: Role, known: &[u32; 32]) -> u32 {
         (Role::Load(1) | Role::Divide, _) => width(size),
         // 0 or 0 and 1.
         (_, O::CSINC) if of(first) == 0 && of(second) == 0 => 1,
-        (_, O::CSEL | O::ORR | O::EOR) if is_plain(second) => of(first).max(of(second)).min(width(size)),
+        (_, O::CSEL | O::ORR | O::EOR) => of(first).max(of(second)).min(width(size)),
         (Role::Compute, _) => match clears_above_of(insn) {
             Some(kept) => kept,
             None => width(size),
@@ -79,14 +79,6 @@ fn bits_of_result(insn: &Insn, role: Role, known: &[u32; 32]) -> u32 {
         _ => ALL,
     };
     most.min(ALL)
-}
-
-fn is_plain(operand: Operand) -> bool {
-    use crate::instruction_arm64::ShiftStyle;
-    matches!(
-        operand,
-        Operand::Register(..) | Operand::RegShift(ShiftStyle::LSL, 0, ..)
-    )
 }
 
 /// `uxtb` and `uxth` of any registers.
@@ -114,7 +106,7 @@ mod tests {
     #[test]
     fn only_what_changes_nothing_goes() {
         let (uxtb, uxth, mov) = (0x5300_1C00, 0x5300_3C00, 0x2A00_03E0); // of x0
-        let cases: [(&str, &[u32], &[usize]); 15] = [
+        let cases: [(&str, &[u32], &[usize]); 16] = [
             ("cset x0, eq", &[0x9A9F_17E0, uxtb, uxth, mov], &[1, 2, 3]),
             ("csinc x0, x1, x1, ne", &[0x9A81_1420, mov], &[]),
             ("ldrb w0, [x1]", &[0x3940_0020, uxtb, mov], &[1, 2]),
@@ -122,6 +114,7 @@ mod tests {
             ("ldr w0, [x1]", &[0xB940_0020, uxth, mov], &[2]),
             ("ldr x0, [x1]", &[0xF940_0020, mov], &[]),
             ("ldrsh x0, [x1]", &[0x7980_0020, mov], &[]),
+            ("ldrsb w0, [x1]", &[0x39C0_0020, uxtb, mov], &[2]),
             ("add w0, w1, w2", &[0x0B02_0020, mov, uxtb], &[1]),
             ("orr w0, w8, #0x20", &[0x321B_0100, mov, uxtb], &[1]),
             ("add x0, x1, x2", &[0x8B02_0020, mov], &[]),
