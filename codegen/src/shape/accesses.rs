@@ -4,11 +4,10 @@
 //! part of the instruction that uses it, and from making a load, a sum and a store of the same place one instruction. Once the optimizer is done they are
 //! not needed. Loads and stores of 32 bits are of numbers of 32 bits then, where only these are used.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode, Value, types};
+use rustc_hash::FxHashMap;
 
 use super::{cursor_before, is_cheap, replace, uses};
 
@@ -18,7 +17,7 @@ pub(crate) fn join(function: &mut Function) {
     let insts = all(function);
     let wide = wide_uses(function, &insts);
     // By value of 64 bits: that of 32 bits that it is the extension of.
-    let mut narrow: HashMap<Value, Value> = HashMap::new();
+    let mut narrow: FxHashMap<Value, Value> = FxHashMap::default();
     for &inst in &insts {
         match function.dfg.insts[inst] {
             InstructionData::NullAry {

@@ -15,14 +15,13 @@
 //!
 //! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-
 use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Value, types};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 
 use super::possible::Possible;
 use super::{constant, cursor_before, made_by, masked, replace};
@@ -35,11 +34,11 @@ pub(crate) fn make_cheaper(function: &mut Function, machine: Machine) {
     let only_tested = if machine == Machine::Arm64 {
         only_tested(function)
     } else {
-        HashSet::new()
+        FxHashSet::default()
     };
     let blocks: Vec<_> = function.layout.blocks().collect();
     // By value: the bytes of its 32 bits, or of its lower half, in other order, once the block has that.
-    let mut words: HashMap<Value, Value> = HashMap::new();
+    let mut words: FxHashMap<Value, Value> = FxHashMap::default();
     for block in blocks {
         words.clear();
         let insts: Vec<Inst> = function.layout.block_insts(block).collect();
@@ -124,7 +123,7 @@ pub(crate) fn make_cheaper(function: &mut Function, machine: Machine) {
 }
 
 /// By comparison: whether it is what a branch depends on.
-fn branched(function: &Function) -> HashSet<Value> {
+fn branched(function: &Function) -> FxHashSet<Value> {
     let blocks = function.layout.blocks();
     let conditions = blocks.filter_map(|block| match function.dfg.insts[function.layout.last_inst(block)?] {
         InstructionData::Brif { arg, .. } => Some(function.dfg.resolve_aliases(arg)),
@@ -134,8 +133,8 @@ fn branched(function: &Function) -> HashSet<Value> {
 }
 
 /// What is compared with 0, and nothing else is done with.
-fn only_tested(function: &Function) -> HashSet<Value> {
-    let (mut tested, mut used) = (HashSet::new(), HashSet::new());
+fn only_tested(function: &Function) -> FxHashSet<Value> {
+    let (mut tested, mut used) = (FxHashSet::default(), FxHashSet::default());
     let insts = function
         .layout
         .blocks()
@@ -168,7 +167,7 @@ fn only_tested(function: &Function) -> HashSet<Value> {
 }
 
 /// What is compared with 0.
-fn tested(function: &Function) -> HashSet<Value> {
+fn tested(function: &Function) -> FxHashSet<Value> {
     let insts = function
         .layout
         .blocks()
@@ -213,7 +212,7 @@ fn store_as_it_is(
 }
 
 /// Makes a comparison for more than a constant, whose outcome becomes a value, one for at least the next one: x64 has that in one flag.
-fn compare_with_next(function: &mut Function, inst: Inst, cond: IntCC, args: [Value; 2], branched: &HashSet<Value>) {
+fn compare_with_next(function: &mut Function, inst: Inst, cond: IntCC, args: [Value; 2], branched: &FxHashSet<Value>) {
     let with_next = match cond {
         IntCC::UnsignedGreaterThan => IntCC::UnsignedGreaterThanOrEqual,
         IntCC::UnsignedLessThanOrEqual => IntCC::UnsignedLessThan,
@@ -341,7 +340,7 @@ fn product(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Valu
 
 /// The low 8 or 16 bits of a value as its extended lower part, which is one instruction of x64 that leaves the value. What is only compared with 0
 /// is tested with a mask in place.
-fn low_part(function: &mut Function, inst: Inst, tested: &HashSet<Value>) -> Option<Value> {
+fn low_part(function: &mut Function, inst: Inst, tested: &FxHashSet<Value>) -> Option<Value> {
     let result = function.dfg.first_result(inst);
     let size = function.dfg.value_type(result);
     if tested.contains(&result) || !matches!(size, types::I32 | types::I64) {
@@ -416,7 +415,12 @@ fn joined(function: &mut Function, inst: Inst, args: [Value; 2], possible: &mut 
 }
 
 /// Half of the bytes in other order, where the other half is shifted out.
-fn swapped(function: &mut Function, inst: Inst, args: [Value; 2], words: &mut HashMap<Value, Value>) -> Option<Value> {
+fn swapped(
+    function: &mut Function,
+    inst: Inst,
+    args: [Value; 2],
+    words: &mut FxHashMap<Value, Value>,
+) -> Option<Value> {
     let count = constant(function, args[1]).filter(|count| (32..64).contains(count))?;
     let InstructionData::Unary {
         opcode: Opcode::Bswap,

@@ -3,11 +3,10 @@
 //! Registers of eBPF have 64 bits, and what 32-bit instructions leave in them is extended. Round a loop that takes an instruction on ARM64 in each
 //! round, for bits that nobody needs. It comes behind the optimizer, which has left out what is not passed.
 
-use std::collections::{HashMap, HashSet};
-
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, Opcode, Value, types,
 };
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{constant, cursor_before, edges_of, made_by, replace};
 
@@ -18,7 +17,7 @@ pub(crate) fn pass_lower_halves(function: &mut Function) {
         return;
     }
     let blocks: Vec<Block> = function.layout.blocks().collect();
-    let mut halves: HashMap<Value, Value> = HashMap::new();
+    let mut halves: FxHashMap<Value, Value> = FxHashMap::default();
     for block in &blocks {
         let parameters = function.dfg.block_params(*block).to_vec();
         for parameter in parameters.into_iter().filter(|parameter| narrow.contains(parameter)) {
@@ -55,12 +54,12 @@ pub(crate) fn pass_lower_halves(function: &mut Function) {
 
 /// The parameters of which only the lower half is used, and at least one is passed an extended one. None if control goes on in other ways
 /// than by jumps and branches.
-fn narrow_parameters(function: &Function) -> HashSet<Value> {
+fn narrow_parameters(function: &Function) -> FxHashSet<Value> {
     let dfg = &function.dfg;
     let entry = function.layout.entry_block();
     let blocks = function.layout.blocks().filter(|block| Some(*block) != entry);
     let wide = |value: &Value| dfg.value_type(*value) == types::I64;
-    let mut narrow: HashSet<Value> = blocks
+    let mut narrow: FxHashSet<Value> = blocks
         .flat_map(|block| dfg.block_params(block).iter().copied().filter(wide))
         .collect();
     for block in function.layout.blocks() {
@@ -68,7 +67,7 @@ fn narrow_parameters(function: &Function) -> HashSet<Value> {
             let data = &dfg.insts[inst];
             let is_known = matches!(data, InstructionData::Jump { .. } | InstructionData::Brif { .. });
             if data.opcode().is_branch() && !is_known {
-                return HashSet::new();
+                return FxHashSet::default();
             }
             let halves =
                 matches!(data.opcode(), Opcode::Ireduce) && dfg.value_type(dfg.first_result(inst)) == types::I32;
@@ -104,13 +103,13 @@ fn narrow_parameters(function: &Function) -> HashSet<Value> {
             }
         }
     }
-    let extended: HashSet<Value> = passes()
+    let extended: FxHashSet<Value> = passes()
         .filter(|(_, passed)| passed.is_some_and(|passed| extended(function, passed).is_some()))
         .map(|(parameter, _)| parameter)
         .collect();
     // One by itself that is passed nothing extended gains nothing; in a chain it may.
     if narrow.is_disjoint(&extended) {
-        HashSet::new()
+        FxHashSet::default()
     } else {
         narrow
     }
@@ -128,7 +127,7 @@ fn extended(function: &Function, value: Value) -> Option<Value> {
 }
 
 /// A way that passes the lower halves to the parameters that are these.
-fn passing_halves(function: &mut Function, from: Inst, way: BlockCall, halves: &HashMap<Value, Value>) -> BlockCall {
+fn passing_halves(function: &mut Function, from: Inst, way: BlockCall, halves: &FxHashMap<Value, Value>) -> BlockCall {
     let to = way.block(&function.dfg.value_lists);
     let passed: Vec<BlockArg> = way.args(&function.dfg.value_lists).collect();
     let parameters = function.dfg.block_params(to).to_vec();

@@ -4,10 +4,9 @@
 //! allocator then has to keep it: in a large function on the stack, from where it is loaded for each use. One instruction makes it
 //! again. This comes behind the optimizer, which would undo it.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value};
+use rustc_hash::FxHashMap;
 
 /// Makes constants of 32 bits and addresses in the frame in each block that uses them. Only in functions with calls: few registers
 /// live through a call, and without calls there are enough.
@@ -17,7 +16,7 @@ pub(crate) fn rematerialize(function: &mut Function) {
     if !insts.any(|inst| function.dfg.insts[inst].opcode().is_call()) {
         return;
     }
-    let mut near: HashMap<Value, Value> = HashMap::new();
+    let mut near: FxHashMap<Value, Value> = FxHashMap::default();
     for block in blocks {
         near.clear();
         let insts: Vec<Inst> = function.layout.block_insts(block).collect();
@@ -40,7 +39,7 @@ pub(crate) fn rematerialize(function: &mut Function) {
                 continue;
             }
             let (dfg, aliases) = (&mut function.dfg, &near);
-            let resolved: HashMap<Value, Value> = dfg
+            let resolved: FxHashMap<Value, Value> = dfg
                 .inst_values(inst)
                 .filter_map(|value| Some((value, *aliases.get(&dfg.resolve_aliases(value))?)))
                 .collect();

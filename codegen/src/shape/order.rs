@@ -6,10 +6,9 @@
 //! not hold: this turns the condition round where that value is needed afterwards, and the other one is not. It comes behind the optimizer,
 //! which would undo it.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::ir::condcodes::CondCode;
 use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode, Value};
+use rustc_hash::FxHashMap;
 
 use super::{cursor_before, made_by, whole};
 
@@ -22,7 +21,7 @@ pub(crate) fn destroy_last(function: &mut Function) {
     let blocks: Vec<Block> = function.layout.blocks().collect();
     for block in blocks {
         let insts: Vec<Inst> = function.layout.block_insts(block).collect();
-        let places: HashMap<Inst, usize> = insts.iter().copied().zip(0..).collect();
+        let places: FxHashMap<Inst, usize> = insts.iter().copied().zip(0..).collect();
         for &inst in &insts {
             turn_choice(function, inst, &users, &places);
             let Some(behind) = last_user(function, inst, &users, &places) else {
@@ -37,7 +36,7 @@ pub(crate) fn destroy_last(function: &mut Function) {
 }
 
 /// The instruction behind which one that destroys its operand is to stand. `places` are those of the block's instructions before anything moved.
-fn last_user(function: &Function, inst: Inst, users: &Users, places: &HashMap<Inst, usize>) -> Option<Inst> {
+fn last_user(function: &Function, inst: Inst, users: &Users, places: &FxHashMap<Inst, usize>) -> Option<Inst> {
     let destroyed = destroyed(function, inst)?;
     let of_value = users.of_whole.get(&destroyed)?;
     let here = places.get(&inst)?;
@@ -57,7 +56,7 @@ fn last_user(function: &Function, inst: Inst, users: &Users, places: &HashMap<In
 }
 
 /// Turns the condition of a choice round if that saves a copy.
-fn turn_choice(function: &mut Function, inst: Inst, users: &Users, places: &HashMap<Inst, usize>) {
+fn turn_choice(function: &mut Function, inst: Inst, users: &Users, places: &FxHashMap<Inst, usize>) {
     let InstructionData::Ternary {
         opcode: Opcode::Select,
         args: [condition, chosen, other],
@@ -119,9 +118,9 @@ fn destroyed(function: &Function, inst: Inst) -> Option<Value> {
 #[derive(Default)]
 struct Users {
     /// By value: those that need it or a part of it.
-    of_whole: HashMap<Value, Vec<Inst>>,
+    of_whole: FxHashMap<Value, Vec<Inst>>,
     /// By value: those that have it as an operand, also those that only take a part of it.
-    direct: HashMap<Value, Vec<Inst>>,
+    direct: FxHashMap<Value, Vec<Inst>>,
 }
 
 impl Users {

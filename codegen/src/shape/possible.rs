@@ -1,8 +1,7 @@
 //! Which bits of a value can be set.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value, ValueDef};
+use rustc_hash::FxHashMap;
 
 use super::{constant, edges_of, made_by};
 
@@ -14,9 +13,9 @@ const MOST_CHANGES: u32 = 4;
 /// What is known of the values of a function. It stays right while values are replaced by others that are the same.
 #[derive(Default)]
 pub(super) struct Possible {
-    known: HashMap<Value, u64>,
+    known: FxHashMap<Value, u64>,
     /// Those of block parameters that are not any number.
-    parameters: HashMap<Value, u64>,
+    parameters: FxHashMap<Value, u64>,
 }
 
 impl Possible {
@@ -27,7 +26,7 @@ impl Possible {
         let blocks = function.layout.blocks().filter(|block| Some(*block) != entry);
         let parameters = blocks.flat_map(|block| function.dfg.block_params(block));
         possible.parameters = parameters.map(|value| (*value, 0)).collect();
-        let mut changes: HashMap<Value, u32> = HashMap::new();
+        let mut changes: FxHashMap<Value, u32> = FxHashMap::default();
         let mut is_settled = false;
         while !is_settled {
             is_settled = true;
