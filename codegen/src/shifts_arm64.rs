@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::compile::Code;
-use crate::instruction_arm64::{Insn, Registers, Role, SP};
+use crate::instruction_arm64::{FP, Insn, LR, Registers, Role, SP};
 use crate::liveness_arm64::{live_behind, read, sets_flags};
 use crate::rewrite_arm64::{Replacements, jumped_to};
 
@@ -28,8 +28,9 @@ pub(crate) fn join(decoded: &[Insn], code: &Code) -> Replacements {
             continue;
         }
         let written = insn.written(Role::Compute);
-        let is_read = written.iter().any(|register| live[position].contains(register));
-        if !is_read && written.iter().next().is_some_and(|register| register != SP) {
+        // What holds the stack together is read by who walks it.
+        let needed = |register| live[position].contains(register) || [FP, LR, SP].contains(&register);
+        if written.iter().next().is_some() && !written.iter().any(needed) {
             replacements.insert(position, Vec::new());
             continue;
         }
@@ -228,5 +229,6 @@ mod tests {
         assert_eq!(joined(&[zero, zero, 0xAA09_03E0]).len(), 2);
         assert_eq!(joined(&[0xD280_0014]).len(), 1); // mov x20, #0
         assert_eq!(joined(&[0xEB01_001F]).len(), 1); // cmp x0, x1
+        assert_eq!(joined(&[0x9100_03FD, 0xA8C1_7BFD]).len(), 2); // mov x29, sp; ldp x29, x30, [sp], #16
     }
 }
