@@ -162,7 +162,7 @@ pub(crate) fn check_calls(decoded: &[Insn], references: &[Reference]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use bpf2sys_pe_emit::{RelocationKind, UnwindInfo};
+    use bpf2sys_pe_emit::RelocationKind;
 
     use super::{CHECK_AND_CALL, check_and_call, check_calls, drop_unread, refer_to_rest};
     use crate::calls_x64::Unread;
@@ -186,14 +186,8 @@ mod tests {
             is_call: true,
         };
         let code = Code {
-            bytes,
-            align: 16,
-            constants: Vec::new(),
             references: vec![reference],
-            unwind: UnwindInfo::Leaf,
-            frame_bytes: 0,
-            origins: Vec::new(),
-            ir: None,
+            ..Code::leaf(bytes)
         };
         (code, decoded)
     }

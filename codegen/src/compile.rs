@@ -51,6 +51,20 @@ pub(crate) struct Code {
 }
 
 impl Code {
+    /// Code without a frame that refers to nothing.
+    pub(crate) fn leaf(bytes: Vec<u8>) -> Code {
+        Code {
+            bytes,
+            align: FUNCTION_ALIGN,
+            constants: Vec::new(),
+            references: Vec::new(),
+            unwind: UnwindInfo::Leaf,
+            frame_bytes: 0,
+            origins: Vec::new(),
+            ir: None,
+        }
+    }
+
     /// The number of the eBPF instruction that the code at an offset was made of.
     pub(crate) fn origin(&self, offset: u32) -> Option<u32> {
         let behind = self.origins.partition_point(|(start, _)| *start <= offset);
@@ -241,14 +255,9 @@ fn generate(
         .map(|range| (range.start, (!range.loc.is_default()).then(|| range.loc.bits())))
         .collect();
     let code = Code {
-        bytes: compiled.code_buffer().to_vec(),
-        align: FUNCTION_ALIGN,
-        constants: Vec::new(),
         references,
-        unwind: UnwindInfo::Leaf,
-        frame_bytes: 0,
         origins,
-        ir: None,
+        ..Code::leaf(compiled.code_buffer().to_vec())
     };
     match options.machine {
         Machine::X64 => {
@@ -280,16 +289,7 @@ pub(crate) fn assembled(bytes: Vec<u8>, options: &Options) -> Result<Code, Strin
             }
         }
     }
-    Ok(Code {
-        bytes,
-        align: FUNCTION_ALIGN,
-        constants: Vec::new(),
-        references: Vec::new(),
-        unwind: UnwindInfo::Leaf,
-        frame_bytes: 0,
-        origins: Vec::new(),
-        ir: None,
-    })
+    Ok(Code::leaf(bytes))
 }
 
 fn relocated_x64(code: &Code) -> BTreeSet<u32> {

@@ -154,7 +154,7 @@ pub(crate) fn jumped_to(decoded: &[Insn]) -> Vec<bool> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bpf2sys_pe_emit::{RelocationKind, UnwindInfo};
+    use bpf2sys_pe_emit::RelocationKind;
 
     use super::replace;
     use crate::compile::{Code, Reference, Target};
@@ -173,14 +173,9 @@ mod tests {
             is_call: true,
         };
         Code {
-            bytes: Vec::new(),
-            align: 16,
-            constants: Vec::new(),
             references: references.iter().map(reference).collect(),
-            unwind: UnwindInfo::Leaf,
-            frame_bytes: 0,
             origins: origins.to_vec(),
-            ir: None,
+            ..Code::leaf(Vec::new())
         }
     }
 

@@ -152,8 +152,6 @@ fn user(
 
 #[cfg(test)]
 mod tests {
-    use bpf2sys_pe_emit::UnwindInfo;
-
     use super::join;
     use crate::compile::Code;
     use crate::instruction_arm64::decode;
@@ -163,16 +161,7 @@ mod tests {
         const RET: u32 = 0xD65F_03C0;
         let words: Vec<u32> = words.iter().copied().chain([RET]).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let mut code = Code {
-            bytes: bytes.clone(),
-            align: 16,
-            constants: Vec::new(),
-            references: Vec::new(),
-            unwind: UnwindInfo::Leaf,
-            frame_bytes: 0,
-            origins: Vec::new(),
-            ir: None,
-        };
+        let mut code = Code::leaf(bytes.clone());
         let decoded = decode(&bytes).unwrap();
         let replacements = join(&decoded, &code);
         let changed = crate::rewrite_arm64::replace(&mut code, &decoded, replacements).unwrap();
