@@ -8,7 +8,7 @@
 //!
 //! Cranelift's calls have as many arguments as their signature, each with a value; "any value" is none that it knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
@@ -25,8 +25,8 @@ impl Unread {
 /// What becomes of instructions in front of calls, all by position.
 #[derive(Debug, Default)]
 pub(crate) struct BeforeCalls {
-    /// Those that go.
-    pub(crate) dropped: BTreeSet<usize>,
+    /// Whether it goes. Empty where none does.
+    pub(crate) dropped: Vec<bool>,
     /// Loads of a callee's address that can be to `rax`, with their calls.
     pub(crate) loads: BTreeMap<usize, usize>,
 }
@@ -40,16 +40,26 @@ const SCRATCH: [Register; 3] = [Register::RAX, Register::R10, Register::R11];
 
 /// What changes in front of the calls through registers, by position. `unread` says it of a call, by its position.
 pub(crate) fn before_calls(code: &[Instruction], unread: impl Fn(&Instruction) -> Unread) -> BeforeCalls {
-    let mut changes = BeforeCalls::default();
+    let mut changes = BeforeCalls {
+        dropped: vec![false; code.len()],
+        loads: BTreeMap::new(),
+    };
+    let mut factory = InstructionInfoFactory::new();
     for (position, call) in code.iter().enumerate() {
         if call.flow_control() == FlowControl::IndirectCall && call.op0_kind() == OpKind::Register {
-            before_call(code, position, unread(call), &mut changes);
+            before_call(code, position, unread(call), &mut factory, &mut changes);
         }
     }
     changes
 }
 
-fn before_call(code: &[Instruction], position: usize, unread: Unread, changes: &mut BeforeCalls) {
+fn before_call(
+    code: &[Instruction],
+    position: usize,
+    unread: Unread,
+    factory: &mut InstructionInfoFactory,
+    changes: &mut BeforeCalls,
+) {
     let target = code[position].op0_register();
     let mut dead: Vec<Register> = SCRATCH.into_iter().filter(|scratch| *scratch != target).collect();
     let of_arguments = (1..).zip(ARGUMENTS);
@@ -62,7 +72,6 @@ fn before_call(code: &[Instruction], position: usize, unread: Unread, changes: &
     let mut flags_are_read = false;
     // While neither it nor `rax` was seen behind: the load of the address can be to `rax`.
     let mut target_is_free = SCRATCH.contains(&target) && target != Register::RAX;
-    let mut factory = InstructionInfoFactory::new();
     for (at, instruction) in code[..position].iter().enumerate().rev() {
         if instruction.flow_control() != FlowControl::Next {
             return;
@@ -74,7 +83,7 @@ fn before_call(code: &[Instruction], position: usize, unread: Unread, changes: &
             None => fifth_is_dead && is_store_of_fifth(instruction),
         };
         if is_dead {
-            changes.dropped.insert(at);
+            changes.dropped[at] = true;
             continue;
         }
         flags_are_read |= instruction.rflags_read() != 0;
@@ -206,7 +215,8 @@ mod tests {
             ),
         ];
         for (name, text, unread, dropped) in cases {
-            let found: Vec<usize> = changes(text, unread).dropped.into_iter().collect();
+            let all = changes(text, unread).dropped;
+            let found: Vec<usize> = (0..all.len()).filter(|at| all[*at]).collect();
             assert_eq!(found, *dropped, "{name}");
         }
     }

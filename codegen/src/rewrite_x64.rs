@@ -77,7 +77,9 @@ pub(crate) fn rewrite(code: &mut Code, decoded: &Decoded, changes: Changes<'_>) 
                 let is_loaded = in_rax.contains(&position);
                 part.form = guarded(instruction, is_loaded).map_or(Form::Kept, Form::Guarded);
             }
-            Form::Kept if before.dropped.contains(&position) && !part.is_relocated => part.form = Form::Removed,
+            Form::Kept if before.dropped.get(position) == Some(&true) && !part.is_relocated => {
+                part.form = Form::Removed;
+            }
             Form::Kept if folded_addresses.contains(&position) => part.form = Form::Removed,
             Form::Kept if let Some(address) = folds.get(&position) => {
                 let new = folded(instruction, &decoded.instructions[*address])?;
