@@ -11,6 +11,7 @@
 //! | a choice of 32 bits, extended | a choice between extended values |
 //! | `x & 0xffff`, `x & 0xff` | the lower part, extended |
 //! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64; on ARM64 `x >> n & 1`, where it is only compared with 0 |
+//! | `(x ^ s) - s` with the sign s of x in all bits | the absolute value of x |
 //! | 64 bits in other order, shifted down by 32 or more | the lower 32 bits in other order |
 //!
 //! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
@@ -112,6 +113,7 @@ pub(crate) fn make_cheaper(function: &mut Function, machine: Machine) {
                     }
                 }
                 Opcode::Bor => joined(function, inst, args, &mut possible),
+                Opcode::Isub => absolute(function, inst, args),
                 Opcode::Ushr => swapped(function, inst, args, &mut words),
                 _ => None,
             };
@@ -399,6 +401,21 @@ fn plain_count(function: &Function, args: [Value; 2]) -> Option<Value> {
     (mask & most == most).then_some(count)
 }
 
+/// The absolute value of a number, as compilers write it where there are no conditional instructions.
+fn absolute(function: &mut Function, inst: Inst, [flipped, sign]: [Value; 2]) -> Option<Value> {
+    let binary = |value: Value, wanted: Opcode| match made_by(function, value)? {
+        InstructionData::Binary { opcode, args } if opcode == wanted => Some(args),
+        _ => None,
+    };
+    let same = |a: Value, b: Value| function.dfg.resolve_aliases(a) == function.dfg.resolve_aliases(b);
+    let [of, count] = binary(sign, Opcode::Sshr)?;
+    let [one, other] = binary(flipped, Opcode::Bxor)?;
+    let bits = function.dfg.value_type(of).bits();
+    let is_sign = constant(function, count) == Some(i64::from(bits) - 1);
+    let is_flipped = same(one, of) && same(other, sign) || same(other, of) && same(one, sign);
+    (is_sign && is_flipped).then(|| cursor_before(function, inst).ins().iabs(of))
+}
+
 /// A sum in place of an `or` of numbers without common bits, where it is an address.
 fn joined(function: &mut Function, inst: Inst, args: [Value; 2], possible: &mut Possible) -> Option<Value> {
     let is_scaled = |value: Value| match made_by(function, value) {
@@ -464,6 +481,29 @@ mod tests {
         let mut function = parse_functions(&text).unwrap().remove(0);
         make_cheaper(&mut function, Machine::X64);
         function.display().to_string()
+    }
+
+    #[test]
+    fn an_absolute_value_is_one() {
+        let sign = "v2 = iconst.i64 63\n v3 = sshr v0, v2\n";
+        for text in [
+            "v4 = bxor v0, v3\n v99 = isub v4, v3",
+            "v4 = bxor v3, v0\n v99 = isub v4, v3",
+        ] {
+            let changed = cheaper(&format!("{sign}{text}"));
+            assert!(changed.contains("iabs v0"), "{changed}");
+        }
+        for text in [
+            "v4 = bxor v0, v3\n v99 = isub v3, v4",
+            "v4 = bxor v1, v3\n v99 = isub v4, v3",
+            "v4 = bor v0, v3\n v99 = isub v4, v3",
+            "v4 = bxor v0, v3\n v5 = ushr v0, v2\n v99 = isub v4, v5",
+        ] {
+            assert!(!cheaper(&format!("{sign}{text}")).contains("iabs"), "{text}");
+        }
+        assert!(
+            !cheaper("v2 = iconst.i64 62\n v3 = sshr v0, v2\n v4 = bxor v0, v3\n v99 = isub v4, v3").contains("iabs")
+        );
     }
 
     #[test]
