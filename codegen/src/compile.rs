@@ -151,7 +151,7 @@ pub(crate) fn compile_pinned(
             shape::merge_loads(&mut scratch.func, &ir.packet_loads);
         }
         if options.optimizations.has(Optimization::Cheaper) {
-            shape::make_cheaper(&mut scratch.func, options.machine);
+            shape::make_cheaper(&mut scratch.func, &scratch.domtree, options.machine);
         }
         if ends {
             shape::compare_counted(&mut scratch.func);

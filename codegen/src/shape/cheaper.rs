@@ -12,26 +12,33 @@
 //! | `x & 0xffff`, `x & 0xff` | the lower part, extended |
 //! | `(1 << n) & x` | `x & (1 << n)`, which is one instruction of x64; on ARM64 `x >> n & 1`, where it is only compared with 0 |
 //! | `(x ^ s) - s` with the sign s of x in all bits | the absolute value of x |
+//! | a comparison of a part that is extended by its sign behind it | one of what is extended: ARM64 compares no parts |
 //! | 64 bits in other order, shifted down by 32 or more | the lower 32 bits in other order |
 //!
 //! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
 
 use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::dominator_tree::DominatorTree;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
-use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Value, types};
+use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Type, Value, types};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::hash_map::Entry;
 
 use super::possible::Possible;
-use super::{constant, cursor_before, made_by, masked, replace};
+use super::{constant, cursor_before, made_by, masked, possible, replace};
 
 /// Replaces instructions.
-pub(crate) fn make_cheaper(function: &mut Function, machine: Machine) {
+pub(crate) fn make_cheaper(function: &mut Function, domtree: &DominatorTree, machine: Machine) {
     let mut possible = Possible::of_function(function);
     let branched = branched(function);
     let tested = tested(function);
+    let signed = if machine == Machine::Arm64 {
+        signed_parts(function)
+    } else {
+        SignedParts::default()
+    };
     let only_tested = if machine == Machine::Arm64 {
         only_tested(function)
     } else {
@@ -56,7 +63,9 @@ pub(crate) fn make_cheaper(function: &mut Function, machine: Machine) {
                     continue;
                 }
                 InstructionData::IntCompare { cond, args, .. } => {
-                    compare_with_next(function, inst, cond, args, &branched);
+                    if !compare_extended(function, domtree, inst, cond, args, &signed) {
+                        compare_with_next(function, inst, cond, args, &branched);
+                    }
                     continue;
                 }
                 InstructionData::Unary {
@@ -182,6 +191,82 @@ fn tested(function: &Function) -> FxHashSet<Value> {
         _ => None,
     });
     tested.collect()
+}
+
+/// By a value and the type of a lower part of it: the instructions that extend the part by its sign.
+type SignedParts = FxHashMap<(Value, Type), Vec<Inst>>;
+
+fn signed_parts(function: &Function) -> SignedParts {
+    let mut parts = SignedParts::default();
+    for inst in function
+        .layout
+        .blocks()
+        .flat_map(|block| function.layout.block_insts(block))
+    {
+        if let InstructionData::Unary {
+            opcode: Opcode::Sextend,
+            arg,
+        } = function.dfg.insts[inst]
+            && let Some(part) = part(function, arg)
+        {
+            parts.entry(part).or_default().push(inst);
+        }
+    }
+    parts
+}
+
+/// What a value of 8 or 16 bits is the lower part of, with its type.
+fn part(function: &Function, value: Value) -> Option<(Value, Type)> {
+    let ty = function.dfg.value_type(value);
+    match made_by(function, value)? {
+        InstructionData::Unary {
+            opcode: Opcode::Ireduce,
+            arg,
+        } if matches!(ty, types::I8 | types::I16) => Some((function.dfg.resolve_aliases(arg), ty)),
+        _ => None,
+    }
+}
+
+/// Compares the extended value where a part is compared with a constant by its sign, and extended only behind that. Whether it did.
+fn compare_extended(
+    function: &mut Function,
+    domtree: &DominatorTree,
+    inst: Inst,
+    cond: IntCC,
+    args: [Value; 2],
+    signed: &SignedParts,
+) -> bool {
+    let by_sign = matches!(
+        cond,
+        IntCC::SignedLessThan
+            | IntCC::SignedLessThanOrEqual
+            | IntCC::SignedGreaterThan
+            | IntCC::SignedGreaterThanOrEqual
+    );
+    let extended = part(function, args[0]).and_then(|part| signed.get(&part));
+    let (true, Some(extended), Some(with)) = (by_sign, extended, constant(function, args[1])) else {
+        return false;
+    };
+    let behind = |other: &&Inst| {
+        let is_there = function.layout.inst_block(**other).is_some();
+        is_there && domtree.dominates(inst, **other, &function.layout)
+    };
+    let Some(&first) = extended.iter().find(behind) else {
+        return false;
+    };
+    let wide = function.dfg.value_type(function.dfg.first_result(first));
+    let unused = 64 - function.dfg.value_type(args[0]).bits();
+    let mut cursor = cursor_before(function, inst);
+    let whole = cursor.ins().sextend(wide, args[0]);
+    let with = cursor.ins().iconst(wide, with << unused >> unused & wide_ones(wide));
+    let compared = cursor.ins().icmp(cond, whole, with);
+    replace(function, inst, compared);
+    replace(function, first, whole);
+    true
+}
+
+fn wide_ones(ty: Type) -> i64 {
+    possible::ones(ty.bits()).cast_signed()
 }
 
 /// Stores a part of an extended value from what was extended.
@@ -469,18 +554,56 @@ fn swapped(
 #[cfg(test)]
 mod tests {
     use bpf2sys_pe_emit::Machine;
+    use cranelift_codegen::dominator_tree::DominatorTree;
+    use cranelift_codegen::flowgraph::ControlFlowGraph;
     use cranelift_reader::parse_functions;
 
     use super::make_cheaper;
 
     /// What becomes of a function whose one block is this, and which returns `v99`.
     fn cheaper(block: &str) -> String {
+        cheaper_for(Machine::X64, block)
+    }
+
+    fn cheaper_for(machine: Machine, block: &str) -> String {
         let text = format!(
             "function %f(i64, i64) -> i64 windows_fastcall {{\nblock0(v0: i64, v1: i64):\n{block}\n return v99\n}}"
         );
         let mut function = parse_functions(&text).unwrap().remove(0);
-        make_cheaper(&mut function, Machine::X64);
+        let cfg = ControlFlowGraph::with_function(&function);
+        let domtree = DominatorTree::with_function(&function, &cfg);
+        make_cheaper(&mut function, &domtree, machine);
         function.display().to_string()
+    }
+
+    #[test]
+    fn a_part_is_extended_before_it_is_compared() {
+        let with = |compare: &str, rest: &str| {
+            cheaper_for(
+                Machine::Arm64,
+                &format!(
+                    "v2 = ireduce.i16 v0\n v3 = iconst.i16 -5\n v4 = icmp {compare} v2, v3\n brif v4, block1, block2\n\
+                 block1:\n return v1\nblock2:\n {rest}"
+                ),
+            )
+        };
+        let changed = with("slt", "v99 = sextend.i64 v2");
+        assert!(
+            changed.contains("sextend.i64 v2") && changed.contains("iconst.i64 -5"),
+            "{changed}"
+        );
+        assert_eq!(changed.matches("sextend").count(), 1, "{changed}");
+        let changed = with("slt", "v5 = sextend.i32 v2\n v99 = uextend.i64 v5");
+        assert!(changed.contains("iconst.i32 -5"), "{changed}");
+        for (compare, rest) in [("ult", "v99 = sextend.i64 v2"), ("slt", "v99 = uextend.i64 v2")] {
+            assert!(with(compare, rest).contains("iconst.i16"), "{compare} {rest}");
+        }
+        // It is extended before.
+        let changed = cheaper_for(
+            Machine::Arm64,
+            "v2 = ireduce.i16 v0\n v3 = iconst.i16 0\n v5 = sextend.i64 v2\n v4 = icmp slt v2, v3\n v6 = select v4, v5, v1\n v99 = iadd v5, v6",
+        );
+        assert!(changed.contains("icmp slt v2, v3"), "{changed}");
     }
 
     #[test]
@@ -514,7 +637,7 @@ mod tests {
                  block1:\n return v0\nblock2:\n return v1\n}}"
             );
             let mut function = parse_functions(&text).unwrap().remove(0);
-            make_cheaper(&mut function, Machine::Arm64);
+            make_cheaper(&mut function, &DominatorTree::new(), Machine::Arm64);
             function.display().to_string().contains("ushr v1, v0")
         };
         assert!(shifted("v4 = band v1, v3\n brif v4, block1, block2"));
