@@ -20,9 +20,14 @@ pub(crate) fn replace(code: &mut Code, decoded: &[Insn], mut replacements: Repla
     }
     let mut starts = starts(decoded, &replacements);
     // A jump that no longer reaches is turned round, and goes around one that does; that may push others out of reach.
-    while let Some(position) = out_of_reach(decoded, &replacements, &starts) {
-        let word = u32::from_le_bytes(decoded[position].word);
-        replacements.insert(position, vec![turned(&decoded[position], word)?, JUMP]);
+    loop {
+        let far = out_of_reach(decoded, &replacements, &starts);
+        if far.is_empty() {
+            break;
+        }
+        for position in far {
+            replacements.insert(position, vec![turned(&decoded[position])?, JUMP]);
+        }
         starts = self::starts(decoded, &replacements);
     }
     let mut rewritten = Vec::with_capacity(decoded.len());
@@ -85,8 +90,8 @@ fn position_of(target: u32, decoded: &[Insn]) -> Result<usize, String> {
     }
 }
 
-/// A jump that is not replaced and does not reach.
-fn out_of_reach(decoded: &[Insn], replacements: &Replacements, starts: &[u32]) -> Option<usize> {
+/// The jumps that are not replaced and do not reach.
+fn out_of_reach(decoded: &[Insn], replacements: &Replacements, starts: &[u32]) -> Vec<usize> {
     let reaches = |position: usize, insn: &Insn| {
         let target = insn.target().and_then(|target| position_of(target, decoded).ok());
         target.is_none_or(|target| {
@@ -95,13 +100,14 @@ fn out_of_reach(decoded: &[Insn], replacements: &Replacements, starts: &[u32]) -
         })
     };
     let jumps = decoded.iter().enumerate().filter(|(_, insn)| is_jump(insn));
-    let mut kept = jumps.filter(|(position, _)| !replacements.contains_key(position));
-    kept.find(|(position, insn)| !reaches(*position, insn))
-        .map(|(position, _)| position)
+    let kept = jumps.filter(|(position, _)| !replacements.contains_key(position));
+    let far = kept.filter(|(position, insn)| !reaches(*position, insn));
+    far.map(|(position, _)| position).collect()
 }
 
 /// The branch on the other condition.
-fn turned(insn: &Insn, word: u32) -> Result<u32, String> {
+fn turned(insn: &Insn) -> Result<u32, String> {
+    let word = u32::from_le_bytes(insn.word);
     match insn.op.opcode {
         Opcode::Bcc(_) => Ok(word ^ 1),
         Opcode::CBZ | Opcode::CBNZ | Opcode::TBZ | Opcode::TBNZ => Ok(word ^ 1 << 24),

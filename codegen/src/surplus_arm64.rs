@@ -21,8 +21,10 @@ pub(crate) fn drop_surplus(decoded: &[Insn], replacements: &mut Replacements) {
             bits = [ALL; 32];
         }
         let Some(role) = role else { continue };
-        if let Some((register, kept)) = clears_above(insn)
-            && bits[usize::from(register)] <= kept
+        if let Some((to, from, kept)) = clears_above(insn)
+            && to == from
+            && to != 31
+            && bits[usize::from(to)] <= kept
         {
             replacements.insert(position, Vec::new());
             continue;
@@ -37,17 +39,18 @@ pub(crate) fn drop_surplus(decoded: &[Insn], replacements: &mut Replacements) {
     }
 }
 
-/// The register whose upper bits are cleared, and how many lower ones stay: `uxtb`, `uxth` or `mov`, of 32 bits, of a register to itself.
-fn clears_above(insn: &Insn) -> Option<(u16, u32)> {
+/// What `uxtb`, `uxth` and `mov` of 32 bits do: the register that they write, the one that they read, and how many lower bits of that stay.
+fn clears_above(insn: &Insn) -> Option<(u16, u16, u32)> {
     let word = u32::from_le_bytes(insn.word);
-    let to = word & 31;
-    let forms = [
-        (0x5300_1C00 | to << 5 | to, 8),
-        (0x5300_3C00 | to << 5 | to, 16),
-        (0x2A00_03E0 | to << 16 | to, 32),
-    ];
-    let form = forms.iter().find(|(form, _)| *form == word && to != 31);
-    form.map(|(_, kept)| (to as u16, *kept))
+    let register = |shift: u32| (word >> shift & 31) as u16;
+    let (to, first, second) = (register(0), register(5), register(16));
+    match word & !0x3FF {
+        0x5300_1C00 => Some((to, first, 8)),
+        0x5300_3C00 => Some((to, first, 16)),
+        // orr to, zr, second
+        _ if word & !(31 << 16 | 31) == 0x2A00_03E0 => Some((to, second, 32)),
+        _ => None,
+    }
 }
 
 /// How many lower bits of what an instruction writes can be set.
@@ -72,22 +75,10 @@ fn bits_of_result(insn: &Insn, role: Role, known: &[u32; 32]) -> u32 {
         // 0 or 0 and 1.
         (_, O::CSINC) if of(first) == 0 && of(second) == 0 => 1,
         (_, O::CSEL | O::ORR | O::EOR) => of(first).max(of(second)).min(width(size)),
-        (Role::Compute, _) => match clears_above_of(insn) {
-            Some(kept) => kept,
-            None => width(size),
-        },
+        (Role::Compute, _) => clears_above(insn).map_or(width(size), |(.., kept)| kept),
         _ => ALL,
     };
     most.min(ALL)
-}
-
-/// `uxtb` and `uxth` of any registers.
-fn clears_above_of(insn: &Insn) -> Option<u32> {
-    match u32::from_le_bytes(insn.word) & !0x3FF {
-        0x5300_1C00 => Some(8),
-        0x5300_3C00 => Some(16),
-        _ => None,
-    }
 }
 
 fn width(size: SizeCode) -> u32 {

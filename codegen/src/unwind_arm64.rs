@@ -144,21 +144,24 @@ pub(crate) fn describe(code: &[Insn]) -> Result<FrameArm64, String> {
     })
 }
 
+/// A function behind its landing pad, if it has one.
+fn behind_pad(code: &[Insn]) -> &[Insn] {
+    match code {
+        [pad, body @ ..] if pad.op == LANDING_PAD => body,
+        body => body,
+    }
+}
+
 /// Whether a function begins without a frame.
 fn has_no_frame(code: &[Insn]) -> bool {
-    let mut start = code.iter().map(|insn| insn.op).filter(|op| *op != LANDING_PAD);
-    start
-        .next()
-        .is_some_and(|op| op != SAVE_FRAME && op.opcode != Opcode::PACIBSP)
+    let first = behind_pad(code).first();
+    first.is_some_and(|first| first.op != SAVE_FRAME && first.op.opcode != Opcode::PACIBSP)
 }
 
 /// A function that calls nothing and has nothing on the stack: what the caller keeps is where it was all the time, and Windows takes
 /// a function without unwind data for that (ARM64 exception handling, ".pdata records").
 fn describe_frameless(code: &[Insn]) -> Result<FrameArm64, String> {
-    let body = match code {
-        [pad, body @ ..] if pad.op == LANDING_PAD => body,
-        body => body,
-    };
+    let body = behind_pad(code);
     check_body(body, &Steps::new(), Registers::default())?;
     let takes_frame = |insn: &&Insn| insn.role() == Some(Role::Call) || insn.address().is_some_and(|a| a.base == SP);
     if let Some(insn) = body.iter().find(takes_frame) {

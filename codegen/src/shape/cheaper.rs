@@ -17,6 +17,8 @@
 //!
 //! It comes behind the optimizer, which has products as it likes them and would undo none of it, but has no rules for it either.
 
+use std::collections::hash_map::Entry;
+
 use bpf2sys_pe_emit::Machine;
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::dominator_tree::DominatorTree;
@@ -24,7 +26,6 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, MemFlags, Opcode, Type, Value, types};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::hash_map::Entry;
 
 use super::possible::Possible;
 use super::{constant, cursor_before, made_by, masked, possible, replace};
@@ -258,15 +259,14 @@ fn compare_extended(
     let unused = 64 - function.dfg.value_type(args[0]).bits();
     let mut cursor = cursor_before(function, inst);
     let whole = cursor.ins().sextend(wide, args[0]);
-    let with = cursor.ins().iconst(wide, with << unused >> unused & wide_ones(wide));
+    let with = cursor.ins().iconst(
+        wide,
+        with << unused >> unused & possible::ones(wide.bits()).cast_signed(),
+    );
     let compared = cursor.ins().icmp(cond, whole, with);
     replace(function, inst, compared);
     replace(function, first, whole);
     true
-}
-
-fn wide_ones(ty: Type) -> i64 {
-    possible::ones(ty.bits()).cast_signed()
 }
 
 /// Stores a part of an extended value from what was extended.
@@ -444,18 +444,22 @@ fn low_part(function: &mut Function, inst: Inst, tested: &FxHashSet<Value>) -> O
     Some(cursor.ins().uextend(size, low))
 }
 
-/// A bit that is shifted into place for a test: what it is looked for in is shifted instead, since ARM64 branches on one bit.
-fn bit_first(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Value> {
-    let count = |value: Value| match made_by(function, value)? {
+/// The n of `1 << n`.
+fn place_of_bit(function: &Function, value: Value) -> Option<Value> {
+    match made_by(function, value)? {
         InstructionData::Binary {
             opcode: Opcode::Ishl,
             args,
         } => (constant(function, args[0]) == Some(1)).then_some(args[1]),
         _ => None,
-    };
-    let (count, of) = count(args[0])
+    }
+}
+
+/// A bit that is shifted into place for a test: what it is looked for in is shifted instead, since ARM64 branches on one bit.
+fn bit_first(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Value> {
+    let (count, of) = place_of_bit(function, args[0])
         .map(|count| (count, args[1]))
-        .or_else(|| Some((count(args[1])?, args[0])))?;
+        .or_else(|| Some((place_of_bit(function, args[1])?, args[0])))?;
     let size = function.dfg.value_type(of);
     let mut cursor = cursor_before(function, inst);
     let shifted = cursor.ins().ushr(of, count);
@@ -465,14 +469,7 @@ fn bit_first(function: &mut Function, inst: Inst, args: [Value; 2]) -> Option<Va
 
 /// Puts a bit that is shifted into place behind what it is looked for in: Cranelift has one instruction of x64 for that, in this order.
 fn bit_last(function: &mut Function, inst: Inst, args: [Value; 2]) {
-    let is_bit = |value: Value| match made_by(function, value) {
-        Some(InstructionData::Binary {
-            opcode: Opcode::Ishl,
-            args,
-        }) => constant(function, args[0]) == Some(1),
-        _ => false,
-    };
-    if is_bit(args[0])
+    if place_of_bit(function, args[0]).is_some()
         && let InstructionData::Binary { args: [bit, of], .. } = &mut function.dfg.insts[inst]
     {
         std::mem::swap(bit, of);
