@@ -481,14 +481,16 @@ impl Encoding {
     /// An instruction that is no jump, in as few bytes as it can have with its operands and their sizes. One that finds
     /// its operand from its own place finds it from its old end.
     pub(crate) fn of(instruction: &Instruction) -> Option<Encoding> {
-        let mut length = instruction.len() as u64;
-        let mut bytes = Vec::new();
-        // The second time with the place that its length asks for.
-        for _ in 0..2 {
+        let encode = |length: u64| {
             let mut encoder = Encoder::new(64);
             let place = instruction.next_ip().wrapping_sub(length);
-            length = encoder.encode(instruction, place).ok()? as u64;
-            bytes = encoder.take_buffer();
+            let length = encoder.encode(instruction, place).ok()?;
+            Some((length as u64, encoder.take_buffer()))
+        };
+        let (length, mut bytes) = encode(instruction.len() as u64)?;
+        if instruction.is_ip_rel_memory_operand() {
+            // Again, with the place that its length asks for.
+            bytes = encode(length)?.1;
         }
         Some(Encoding::new(&[], 0, &[&bytes]))
     }

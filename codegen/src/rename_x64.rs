@@ -31,6 +31,8 @@ type Set = u16;
 type Names = [u8; COUNT];
 
 const COUNT: usize = 16;
+/// Registers as they are.
+const SAME: Names = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 const RAX: Number = 0;
 const RDX: Number = 2;
 /// Those that a call may change, in the order in which they are taken: without a prefix first.
@@ -60,10 +62,13 @@ pub(crate) fn rename(code: &mut Code, decoded: &Decoded, results: usize) -> Resu
     if shape.saves.is_empty() {
         return Ok(None);
     }
-    let names = Plan::new(instructions, &parts, &shape, results).names();
+    let mut factory = InstructionInfoFactory::new();
+    let uses = instructions.iter().map(|one| Uses::of(one, &mut factory, results));
+    let uses: Vec<Uses> = uses.collect();
+    let names = Plan::new(instructions, &parts, &shape, &uses).names();
     let mut is_changed = false;
     for ((part, instruction), names) in parts.iter_mut().zip(instructions).zip(&names) {
-        if shape.has(part.source) || !matches!(part.form, Form::Kept) {
+        if shape.has(part.source) || !matches!(part.form, Form::Kept) || *names == SAME {
             continue;
         }
         let Some(renamed) = renamed(instruction, names) else {
@@ -94,12 +99,13 @@ pub(crate) fn rename(code: &mut Code, decoded: &Decoded, results: usize) -> Resu
         &rewritten,
         &pairs,
         (&Places::of(&references), &Places::of(&code.references)),
-        results,
+        (&uses, results),
     )?;
     Ok(Some(after))
 }
 
 /// What instructions read and write.
+#[derive(Clone, Copy)]
 struct Uses {
     reads: Set,
     writes: Set,
@@ -161,10 +167,8 @@ struct Known {
 }
 
 impl<'a> Plan<'a> {
-    fn new(instructions: &'a [Instruction], parts: &[Part], shape: &'a Shape, results: usize) -> Plan<'a> {
+    fn new(instructions: &'a [Instruction], parts: &[Part], shape: &'a Shape, uses: &[Uses]) -> Plan<'a> {
         let count = instructions.len();
-        let mut factory = InstructionInfoFactory::new();
-        let same = std::array::from_fn(|number| number as u8);
         let successors = instructions.iter().enumerate();
         let mut plan = Plan {
             instructions,
@@ -178,7 +182,7 @@ impl<'a> Plan<'a> {
                 before: vec![0; count],
                 needed: vec![0; count],
                 copies: Vec::with_capacity(count),
-                names: vec![same; count],
+                names: vec![SAME; count],
             },
         };
         let known = &mut plan.known;
@@ -186,7 +190,7 @@ impl<'a> Plan<'a> {
         for (position, instruction) in instructions.iter().enumerate() {
             // What is saved and restored is the caller's.
             let is_frame = shape.has(position);
-            let uses = Uses::of(instruction, &mut factory, results);
+            let uses = uses[position];
             let kept = if is_frame { 0 } else { Set::MAX };
             read.push(uses.reads & kept);
             known.written.push(uses.writes & kept);
@@ -453,16 +457,15 @@ impl Same {
     }
 }
 
-/// Checks that the code, decoded again, does the same with other registers.
+/// Checks that the code, decoded again, does the same with other registers. `uses` are those of the code before.
 fn check(
     rewritten: &Rewritten,
     pairs: &[Pair<'_>],
     references: (&Places<'_>, &Places<'_>),
-    results: usize,
+    (uses, results): (&[Uses], usize),
 ) -> Result<(), String> {
     let mut factory = InstructionInfoFactory::new();
-    let mut uses = |instruction: &Instruction| {
-        let mut uses = Uses::of(instruction, &mut factory, results);
+    let returns = |instruction: &Instruction, mut uses: Uses| {
         if instruction.flow_control() == FlowControl::Return {
             uses.reads |= set_of(NONVOLATILE.into_iter().map(Register::number));
         }
@@ -491,7 +494,16 @@ fn check(
         if !is_same {
             return Err(became_something_else(before));
         }
-        used.push((uses(before), pair.made.first().map(&mut uses)));
+        let was = returns(before, uses[pair.part.source]);
+        let is = pair.made.first().map(|after| {
+            // The same instruction has the same uses.
+            if before == after {
+                was
+            } else {
+                returns(after, Uses::of(after, &mut factory, results))
+            }
+        });
+        used.push((was, is));
     }
     let mut known: Vec<Option<Same>> = vec![None; pairs.len()];
     let mut work = vec![0];

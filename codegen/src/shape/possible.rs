@@ -27,29 +27,32 @@ impl Possible {
         let parameters = blocks.flat_map(|block| function.dfg.block_params(block));
         possible.parameters = parameters.map(|value| (*value, 0)).collect();
         let mut changes: FxHashMap<Value, u32> = FxHashMap::default();
+        let mut passed: Vec<(Value, Option<Value>)> = edges_of(function)
+            .flat_map(|(to, arguments)| function.dfg.block_params(to).iter().copied().zip(arguments))
+            .collect();
         let mut is_settled = false;
         while !is_settled {
             is_settled = true;
             possible.known.clear();
-            for (to, arguments) in edges_of(function) {
-                for (parameter, argument) in function.dfg.block_params(to).iter().zip(arguments) {
-                    let Some(before) = possible.parameters.get(parameter).copied() else {
-                        continue;
-                    };
-                    let after = before | argument.map_or(u64::MAX, |value| possible.bits(function, value));
-                    if after == before {
-                        continue;
-                    }
-                    is_settled = false;
-                    let changes = changes.entry(*parameter).or_default();
-                    *changes += 1;
-                    if *changes > MOST_CHANGES {
-                        possible.parameters.remove(parameter);
-                    } else {
-                        possible.parameters.insert(*parameter, after);
-                    }
+            // Of those that are any number already, nothing more is learned.
+            passed.retain(|(parameter, argument)| {
+                let Some(before) = possible.parameters.get(parameter).copied() else {
+                    return false;
+                };
+                let after = before | argument.map_or(u64::MAX, |value| possible.bits(function, value));
+                if after == before {
+                    return true;
                 }
-            }
+                is_settled = false;
+                let changes = changes.entry(*parameter).or_default();
+                *changes += 1;
+                if *changes > MOST_CHANGES || after == u64::MAX {
+                    possible.parameters.remove(parameter);
+                } else {
+                    possible.parameters.insert(*parameter, after);
+                }
+                true
+            });
         }
         possible
     }
