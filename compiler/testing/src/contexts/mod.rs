@@ -1,0 +1,1 @@
+//! Contexts of programs by the names of their fields.

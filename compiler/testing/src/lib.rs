@@ -1,0 +1,11 @@
+//! What goes into simulated runs of programs, and how what comes out of them is shown.
+//!
+//! | module | question |
+//! |---|---|
+//! | [`captures`] | which packets are in a file, and how are they written with their verdicts? |
+//! | [`contexts`] | which bytes is a context that is given by the names of its fields, and the other way round? |
+//! | [`values`] | what does a value of a map or an event look like, by its type in the C source? |
+
+pub mod captures;
+pub mod contexts;
+pub mod values;

@@ -1,0 +1,1 @@
+//! Bytes of maps and events by their types in the C source.
