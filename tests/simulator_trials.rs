@@ -21,6 +21,7 @@ pub mod shared {
     pub mod patch;
     pub mod programs;
     pub mod providers;
+    pub mod streams;
 }
 
 pub fn trials() -> Vec<Trial> {

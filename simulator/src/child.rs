@@ -1,16 +1,23 @@
 //! The process that runs an image, seen from both sides.
 //!
 //! The parent starts its own executable again, with [`ARGUMENT`] as first argument. The child reads the request, the
-//! image and the object from its standard input, and writes the outcome to its standard output, as JSON. Whatever native code does, it
+//! image and the object from its standard input, and then inputs, one after another; it writes what comes out of each to its standard
+//! output, and the report at the end. Neither holds more of them than pipes and buffers do. Whatever native code does, it
 //! does to the child.
 
-use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::ops::ControlFlow;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{SimulatorError, TimeOut};
+use crate::frames;
 use crate::image::Image;
-use crate::request::{RunReport, RunRequest};
+use crate::request::{Input, InvocationResult, RunReport, RunRequest};
 
 /// Whether images run on this host: x64 images need its processor, arm64 images for now the same.
 const HOST_RUNS_IMAGES: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
@@ -24,13 +31,46 @@ const DEFAULT_LIMIT_MS: u64 = 10_000;
 /// What the child has beyond the limit to say itself that the time is up.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// Longest outcome that the parent reads.
-const MAX_OUTCOME: u64 = 512 << 20;
+/// Bytes that wait to be written to a pipe.
+const PIPE_BUFFER: usize = 64 << 10;
+/// Results that wait to be taken.
+const WAITING_RESULTS: usize = 256;
+/// Bytes of error output that are kept.
+const MAX_ERRORS: u64 = 64 << 10;
 
-/// Loads an image as Windows would and runs programs of it, in a process of its own.
+/// What the child says.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    /// What came out of an invocation.
+    Done(Box<InvocationResult>),
+    /// The end. The report has no results.
+    End(Box<Result<RunReport, SimulatorError>>),
+}
+
+/// Loads an image as Windows would and runs programs of it on the inputs of the request, in a process of its own. The report has
+/// all results.
 ///
 /// The executable that calls this must call [`child_main_if_requested`] first thing in its `main`.
 pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
+    let mut results = Vec::new();
+    let mut report = run_each(request, request.inputs.iter().cloned(), |result| {
+        results.push(result);
+        ControlFlow::Continue(())
+    })?;
+    report.printed = results.iter().flat_map(|result| result.printed.clone()).collect();
+    report.results = results;
+    Ok(report)
+}
+
+/// Loads an image as [`run`] does, and runs programs of it on inputs as they come, those of the request aside. `each` is given what
+/// comes out of every invocation, in order, and can end the run: the image is unloaded then as always. The report has no results.
+///
+/// Several inputs are under way at any time: none can depend on the results of those just before it.
+pub fn run_each(
+    request: &RunRequest,
+    inputs: impl Iterator<Item = Input> + Send,
+    mut each: impl FnMut(InvocationResult) -> ControlFlow<()>,
+) -> Result<RunReport, SimulatorError> {
     let image = Image::parse(&request.image)?;
     if !matches!(image.machine, Image::X64 | Image::ARM64) {
         return Err(SimulatorError::Unsupported(format!(
@@ -45,11 +85,16 @@ pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
             std::env::consts::OS
         )));
     }
-    let mut request = request.clone();
-    if request.time_limit_ms == 0 {
-        request.time_limit_ms = DEFAULT_LIMIT_MS;
-    }
-    let process = |what: &str, e: &dyn std::fmt::Display| SimulatorError::Process(format!("{what}: {e}"));
+    let limit_ms = match request.time_limit_ms {
+        0 => DEFAULT_LIMIT_MS,
+        limit => limit,
+    };
+    let request = RunRequest {
+        time_limit_ms: limit_ms,
+        inputs: Vec::new(),
+        ..request.clone()
+    };
+    let head = head(&request)?;
     let executable = std::env::current_exe().map_err(|e| process("this executable cannot be found", &e))?;
     let mut child = Command::new(executable)
         .arg(ARGUMENT)
@@ -58,147 +103,238 @@ pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| process("the simulator's process cannot be started", &e))?;
-    let json = serde_json::to_vec(&request).map_err(|e| process("the request cannot be written", &e))?;
-    let outcome = converse(
-        &mut child,
-        input(&json, &request),
-        Duration::from_millis(request.time_limit_ms) + GRACE,
-    );
-    if outcome.is_err() {
-        // It may have ended already; then there is nothing to kill.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let (status, stdout, stderr) = outcome.map_err(|late| match late {
-        Late::TimeOut => SimulatorError::TimeOut(Box::new(TimeOut {
-            limit_ms: request.time_limit_ms,
-            during: None,
-            location: None,
-        })),
-        Late::Io(e) => process("the simulator's process", &e),
-    })?;
-    serde_json::from_slice(&stdout).unwrap_or_else(|_| {
-        Err(SimulatorError::Crashed {
-            status: status.to_string(),
-            stderr: String::from_utf8_lossy(&stderr).trim().to_owned(),
-        })
-    })
-}
-
-/// What the child reads: the request as JSON, the image, and the object if there is one, each after its length.
-fn input(json: &[u8], request: &RunRequest) -> Vec<u8> {
-    let object = request.interpret.as_ref().map_or(&[][..], |object| &object.bytes);
-    let parts = [json, &request.image, object];
-    let mut input = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
-    for part in parts {
-        input.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        input.extend_from_slice(part);
-    }
-    input
-}
-
-/// Takes the next part of the child's input.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn next_part<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = input.split_first_chunk()?;
-    let (part, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    *input = rest;
-    Some(part)
-}
-
-enum Late {
-    TimeOut,
-    Io(std::io::Error),
-}
-
-/// Writes the request, reads the outcome, and waits for the end, each on its own thread so that nobody blocks another.
-fn converse(child: &mut Child, input: Vec<u8>, limit: Duration) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), Late> {
-    let started = Instant::now();
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    std::thread::spawn(move || {
-        if let Some(mut stdin) = stdin {
-            // A child that ends early tells why by its outcome or status.
-            let _ = stdin.write_all(&input);
+    let sending = Sending::default();
+    let outcome = std::thread::scope(|scope| {
+        let (sender, messages) = sync_channel(WAITING_RESULTS);
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        scope.spawn(|| stdin.map(|stdin| sending.send(&head, inputs, stdin)));
+        scope.spawn(move || stdout.map(|stdout| receive(stdout, &sender)));
+        let errors = scope.spawn(move || collect(stderr));
+        let limit = Duration::from_millis(limit_ms) + GRACE;
+        let ended = converse(&messages, &sending, limit, &mut each);
+        sending.stopped.store(true, Ordering::Relaxed);
+        // So that nobody waits for the other end of a pipe.
+        drop(messages);
+        if !matches!(ended, Ended::Told(_)) {
+            let _ = child.kill(); // it may have ended already
+        }
+        match ended {
+            Ended::Told(outcome) => {
+                let _ = child.wait();
+                *outcome
+            }
+            Ended::TimeOut => {
+                let _ = child.wait();
+                Err(SimulatorError::TimeOut(Box::new(TimeOut {
+                    limit_ms,
+                    during: None,
+                    location: None,
+                })))
+            }
+            Ended::Silent => Err(crashed(&mut child, &errors.join().unwrap_or_default())),
         }
     });
-    let collect = |pipe: Option<Box<dyn Read + Send>>, most: u64| {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(pipe) = pipe {
-                let _ = pipe.take(most).read_to_end(&mut bytes);
-            }
-            let _ = sender.send(bytes);
-        });
-        receiver
-    };
-    let outcome = collect(stdout.map(|p| Box::new(p) as _), MAX_OUTCOME);
-    let errors = collect(stderr.map(|p| Box::new(p) as _), 64 << 10);
-    let left = || limit.saturating_sub(started.elapsed());
-    let stdout = outcome.recv_timeout(left()).map_err(|_| Late::TimeOut)?;
-    let stderr = errors
-        .recv_timeout(left().max(Duration::from_millis(100)))
-        .map_err(|_| Late::TimeOut)?;
-    let status = child.wait().map_err(Late::Io)?;
-    Ok((status, stdout, stderr))
+    outcome
 }
 
-/// If this process was started by [`run`], runs the image and ends the process; otherwise does nothing.
+fn process(what: &str, e: &dyn std::fmt::Display) -> SimulatorError {
+    SimulatorError::Process(format!("{what}: {e}"))
+}
+
+fn crashed(child: &mut Child, stderr: &[u8]) -> SimulatorError {
+    match child.wait() {
+        Ok(status) => SimulatorError::Crashed {
+            status: status.to_string(),
+            stderr: String::from_utf8_lossy(stderr).trim().to_owned(),
+        },
+        Err(e) => process("the simulator's process", &e),
+    }
+}
+
+/// What the child reads first: the request as JSON, the image, and the object if there is one, each after its length.
+fn head(request: &RunRequest) -> Result<Vec<u8>, SimulatorError> {
+    let json = serde_json::to_vec(request).map_err(|e| process("the request cannot be written", &e))?;
+    let object = request.interpret.as_ref().map_or(&[][..], |object| &object.bytes);
+    let parts = [&json, &request.image, object];
+    let mut head = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        head.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        head.extend_from_slice(part);
+    }
+    Ok(head)
+}
+
+/// The side that gives inputs.
+#[derive(Default)]
+struct Sending {
+    /// Nothing more is wanted.
+    stopped: AtomicBool,
+    /// It waits for an input to come, so that the child has nothing to do.
+    waits: AtomicBool,
+}
+
+impl Sending {
+    /// A child that ends early tells why by its last message or its status, so that a broken pipe is no news.
+    fn send(&self, head: &[u8], mut inputs: impl Iterator<Item = Input>, stdin: ChildStdin) -> Option<()> {
+        let mut pipe = BufWriter::with_capacity(PIPE_BUFFER, stdin);
+        pipe.write_all(head).ok()?;
+        let mut buffer = Vec::new();
+        while !self.stopped.load(Ordering::Relaxed) {
+            self.waits.store(true, Ordering::Relaxed);
+            let input = inputs.next();
+            self.waits.store(false, Ordering::Relaxed);
+            frames::write(&mut pipe, &mut buffer, &input?).ok()?;
+        }
+        Some(())
+    }
+}
+
+/// Takes the child's messages, up to its last one or to where it fell silent.
+fn receive(stdout: ChildStdout, messages: &SyncSender<Message>) -> Option<()> {
+    let mut pipe = BufReader::with_capacity(PIPE_BUFFER, stdout);
+    let mut buffer = Vec::new();
+    while frames::read(&mut pipe, &mut buffer).ok()? {
+        let message: Message = serde_json::from_slice(&buffer).ok()?;
+        messages.send(message).ok()?;
+    }
+    Some(())
+}
+
+fn collect(stderr: Option<ChildStderr>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(stderr) = stderr {
+        let _ = stderr.take(MAX_ERRORS).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// How a conversation ended.
+enum Ended {
+    /// By the child's last message.
+    Told(Box<Result<RunReport, SimulatorError>>),
+    /// By nothing for too long.
+    TimeOut,
+    /// Without a last message.
+    Silent,
+}
+
+fn converse(
+    messages: &Receiver<Message>,
+    sending: &Sending,
+    limit: Duration,
+    each: &mut dyn FnMut(InvocationResult) -> ControlFlow<()>,
+) -> Ended {
+    loop {
+        match messages.recv_timeout(limit) {
+            Ok(Message::Done(result)) => {
+                if !sending.stopped.load(Ordering::Relaxed) && each(*result).is_break() {
+                    sending.stopped.store(true, Ordering::Relaxed);
+                }
+            }
+            Ok(Message::End(outcome)) => return Ended::Told(outcome),
+            Err(RecvTimeoutError::Timeout) if sending.waits.load(Ordering::Relaxed) => {}
+            Err(RecvTimeoutError::Timeout) => return Ended::TimeOut,
+            Err(RecvTimeoutError::Disconnected) => return Ended::Silent,
+        }
+    }
+}
+
+/// If this process was started by [`run`] or [`run_each`], runs the image and ends the process; otherwise does nothing.
 pub fn child_main_if_requested() {
     if std::env::args_os().nth(1).is_some_and(|a| a == ARGUMENT) {
-        let outcome = serve();
-        let text = serde_json::to_vec(&outcome).unwrap_or_default();
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout.write_all(&text).and_then(|()| stdout.flush());
+        let mut exchange = Pipes {
+            input: BufReader::with_capacity(PIPE_BUFFER, std::io::stdin().lock()),
+            output: BufWriter::with_capacity(PIPE_BUFFER, std::io::stdout().lock()),
+            buffer: Vec::new(),
+        };
+        let end = Message::End(Box::new(exchange.serve()));
+        let written = exchange.tell(&end).and_then(|()| exchange.output.flush());
         std::process::exit(i32::from(written.is_err()));
     }
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn serve() -> Result<RunReport, SimulatorError> {
-    let mut input = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut input);
-    read.map_err(|e| SimulatorError::Process(format!("the request cannot be read: {e}")))?;
-    let mut rest = input.as_slice();
-    let mut part = || next_part(&mut rest).ok_or_else(|| SimulatorError::Process("the request is cut short".into()));
-    let (json, image, object) = (part()?, part()?, part()?);
-    let mut request: RunRequest =
-        serde_json::from_slice(json).map_err(|e| SimulatorError::Process(format!("the request: {e}")))?;
-    request.image = image.to_vec();
-    if let Some(interpreted) = &mut request.interpret {
-        interpreted.bytes = object.to_vec();
+/// The child's ends of the pipes.
+struct Pipes<I, O: Write> {
+    input: BufReader<I>,
+    output: BufWriter<O>,
+    buffer: Vec<u8>,
+}
+
+impl<I: Read, O: Write> Pipes<I, O> {
+    fn tell(&mut self, message: &Message) -> std::io::Result<()> {
+        frames::write(&mut self.output, &mut self.buffer, message)
     }
-    limit_process(request.time_limit_ms);
-    // SAFETY: this is a process that `run` started for this one image, before it had any other thread.
-    unsafe { crate::windows::execute(request) }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn serve(&mut self) -> Result<RunReport, SimulatorError> {
+        let mut part = || {
+            self.part()
+                .map_err(|e| SimulatorError::Process(format!("the request cannot be read: {e}")))
+        };
+        let (json, image, object) = (part()?, part()?, part()?);
+        let mut request: RunRequest =
+            serde_json::from_slice(&json).map_err(|e| SimulatorError::Process(format!("the request: {e}")))?;
+        request.image = image;
+        if let Some(interpreted) = &mut request.interpret {
+            interpreted.bytes = object;
+        }
+        without_core_dump();
+        crate::windows::clock::start(request.time_limit_ms);
+        // SAFETY: this is a process that `run_each` started for this one image, before it had any other thread.
+        unsafe { crate::windows::execute(request, self) }
+    }
+
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    #[allow(clippy::unused_self)] // elsewhere it does
+    fn serve(&mut self) -> Result<RunReport, SimulatorError> {
+        Err(SimulatorError::Unsupported("images run on x86_64 Linux only".into()))
+    }
+
+    /// A part of the request.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn part(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut length = [0; 8];
+        self.input.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        let mut part = Vec::new();
+        if (&mut self.input).take(length).read_to_end(&mut part)? as u64 == length {
+            Ok(part)
+        } else {
+            Err(std::io::ErrorKind::UnexpectedEof.into())
+        }
+    }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn serve() -> Result<RunReport, SimulatorError> {
-    Err(SimulatorError::Unsupported("images run on x86_64 Linux only".into()))
-}
-
-/// No core dumps, and a timer that interrupts native code when the time is up.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn limit_process(time_limit_ms: u64) {
+impl<I: Read, O: Write> crate::windows::Exchange for Pipes<I, O> {
+    fn next(&mut self) -> Result<Option<Input>, SimulatorError> {
+        let bad = |e: std::io::Error| process("the next input", &e);
+        // Before waiting, all that is known is told.
+        if self.input.buffer().is_empty() {
+            self.output.flush().map_err(bad)?;
+        }
+        if !frames::read(&mut self.input, &mut self.buffer).map_err(bad)? {
+            return Ok(None);
+        }
+        serde_json::from_slice(&self.buffer)
+            .map(Some)
+            .map_err(|e| bad(e.into()))
+    }
+
+    fn done(&mut self, result: InvocationResult) -> Result<(), SimulatorError> {
+        self.tell(&Message::Done(Box::new(result)))
+            .map_err(|e| process("a result", &e))
+    }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn without_core_dump() {
     let none = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    let time = |ms: u64| libc::timeval {
-        tv_sec: (ms / 1000) as i64,
-        tv_usec: (ms % 1000 * 1000) as i64,
-    };
-    // It repeats, because a signal that comes while the simulator itself runs is not acted on.
-    let timer = libc::itimerval {
-        it_value: time(time_limit_ms.max(1)),
-        it_interval: time(50),
-    };
-    // SAFETY: both calls only read the structures, which live until they return. SIGALRM is ignored until the
-    // handler for it is installed, so that the simulator's own work before is not cut off.
+    // SAFETY: it only reads the structure, which lives until it returns.
     unsafe {
-        libc::signal(libc::SIGALRM, libc::SIG_IGN);
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-        libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
     }
 }

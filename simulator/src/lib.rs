@@ -29,6 +29,7 @@ mod ebpf_result;
 pub mod emulator_library;
 mod error;
 mod failure;
+mod frames;
 pub mod getters;
 mod hex_bytes;
 pub mod image;
@@ -47,16 +48,16 @@ pub mod usermode;
 mod windows;
 
 pub use address_space::{AddressSpace, FileSpace};
-pub use child::{child_main_if_requested, run};
+pub use child::{child_main_if_requested, run, run_each};
 pub use ebpf_result::EbpfResult;
 pub use emulator_library::emulator;
 pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};
 pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    Answer, BtfCalls, HelperCalls, Input, InvocationResult, MapContents, MapEntryContents, MapPreset, ObjectFile, Pin,
-    PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SimulatedMachine,
-    SimulatedRuntime,
+    Answer, BtfCalls, HelperCalls, Input, InvocationResult, MachineChange, MapContents, MapEntryContents, MapPreset,
+    ObjectFile, Pin, PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport, RunRequest,
+    SentRecord, SimulatedMachine, SimulatedRuntime, Tell,
 };
 pub use rule::{Rule, Violation};
 

@@ -23,8 +23,10 @@ pub struct RunRequest {
     pub presets: Vec<MapPreset>,
     /// The machine around it.
     pub machine: SimulatedMachine,
-    /// Limit for loading, running and unloading together, in milliseconds. 0 means 10 seconds.
+    /// Limit for loading, for each invocation, and for unloading, in milliseconds. 0 means 10 seconds.
     pub time_limit_ms: u64,
+    /// What results tell.
+    pub tell: Tell,
     /// Something that goes wrong on purpose while the module is loaded or unloaded. If it is not [`Sabotage::None`], the
     /// report has two lives: the one that it disturbs, and another without it.
     pub sabotage: Sabotage,
@@ -49,6 +51,33 @@ pub struct RunRequest {
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
+}
+
+/// What is told of each invocation besides its result. Everything costs time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools)] // one each for what is told
+pub struct Tell {
+    /// Context, packet and metadata as the program left them.
+    pub data: bool,
+    /// Records of ring buffers and perf event arrays are taken out after each invocation, as an application does that reads
+    /// them; its result has them. Otherwise they stay, until there is no room for more, and are told with the maps.
+    pub records: bool,
+    /// All maps, after each invocation.
+    pub maps: bool,
+    /// All maps, as they are before the first input.
+    pub maps_before: bool,
+}
+
+impl Default for Tell {
+    fn default() -> Tell {
+        Tell {
+            data: true,
+            records: false,
+            maps: false,
+            maps_before: false,
+        }
+    }
 }
 
 /// A version of the runtime that behaves in a way of its own (native module contract §1.3).
@@ -167,6 +196,22 @@ pub struct Input {
     pub presets: Vec<MapPreset>,
     /// How often to run it, up to a million times; 0 means once. Context and packet are the same each time.
     pub repeat: u32,
+    /// What is different on the machine from now on.
+    pub machine: MachineChange,
+}
+
+/// What becomes different on the simulated machine. `None` leaves it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MachineChange {
+    /// The processor that programs run on.
+    pub cpu: Option<u32>,
+    /// Time since boot, in units of 100 ns. The clock is not turned back: it stands still until then.
+    pub time: Option<u64>,
+    /// Process id.
+    pub process_id: Option<u32>,
+    /// Thread id.
+    pub thread_id: Option<u32>,
 }
 
 /// A map entry to set.
@@ -270,7 +315,10 @@ pub struct RunReport {
     pub results: Vec<InvocationResult>,
     /// Maps, in table order, after the last invocation.
     pub maps: Vec<MapContents>,
-    /// Lines printed by programs, in order.
+    /// Maps as they were before the first input, if the request asks for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps_before: Vec<MapContents>,
+    /// Lines printed by programs, in order, if there is a list of results. Each result has its own.
     pub printed: Vec<String>,
     /// Pin paths with the maps they name.
     pub pins: Vec<Pin>,
@@ -353,6 +401,25 @@ pub struct InvocationResult {
     /// Why the runtime did not run it (`EBPF_EXTENSION_FAILED_TO_LOAD`); then there is no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_run: Option<String>,
+    /// Lines that it printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub printed: Vec<String>,
+    /// Records that it sent, of those that had room, if they are taken out after each invocation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<SentRecord>,
+    /// Maps after it, if the request asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maps: Option<Vec<MapContents>>,
+}
+
+/// A record, and where it was sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRecord {
+    /// Name of the ring buffer or perf event array.
+    pub map: String,
+    /// The record.
+    #[serde(flatten)]
+    pub record: RingRecord,
 }
 
 /// A map and what is in it.

@@ -75,6 +75,14 @@ macro_rules! every_trial {
                 older_runtimes_refuse_the_long_form_of_programs
                 older_runtimes_have_no_table_of_functions
             }
+            streams {
+                inputs_come_one_after_another
+                the_caller_can_end_a_run
+                the_time_limit_is_for_each_invocation
+                records_can_be_read_after_each_invocation
+                the_machine_changes_between_inputs
+                maps_are_told_before_and_after_each
+            }
             kernel {
                 each_check_of_the_kernel_catches_its_own
                 the_right_program_info_hash_is_accepted

@@ -26,6 +26,8 @@ mod maps;
 mod programs;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod providers;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod streams;
 
 pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::Exchange;
+use super::clock::step_begins;
 use super::kernel::{Activity, Kernel};
 use super::memory::{OutOfMemory, Use};
 use super::module::LoadedProgram;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::hex_bytes::HexBytes;
-use crate::request::{Input, InvocationResult, Reload};
+use crate::request::{Input, InvocationResult, MachineChange, Reload};
 use crate::rule::Rule;
 
 /// The runtime's structure before each context (`EBPF_CONTEXT_HEADER`).
@@ -56,11 +58,10 @@ struct Frame {
 }
 
 impl Kernel {
-    /// Runs all inputs of the request.
-    pub fn run_inputs(&mut self) -> Result<Vec<InvocationResult>, SimulatorError> {
-        let mut results = Vec::new();
+    /// Runs all inputs, as they come.
+    pub fn run_inputs(&mut self, exchange: &mut dyn Exchange) -> Result<(), SimulatorError> {
         let mut frame = None;
-        for input in self.request.inputs.clone() {
+        while let Some(input) = exchange.next()? {
             let repeat = input.repeat.max(1);
             if repeat > MAX_REPEAT {
                 return Err(SimulatorError::Request(format!(
@@ -74,6 +75,7 @@ impl Kernel {
                 let names: Vec<&str> = programs.map(|p| p.name.as_str()).collect();
                 SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
             })?;
+            self.change_machine(&input.machine)?;
             self.provider_events(&input.events)?;
             self.set_presets(&input.presets)?;
             let image = self.context_image(program, &input)?;
@@ -84,7 +86,9 @@ impl Kernel {
                         self.reload_addresses(program)?;
                     }
                 }
-                results.push(self.invoke(program, &input, &image, frame)?);
+                step_begins();
+                let result = self.invoke(program, &input, &image, frame)?;
+                exchange.done(result)?;
             }
             if let Some(label) = self.memory.damaged_slack() {
                 let detail = format!("{label} were written to");
@@ -92,13 +96,29 @@ impl Kernel {
                 return Err(self.broken(Rule::RuntimeMemory, detail));
             }
         }
+        step_begins();
         // Unloading begins with the load that came last.
         self.be(self.module.loads.len().saturating_sub(1))?;
         if let Some(frame) = frame {
             self.memory.free(frame.block);
             self.memory.free(frame.header);
         }
-        Ok(results)
+        Ok(())
+    }
+
+    fn change_machine(&mut self, change: &MachineChange) -> Result<(), SimulatorError> {
+        let machine = &mut self.request.machine;
+        if let Some(cpu) = change.cpu {
+            if cpu >= machine.cpus {
+                return Err(SimulatorError::Request(format!("processor {cpu} of {}", machine.cpus)));
+            }
+            machine.cpu = cpu;
+            self.maps.cpu = cpu;
+        }
+        machine.process_id = change.process_id.unwrap_or(machine.process_id);
+        machine.thread_id = change.thread_id.unwrap_or(machine.thread_id);
+        self.state.time = self.state.time.max(change.time.unwrap_or(0));
+        Ok(())
     }
 
     /// The context's bytes as the request gives them, before data pointers are set.
@@ -230,18 +250,31 @@ impl Kernel {
             .iter()
             .find(|v| v.value == i64::from(result) && not_run.is_none())
             .map(|v| v.name.clone());
-        let meta_after = self.memory.read(frame.block, frame.meta_length).unwrap_or_default();
-        Ok(InvocationResult {
+        let tell = self.request.tell;
+        let told = |address, length| {
+            let length = if tell.data { length } else { 0 };
+            HexBytes(self.memory.read(address, length).unwrap_or_default())
+        };
+        let mut done = InvocationResult {
             program: input.program.clone(),
             result,
             result_name,
             tail_calls,
-            context: HexBytes(after),
-            packet: HexBytes(self.memory.read(data, frame.packet_length).unwrap_or_default()),
-            meta: input.meta.as_ref().map(|_| HexBytes(meta_after)),
+            context: HexBytes(if tell.data { after } else { Vec::new() }),
+            packet: told(data, frame.packet_length),
+            meta: input.meta.as_ref().map(|_| told(frame.block, frame.meta_length)),
             redirect_context: self.state.redirect_context.take(),
             not_run,
-        })
+            printed: std::mem::take(&mut self.state.printed),
+            ..InvocationResult::default()
+        };
+        if tell.records {
+            done.records = self.maps.take_records();
+        }
+        if tell.maps {
+            done.maps = Some(self.all_contents());
+        }
+        Ok(done)
     }
 
     /// Executes a program on a context and gives its result.

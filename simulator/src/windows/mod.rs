@@ -5,6 +5,7 @@
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod addresses;
+pub mod clock;
 mod cpu;
 mod dll;
 mod driver;
@@ -43,7 +44,7 @@ use crate::failure::{Life, Sabotage};
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{MapPreset, PresetValue, RunReport, RunRequest};
+use crate::request::{Input, InvocationResult, MapPreset, PresetValue, RunReport, RunRequest};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use cpu::Processor;
@@ -58,12 +59,20 @@ use unicorn::Engine;
 /// Most times that a driver is loaded side by side.
 const MAX_LOADS: u32 = 8;
 
+/// Who gives inputs and takes results, one after another.
+pub trait Exchange {
+    /// What to run next; `None` if that was all.
+    fn next(&mut self) -> Result<Option<Input>, SimulatorError>;
+    /// Takes what came out of an invocation.
+    fn done(&mut self, result: InvocationResult) -> Result<(), SimulatorError>;
+}
+
 /// Loads the image, runs what is asked for, unloads it, and reports.
 ///
 /// # Safety
 /// To be called at most once in a process that has one thread and exists for nothing else: the image's code can write
 /// to all of its memory.
-pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> {
+pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Result<RunReport, SimulatorError> {
     let bytes = request.image.clone();
     let image = Image::parse(&bytes)?;
     let object = request.interpret.as_ref().map(interpret::read).transpose()?;
@@ -149,7 +158,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     };
     kernel.pin_before()?;
     let Some(metadata_function) = metadata_function else {
-        return live_and_live_again(&mut kernel, &view, object.as_ref());
+        return live_and_live_again(&mut kernel, &view, object.as_ref(), exchange);
     };
     let dll = dll::Dll {
         metadata_function: kernel.image.base + u64::from(metadata_function.0),
@@ -157,7 +166,7 @@ pub unsafe fn execute(request: RunRequest) -> Result<RunReport, SimulatorError> 
     mapping::fill(&kernel.image, &mut kernel.memory)?;
     kernel.start_dll(dll)?;
     kernel.load_module()?;
-    let report = use_module(&mut kernel, &view, object)?;
+    let report = use_module(&mut kernel, &view, object, exchange)?;
     kernel.stop_dll(dll)?;
     Ok(report)
 }
@@ -167,13 +176,16 @@ fn live_and_live_again(
     kernel: &mut Kernel,
     view: &UserModeView,
     object: Option<&Module>,
+    exchange: &mut dyn Exchange,
 ) -> Result<RunReport, SimulatorError> {
     let mut lives = Vec::new();
     if kernel.request.sabotage != Sabotage::None {
         lives.push(kernel.live(|_| Ok(RunReport::default()))?.0);
         kernel.request.sabotage = Sabotage::None;
     }
-    let (life, report) = live_beside(kernel, 0, &|kernel| use_module(kernel, view, object.cloned()))?;
+    let (life, report) = live_beside(kernel, 0, &mut |kernel| {
+        use_module(kernel, view, object.cloned(), exchange)
+    })?;
     let mut report = report.unwrap_or_default();
     if !lives.is_empty() || kernel.request.defects_are_answers {
         lives.push(life);
@@ -186,7 +198,7 @@ fn live_and_live_again(
 fn live_beside(
     kernel: &mut Kernel,
     load: usize,
-    in_use: &dyn Fn(&mut Kernel) -> Result<RunReport, SimulatorError>,
+    in_use: &mut dyn FnMut(&mut Kernel) -> Result<RunReport, SimulatorError>,
 ) -> Result<(Life, Option<RunReport>), SimulatorError> {
     kernel.live(|kernel| {
         if load + 1 == kernel.images.len() {
@@ -200,7 +212,12 @@ fn live_beside(
 }
 
 /// Compares what both sides see of a loaded module, and runs what is asked for.
-fn use_module(kernel: &mut Kernel, view: &UserModeView, object: Option<Module>) -> Result<RunReport, SimulatorError> {
+fn use_module(
+    kernel: &mut Kernel,
+    view: &UserModeView,
+    object: Option<Module>,
+    exchange: &mut dyn Exchange,
+) -> Result<RunReport, SimulatorError> {
     let (tables, (major, minor, revision)) = kernel.nmr.tables.clone().unwrap_or_default();
     for load in 0..kernel.module.loads.len() {
         compare_views(kernel, load, view, &tables)?;
@@ -211,8 +228,11 @@ fn use_module(kernel: &mut Kernel, view: &UserModeView, object: Option<Module>) 
     let presets = kernel.request.presets.clone();
     kernel.be(0)?;
     kernel.set_presets(&presets)?;
-    let results = kernel.run_inputs()?;
-    let mut report = kernel.report(results);
+    let tell = kernel.request.tell;
+    let maps_before = tell.maps_before.then(|| kernel.all_contents());
+    kernel.run_inputs(exchange)?;
+    let mut report = kernel.report();
+    report.maps_before = maps_before.unwrap_or_default();
     report.stated_version = format!("{major}.{minor}.{revision}");
     Ok(report)
 }

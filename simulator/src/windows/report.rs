@@ -4,9 +4,7 @@ use super::kernel::Kernel;
 use super::maps::{Map, Storage, kind};
 use crate::address_space::AddressSpace;
 use crate::hex_bytes::HexBytes;
-use crate::request::{
-    BtfCalls, HelperCalls, InvocationResult, MapContents, MapEntryContents, Pin, RingRecord, RunReport,
-};
+use crate::request::{BtfCalls, HelperCalls, MapContents, MapEntryContents, Pin, RingRecord, RunReport};
 
 /// Arrays of at most this many entries are reported in full.
 const FULL_ARRAY: u32 = 256;
@@ -16,7 +14,8 @@ const MAX_ENTRIES: usize = 65_536;
 const BLOCK: u64 = 1 << 16;
 
 impl Kernel {
-    pub(super) fn report(&mut self, results: Vec<InvocationResult>) -> RunReport {
+    /// What is in the maps, in table order.
+    pub(super) fn all_contents(&self) -> Vec<MapContents> {
         let mut maps = Vec::new();
         for (number, load) in self.module.loads.iter().enumerate() {
             for &map in &load.maps {
@@ -26,6 +25,10 @@ impl Kernel {
                 });
             }
         }
+        maps
+    }
+
+    pub(super) fn report(&mut self) -> RunReport {
         let helper_calls = self
             .state
             .calls
@@ -65,15 +68,12 @@ impl Kernel {
             })
             .collect();
         RunReport {
-            stated_version: String::new(),
-            lives: Vec::new(),
-            results,
-            maps,
-            printed: std::mem::take(&mut self.state.printed),
+            maps: self.all_contents(),
             pins,
             helper_calls,
             btf_calls,
             max_stack_bytes: self.state.max_stack,
+            ..RunReport::default()
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the process may ask of the host once native code runs: memory, and writing to pipes that are open.
+//! What the process may ask of the host once native code runs: memory, more of its input, and writing to pipes that are open.
 //!
 //! An image has no business with system calls: kernel code that executes `syscall` is broken. So a call from the image's
 //! own pages is reported as a fault, and whatever else might be made to call the host in its place gets nothing that
@@ -22,6 +22,9 @@ const ARCHITECTURE: u32 = 0xC000_003E;
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const INSTRUCTION_LOW: u32 = 8;
+/// The first argument, which is the file in `read`.
+const FILE_LOW: u32 = 16;
+const FILE_HIGH: u32 = 20;
 const INSTRUCTION_HIGH: u32 = 12;
 /// The lower half of the third argument, which is the protection in `mmap` and `mprotect`.
 const PROTECTION: u32 = 32;
@@ -112,6 +115,17 @@ fn filter(code: Code) -> Vec<sock_filter> {
             answer(REFUSED),
         ]),
     }
+    // Inputs come while code of the image runs, by the standard input and from nowhere else.
+    program.extend([
+        load(NUMBER),
+        jump(BPF_JEQ, libc::SYS_read as u32, 0, 6),
+        load(FILE_HIGH),
+        jump(BPF_JEQ, 0, 0, 3),
+        load(FILE_LOW),
+        jump(BPF_JEQ, libc::STDIN_FILENO as u32, 0, 1),
+        answer(SECCOMP_RET_ALLOW),
+        answer(REFUSED),
+    ]);
     program.push(load(NUMBER));
     for number in ALLOWED {
         program.extend([jump(BPF_JEQ, number as u32, 0, 1), answer(SECCOMP_RET_ALLOW)]);
@@ -153,7 +167,7 @@ mod tests {
     use super::*;
 
     /// Runs the filter as the kernel would.
-    fn judge(program: &[sock_filter], number: i64, arch: u32, instruction: u64, protection: i32) -> u32 {
+    fn judge(program: &[sock_filter], number: i64, arch: u32, instruction: u64, arguments: [u64; 3]) -> u32 {
         let (mut at, mut accumulator) = (0, 0u32);
         loop {
             let step = program[at];
@@ -165,7 +179,9 @@ mod tests {
                         ARCH => arch,
                         INSTRUCTION_LOW => instruction as u32,
                         INSTRUCTION_HIGH => (instruction >> 32) as u32,
-                        PROTECTION => protection as u32,
+                        FILE_LOW => arguments[0] as u32,
+                        FILE_HIGH => (arguments[0] >> 32) as u32,
+                        PROTECTION => arguments[2] as u32,
                         other => panic!("loads {other}"),
                     };
                 }
@@ -207,29 +223,42 @@ mod tests {
         ];
         for (number, arch, instruction, expected) in cases {
             assert_eq!(
-                judge(&program, number, arch, instruction, 0),
+                judge(&program, number, arch, instruction, [0; 3]),
                 expected,
                 "{number} at {instruction:#x}"
             );
         }
         let apart = filter(Code::Native(vec![(start, start + (1 << 32))]));
         assert_eq!(
-            judge(&apart, libc::SYS_write, ARCHITECTURE, start, 0),
+            judge(&apart, libc::SYS_write, ARCHITECTURE, start, [0; 3]),
             SECCOMP_RET_ALLOW
         );
+    }
+
+    #[test]
+    fn only_the_standard_input_is_read() {
+        for code in [Code::Native(vec![(1, 2)]), Code::Emulated] {
+            let program = filter(code);
+            let read = |file: u64| judge(&program, libc::SYS_read, ARCHITECTURE, 0, [file, 0, 0]);
+            assert_eq!(read(0), SECCOMP_RET_ALLOW);
+            for file in [1, 3, 1 << 32, u64::MAX] {
+                assert_eq!(read(file), REFUSED, "{file}");
+            }
+        }
     }
 
     #[test]
     fn around_the_emulator_no_memory_becomes_executable() {
         let (readable, executable) = (libc::PROT_READ | libc::PROT_WRITE, libc::PROT_READ | libc::PROT_EXEC);
         for number in [libc::SYS_mmap, libc::SYS_mprotect] {
-            let judge = |code, protection| judge(&filter(code), number, ARCHITECTURE, 0, protection);
+            let judge =
+                |code, protection: i32| judge(&filter(code), number, ARCHITECTURE, 0, [0, 0, protection as u64]);
             assert_eq!(judge(Code::Emulated, readable), SECCOMP_RET_ALLOW);
             assert_eq!(judge(Code::Emulated, executable), REFUSED);
             assert_eq!(judge(Code::Native(vec![(1, 2)]), executable), SECCOMP_RET_ALLOW);
         }
         // The third argument of other calls means something else.
-        let write = judge(&filter(Code::Emulated), libc::SYS_write, ARCHITECTURE, 0, 4);
+        let write = judge(&filter(Code::Emulated), libc::SYS_write, ARCHITECTURE, 0, [0, 0, 4]);
         assert_eq!(write, SECCOMP_RET_ALLOW);
     }
 }

@@ -401,6 +401,9 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     // that ran `enter`, so nobody else uses STATE now.
     unsafe {
         let state = STATE.0.get();
+        if signal == libc::SIGALRM && !super::clock::tick() {
+            return;
+        }
         if (*state).running == 0 {
             if signal != libc::SIGALRM {
                 // A fault of the simulator itself: let it end the process as it would have.
@@ -444,7 +447,7 @@ unsafe fn install() -> std::io::Result<()> {
         for signal in SIGNALS {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
             libc::sigemptyset(&raw mut action.sa_mask);
             if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
                 return Err(std::io::Error::last_os_error());

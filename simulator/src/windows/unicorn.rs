@@ -17,7 +17,7 @@ use super::cpu::{Access, Cause, Exception};
 use super::memory::{Memory, PAGE};
 use crate::emulator_library::{EmulatorLibrary, Handle, Status, number};
 
-/// Set by the timer when the run's time is up.
+/// Set by the timer while a step takes too long.
 static TIME_UP: AtomicBool = AtomicBool::new(false);
 
 /// An address that is no instruction's: emulation is never asked to stop by reaching an address.
@@ -407,7 +407,7 @@ extern "C" fn on_interrupt(_: Handle, number: u32, user: *mut c_void) {
 }
 
 extern "C" fn on_timer(_: c_int) {
-    TIME_UP.store(true, Ordering::Relaxed);
+    TIME_UP.store(super::clock::tick(), Ordering::Relaxed);
 }
 
 /// Installs the handler of `SIGALRM`. The code is stopped at its next instruction.

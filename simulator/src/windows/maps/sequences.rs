@@ -1,6 +1,8 @@
 //! Queues, stacks and rings: maps without keys.
 
 use super::{EXIST, Maps, Storage, code, kind};
+use crate::hex_bytes::HexBytes;
+use crate::request::{RingRecord, SentRecord};
 use crate::windows::memory::Memory;
 
 impl Maps {
@@ -51,6 +53,29 @@ impl Maps {
         values.push_back(address);
         let written = memory.write(address, value.get(..size).unwrap_or_default());
         if written { Ok(()) } else { Err(code::NO_MEMORY) }
+    }
+
+    /// Takes out what rings hold, in the order of the maps, oldest first.
+    pub fn take_records(&mut self) -> Vec<SentRecord> {
+        let mut sent = Vec::new();
+        for map in &mut self.list {
+            let is_perf = map.base() == kind::PERF_EVENT_ARRAY;
+            let Storage::Rings(rings) = &mut map.storage else {
+                continue;
+            };
+            for (cpu, ring) in rings.iter_mut().enumerate().filter(|(_, ring)| ring.used > 0) {
+                ring.used = 0;
+                let cpu = is_perf.then_some(cpu as u32);
+                sent.extend(ring.records.drain(..).map(|data| SentRecord {
+                    map: map.name.clone(),
+                    record: RingRecord {
+                        cpu,
+                        data: HexBytes(data),
+                    },
+                }));
+            }
+        }
+        sent
     }
 
     /// Appends a record to a ring. A record takes a header of 8 bytes, and padding to 8.
