@@ -18,6 +18,7 @@ pub mod shared {
     pub mod kernel;
     pub mod loads;
     pub mod maps;
+    pub mod mishaps;
     pub mod patch;
     pub mod programs;
     pub mod providers;

@@ -48,6 +48,8 @@ pub struct RunRequest {
     /// What functions give, of which nothing else is known here. Otherwise BTF-resolved functions give 0, and the call of a helper
     /// ends the run.
     pub answers: Vec<Answer>,
+    /// What goes wrong on purpose while programs run.
+    pub mishaps: Vec<Mishap>,
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
@@ -150,6 +152,47 @@ pub enum Reload {
     EachInvocation,
     /// After each call of one of them, too.
     EachCall,
+}
+
+/// Something that goes wrong on purpose while programs run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mishap {
+    /// Calls of a helper fail: it does nothing.
+    Helper {
+        /// The helper's name.
+        helper: String,
+        /// The program whose calls count; `None` counts those of all.
+        #[serde(default)]
+        program: Option<String>,
+        /// Which calls fail.
+        #[serde(default)]
+        calls: Calls,
+        /// What it gives; `None` is what the runtime gives for want of memory, room or an entry.
+        #[serde(default)]
+        result: Option<i64>,
+    },
+    /// A map has no room for more entries or records.
+    FullMap {
+        /// The map's name.
+        map: String,
+    },
+    /// There is no memory for a value of a map.
+    Allocation {
+        /// Which allocations fail.
+        #[serde(default)]
+        calls: Calls,
+    },
+}
+
+/// Some of many calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Calls {
+    /// The first, counted from 1; 0 means the same.
+    pub first: u64,
+    /// How many; 0 means all from the first on.
+    pub count: u64,
 }
 
 /// What a helper or BTF-resolved function gives, whatever it is called with.
@@ -404,6 +447,9 @@ pub struct InvocationResult {
     /// Lines that it printed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub printed: Vec<String>,
+    /// Helpers that failed on purpose, with the numbers of their calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
     /// Records that it sent, of those that had room, if they are taken out after each invocation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<SentRecord>,

@@ -75,6 +75,13 @@ macro_rules! every_trial {
                 older_runtimes_refuse_the_long_form_of_programs
                 older_runtimes_have_no_table_of_functions
             }
+            mishaps {
+                a_helper_fails_on_the_calls_that_are_meant
+                a_failing_helper_gives_what_it_would_or_what_is_asked_for
+                maps_can_be_without_room
+                memory_for_values_can_run_out
+                a_helper_that_nobody_calls_cannot_fail
+            }
             streams {
                 inputs_come_one_after_another
                 the_caller_can_end_a_run

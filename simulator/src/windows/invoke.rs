@@ -34,6 +34,10 @@ pub struct RunState {
     pub tail_calls_done: u32,
     /// Lines printed.
     pub printed: Vec<String>,
+    /// By mishap of the request: calls that it counts.
+    pub calls_counted: Vec<u64>,
+    /// Calls of this invocation that failed on purpose.
+    pub failed: Vec<String>,
     /// Calls by program and helper id.
     pub calls: BTreeMap<(usize, u32), u64>,
     /// Calls by program and slot of its BTF-resolved functions.
@@ -266,6 +270,7 @@ impl Kernel {
             redirect_context: self.state.redirect_context.take(),
             not_run,
             printed: std::mem::take(&mut self.state.printed),
+            failed: std::mem::take(&mut self.state.failed),
             ..InvocationResult::default()
         };
         if tell.records {

@@ -20,6 +20,7 @@ mod mapping;
 mod maps;
 mod memory;
 mod metadata;
+mod mishaps;
 mod module;
 mod nmr;
 mod program;
@@ -228,6 +229,7 @@ fn use_module(
     let presets = kernel.request.presets.clone();
     kernel.be(0)?;
     kernel.set_presets(&presets)?;
+    kernel.begin_mishaps()?;
     let tell = kernel.request.tell;
     let maps_before = tell.maps_before.then(|| kernel.all_contents());
     kernel.run_inputs(exchange)?;

@@ -113,7 +113,9 @@ impl Kernel {
             arguments,
             map,
         };
-        let value = if let Some(value) = self.stated_result(&prototype, &arguments, map)? {
+        let value = if let Some(value) = self.failed_call(program, helper.id, &prototype) {
+            value
+        } else if let Some(value) = self.stated_result(&prototype, &arguments, map)? {
             value
         } else if helper.id <= self.platform.limits.max_general_helper_id {
             self.general_helper(&call)?

@@ -123,6 +123,7 @@ impl Maps {
             history: History::new(max_entries, self.cpus),
             pin,
             custom,
+            is_full: false,
         })
     }
 }

@@ -12,6 +12,7 @@ mod sequences;
 pub use create::NotCreated;
 
 use super::memory::Memory;
+use super::mishaps::Allocations;
 use crate::address_space::AddressSpace;
 pub use crate::map_definitions::{kind, pin_path};
 use crate::tables::MapDefinition;
@@ -93,6 +94,8 @@ pub struct Map {
     pub history: lru::History,
     /// What an extension has to do with it, if its type is a custom one.
     pub custom: Option<Custom>,
+    /// Whether there is no room for more on purpose.
+    pub is_full: bool,
 }
 
 /// A map of a type that an extension implements.
@@ -117,6 +120,8 @@ pub struct Maps {
     pub cpu: u32,
     /// Values that were deleted or replaced while a program runs: it may still use them until it ends.
     retired: Vec<u64>,
+    /// Memory for values.
+    pub allocations: Allocations,
 }
 
 /// Bytes from one per-CPU value to the next.
@@ -138,6 +143,15 @@ impl Map {
     /// Whether it drops what was not used lately when it is full.
     pub fn keeps_history(&self) -> bool {
         matches!(self.base(), kind::LRU_HASH | kind::LRU_PERCPU_HASH)
+    }
+
+    /// Whether there can be no room for something new: arrays have all their entries, and LRU maps drop one.
+    pub fn can_be_full(&self) -> bool {
+        match self.storage {
+            Storage::Hash(_) => !self.keeps_history(),
+            Storage::Queue(_) | Storage::Rings(_) => true,
+            Storage::Array { .. } | Storage::Objects(_) => false,
+        }
     }
 
     /// Whether there is one value per processor.

@@ -84,6 +84,9 @@ impl Maps {
         } else {
             map.value_size() as u64
         };
+        if !self.allocations.succeeds() {
+            return Err(code::NO_MEMORY);
+        }
         let label = format!("a value of map {}", map.name);
         memory
             .allocate_value(size as usize, &label)
@@ -143,6 +146,9 @@ impl Maps {
             (NOEXIST, Some(_)) => return Err(code::KEY_ALREADY_EXISTS),
             (EXIST, None) => return Err(code::KEY_NOT_FOUND),
             _ => return Err(code::INVALID_ARGUMENT),
+        }
+        if map.is_full && existing.is_none() {
+            return Err(code::NO_MEMORY);
         }
         // Only LRU maps have a fixed size: of the others, max_entries just sets the number of buckets.
         let full = entries.len() >= map.definition.max_entries.get() as usize;

@@ -34,12 +34,13 @@ impl Maps {
     pub fn push(&mut self, memory: &mut Memory, index: usize, value: &[u8], flags: u64) -> Result<(), u32> {
         let address = self.new_value(memory, index)?;
         let map = &mut self.list[index];
+        let is_full = map.is_full;
         let room = map.definition.max_entries.get() as usize;
         let size = map.value_size();
         let Storage::Queue(values) = &mut map.storage else {
             return Err(code::OPERATION_NOT_SUPPORTED);
         };
-        if values.len() >= room {
+        if is_full || values.len() >= room {
             let oldest = if flags & EXIST != 0 { values.pop_front() } else { None };
             let Some(oldest) = oldest else {
                 memory.free_value(address);
@@ -82,6 +83,7 @@ impl Maps {
     pub fn output(&mut self, index: usize, ring: usize, data: &[u8]) -> Result<(), u32> {
         let capacity = u64::from(self.list[index].definition.max_entries.get());
         let perf = self.list[index].base() == kind::PERF_EVENT_ARRAY;
+        let is_full = self.list[index].is_full;
         let Storage::Rings(rings) = &mut self.list[index].storage else {
             return Err(code::OPERATION_NOT_SUPPORTED);
         };
@@ -90,7 +92,7 @@ impl Maps {
         if data.is_empty() || size > capacity {
             return Err(code::INVALID_ARGUMENT);
         }
-        if ring.used + size > capacity {
+        if is_full || ring.used + size > capacity {
             return Err(if perf { code::OUT_OF_SPACE } else { code::NO_MEMORY });
         }
         ring.used += size;
