@@ -158,9 +158,9 @@ pub enum Reload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mishap {
-    /// Calls of a helper fail: it does nothing.
+    /// Calls of a helper or BTF-resolved function fail: it does nothing.
     Helper {
-        /// The helper's name.
+        /// Its name.
         helper: String,
         /// The program whose calls count; `None` counts those of all.
         #[serde(default)]
@@ -195,7 +195,8 @@ pub struct Calls {
     pub count: u64,
 }
 
-/// What a helper or BTF-resolved function gives, whatever it is called with.
+/// What a helper or BTF-resolved function gives, whatever it is called with. Several for one function are given in their order,
+/// and the last of them for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Answer {
@@ -206,6 +207,8 @@ pub struct Answer {
     /// What it writes to each piece of memory that it is given to write to, with zeros behind. `None` leaves the memory as
     /// it is.
     pub writes: Option<HexBytes>,
+    /// To how many calls it is given, if another answer follows; 0 means one.
+    pub times: u64,
 }
 
 /// An eBPF object file.

@@ -7,6 +7,7 @@ macro_rules! every_trial {
             helpers {
                 tail_calls_need_a_program_array_slot
                 printed_lines_are_collected
+                several_answers_are_given_in_order_and_the_last_for_good
                 memory_and_string_helpers_work_as_their_models
                 the_simulated_machine_is_all_that_programs_learn_about
                 helpers_of_program_types_are_told_apart

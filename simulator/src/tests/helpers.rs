@@ -1,6 +1,6 @@
 //! Every helper, called by native code with arguments that the test chooses.
 
-use bpf2sys_simulator::{HexBytes, Rule, RunReport, SimulatedMachine, SimulatorError};
+use bpf2sys_simulator::{Answer, HexBytes, Rule, RunReport, RunRequest, SimulatedMachine, SimulatorError};
 
 use super::call::Arg::{self, Context, Globals, Map, Memory, Number, Packet};
 use super::call::{Helper, helper, input, map, memory_after, neg32, neg64, result, results, run_calls};
@@ -313,4 +313,20 @@ pub fn pointers_that_programs_may_not_use_are_refused() {
             other => panic!("{text}: {other:?}"),
         }
     }
+}
+
+pub fn several_answers_are_given_in_order_and_the_last_for_good() {
+    let answer = |result, times| Answer {
+        function: "bpf_get_smp_processor_id".into(),
+        result,
+        times,
+        ..Answer::default()
+    };
+    let inputs = vec![input(&helper(8, &[]), "call_xdp", &[0; 64]); 6];
+    let request = RunRequest {
+        answers: vec![answer(7, 2), answer(8, 0), answer(9, 1)],
+        ..request(inputs)
+    };
+    let given: Vec<u64> = run(&request).unwrap().results.iter().map(result).collect();
+    assert_eq!(given, [7, 7, 8, 9, 9, 9]);
 }

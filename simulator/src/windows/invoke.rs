@@ -34,6 +34,8 @@ pub struct RunState {
     pub tail_calls_done: u32,
     /// Lines printed.
     pub printed: Vec<String>,
+    /// By function of the request's answers: how often it has answered.
+    pub answered: BTreeMap<String, u64>,
     /// By mishap of the request: calls that it counts.
     pub calls_counted: Vec<u64>,
     /// Calls of this invocation that failed on purpose.

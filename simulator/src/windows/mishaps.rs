@@ -8,10 +8,11 @@ use std::ops::Range;
 use super::helpers::Prototype;
 use super::kernel::Kernel;
 use super::maps::code;
+use super::module::LoadedProgram;
 use crate::error::SimulatorError;
 use crate::request::{Calls, Mishap};
 
-/// Helpers that give a result of 64 bits.
+/// Helpers that give a result of 64 bits; BTF-resolved functions do, too.
 const WIDE: [u32; 3] = [UPDATE, DELETE, super::helpers::TAIL_CALL];
 const UPDATE: u32 = 2;
 const DELETE: u32 = 3;
@@ -58,10 +59,12 @@ impl Kernel {
                     let mut named = programs
                         .iter()
                         .filter(|p| program.as_ref().is_none_or(|name| *name == p.name));
-                    let calls = |helpers: &[Option<bpf2sys_platform::Helper>]| {
-                        helpers.iter().flatten().any(|known| known.name == helper)
+                    let calls = |program: &LoadedProgram| {
+                        let mut helpers = program.helpers.iter().flatten().map(|known| &known.name);
+                        let mut functions = program.btf_functions.iter().flatten().map(|known| &known.name);
+                        helpers.any(|name| *name == helper) || functions.any(|name| *name == helper)
                     };
-                    if !named.any(|program| calls(&program.helpers)) {
+                    if !named.any(calls) {
                         let by = program.map_or_else(String::new, |name| format!(" by {name}"));
                         return Err(SimulatorError::Request(format!(
                             "{helper} is not called{by}: it can't fail"
@@ -86,8 +89,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// What a helper answers if this call is one that fails.
-    pub fn failed_call(&mut self, program: usize, id: u32, prototype: &Prototype<'_>) -> Option<u64> {
+    /// What a helper, by its id, or a BTF-resolved function answers if this call is one that fails.
+    pub fn failed_call(&mut self, program: usize, id: Option<u32>, prototype: &Prototype<'_>) -> Option<u64> {
         let Kernel {
             request, state, module, ..
         } = self;
@@ -108,7 +111,7 @@ impl Kernel {
             }
             if range(*calls).contains(counted) && failed.is_none() {
                 let result = result.unwrap_or_else(|| usual_failure(id, prototype));
-                failed = Some(if result >= 0 || WIDE.contains(&id) {
+                failed = Some(if result >= 0 || id.is_none_or(|id| WIDE.contains(&id)) {
                     result as u64
                 } else {
                     u64::from(result as i32 as u32)
@@ -122,10 +125,13 @@ impl Kernel {
 }
 
 /// The runtime's own answer for want of memory, room or an entry.
-fn usual_failure(id: u32, prototype: &Prototype<'_>) -> i64 {
+fn usual_failure(id: Option<u32>, prototype: &Prototype<'_>) -> i64 {
     if prototype.gives_map_value() {
         return 0;
     }
+    let Some(id) = id else {
+        return FAILED;
+    };
     let code = match id {
         UPDATE | RINGBUF_OUTPUT => code::NO_MEMORY,
         DELETE => code::KEY_NOT_FOUND,

@@ -5,22 +5,19 @@ use bpf2sys_simulator::{Answer, HexBytes};
 
 use crate::{Error, ErrorKind};
 
-/// Parses the arguments of `--answer`, `FUNCTION=VALUE` or `FUNCTION=VALUE:BYTES`. A function must be one that the platform has.
+/// Parses the arguments of `--answer`, `FUNCTION=VALUE[:BYTES][*TIMES]`. A function must be one that the platform has.
 pub(super) fn answers(arguments: &[String], platform: &Platform) -> Result<Vec<Answer>, Error> {
     let mut answers: Vec<Answer> = Vec::new();
     for text in arguments {
         let usage = |message: String| Error::from(ErrorKind::Usage(format!("`--answer {text}`: {message}")));
         let answer = parse(text).ok_or_else(|| {
-            usage("expected FUNCTION=VALUE or FUNCTION=VALUE:BYTES, with a number and bytes in hexadecimal".into())
+            usage("expected FUNCTION=VALUE, FUNCTION=VALUE:BYTES with bytes in hexadecimal, or one of them with *TIMES behind".into())
         })?;
         if !is_offered(platform, &answer.function) {
             return Err(usage(format!(
                 "no provider that is known has a helper or function `{}`; `--platform` names descriptions of further providers",
                 answer.function
             )));
-        }
-        if answers.iter().any(|other| other.function == answer.function) {
-            return Err(usage("this function has an answer already".into()));
         }
         answers.push(answer);
     }
@@ -36,11 +33,16 @@ fn is_offered(platform: &Platform, name: &str) -> bool {
 fn parse(text: &str) -> Option<Answer> {
     // A name may have any characters; a value has no `=`.
     let (function, answer) = text.rsplit_once('=')?;
+    let (answer, times) = match answer.split_once('*') {
+        Some((answer, times)) => (answer, times.parse().ok().filter(|times| *times > 0)?),
+        None => (answer, 0),
+    };
     let (value, bytes) = answer.split_once(':').unwrap_or((answer, ""));
     Some(Answer {
         function: function.to_owned(),
         result: number(value)?,
         writes: Some(HexBytes::parse(bytes)?),
+        times,
     })
 }
 
@@ -114,6 +116,10 @@ mod tests {
             "-9223372036854775809",
             "1:0",
             "1:zz",
+            "1*",
+            "1*0",
+            "1*-1",
+            "*2",
         ] {
             let error = read(&format!("bpf_xdp_adjust_head={bad}")).map(|_| ()).expect_err(bad);
             assert!(
@@ -124,14 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn a_function_must_be_known_and_has_one_answer() {
+    fn a_function_must_be_known_and_can_have_several_answers() {
         assert!(
             read("bpf_xdp_adjust_haed=1")
                 .unwrap_err()
                 .contains("no provider that is known has")
         );
-        let twice = ["bpf_xdp_adjust_head=1".to_owned(), "bpf_xdp_adjust_head=2".to_owned()];
-        let error = answers(&twice, &Platform::builtin()).unwrap_err();
-        assert!(error.kind().to_string().contains("has an answer already"));
+        let twice = ["bpf_xdp_adjust_head=1*3".to_owned(), "bpf_xdp_adjust_head=2".to_owned()];
+        let answers = answers(&twice, &Platform::builtin()).unwrap();
+        let given: Vec<_> = answers.iter().map(|answer| (answer.result, answer.times)).collect();
+        assert_eq!(given, [(1, 3), (2, 0)]);
     }
 }

@@ -34,7 +34,10 @@ impl Kernel {
         *self.state.btf_calls.entry((program, slot)).or_insert(0) += 1;
         let prototype = Prototype::of_btf(function);
         let map = self.check_arguments(&prototype, &arguments)?;
-        let stated = self.stated_result(&prototype, &arguments, map)?;
+        let stated = match self.failed_call(program, None, &prototype) {
+            Some(value) => Some(value),
+            None => self.stated_result(&prototype, &arguments, map)?,
+        };
         let value = match (stated, function.name.as_str()) {
             (Some(value), _) => value,
             (None, "sample_ebpf_extension_btf_lookup") => self.sample_lookup(&function.name, arguments)?,

@@ -15,7 +15,7 @@ use bpf2sys_platform::Helper;
 use super::kernel::{Activity, Kernel};
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
-use crate::request::Reload;
+use crate::request::{Answer, Reload};
 use crate::rule::Rule;
 pub use arguments::Prototype;
 
@@ -113,7 +113,7 @@ impl Kernel {
             arguments,
             map,
         };
-        let value = if let Some(value) = self.failed_call(program, helper.id, &prototype) {
+        let value = if let Some(value) = self.failed_call(program, Some(helper.id), &prototype) {
             value
         } else if let Some(value) = self.stated_result(&prototype, &arguments, map)? {
             value
@@ -133,8 +133,7 @@ impl Kernel {
         arguments: &[u64; 5],
         map: Option<usize>,
     ) -> Result<Option<u64>, SimulatorError> {
-        let mut answers = self.request.answers.iter();
-        let Some(answer) = answers.find(|a| a.function == prototype.name()).cloned() else {
+        let Some(answer) = self.next_answer(prototype.name()) else {
             return Ok(None);
         };
         if answer.result != 0 && prototype.gives_map_value() {
@@ -152,6 +151,27 @@ impl Kernel {
             }
         }
         Ok(Some(answer.result))
+    }
+
+    /// The answer to this call of a function, if the request has any.
+    fn next_answer(&mut self, function: &str) -> Option<Answer> {
+        let mut answers = self
+            .request
+            .answers
+            .iter()
+            .filter(|a| a.function == function)
+            .peekable();
+        let mut answer = answers.next()?;
+        let answered = self.state.answered.entry(function.to_owned()).or_default();
+        let mut before = *answered;
+        *answered += 1;
+        while before >= answer.times.max(1)
+            && let Some(next) = answers.next()
+        {
+            before -= answer.times.max(1);
+            answer = next;
+        }
+        Some(answer.clone())
     }
 
     /// A provider may come back at any time, and then its functions have other addresses.
