@@ -276,7 +276,8 @@ pub struct MapPreset {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PresetValue {
-    /// Bytes; the same for each processor in per-CPU maps.
+    /// Bytes. In per-CPU maps one value is that of each processor; as many as there are processors, one behind the other, are
+    /// each for its own.
     Bytes(HexBytes),
     /// The name of a map or program.
     Name(String),

@@ -95,7 +95,12 @@ pub fn per_cpu_maps_show_programs_the_value_of_their_processor() {
         cpu: 2,
         ..SimulatedMachine::default()
     };
-    request.presets = vec![preset("cpu_hash", &[1, 0, 0, 0], &[9; 4])];
+    let each: Vec<u8> = [[4; 4], [5; 4], [6; 4]].concat();
+    request.presets = vec![
+        preset("cpu_hash", &[1, 0, 0, 0], &[9; 4]),
+        preset("cpu_hash", &[2, 0, 0, 0], &each),
+        preset("cpu_array", &[0; 4], &each),
+    ];
     let report = run(&request).unwrap();
     let values = |name: &str, key: &[u8]| {
         let map = report.maps.iter().find(|m| m.name == name).unwrap();
@@ -104,6 +109,10 @@ pub fn per_cpu_maps_show_programs_the_value_of_their_processor() {
     };
     assert_eq!(values("cpu_array", &[1, 0, 0, 0]), [0, 0, 2]);
     assert_eq!(values("cpu_hash", &[1, 0, 0, 0]), [9, 9, 3]);
+    for map in ["cpu_hash", "cpu_array"] {
+        let key = if map == "cpu_hash" { [2, 0, 0, 0] } else { [0; 4] };
+        assert_eq!(values(map, &key), [4, 5, 6], "{map}");
+    }
 }
 
 pub fn lru_maps_drop_what_was_used_longest_ago() {

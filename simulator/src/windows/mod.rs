@@ -334,7 +334,8 @@ impl Kernel {
             match &preset.value {
                 PresetValue::Name(name) => self.store_named(index, &preset.key.0, name)?,
                 PresetValue::Bytes(bytes) => {
-                    if bytes.0.len() != map.value_size() {
+                    let is_for_each_cpu = map.per_cpu() && bytes.0.len() == map.value_size() * self.maps.cpus as usize;
+                    if bytes.0.len() != map.value_size() && !is_for_each_cpu {
                         return Err(bad(format!(
                             "values have {} bytes, {} are given",
                             map.value_size(),

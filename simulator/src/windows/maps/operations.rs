@@ -93,7 +93,8 @@ impl Maps {
             .map_err(|OutOfMemory| code::NO_MEMORY)
     }
 
-    /// `bpf_map_update_elem`, and `all_cpus` for user mode's form of it.
+    /// `bpf_map_update_elem`, and `all_cpus` for user mode's form of it: one value for all processors, or one for each, one behind the
+    /// other.
     pub fn update(
         &mut self,
         memory: &mut Memory,
@@ -184,19 +185,17 @@ impl Maps {
         all_cpus: bool,
     ) -> Result<(), u32> {
         let map = &self.list[index];
-        let bytes = value.get(..map.value_size()).ok_or(code::INVALID_ARGUMENT)?;
-        let places: Vec<u64> = if all_cpus && map.per_cpu() {
-            (0..u64::from(self.cpus))
-                .map(|cpu| address + pad8(map.definition.value_size.get()) * cpu)
-                .collect()
+        let size = map.value_size();
+        let bytes = value.get(..size).ok_or(code::INVALID_ARGUMENT)?;
+        let is_written = if all_cpus && map.per_cpu() {
+            (0..self.cpus as usize).all(|cpu| {
+                let own = value.get(size * cpu..size * (cpu + 1)).unwrap_or(bytes);
+                memory.write(address + pad8(map.definition.value_size.get()) * cpu as u64, own)
+            })
         } else {
-            vec![self.of_this_cpu(map, address)]
+            memory.write(self.of_this_cpu(map, address), bytes)
         };
-        if places.iter().all(|&place| memory.write(place, bytes)) {
-            Ok(())
-        } else {
-            Err(code::NO_MEMORY)
-        }
+        if is_written { Ok(()) } else { Err(code::NO_MEMORY) }
     }
 
     /// `bpf_map_delete_elem`.
