@@ -56,12 +56,9 @@ pub struct RunRequest {
 }
 
 /// What is told of each invocation besides its result. Everything costs time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(clippy::struct_excessive_bools)] // one each for what is told
 pub struct Tell {
-    /// Context, packet and metadata as the program left them.
-    pub data: bool,
     /// Records of ring buffers and perf event arrays are taken out after each invocation, as an application does that reads
     /// them; its result has them. Otherwise they stay, until there is no room for more, and are told with the maps.
     pub records: bool,
@@ -69,17 +66,6 @@ pub struct Tell {
     pub maps: bool,
     /// All maps, as they are before the first input.
     pub maps_before: bool,
-}
-
-impl Default for Tell {
-    fn default() -> Tell {
-        Tell {
-            data: true,
-            records: false,
-            maps: false,
-            maps_before: false,
-        }
-    }
 }
 
 /// A version of the runtime that behaves in a way of its own (native module contract §1.3).
@@ -244,6 +230,8 @@ pub struct Input {
     pub repeat: u32,
     /// What is different on the machine from now on.
     pub machine: MachineChange,
+    /// Its results leave out context, packet and metadata.
+    pub without_data: bool,
 }
 
 /// What becomes different on the simulated machine. `None` leaves it as it is.

@@ -141,9 +141,12 @@ pub fn the_machine_changes_between_inputs() {
 }
 
 pub fn maps_are_told_before_and_after_each() {
-    let mut request = request(vec![packet("count", &[3, 0]), packet("count", &[3, 0])]);
+    let input = Input {
+        without_data: true,
+        ..packet("count", &[3, 0])
+    };
+    let mut request = request(vec![input.clone(), input]);
     request.tell = Tell {
-        data: false,
         maps: true,
         maps_before: true,
         ..Tell::default()

@@ -258,7 +258,7 @@ impl Kernel {
             .map(|v| v.name.clone());
         let tell = self.request.tell;
         let told = |address, length| {
-            let length = if tell.data { length } else { 0 };
+            let length = if input.without_data { 0 } else { length };
             HexBytes(self.memory.read(address, length).unwrap_or_default())
         };
         let mut done = InvocationResult {
@@ -266,7 +266,7 @@ impl Kernel {
             result,
             result_name,
             tail_calls,
-            context: HexBytes(if tell.data { after } else { Vec::new() }),
+            context: HexBytes(if input.without_data { Vec::new() } else { after }),
             packet: told(data, frame.packet_length),
             meta: input.meta.as_ref().map(|_| told(frame.block, frame.meta_length)),
             redirect_context: self.state.redirect_context.take(),
