@@ -3,7 +3,8 @@
 //! Given lines of pairs of hexadecimal digits; gives the packets that they spell. White space is ignored, `#` begins a comment,
 //! and an empty line ends a packet. Lines may begin with the offset of their first byte, as `tcpdump -xx`, `xxd`, `hexdump -C`,
 //! `tshark -x` and `od -Ax -tx1` write them, and then end with a column of characters, which is ignored. An offset of 0 begins
-//! a packet; any other must be the number of bytes so far, so that a line that is missing or from elsewhere is found.
+//! a packet; any other must be the number of bytes so far, so that a line that is missing or from elsewhere is found. Nothing else
+//! is passed over: the line of text that tcpdump puts before each packet is an error, as a mistyped row would be.
 
 use std::io::Cursor;
 
@@ -13,7 +14,8 @@ use super::{CaptureError, MAX_PACKET};
 /// Bytes of the longest line: a packet of the greatest length in it, with blanks between the bytes.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Bytes of packets that are given as text on their own; see [the module](self) for the forms.
+/// The packets of text: pairs of hexadecimal digits, `#` before a comment, an empty line between packets; or a dump with offsets,
+/// as `xxd` and others write it. Fails at the first line that is neither.
 pub fn parse_hex(text: &str) -> Result<Vec<Vec<u8>>, CaptureError> {
     let (mut source, _) = Source::new(Cursor::new(text.to_owned()))?;
     let mut dump = Dump::default();
