@@ -61,6 +61,7 @@ fn a_file_begins_with_a_section_and_an_interface_for_every_fate() {
     assert!(names.is_sorted());
     assert_eq!(Fate::ALL.map(Fate::interface), [0, 1, 2, 3, 4]);
     assert_eq!(Fate::ALL.map(Fate::linux_action), [2, 1, 3, 4, 0]);
+    assert_eq!(Fate::ALL.map(Fate::direction), [1, 1, 2, 2, 1]);
 }
 
 #[test]
