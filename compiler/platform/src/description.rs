@@ -88,6 +88,8 @@ pub struct Field {
     pub unit: Option<String>,
     /// Order of its bytes, where that is not the processor's.
     pub byte_order: Option<ByteOrder>,
+    /// How people write it, where that is not as a number or as bytes.
+    pub format: Option<Format>,
     /// When it has a meaning.
     pub valid_for: Option<String>,
     /// What the provider does with a value that a program writes.
@@ -137,6 +139,49 @@ pub enum ByteOrder {
     Host,
     /// The most significant byte first.
     Network,
+}
+
+/// How people write the bytes of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// An IPv4 address, in network order.
+    Ipv4,
+    /// An IPv6 address, in network order.
+    Ipv6,
+    /// A port: in network order in the first two bytes of the field, which may have more.
+    Port,
+    /// A number of an IP protocol.
+    IpProtocol,
+    /// A time: units of 100 ns since 1601 in UTC.
+    Filetime,
+    /// A binary SID, with zeros behind it.
+    Sid,
+    /// A socket address of Winsock with an IPv4 address (`SOCKADDR_IN`).
+    SocketAddress,
+}
+
+impl Format {
+    /// Its name in provider files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Ipv4 => "ipv4",
+            Format::Ipv6 => "ipv6",
+            Format::Port => "port",
+            Format::IpProtocol => "ip_protocol",
+            Format::Filetime => "filetime",
+            Format::Sid => "sid",
+            Format::SocketAddress => "socket_address",
+        }
+    }
+}
+
+/// How people write the data that the pointers of a context enclose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataFormat {
+    /// Text in UTF-16, low byte first, without terminator.
+    Utf16,
 }
 
 /// A C declaration of a function, as far as it is known: what is not follows from the types of its prototype.

@@ -19,8 +19,8 @@ mod schema;
 
 pub use bpf2sys_bytecode::{Guid, GuidError, HashAlgorithm};
 pub use description::{
-    ArgumentClass, ArgumentType, ByteOrder, Enumerator, Field, FieldKind, HelperDescription, Parameter,
-    ProgramTypeDescription, Provider, ReturnClass, ReturnType, Signature, Source, Structure,
+    ArgumentClass, ArgumentType, ByteOrder, DataFormat, Enumerator, Field, FieldKind, Format, HelperDescription,
+    Parameter, ProgramTypeDescription, Provider, ReturnClass, ReturnType, Signature, Source, Structure,
 };
 pub use error::{Conflict, Difference, PlatformError, UnknownCallee};
 pub use header::Headers;

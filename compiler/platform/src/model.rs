@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::Guid;
 use crate::description::{
-    ArgumentType, Field, HelperDescription, ProgramTypeDescription, Provider, ReturnType, Signature, Structure,
+    ArgumentType, DataFormat, Field, HelperDescription, ProgramTypeDescription, Provider, ReturnType, Signature,
+    Structure,
 };
 
 /// Everything that the loaded providers offer.
@@ -102,6 +103,8 @@ pub struct Context {
     pub header: Option<String>,
     /// What the data is.
     pub data_content: Option<String>,
+    /// How people write the data; absent if as bytes.
+    pub data_format: Option<DataFormat>,
     /// What it is the context of.
     pub doc: Option<String>,
     /// What to look out for.

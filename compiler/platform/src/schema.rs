@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::description::{ArgumentClass, ByteOrder, FieldKind, ReturnClass};
+use crate::description::{ArgumentClass, ByteOrder, DataFormat, FieldKind, Format, ReturnClass};
 use crate::model::MapValueKind;
 
 macro_rules! tables {
@@ -296,6 +296,7 @@ tables! {
         pub field: Vec<Field>,
         pub header: Option<String>,
         pub data_content: Option<String>,
+        pub data_format: Option<DataFormat>,
         pub doc: Option<String>,
         pub note: Option<String>,
     } documentation {
@@ -326,6 +327,7 @@ tables! {
         pub kind: Option<FieldKind>,
         pub unit: Option<String>,
         pub byte_order: Option<ByteOrder>,
+        pub format: Option<Format>,
         pub valid_for: Option<String>,
         pub verifier_store: Option<bool>,
         pub store_effect: Option<String>,

@@ -303,6 +303,7 @@ fn context_fields(context: &Context) -> Vec<Field> {
                 kind: None,
                 unit: None,
                 byte_order: None,
+                format: None,
                 valid_for: None,
                 store_effect: None,
                 enumeration: None,

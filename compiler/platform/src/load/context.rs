@@ -39,6 +39,9 @@ pub(super) fn context(place: &Place<'_>, from: &schema::Context) -> Result<Conte
     place.check(from.data_meta != -1 || !from.data_meta_null, "data_meta_null", || {
         "needs `data_meta`".to_owned()
     })?;
+    place.check(from.data != -1 || from.data_format.is_none(), "data_format", || {
+        "needs `data`".to_owned()
+    })?;
     let pointers = [from.data, from.data_end, from.data_meta];
     let fields = describe::fields(place, &from.field, from.size.unsigned_abs(), &pointers)?;
     Ok(Context {
@@ -51,6 +54,7 @@ pub(super) fn context(place: &Place<'_>, from: &schema::Context) -> Result<Conte
         fields,
         header: from.header.clone(),
         data_content: from.data_content.clone(),
+        data_format: from.data_format,
         doc: from.doc.clone(),
         note: from.note.clone(),
     })

@@ -4,8 +4,8 @@ use super::place::Place;
 use super::{Files, Loader};
 use crate::PlatformError;
 use crate::description::{
-    ArgumentType, Enumerator, Field, HelperDescription, Parameter, ProgramTypeDescription, Provider, ReturnType,
-    Signature, Source, Structure,
+    ArgumentType, ByteOrder, Enumerator, Field, Format, HelperDescription, Parameter, ProgramTypeDescription, Provider,
+    ReturnType, Signature, Source, Structure,
 };
 use crate::schema;
 
@@ -75,6 +75,9 @@ pub(super) fn fields(
                 format!("`{}`: the verifier {may} programs write there", field.name)
             },
         )?;
+        if let Some(problem) = field.format.and_then(|format| format_problem(field, format, !writable)) {
+            return Err(place.error("field", format!("`{}`: {problem}", field.name)));
+        }
         fields.push(Field {
             name: field.name.clone(),
             c_type: field.r#type.clone(),
@@ -84,6 +87,7 @@ pub(super) fn fields(
             kind: field.kind,
             unit: field.unit.clone(),
             byte_order: field.byte_order,
+            format: field.format,
             valid_for: field.valid_for.clone(),
             store_effect: field.store_effect.clone(),
             enumeration: field.r#enum.clone(),
@@ -92,6 +96,28 @@ pub(super) fn fields(
         });
     }
     Ok(fields)
+}
+
+/// What keeps a field from being written in a format.
+fn format_problem(field: &schema::Field, format: Format, pointer: bool) -> Option<String> {
+    if pointer {
+        return Some("is a pointer, which has no `format`".to_owned());
+    }
+    let (fits, sizes) = match format {
+        Format::Ipv4 => (field.size == 4, "4 bytes"),
+        Format::Ipv6 | Format::SocketAddress => (field.size == 16, "16 bytes"),
+        Format::Port => (field.size >= 2, "2 bytes or more"),
+        Format::IpProtocol => (field.size <= 8, "8 bytes at most"),
+        Format::Filetime => (field.size == 8, "8 bytes"),
+        Format::Sid => (field.size >= 8, "8 bytes or more"),
+    };
+    if !fits {
+        let (name, size) = (format.name(), field.size);
+        return Some(format!("`format`: {name} has {sizes}, and the field {size}"));
+    }
+    let network = matches!(format, Format::Ipv4 | Format::Ipv6 | Format::Port);
+    let host = network && field.byte_order == Some(ByteOrder::Host);
+    host.then(|| format!("`byte_order`: {} is in network order", format.name()))
 }
 
 fn enumerator(from: &schema::Enumerator) -> Enumerator {

@@ -456,6 +456,12 @@ impl NewType {
             known.context.fields.clone_from(&new.context.fields);
         }
         known.context.data_meta_null |= new.context.data_meta_null;
+        let [first, second] = if replaces {
+            [new.context.data_format, known.context.data_format]
+        } else {
+            [known.context.data_format, new.context.data_format]
+        };
+        known.context.data_format = first.or(second);
         for id in &new.helper_overrides {
             if !known.helper_overrides.contains(id) {
                 known.helper_overrides.push(*id);

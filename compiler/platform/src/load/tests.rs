@@ -336,3 +336,70 @@ fn syntax_errors_name_line_table_and_field() {
         assert!(load(broken).is_err(), "{broken:?}");
     }
 }
+
+#[test]
+fn formats_must_suit_their_fields() {
+    let at = "offset = 24\nsize = 8\nkind = \"scalar\"";
+    let cases = [
+        ("ipv4", 4, "", None),
+        ("ipv4", 8, "", Some("`format`: ipv4 has 4 bytes, and the field 8")),
+        (
+            "ipv4",
+            4,
+            "byte_order = \"host\"",
+            Some("`byte_order`: ipv4 is in network order"),
+        ),
+        ("ipv6", 8, "", Some("`format`: ipv6 has 16 bytes, and the field 8")),
+        ("port", 4, "", None),
+        (
+            "port",
+            1,
+            "",
+            Some("`format`: port has 2 bytes or more, and the field 1"),
+        ),
+        ("ip_protocol", 1, "", None),
+        ("filetime", 8, "", None),
+        (
+            "filetime",
+            4,
+            "",
+            Some("`format`: filetime has 8 bytes, and the field 4"),
+        ),
+        ("sid", 8, "", None),
+        ("sid", 7, "", Some("`format`: sid has 8 bytes or more, and the field 7")),
+        (
+            "socket_address",
+            8,
+            "",
+            Some("`format`: socket_address has 16 bytes, and the field 8"),
+        ),
+        (
+            "ipv5",
+            4,
+            "",
+            Some("mine.toml:26: [[program_type.context.field]]: `format`: unknown variant `ipv5`"),
+        ),
+    ];
+    for (format, size, more, expected) in cases {
+        let to = format!("offset = 24\nsize = {size}\nformat = \"{format}\"\n{more}");
+        assert!(MINE.contains(at));
+        let error = load(&MINE.replacen(at, &to, 1)).err().map(|e| e.to_string());
+        match (expected, error) {
+            (None, None) => {}
+            (Some(expected), Some(error)) if error.contains(expected) => {}
+            (expected, error) => panic!("{to}: {error:?} instead of {expected:?}"),
+        }
+    }
+    let pointer = MINE.replacen(at, "offset = 0\nsize = 8\nformat = \"filetime\"", 1);
+    let error = load(&pointer).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "mine.toml: context `my_context`: `field`: `id`: is a pointer, which has no `format`"
+    );
+    let none = "data = -1\ndata_end = -1\ndata_format = \"utf16\"";
+    let error = load(&MINE.replacen("data = 0\ndata_end = 8", none, 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "mine.toml: context `my_context`: `data_format`: needs `data`"
+    );
+}

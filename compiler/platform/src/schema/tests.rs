@@ -200,6 +200,8 @@ fn both_refuse_wrong_files() {
     }
     changed.push(OWN.replace("kind = \"enum\"", "kind = \"list\""));
     changed.push(OWN.replace("\"host\"", "\"little\""));
+    changed.push(OWN.replace("byte_order = \"host\"", "format = \"ipv5\""));
+    changed.push(OWN.replace("data_meta = -1", "data_meta = -1\ndata_format = \"utf8\""));
     changed.push(OWN.replace("part = \"own\"", "part = \"../own\""));
     changed.push(OWN.replace("size = 32", "size = 0"));
     changed.push(OWN.replace("MODE_A = 0", "MODE_A = \"0\""));
@@ -241,6 +243,8 @@ fn both_take_every_key() {
                 None => match key {
                     "kind" => "\"scalar\"",
                     "byte_order" => "\"network\"",
+                    "format" => "\"ip_protocol\"",
+                    "data_format" => "\"utf16\"",
                     "values" => "{}",
                     // Depends on the arguments.
                     "fills" => continue,

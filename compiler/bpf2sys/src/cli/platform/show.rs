@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bpf2sys_platform::ByteOrder;
+use bpf2sys_platform::{ByteOrder, DataFormat};
 
 use super::shown::{
     Shown, ShownArgument, ShownClass, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider, ShownStructure,
@@ -154,7 +154,12 @@ fn program_type(t: &ShownType) -> String {
     }
     let context = &t.context;
     let _ = writeln!(text, "\n  context {}: {} bytes", context.structure, context.size);
-    let about = joined(&[context.doc.clone(), context.data_content.clone(), context.note.clone()]);
+    let about = joined(&[
+        context.doc.clone(),
+        context.data_content.clone(),
+        context.data_format.map(|DataFormat::Utf16| "given as text".to_owned()),
+        context.note.clone(),
+    ]);
     if !about.is_empty() {
         let _ = writeln!(text, "    {about}");
     }
@@ -228,6 +233,7 @@ fn fields(fields: &[ShownField]) -> String {
             field.doc.clone(),
             field.unit.clone(),
             (field.byte_order == Some(ByteOrder::Network)).then(|| "network byte order".to_owned()),
+            field.format.map(|format| format!("given as {}", format.name())),
             field.valid_for.as_ref().map(|what| format!("{what} only")),
             field
                 .store_effect

@@ -1,6 +1,6 @@
 //! What is told of a platform, as values that are printed or serialized.
 
-use bpf2sys_platform::{ByteOrder, FieldKind, Source};
+use bpf2sys_platform::{ByteOrder, DataFormat, FieldKind, Format, Source};
 use serde::Serialize;
 
 /// Everything that a name means; kinds that it does not mean are left out.
@@ -70,6 +70,7 @@ pub(super) struct ShownContext {
     pub data_meta: Option<i32>,
     pub data_meta_null: bool,
     pub data_content: Option<String>,
+    pub data_format: Option<DataFormat>,
     pub doc: Option<String>,
     pub note: Option<String>,
     pub fields: Vec<ShownField>,
@@ -97,6 +98,7 @@ pub(super) struct ShownField {
     pub kind: Option<FieldKind>,
     pub unit: Option<String>,
     pub byte_order: Option<ByteOrder>,
+    pub format: Option<Format>,
     pub valid_for: Option<String>,
     pub store_effect: Option<String>,
     pub values: Vec<ShownValue>,
