@@ -95,6 +95,9 @@ fn contexts_of_other_providers() {
         { name = "long", type = "uint8_t", offset = 58, size = 1 },
         { name = "five", type = "int64_t", offset = 66, size = 5 },
         { name = "socket", type = "uint8_t[16]", offset = 71, size = 16, format = "socket_address" },
+        { name = "whole", type = "uint64_t", offset = 87, size = 8 },
+        { name = "start", type = "uint16_t", offset = 87, size = 2 },
+        { name = "middle", type = "uint16_t", offset = 91, size = 2, format = "port" },
     "#;
-    check_often(&own(87, fields).context);
+    check_often(&own(95, fields).context);
 }
