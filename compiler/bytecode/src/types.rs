@@ -1,22 +1,19 @@
 //! What the bytes of map entries and global variables mean: the types that BTF gives them.
 //!
 //! Given: the BTF of an object and its maps. Computed: for each map the types of key and value, for each section of global
-//! variables its variables, and every type that these are made of.
+//! variables its variables, every other type that has a name, and every type that these are made of.
 //! Safe because: this is for showing data to people and to other compilers, and no program is read or judged by it. What BTF says is
 //! followed with limits on depth and number, and kept only if its sizes and offsets agree with each other; where it makes no
 //! sense, the type is missing, and that is no error.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod read;
 
-use crate::btf::{Btf, Member, Reader, Scalar, Text, Type, TypeId};
-use crate::elf::Elf;
-use crate::{GlobalIndex, GlobalSection, Map, MapIndex, MapOrigin};
+use std::collections::BTreeMap;
+
+use crate::{GlobalIndex, MapIndex};
 
 /// Most types that are kept.
 const MAX_TYPES: usize = 1 << 16;
-
-/// Most bytes of names that are kept: a small file can name one long text very often.
-const MAX_TEXT: usize = 16 << 20;
 
 /// How deep types are nested.
 const MAX_DEPTH: u32 = 64;
@@ -126,6 +123,8 @@ pub struct Variable {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataTypes {
     types: Vec<DataType>,
+    /// How deep each is nested.
+    depths: Vec<u32>,
     entries: BTreeMap<MapIndex, EntryTypes>,
     variables: BTreeMap<GlobalIndex, Vec<Variable>>,
 }
@@ -146,6 +145,90 @@ impl DataTypes {
         self.variables.get(&section).map_or(&[], Vec::as_slice)
     }
 
+    /// A type by its name in C: `struct event`, `union address`, `enum verdict`, or the name of a `typedef`. A name alone is that of
+    /// a `typedef` if there is one, and else a tag. Of several with one name, the first.
+    pub fn named(&self, name: &str) -> Option<TypeIndex> {
+        let name = name.trim();
+        let written = match name.split_once(char::is_whitespace) {
+            Some((keyword @ ("struct" | "union" | "enum"), tag)) => format!("{keyword} {}", tag.trim_start()),
+            _ => name.to_owned(),
+        };
+        let exact = self.names().find(|(_, known)| *known == written);
+        let tagged = |known: &str| known.split_once(' ').is_some_and(|(_, tag)| tag == written);
+        let found = exact.or_else(|| self.names().find(|(_, known)| tagged(known)));
+        found.map(|(index, _)| index)
+    }
+
+    /// Types that [`DataTypes::named`] finds, with their names: tags behind their keywords.
+    pub fn names(&self) -> impl Iterator<Item = (TypeIndex, String)> {
+        let types = (0..).map(TypeIndex).zip(&self.types);
+        types.filter_map(|(index, known)| {
+            let name = match known {
+                DataType::Alias { name, .. } => name.clone(),
+                DataType::Struct { name, union, .. } => {
+                    format!("{} {}", if *union { "union" } else { "struct" }, name.as_ref()?)
+                }
+                DataType::Enumeration { name, .. } => format!("enum {}", name.as_ref()?),
+                _ => return None,
+            };
+            Some((index, name))
+        })
+    }
+
+    /// Adds a type whose parts are there already. None if it makes no sense: a size that no such type has, a member outside of its
+    /// structure, more than 64 levels or 65,536 types.
+    pub fn add(&mut self, added: DataType) -> Option<TypeIndex> {
+        let depth_of = |of: TypeIndex| self.depths.get(of.0 as usize).copied();
+        let depth = match &added {
+            DataType::Integer { size, .. } => matches!(size, 1 | 2 | 4 | 8 | 16).then_some(0)?,
+            DataType::Enumeration { size, .. } => matches!(size, 1 | 2 | 4 | 8).then_some(0)?,
+            DataType::Float { .. } | DataType::Pointer => 0,
+            DataType::Alias { of, .. } => depth_of(*of)? + 1,
+            DataType::Array { element, count } => {
+                let depth = depth_of(*element)? + 1;
+                self.size(*element).checked_mul(*count)?;
+                depth
+            }
+            DataType::Struct { size, members, .. } => {
+                let mut deepest = 0;
+                for member in members {
+                    deepest = deepest.max(depth_of(member.of)? + 1);
+                    self.holds(*size, member).then_some(())?;
+                }
+                deepest
+            }
+        };
+        if depth > MAX_DEPTH || self.types.len() >= MAX_TYPES {
+            return None;
+        }
+        self.types.push(added);
+        self.depths.push(depth);
+        Some(TypeIndex(self.types.len() as u32 - 1))
+    }
+
+    /// Whether a member lies within a structure of that size, on whole bytes or as a bit field that its type can be.
+    fn holds(&self, size: u32, member: &DataMember) -> bool {
+        let own = u64::from(self.size(member.of)) * 8;
+        let (bits, sensible) = match member.bit_width {
+            None => (own, member.bit_offset.is_multiple_of(8)),
+            Some(width) => {
+                let behind = self.get(self.resolve(member.of));
+                let number = matches!(behind, DataType::Integer { .. } | DataType::Enumeration { .. });
+                (u64::from(width), width != 0 && number && u64::from(width) <= own)
+            }
+        };
+        sensible && u64::from(member.bit_offset) + bits <= u64::from(size) * 8
+    }
+
+    /// The type behind other names for it.
+    pub fn resolve(&self, index: TypeIndex) -> TypeIndex {
+        let mut index = index;
+        while let DataType::Alias { of, .. } = self.get(index) {
+            index = *of;
+        }
+        index
+    }
+
     /// Size of a type, in bytes.
     pub fn size(&self, index: TypeIndex) -> u32 {
         match self.get(index) {
@@ -154,229 +237,10 @@ impl DataTypes {
             | DataType::Struct { size, .. }
             | DataType::Enumeration { size, .. } => *size,
             DataType::Pointer => 8,
-            // Checked when it was read.
+            // Checked when it was added.
             DataType::Array { element, count } => self.size(*element).saturating_mul(*count),
             DataType::Alias { of, .. } => self.size(*of),
         }
-    }
-
-    /// Reads the types of these maps and sections.
-    pub(crate) fn read(elf: &Elf<'_>, btf: &Btf<'_>, maps: &[Map], globals: &[GlobalSection]) -> DataTypes {
-        let mut reading = Reading {
-            btf,
-            known: BTreeMap::new(),
-            text: MAX_TEXT,
-            types: DataTypes::default(),
-        };
-        for (index, map) in (0..).map(MapIndex).zip(maps) {
-            match map.origin {
-                MapOrigin::Btf | MapOrigin::Anonymous => {
-                    let entries = reading.entries(map);
-                    reading.types.entries.insert(index, entries);
-                }
-                MapOrigin::Global(global) => {
-                    if let Some(section) = globals.get(global.index()) {
-                        let variables = reading.section(elf, section, TypeId(map.definition.id));
-                        reading.types.variables.insert(global, variables);
-                    }
-                }
-                MapOrigin::Legacy => {}
-            }
-        }
-        reading.types
-    }
-}
-
-struct Reading<'a, 'b> {
-    btf: &'a Btf<'b>,
-    /// What is known of a type; none of one that can't be described, or is being described.
-    known: BTreeMap<TypeId, Option<TypeIndex>>,
-    /// Bytes of names that may still be kept.
-    text: usize,
-    types: DataTypes,
-}
-
-impl Reading<'_, '_> {
-    /// The types of the members `key` and `value` of a map's structure.
-    fn entries(&mut self, map: &Map) -> EntryTypes {
-        let btf = self.btf;
-        let Ok(Type::Struct { members, .. }) = btf.get(TypeId(map.definition.id)) else {
-            return EntryTypes::default();
-        };
-        let mut of = |name: &str, size: u32| {
-            let member = members.iter().find(|member| member.name == name)?;
-            let (_, Type::Pointer(target)) = btf.resolve(member.of).ok()? else {
-                return None;
-            };
-            let index = self.describe(*target, 0)?;
-            (self.types.size(index) == size).then_some(index)
-        };
-        EntryTypes {
-            key: of("key", map.definition.key_size),
-            value: of("value", map.definition.value_size),
-        }
-    }
-
-    /// The variables of a section. Compilers leave their offsets to the loader, so they are those of the symbols.
-    fn section(&mut self, elf: &Elf<'_>, section: &GlobalSection, id: TypeId) -> Vec<Variable> {
-        let Ok(Type::DataSection { variables, .. }) = self.btf.get(id) else {
-            return Vec::new();
-        };
-        let Ok(Some(place)) = elf.section_by_name(&section.section) else {
-            return Vec::new();
-        };
-        let symbols: BTreeMap<&str, u64> = elf
-            .symbols_of(place.index)
-            .map(|symbol| (symbol.name, symbol.value))
-            .collect();
-        let mut found = Vec::new();
-        for variable in variables {
-            let Ok(Type::Variable { name, of, .. }) = self.btf.get(*variable) else {
-                continue;
-            };
-            let offset = symbols.get(name).and_then(|offset| u32::try_from(*offset).ok());
-            if let (Some(offset), Some(of)) = (offset, self.describe(*of, 0))
-                && u64::from(offset) + u64::from(self.types.size(of)) <= section.data.len() as u64
-            {
-                let name = (*name).to_owned();
-                found.push(Variable { name, offset, of });
-            }
-        }
-        found.sort_by_key(|variable| variable.offset);
-        found
-    }
-
-    /// Adds a type and all that it is made of. None if that can't be described.
-    fn describe(&mut self, id: TypeId, depth: u32) -> Option<TypeIndex> {
-        if let Some(known) = self.known.get(&id) {
-            return *known;
-        }
-        if depth > MAX_DEPTH || self.known.len() >= MAX_TYPES {
-            return None;
-        }
-        self.known.insert(id, None);
-        // A qualifier is no type of its own.
-        let found = match self.btf.get(id).ok()? {
-            Type::Alias { name: None, of } => self.describe(*of, depth + 1),
-            _ => self.build(id, depth).map(|described| {
-                self.types.types.push(described);
-                TypeIndex(self.types.types.len() as u32 - 1)
-            }),
-        };
-        self.known.insert(id, found);
-        found
-    }
-
-    fn build(&mut self, id: TypeId, depth: u32) -> Option<DataType> {
-        let btf = self.btf;
-        Some(match btf.get(id).ok()? {
-            Type::Scalar { size, name, kind } => self.scalar(*size, *name, kind, depth)?,
-            Type::Pointer(_) => DataType::Pointer,
-            Type::Array { element, count } => {
-                let element = self.describe(*element, depth + 1)?;
-                self.types.size(element).checked_mul(*count)?;
-                DataType::Array { element, count: *count }
-            }
-            Type::Struct { size, name, members } => self.structure(*size, *name, false, members, depth)?,
-            Type::Alias { name: Some(name), of } => DataType::Alias {
-                name: self.name(*name)?,
-                of: self.describe(*of, depth + 1)?,
-            },
-            _ => return None,
-        })
-    }
-
-    fn scalar(&mut self, size: u32, name: Text, kind: &Scalar<'_>, depth: u32) -> Option<DataType> {
-        Some(match kind {
-            Scalar::Integer(encoding) => {
-                // Bits 24 to 27: signed, character, truth value. The low byte has the number of bits, which is smaller for bit fields
-                // of old compilers.
-                let whole = encoding & 0xff == size.checked_mul(8)? && encoding & 0xff_0000 == 0;
-                if !whole || !matches!(size, 1 | 2 | 4 | 8 | 16) {
-                    return None;
-                }
-                DataType::Integer {
-                    name: self.name(name)?,
-                    size,
-                    signed: encoding & (1 << 24) != 0,
-                    boolean: encoding & (4 << 24) != 0,
-                }
-            }
-            Scalar::Float => DataType::Float {
-                name: self.name(name)?,
-                size,
-            },
-            Scalar::Enumeration { signed, wide, values } => {
-                if !matches!(size, 1 | 2 | 4 | 8) {
-                    return None;
-                }
-                let mut reader = Reader::new(values);
-                let mut named = Vec::new();
-                while let Some(offset) = reader.u32() {
-                    let low = reader.u32()?;
-                    let value = match (wide, signed) {
-                        (true, _) => (u64::from(reader.u32()?) << 32 | u64::from(low)).cast_signed(),
-                        (false, true) => i64::from(low.cast_signed()),
-                        (false, false) => i64::from(low),
-                    };
-                    let object = name.object;
-                    named.push((self.name(Text { object, offset })?, value));
-                }
-                DataType::Enumeration {
-                    name: self.name(name),
-                    size,
-                    signed: *signed,
-                    values: named,
-                }
-            }
-            Scalar::Union(members) => self.structure(size, name, true, members, depth)?,
-        })
-    }
-
-    fn structure(
-        &mut self,
-        size: u32,
-        name: Text,
-        union: bool,
-        members: &[Member<'_>],
-        depth: u32,
-    ) -> Option<DataType> {
-        let mut described = Vec::with_capacity(members.len());
-        let mut names = BTreeSet::new();
-        for member in members {
-            let of = self.describe(member.of, depth + 1)?;
-            let bits = match member.bit_width {
-                0 => u64::from(self.types.size(of)) * 8,
-                width => u64::from(width),
-            };
-            let fits = u64::from(member.bit_offset) + bits <= u64::from(size) * 8;
-            let whole = member.bit_width != 0 || member.bit_offset.is_multiple_of(8);
-            if !fits || !whole || !member.name.is_empty() && !names.insert(member.name) {
-                return None;
-            }
-            described.push(DataMember {
-                name: self.keep(member.name)?,
-                of,
-                bit_offset: member.bit_offset,
-                bit_width: (member.bit_width != 0).then_some(member.bit_width),
-            });
-        }
-        Some(DataType::Struct {
-            name: self.name(name),
-            size,
-            union,
-            members: described,
-        })
-    }
-
-    /// The name of a type, if it has one.
-    fn name(&mut self, name: Text) -> Option<String> {
-        self.keep(self.btf.name(name).ok().filter(|name| !name.is_empty())?)
-    }
-
-    fn keep(&mut self, name: &str) -> Option<String> {
-        self.text = self.text.checked_sub(name.len())?;
-        Some(name.to_owned())
     }
 }
 

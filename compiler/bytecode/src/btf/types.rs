@@ -304,6 +304,11 @@ impl<'a> Btf<'a> {
         })
     }
 
+    /// The ids of all types, `void` aside.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
+        (1..self.types.len() as u32).map(TypeId)
+    }
+
     pub(crate) fn get(&self, id: TypeId) -> Result<&Type<'a>, Problem> {
         self.types.get(id.0 as usize).ok_or(Problem::Type {
             id: id.0,

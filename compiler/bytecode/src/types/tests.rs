@@ -108,3 +108,69 @@ fn objects_without_types_have_none() {
     let module = crate::read_instructions(&[0x95, 0, 0, 0, 0, 0, 0, 0], "xdp").unwrap();
     assert_eq!(module.types, DataTypes::default());
 }
+
+#[test]
+fn types_that_no_map_has_are_found_by_name() {
+    let module = example(include_bytes!("../../tests/fixtures/types/types.o"), "types.o");
+    let found = |name: &str| module.types.named(name).map(|of| shown(&module.types, of));
+    assert!(found("struct record").is_some_and(|text| text.starts_with("struct record(48) {")));
+    assert_eq!(found(" struct \t record "), found("record"));
+    assert_eq!(found("uint16_t").as_deref(), Some("uint16_t=unsigned short"));
+    assert_eq!(found("wide"), found("enum wide"));
+    for name in ["union record", "struct wide", "struct", "", "unsigned int"] {
+        assert_eq!(found(name), None, "{name}");
+    }
+    // No map, and no variable: the context of a program.
+    assert!(found("xdp_md_t").is_some_and(|text| text.contains("xdp_md")));
+}
+
+/// An integer of that many bytes.
+fn integer(types: &mut DataTypes, size: u32) -> Option<TypeIndex> {
+    types.add(DataType::Integer {
+        name: "int".to_owned(),
+        size,
+        signed: false,
+        boolean: false,
+    })
+}
+
+#[test]
+fn types_that_make_no_sense_are_not_added() {
+    let mut types = DataTypes::default();
+    let number = integer(&mut types, 4).unwrap();
+    assert_eq!(integer(&mut types, 3), None);
+    let mut of = |size, bit_offset, bit_width| {
+        let name = "member".to_owned();
+        let members = vec![DataMember {
+            name,
+            of: number,
+            bit_offset,
+            bit_width,
+        }];
+        types.add(DataType::Struct {
+            name: None,
+            size,
+            union: false,
+            members,
+        })
+    };
+    assert!(of(4, 0, None).is_some() && of(4, 29, Some(3)).is_some());
+    for (size, offset, width) in [
+        (4, 1, None),
+        (4, 8, None),
+        (4, 30, Some(3)),
+        (8, 0, Some(33)),
+        (4, 0, Some(0)),
+    ] {
+        assert_eq!(of(size, offset, width), None, "{size} {offset} {width:?}");
+    }
+    let (element, count) = (number, 1 << 30);
+    assert_eq!(types.add(DataType::Array { element, count }), None);
+    let mut of = number;
+    for _ in 0..MAX_DEPTH {
+        let name = "again".to_owned();
+        of = types.add(DataType::Alias { name, of }).unwrap();
+    }
+    let name = "too deep".to_owned();
+    assert_eq!(types.add(DataType::Alias { name, of }), None);
+}
