@@ -19,10 +19,14 @@
 //!
 //! Everywhere, a text that starts with `hex:` is the bytes themselves, all of them, in the order of memory. Other texts are never bytes:
 //! `"0x35"` is a number.
+//!
+//! [`maps`] has the JSON form of whole maps.
 
 mod error;
 mod json;
 mod layout;
+pub mod maps;
+mod module_types;
 mod read;
 mod show;
 #[cfg(test)]
@@ -30,5 +34,7 @@ mod tests;
 
 pub use error::{ValueError, ValueProblem};
 pub use json::Json;
+pub use maps::{Change, MapChange, MapShape, MapsError, MapsProblem, difference, maps_from_json, maps_to_json};
+pub use module_types::{MapTypes, ModuleTypes, RecordTypeError, Section};
 pub use read::from_json;
 pub use show::{exact, hex, to_json, to_text};

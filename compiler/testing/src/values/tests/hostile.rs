@@ -54,12 +54,12 @@ fn long_names_and_long_enumerations_are_counted() {
     let long = "n".repeat(1 << 20);
     let named = types.structure(false, 1, &[(&long, byte, 0, None)]);
     let many = types.array(named, 1 << 16);
-    assert!(to_text(&types.0, many, &[0; 1 << 16]).len() < 1 << 18);
+    assert!(to_text(&types.0, many, &vec![0; 1 << 16]).len() < 1 << 18);
     let values: Vec<(String, i64)> = (0..1 << 16).map(|i| (format!("V{i}"), i << 8)).collect();
     let values: Vec<(&str, i64)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     let of = types.enumeration(1, false, &values);
     let many = types.array(of, 1 << 16);
-    assert!(to_text(&types.0, many, &[1; 1 << 16]).starts_with("hex:"));
+    assert!(to_text(&types.0, many, &vec![1; 1 << 16]).starts_with("hex:"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod json;
+mod maps;
 mod round_trips;
 
 use bpf2sys_bytecode::{DataMember, DataType, DataTypes, TypeIndex};

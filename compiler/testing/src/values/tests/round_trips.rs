@@ -3,10 +3,10 @@
 use super::*;
 
 /// A sequence of numbers that look random.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -14,7 +14,7 @@ impl Numbers {
     }
 
     /// Bytes that are often small, zero or printable.
-    fn bytes(&mut self, count: u32) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, count: u32) -> Vec<u8> {
         let style = self.next() % 4;
         let byte = |random: u64| match style {
             0 => random as u8,
@@ -116,7 +116,7 @@ fn with_padding_exact_means_that_the_bytes_come_back() {
     let mut found = [0; 2];
     for _ in 0..2000 {
         let mut bytes = numbers.bytes(types.0.size(all));
-        if numbers.next() % 2 == 0 {
+        if numbers.next().is_multiple_of(2) {
             bytes[26..28].fill(0);
             bytes[29..32].fill(0);
             bytes[36..40].fill(0);
