@@ -53,6 +53,9 @@ pub enum MapsProblem {
     /// A key or value that must be there.
     #[error("it has no `{0}`")]
     Missing(&'static str),
+    /// Two entries have one key, and one of them would be lost.
+    #[error("an entry with this key is there twice")]
+    Twice,
     /// Bytes that stand for something else than what stands beside them.
     #[error("it says something else than `{0}` beside it; remove `{0}` if this is meant")]
     Contradiction(String),

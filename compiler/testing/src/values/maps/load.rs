@@ -1,5 +1,7 @@
 //! JSON as entries of maps.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_simulator::map_definitions::kind;
 use bpf2sys_simulator::{HexBytes, MapPreset, PresetValue};
 
@@ -20,6 +22,7 @@ pub fn maps_from_json(
     types: Option<&ModuleTypes>,
 ) -> Result<Vec<MapPreset>, MapsError> {
     let mut presets = Vec::new();
+    let mut keys = BTreeSet::new();
     for (name, given) in object("", "an object with maps by name", json)? {
         // A section is as good as the name of its map, which begins with the object's.
         let own = types.and_then(|types| types.map_of_section(name)).unwrap_or(name);
@@ -29,7 +32,13 @@ pub fn maps_from_json(
         };
         let known = Entries::new(types, own, map.map_type);
         let loading = Loading { map, known, path: name };
-        presets.extend(loading.map(given)?);
+        for preset in loading.map(given)? {
+            if !without_keys(map.map_type) && !keys.insert((own, preset.key.clone())) {
+                let path = format!("{name}[{}]", known.key(&preset.key.0).0);
+                return Err(MapsError::new(path, MapsProblem::Twice));
+            }
+            presets.push(preset);
+        }
     }
     Ok(presets)
 }

@@ -71,3 +71,31 @@ fn two_members_of_one_name_are_shown_as_bytes() {
     assert_eq!(to_text(&types.0, outer, &[1, 2]), "hex:0102");
     assert!(exact(&types.0, outer, &[1, 2]));
 }
+
+#[test]
+fn types_of_changed_objects_are_survived() {
+    let object = include_bytes!("../../../../bytecode/tests/fixtures/types/types.o");
+    let mut numbers = super::round_trips::Numbers(4);
+    let start = object.windows(2).position(|two| two == [0x9f, 0xeb]).unwrap();
+    let mut shown = 0;
+    for _ in 0..3000 {
+        let mut changed = object.to_vec();
+        for _ in 0..=numbers.next() % 3 {
+            let at = start + numbers.next() as usize % 1500;
+            changed[at] = [numbers.next() as u8, 0, 1, 0xff][numbers.next() as usize % 4];
+        }
+        let Ok(module) = bpf2sys_bytecode::read(&changed, "types.o") else {
+            continue;
+        };
+        let types = ModuleTypes::from_module(&module);
+        let types = types.types();
+        for (of, _) in types.names() {
+            let bytes = numbers.bytes(types.size(of).min(4096));
+            let json = to_json(types, of, &bytes);
+            let read = from_json(types, of, &json);
+            assert_eq!(read.is_ok_and(|again| again == bytes), exact(types, of, &bytes));
+            shown += 1;
+        }
+    }
+    assert!(shown > 10_000, "{shown}");
+}

@@ -160,3 +160,35 @@ fn records_of_processors_are_apart() {
         ["perf[cpu 0]: + hex:03", "perf[cpu 1]: + hex:02"]
     );
 }
+
+#[test]
+fn an_example_reads_as_it_is_written() {
+    let bytes = include_bytes!("../../../../../../examples/udp_filter/udp_filter.o");
+    let module = bpf2sys_bytecode::read(bytes, "udp_filter.o").unwrap();
+    let types = ModuleTypes::from_module(&module);
+    let shapes: Vec<MapShape> = module.maps.iter().map(MapShape::from).collect();
+    let given = parse(r#"{"blocked_ports":{"53":1},"counters":[0,0,7]}"#);
+    let presets = maps_from_json(&given, &shapes, Some(&types)).unwrap();
+    let after: Vec<MapContents> = shapes
+        .iter()
+        .map(|shape| {
+            let type_name = if shape.map_type == 1 { "hash" } else { "array" };
+            let empty = map(
+                &shape.name,
+                shape.map_type,
+                type_name,
+                [shape.key_size, shape.value_size],
+            );
+            let of_map = presets.iter().filter(|preset| preset.map == shape.name);
+            let entries = of_map.map(|preset| match &preset.value {
+                PresetValue::Bytes(value) => entry(&preset.key.0, &[&value.0]),
+                PresetValue::Name(name) => named(&preset.key.0, name),
+            });
+            changed(&empty, entries.collect()).remove(0)
+        })
+        .collect();
+    assert_eq!(
+        lines(&[], &after, Some(&types)),
+        ["blocked_ports: + 53 = 1", "counters[2]: 0 -> 7"]
+    );
+}

@@ -142,6 +142,14 @@ fn errors_name_map_and_member() {
             r#"{"big":5}"#,
             "big: 5 is given where an object or a list with entries is needed",
         ),
+        (
+            r#"{"sizes":{"1":1,"0x1":2}}"#,
+            "sizes[hex:01000000]: an entry with this key is there twice",
+        ),
+        (
+            r#"{".data":{},"types.data":{}}"#,
+            "types.data[0]: an entry with this key is there twice",
+        ),
         (r#"{"big":{"x":1}}"#, "big[x]: \"x\" is given where a number is needed"),
         (
             r#"{"big":{"1":"WIED"}}"#,
