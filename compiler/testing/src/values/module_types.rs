@@ -72,6 +72,11 @@ pub(super) fn holds_records(map_type: u32) -> bool {
 }
 
 impl ModuleTypes {
+    /// Types that come from elsewhere, by the names of maps.
+    pub fn new(types: DataTypes, maps: BTreeMap<String, MapTypes>) -> ModuleTypes {
+        ModuleTypes { types, maps }
+    }
+
     /// The types that an object states. Records of a ring buffer have its value type, if it has one.
     pub fn from_module(module: &Module) -> ModuleTypes {
         let types = module.types.clone();

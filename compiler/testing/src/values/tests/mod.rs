@@ -156,6 +156,11 @@ fn what_the_types_do_not_show_is_not_exact() {
             "hex:ffffffffffffffff",
         ),
         (changed(4, 9), "action", "9"),
+        (
+            [&bytes[..8], b"hex:0000", &bytes[16..]].concat(),
+            "name",
+            "hex:6865783a30303030",
+        ),
         (changed(8, 7), "name", "hex:076e730000000000"),
     ] {
         let json = to_json(&types.0, all, &changed);

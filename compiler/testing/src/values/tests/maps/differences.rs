@@ -159,6 +159,12 @@ fn records_of_processors_are_apart() {
         lines(&[before], &[after], None),
         ["perf[cpu 0]: + hex:03", "perf[cpu 1]: + hex:02"]
     );
+    // The oldest have made room.
+    let mut before = map("ring", 13, "ringbuf", [0, 0]);
+    let mut after = before.clone();
+    let records = |bytes: &[u8]| bytes.iter().map(|byte| record(0, *byte)).collect();
+    (before.records, after.records) = (records(&[1, 2, 3]), records(&[3, 4]));
+    assert_eq!(lines(&[before], &[after], None), ["ring[cpu 0]: + hex:04"]);
 }
 
 #[test]

@@ -228,3 +228,63 @@ fn errors_name_map_and_member() {
          give the bytes in `entries`"
     );
 }
+
+/// A map whose keys and values have padding, and a section with a variable of the same type.
+fn padded() -> ModuleTypes {
+    let mut types = Types::default();
+    let [u8, u16] = [types.integer("unsigned char", 1), types.integer("unsigned short", 2)];
+    let of = types.structure(false, 4, &[("a", u8, 0, None), ("b", u16, 16, None)]);
+    let entries = bpf2sys_bytecode::EntryTypes {
+        key: Some(of),
+        value: Some(of),
+    };
+    let (name, offset) = ("pair".to_owned(), 0);
+    let section = Section {
+        name: ".data".to_owned(),
+        variables: vec![bpf2sys_bytecode::Variable { name, offset, of }],
+        initial: vec![0; 4],
+    };
+    let of_pairs = MapTypes {
+        entries,
+        ..MapTypes::default()
+    };
+    let of_data = MapTypes {
+        section: Some(section),
+        ..MapTypes::default()
+    };
+    let maps = [("pairs".to_owned(), of_pairs), ("m.data".to_owned(), of_data)];
+    ModuleTypes::new(types.0, maps.into())
+}
+
+#[test]
+fn padding_is_kept() {
+    let types = padded();
+    let mut pairs = map("pairs", 1, "hash", [4, 4]);
+    pairs.entries = vec![entry(&[1, 9, 2, 0], &[&[3, 9, 4, 0]])];
+    let mut data = map("m.data", 2, "array", [4, 4]);
+    data.entries = vec![entry(&[0; 4], &[&[5, 9, 6, 0]])];
+    let maps = [pairs, data];
+    let shapes: Vec<MapShape> = maps.iter().map(MapShape::from).collect();
+    let json = maps_to_json(&maps, Some(&types));
+    assert_eq!(
+        compact(json.get("pairs").unwrap().get("entries").unwrap()),
+        r#"[{"key":{"a":1,"b":2},"key_bytes":"hex:01090200","value":{"a":3,"b":4},"value_bytes":"hex:03090400"}]"#
+    );
+    assert_eq!(maps_from_json(&json, &shapes, Some(&types)).unwrap(), presets(&maps));
+}
+
+#[test]
+fn types_of_another_size_are_not_used() {
+    let types = padded();
+    let shapes = [MapShape::from(&map("pairs", 1, "hash", [2, 8]))];
+    let found = maps_from_json(&parse(r#"{"pairs":{"7":8}}"#), &shapes, Some(&types)).unwrap();
+    assert_eq!(found, [preset("pairs", &[7, 0], &[8, 0, 0, 0, 0, 0, 0, 0])]);
+    let mut other = map("pairs", 1, "hash", [2, 8]);
+    other.entries = vec![entry(&[7, 0], &[&[8; 8]])];
+    let json = maps_to_json(&[other], Some(&types));
+    let entries = json.get("pairs").unwrap().get("entries").unwrap();
+    assert_eq!(
+        compact(entries),
+        r#"[{"key":"hex:0700","value":"hex:0808080808080808"}]"#
+    );
+}
