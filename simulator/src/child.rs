@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{SimulatorError, TimeOut};
 use crate::frames;
 use crate::image::Image;
-use crate::request::{Input, InvocationResult, RunReport, RunRequest};
+use crate::request::{Input, InvocationResult, MapContents, RunReport, RunRequest};
 
 /// Whether images run on this host: x64 images need its processor, arm64 images for now the same.
 const HOST_RUNS_IMAGES: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
@@ -41,6 +41,8 @@ const MAX_ERRORS: u64 = 64 << 10;
 /// What the child says.
 #[derive(Serialize, Deserialize)]
 enum Message {
+    /// The module is loaded, and what the request presets is in the maps, which are told if the request asks for that.
+    Loaded(Vec<MapContents>),
     /// What came out of an invocation.
     Done(Box<InvocationResult>),
     /// The end. The report has no results.
@@ -52,14 +54,28 @@ enum Message {
 ///
 /// The executable that calls this must call [`child_main_if_requested`] first thing in its `main`.
 pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
-    let mut results = Vec::new();
-    let mut report = run_each(request, request.inputs.iter().cloned(), |result| {
-        results.push(result);
+    let (mut results, mut maps_before) = (Vec::new(), Vec::new());
+    let mut report = run_each(request, request.inputs.iter().cloned(), |progress| {
+        match progress {
+            Progress::Loaded(maps) => maps_before = maps,
+            Progress::Done(result) => results.push(*result),
+        }
         ControlFlow::Continue(())
     })?;
+    report.maps_before = maps_before;
     report.printed = results.iter().flat_map(|result| result.printed.clone()).collect();
     report.results = results;
     Ok(report)
+}
+
+/// How far a run is.
+#[derive(Debug)]
+pub enum Progress {
+    /// The module is loaded, and what the request presets is in the maps, which are told if the request asks for that. This comes first,
+    /// and once.
+    Loaded(Vec<MapContents>),
+    /// What came out of the next invocation.
+    Done(Box<InvocationResult>),
 }
 
 /// Loads an image as [`run`] does, and runs programs of it on inputs as they come, those of the request aside. `each` is given what
@@ -69,7 +85,7 @@ pub fn run(request: &RunRequest) -> Result<RunReport, SimulatorError> {
 pub fn run_each(
     request: &RunRequest,
     inputs: impl Iterator<Item = Input> + Send,
-    mut each: impl FnMut(InvocationResult) -> ControlFlow<()>,
+    mut each: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<RunReport, SimulatorError> {
     let image = Image::parse(&request.image)?;
     if !matches!(image.machine, Image::X64 | Image::ARM64) {
@@ -222,19 +238,19 @@ fn converse(
     messages: &Receiver<Message>,
     sending: &Sending,
     limit: Duration,
-    each: &mut dyn FnMut(InvocationResult) -> ControlFlow<()>,
+    each: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Ended {
     loop {
-        match messages.recv_timeout(limit) {
-            Ok(Message::Done(result)) => {
-                if !sending.stopped.load(Ordering::Relaxed) && each(*result).is_break() {
-                    sending.stopped.store(true, Ordering::Relaxed);
-                }
-            }
+        let progress = match messages.recv_timeout(limit) {
+            Ok(Message::Loaded(maps)) => Progress::Loaded(maps),
+            Ok(Message::Done(result)) => Progress::Done(result),
             Ok(Message::End(outcome)) => return Ended::Told(outcome),
-            Err(RecvTimeoutError::Timeout) if sending.waits.load(Ordering::Relaxed) => {}
+            Err(RecvTimeoutError::Timeout) if sending.waits.load(Ordering::Relaxed) => continue,
             Err(RecvTimeoutError::Timeout) => return Ended::TimeOut,
             Err(RecvTimeoutError::Disconnected) => return Ended::Silent,
+        };
+        if !sending.stopped.load(Ordering::Relaxed) && each(progress).is_break() {
+            sending.stopped.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -319,6 +335,10 @@ impl<I: Read, O: Write> crate::windows::Exchange for Pipes<I, O> {
         serde_json::from_slice(&self.buffer)
             .map(Some)
             .map_err(|e| bad(e.into()))
+    }
+
+    fn loaded(&mut self, maps: Vec<MapContents>) -> Result<(), SimulatorError> {
+        self.tell(&Message::Loaded(maps)).map_err(|e| process("the maps", &e))
     }
 
     fn done(&mut self, result: InvocationResult) -> Result<(), SimulatorError> {

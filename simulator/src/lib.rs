@@ -48,7 +48,7 @@ pub mod usermode;
 mod windows;
 
 pub use address_space::{AddressSpace, FileSpace};
-pub use child::{child_main_if_requested, run, run_each};
+pub use child::{Progress, child_main_if_requested, run, run_each};
 pub use ebpf_result::EbpfResult;
 pub use emulator_library::emulator;
 pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};

@@ -350,7 +350,7 @@ pub struct RunReport {
     pub results: Vec<InvocationResult>,
     /// Maps, in table order, after the last invocation.
     pub maps: Vec<MapContents>,
-    /// Maps as they were before the first input, if the request asks for that.
+    /// Maps as they were before the first input, if there is a list of results and the request asks for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps_before: Vec<MapContents>,
     /// Lines printed by programs, in order, if there is a list of results. Each result has its own.
@@ -475,6 +475,9 @@ pub struct MapContents {
     pub value_size: u32,
     /// Capacity.
     pub max_entries: u32,
+    /// Type, key bytes, value bytes and capacity of the inner maps of a map of maps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<[u32; 4]>,
     /// Entries by ascending key (arrays by index). Arrays of more than 256 entries leave out those that are zero. Queues
     /// and stacks in the order in which they would be taken out; their keys are empty.
     pub entries: Vec<MapEntryContents>,

@@ -10,6 +10,7 @@ use bpf2sys_pe_emit::{LinkError, Machine};
 use bpf2sys_platform::PlatformError;
 use bpf2sys_simulator::SimulatorError;
 use bpf2sys_simulator::image::ImageError;
+use bpf2sys_testing::captures::CaptureError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
 use crate::{CompileError, Diagnostic, ProjectError, ProvenanceError, SigningError};
@@ -114,6 +115,30 @@ pub enum ErrorKind {
     /// The image was refused, or its program misbehaved.
     #[error(transparent)]
     Simulate(#[from] SimulatorError),
+    /// A file of packets can't be read, or a packet can't be written.
+    #[error("`{name}`: {source}")]
+    Packets {
+        /// The file, or the argument.
+        name: String,
+        /// Why.
+        source: CaptureError,
+    },
+    /// A context is none of its program type.
+    #[error("`{name}`: {message}")]
+    Context {
+        /// The file, or the option.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// A file with contents of maps can't be used.
+    #[error("`{name}`: {message}")]
+    MapContents {
+        /// The file.
+        name: String,
+        /// Why.
+        message: String,
+    },
     /// An image does not have the tables of a native module, or they can't be read.
     #[error("the tables of a native module can't be read: {0}")]
     NoTables(String),
@@ -162,6 +187,9 @@ impl Error {
             | ErrorKind::NoProviderText { .. }
             | ErrorKind::VersionInfo { .. }
             | ErrorKind::Project(_)
+            | ErrorKind::Packets { .. }
+            | ErrorKind::Context { .. }
+            | ErrorKind::MapContents { .. }
             | ErrorKind::Compile(CompileError::Refused { .. })
             | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,

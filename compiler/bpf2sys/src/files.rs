@@ -134,12 +134,6 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
 
 /// Writes files as [`write_all`] does, each for those who may read it.
 pub(crate) fn write_with_access(files: &[(&Path, &[u8], Access)]) -> Result<(), Error> {
-    let failed = |path: &Path, source| {
-        Error::from(ErrorKind::WriteFile {
-            path: path.to_owned(),
-            source,
-        })
-    };
     let mut ready = Vec::with_capacity(files.len());
     for (path, bytes, access) in files {
         ready.push(prepare(path, bytes, *access).map_err(|source| failed(path, source))?);
@@ -190,6 +184,65 @@ impl Prepared {
             }
         }
     }
+}
+
+/// A file that is written piece by piece. As with [`write_all`], what was there before is there until all is written.
+pub(crate) struct Stream {
+    path: PathBuf,
+    prepared: Prepared,
+    device: Option<File>,
+}
+
+impl Stream {
+    pub(crate) fn create(path: &Path) -> Result<Stream, Error> {
+        let begin = || {
+            let prepared = prepare(path, &[], Access::All)?;
+            let device = match &prepared {
+                Prepared::File { .. } => None,
+                Prepared::Device(target) => Some(File::options().write(true).open(target)?),
+            };
+            Ok(Stream {
+                path: path.to_owned(),
+                prepared,
+                device,
+            })
+        };
+        begin().map_err(|source| failed(path, source))
+    }
+
+    /// Puts the file in its place.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        let Stream { path, prepared, .. } = self;
+        let finish = || match &prepared {
+            // A full disk may show only here.
+            Prepared::File { file, .. } => file.as_file().sync_all(),
+            Prepared::Device(_) => Ok(()),
+        };
+        finish().map_err(|source| failed(&path, source))?;
+        match prepared {
+            Prepared::Device(_) => Ok(()),
+            file @ Prepared::File { .. } => file.finish(&[]).map(drop).map_err(|source| failed(&path, source)),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match (&mut self.device, &mut self.prepared) {
+            (Some(device), _) => device.write(bytes),
+            (None, Prepared::File { file, .. }) => file.as_file_mut().write(bytes),
+            (None, Prepared::Device(_)) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    ErrorKind::WriteFile { path, source }.into()
 }
 
 /// Whether the name of an output means a device on Windows, which has devices in every folder: `nul`, and up to Windows 10
@@ -294,6 +347,25 @@ mod tests {
         assert_eq!((fs::read(&path).unwrap(), mode()), (b"after".to_vec(), 0o640));
         write_with_access(&[(&path, b"key", Access::Owner)]).unwrap();
         assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn a_stream_is_there_when_it_is_finished_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, b"before").unwrap();
+        let mut stream = Stream::create(&path).unwrap();
+        stream.write_all(b"one").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+        drop(stream);
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let mut stream = Stream::create(&path).unwrap();
+        stream.write_all(b"one").unwrap();
+        stream.write_all(b"two").unwrap();
+        stream.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"onetwo");
+        assert!(Stream::create(&folder.path().join("no").join("file")).is_err());
     }
 
     #[test]

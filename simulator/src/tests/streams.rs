@@ -3,7 +3,9 @@
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::{Duration, Instant};
 
-use bpf2sys_simulator::{Input, InvocationResult, MachineChange, RunRequest, SimulatedMachine, SimulatorError, Tell};
+use bpf2sys_simulator::{
+    Input, InvocationResult, MachineChange, Progress, RunRequest, SimulatedMachine, SimulatorError, Tell,
+};
 
 use super::call::Arg::{Map, Memory, Number};
 use super::call::{helper, input, map, result};
@@ -13,8 +15,10 @@ pub fn inputs_come_one_after_another() {
     const COUNT: u64 = 5000;
     let mut results = Vec::new();
     let inputs = (0..COUNT).map(|number| packet("count", &[1, number as u8]));
-    let report = bpf2sys_simulator::run_each(&request(vec![]), inputs, |result| {
-        results.push((result.packet.0, result.result));
+    let report = bpf2sys_simulator::run_each(&request(vec![]), inputs, |progress| {
+        if let Progress::Done(result) = progress {
+            results.push((result.packet.0, result.result));
+        }
         Continue(())
     });
     let report = report.unwrap();
@@ -27,8 +31,8 @@ pub fn inputs_come_one_after_another() {
 pub fn the_caller_can_end_a_run() {
     let mut count = 0;
     let endless = std::iter::repeat_with(|| packet("count", &[1, 0]));
-    let report = bpf2sys_simulator::run_each(&request(vec![]), endless, |_| {
-        count += 1;
+    let report = bpf2sys_simulator::run_each(&request(vec![]), endless, |progress| {
+        count += u32::from(matches!(progress, Progress::Done(_)));
         if count == 10 { Break(()) } else { Continue(()) }
     });
     assert_eq!(count, 10);
@@ -56,8 +60,8 @@ pub fn the_time_limit_is_for_each_invocation() {
 
     let mut before = 0;
     let inputs = [packet("count", &[1, 0]), packet("misbehave", &[3, 0])];
-    let outcome = bpf2sys_simulator::run_each(&request, inputs.into_iter(), |_| {
-        before += 1;
+    let outcome = bpf2sys_simulator::run_each(&request, inputs.into_iter(), |progress| {
+        before += u32::from(matches!(progress, Progress::Done(_)));
         Continue(())
     });
     assert!(matches!(outcome, Err(SimulatorError::TimeOut(_))), "{outcome:?}");

@@ -45,7 +45,7 @@ use crate::failure::{Life, Sabotage};
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{Input, InvocationResult, MapPreset, PresetValue, RunReport, RunRequest};
+use crate::request::{Input, InvocationResult, MapContents, MapPreset, PresetValue, RunReport, RunRequest};
 use crate::rule::{Rule, Violation};
 use crate::usermode::{self, UserModeView};
 use cpu::Processor;
@@ -64,6 +64,8 @@ const MAX_LOADS: u32 = 8;
 pub trait Exchange {
     /// What to run next; `None` if that was all.
     fn next(&mut self) -> Result<Option<Input>, SimulatorError>;
+    /// Takes what is in the maps before the first input, if that is told.
+    fn loaded(&mut self, maps: Vec<MapContents>) -> Result<(), SimulatorError>;
     /// Takes what came out of an invocation.
     fn done(&mut self, result: InvocationResult) -> Result<(), SimulatorError>;
 }
@@ -232,9 +234,9 @@ fn use_module(
     kernel.begin_mishaps()?;
     let tell = kernel.request.tell;
     let maps_before = tell.maps_before.then(|| kernel.all_contents());
+    exchange.loaded(maps_before.unwrap_or_default())?;
     kernel.run_inputs(exchange)?;
     let mut report = kernel.report();
-    report.maps_before = maps_before.unwrap_or_default();
     report.stated_version = format!("{major}.{minor}.{revision}");
     Ok(report)
 }

@@ -187,6 +187,7 @@ impl Kernel {
             key_size,
             value_size,
             max_entries,
+            inner: map.template,
             entries,
             omitted,
             records,

@@ -1,7 +1,6 @@
 //! The command line: arguments in, library calls, exit status out. One file per subcommand; only this folder knows
 //! `clap`.
 
-mod answers;
 mod attest;
 mod build;
 mod cargo;

@@ -85,7 +85,7 @@ impl Packets {
     }
 
     /// Reads from anywhere; the end of `name` tells text from a packet. Fails as [`Self::open`] does.
-    pub fn from_reader(reader: impl Read + 'static, name: &str) -> Result<Packets, CaptureError> {
+    pub fn from_reader(reader: impl Read + Send + 'static, name: &str) -> Result<Packets, CaptureError> {
         let (mut source, magic) = Source::new(reader)?;
         let format = recognise(&magic, name, &mut source)?;
         let link_type = match &format {
@@ -120,6 +120,11 @@ impl Packets {
     /// How many of the packets that were given have fewer bytes than they had on their link.
     pub fn cut_short(&self) -> u64 {
         self.cut_short
+    }
+
+    /// Whether files of this format can have more packets than one.
+    pub fn can_have_several(&self) -> bool {
+        !matches!(self.format, Format::Raw)
     }
 
     /// The name that was given for the file.

@@ -12,13 +12,13 @@ pub(super) const MAGIC: usize = 8;
 
 /// A file that is read once, from its start.
 pub(super) struct Source {
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn BufRead + Send>,
     offset: u64,
 }
 
 impl Source {
     /// The file, and its first bytes, which are read again.
-    pub(super) fn new(mut reader: impl Read + 'static) -> Result<(Source, Vec<u8>), CaptureError> {
+    pub(super) fn new(mut reader: impl Read + Send + 'static) -> Result<(Source, Vec<u8>), CaptureError> {
         let mut magic = Vec::with_capacity(MAGIC);
         reader
             .by_ref()

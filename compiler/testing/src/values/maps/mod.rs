@@ -32,6 +32,7 @@ mod entry;
 mod error;
 mod load;
 mod show;
+mod text;
 
 use bpf2sys_bytecode::Map;
 use bpf2sys_simulator::MapContents;
@@ -42,6 +43,7 @@ pub use difference::{Change, MapChange, difference};
 pub use error::{MapsError, MapsProblem};
 pub use load::maps_from_json;
 pub use show::maps_to_json;
+pub use text::lines;
 
 /// What must be known of a map to read its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
