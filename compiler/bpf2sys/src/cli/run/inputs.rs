@@ -4,13 +4,13 @@
 //! packets is never held whole.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 
 use bpf2sys_platform::{Context, ProgramType};
 use bpf2sys_simulator::{HexBytes, Input, ProviderEvent};
-use bpf2sys_testing::captures::{Packets, parse_hex};
+use bpf2sys_testing::captures::{CaptureError, Packets, parse_hex};
 use bpf2sys_testing::contexts::{self, Given};
 
 use super::report::EACH;
@@ -120,11 +120,7 @@ impl InputOptions {
                 sources.push_back(Source::File(name.clone()));
                 continue;
             };
-            let wrong = |source| ErrorKind::Packets {
-                name: name.clone(),
-                source,
-            };
-            sources.extend(parse_hex(text).map_err(wrong)?.into_iter().map(|packet| {
+            sources.extend(parse_hex(text).map_err(|e| unreadable(name, e))?.into_iter().map(|packet| {
                 Source::Given(Given {
                     context: with_packets.clone(),
                     data: Some(packet),
@@ -221,11 +217,8 @@ impl Inputs {
     fn next(&mut self, open: &mut Option<Open>) -> Result<Option<(Given, Origin)>, Error> {
         loop {
             if let Some(file) = open {
-                let failed = |source| ErrorKind::Packets {
-                    name: file.name.clone(),
-                    source,
-                };
-                if let Some(packet) = file.packets.next().transpose().map_err(failed)? {
+                let packet = file.packets.next().transpose();
+                if let Some(packet) = packet.map_err(|e| unreadable(&file.name, e))? {
                     let origin = Origin {
                         number: file.can_have_several.then_some(packet.number),
                         time_ns: packet.time_ns,
@@ -251,10 +244,7 @@ impl Inputs {
                     return Ok(Some((given, origin)));
                 }
                 Some(Source::File(name)) => {
-                    let packets = Packets::open(Path::new(&name)).map_err(|source| ErrorKind::Packets {
-                        name: name.clone(),
-                        source,
-                    })?;
+                    let packets = Packets::open(Path::new(&name)).map_err(|e| unreadable(&name, e))?;
                     *open = Some(Open {
                         can_have_several: packets.can_have_several(),
                         name,
@@ -264,4 +254,19 @@ impl Inputs {
             }
         }
     }
+}
+
+/// Why there is no packet of a file or argument.
+fn unreadable(name: &str, error: CaptureError) -> Error {
+    match error {
+        CaptureError::Io { error, .. } => ErrorKind::ReadFile {
+            path: PathBuf::from(name),
+            source: error,
+        },
+        source => ErrorKind::Packets {
+            name: name.to_owned(),
+            source,
+        },
+    }
+    .into()
 }

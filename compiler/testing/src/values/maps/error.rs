@@ -59,9 +59,6 @@ pub enum MapsProblem {
     /// Bytes that stand for something else than what stands beside them.
     #[error("it says something else than `{0}` beside it; remove `{0}` if this is meant")]
     Contradiction(String),
-    /// Values that are not the same for each processor.
-    #[error("the values differ between processors; only the same can be set for all")]
-    Processors,
     /// The file states another size than the map has.
     #[error("it is {given} here, and {has} in the module")]
     Shape {

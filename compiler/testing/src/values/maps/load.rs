@@ -156,7 +156,7 @@ impl Loading<'_> {
             self.name(name, &format!("{path}.object"))?
         } else {
             let value = match self.part(json, "value", path, self.map.value_size)? {
-                None => self.same_for_all(json, path)?,
+                None => self.of_processors(json, path)?,
                 value => value,
             };
             let value = value.ok_or_else(|| MapsError::new(path, MapsProblem::Missing("value")))?;
@@ -207,8 +207,8 @@ impl Loading<'_> {
         Ok(Some(bytes))
     }
 
-    /// The value that all processors have.
-    fn same_for_all(&self, json: &Json, path: &str) -> Result<Option<Vec<u8>>, MapsError> {
+    /// The value that all processors have, or those of all, one behind the other.
+    fn of_processors(&self, json: &Json, path: &str) -> Result<Option<Vec<u8>>, MapsError> {
         let list = |name: &str| match json.get(name) {
             None => Ok(&[][..]),
             Some(Json::List(list)) => Ok(list.as_slice()),
@@ -216,19 +216,16 @@ impl Loading<'_> {
         };
         let (typed, bytes) = (list("values")?, list("values_bytes")?);
         let path = format!("{path}.values");
-        let mut all: Option<Vec<u8>> = None;
+        let mut all: Vec<Vec<u8>> = Vec::new();
         for i in 0..typed.len().max(bytes.len()) {
             let (size, place) = (self.map.value_size, format!("{path}[{i}]"));
-            let value = self.both(typed.get(i), bytes.get(i), &place, "values_bytes", size)?;
-            match (&all, value) {
-                (Some(first), Some(value)) if *first != value => {
-                    return Err(MapsError::new(path, MapsProblem::Processors));
-                }
-                (None, value) => all = value,
-                _ => {}
-            }
+            all.extend(self.both(typed.get(i), bytes.get(i), &place, "values_bytes", size)?);
         }
-        Ok(all)
+        // The same for all is right for any number of processors.
+        if all.windows(2).all(|two| two[0] == two[1]) {
+            all.truncate(1);
+        }
+        Ok((!all.is_empty()).then(|| all.concat()))
     }
 
     /// Values by index, or in the order in which they are taken out.

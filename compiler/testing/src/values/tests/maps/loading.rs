@@ -21,7 +21,11 @@ fn presets(maps: &[MapContents]) -> Vec<MapPreset> {
             key: entry.key.clone(),
             value: match &entry.object {
                 Some(name) => PresetValue::Name(name.clone()),
-                None => PresetValue::Bytes(entry.values[0].clone()),
+                None if entry.values.iter().all(|value| *value == entry.values[0]) => {
+                    PresetValue::Bytes(entry.values[0].clone())
+                }
+                // Each for its processor.
+                None => PresetValue::Bytes(HexBytes(entry.values.iter().flat_map(|v| v.0.clone()).collect())),
             },
         });
         let mut entries: Vec<MapPreset> = entries.collect();
@@ -41,8 +45,9 @@ fn what_is_shown_can_be_loaded_whatever_the_bytes() {
         let mut maps = maps();
         for map in &mut maps {
             for entry in &mut map.entries {
-                let value = HexBytes(numbers.bytes(map.value_size));
-                entry.values.fill(value);
+                for value in &mut entry.values {
+                    *value = HexBytes(numbers.bytes(map.value_size));
+                }
                 if map.type_name == "hash" {
                     entry.key = HexBytes(numbers.bytes(map.key_size));
                 }
@@ -198,10 +203,6 @@ fn errors_name_map_and_member() {
         (
             r#"{"big":{"entries":[{"key":0,"value":1,"value_bytes":"hex:0200000000000000"}]}}"#,
             "big.entries[0].value: it says something else than `value_bytes` beside it; remove `value_bytes` if this is meant",
-        ),
-        (
-            r#"{"hits":{"entries":[{"key":0,"values":[1,2]}]}}"#,
-            "hits.entries[0].values: the values differ between processors; only the same can be set for all",
         ),
         (
             r#"{"events":{"0":1}}"#,
