@@ -49,6 +49,7 @@ mod reading;
 mod rejected;
 mod release;
 mod rule_table;
+mod runs;
 mod rust;
 mod signing;
 mod simulator;
@@ -115,6 +116,7 @@ fn main() {
         rejected::trials(),
         release::trials(),
         rule_table::trials(),
+        runs::trials(),
         rust::trials(),
         signing::trials(),
         simulator::trials(),

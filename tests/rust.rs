@@ -57,7 +57,7 @@ fn counts() -> Result<(), Failed> {
         run.arg("--packet").arg(path);
     }
     let report = succeed(&mut run)?;
-    for line in ["00000000: 0100000000000000", "01000000: 0200000000000000"] {
+    for line in ["  0: hex:0100000000000000", "  1: hex:0200000000000000"] {
         assert!(report.contains(line), "{report}");
     }
     Ok(())

@@ -194,12 +194,14 @@ impl Run {
 }
 
 /// What a driver and the interpreter must report alike: all but the stack that native code takes, the version that the
-/// driver states, which options choose, and how often `bpf_map_lookup_elem` is called, which the driver does itself in
+/// driver states, which options choose, what only an object tells, and how often `bpf_map_lookup_elem` is called, which the driver does itself in
 /// arrays.
 fn comparable(report: &Value) -> Value {
     let mut report = report.clone();
     report["max_stack_bytes"] = Value::Null;
     report["stated_version"] = Value::Null;
+    // Without its object beside it, the driver has no types.
+    report["values"] = Value::Null;
     if let Some(calls) = report["helper_calls"].as_array_mut() {
         calls.retain(|call| call["helper"] != "bpf_map_lookup_elem");
     }
@@ -285,8 +287,14 @@ impl Report {
 
     /// The records in a ring buffer.
     pub fn records(&self, map: &str) -> Result<Vec<Vec<u8>>, Failed> {
-        let records = self.map(map)?["records"].as_array().ok_or("a map without records")?;
-        records.iter().map(|record| unhex(&record["data"])).collect()
+        self.map(map)?;
+        let results = self.0["results"].as_array().ok_or("a report without results")?;
+        let sent = results
+            .iter()
+            .filter_map(|result| result["records"].as_array())
+            .flatten();
+        let records = sent.filter(|record| record["map"] == map);
+        records.map(|record| unhex(&record["data"])).collect()
     }
 }
 

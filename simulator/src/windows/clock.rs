@@ -40,9 +40,14 @@ pub fn step_begins() {
     BEGAN.store(TICKS.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// The timer has ticked. Tells whether the step takes too long. For signal handlers.
-pub fn tick() -> bool {
-    let ticks = TICKS.fetch_add(1, Ordering::Relaxed) + 1;
+/// The timer has ticked. For signal handlers.
+pub fn tick() {
+    TICKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether the step takes too long. For signal handlers, too.
+pub fn is_up() -> bool {
+    let ticks = TICKS.load(Ordering::Relaxed) - BEGAN.load(Ordering::Relaxed);
     // The first tick may have come right after the beginning.
-    ticks.saturating_sub(BEGAN.load(Ordering::Relaxed)) > LIMIT.load(Ordering::Relaxed)
+    ticks > LIMIT.load(Ordering::Relaxed)
 }

@@ -401,8 +401,11 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     // that ran `enter`, so nobody else uses STATE now.
     unsafe {
         let state = STATE.0.get();
-        if signal == libc::SIGALRM && !super::clock::tick() {
-            return;
+        if signal == libc::SIGALRM {
+            super::clock::tick();
+            if !super::clock::is_up() {
+                return;
+            }
         }
         if (*state).running == 0 {
             if signal != libc::SIGALRM {

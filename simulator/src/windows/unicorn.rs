@@ -11,14 +11,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::clock;
 use super::cpu::{Access, Cause, Exception};
 use super::memory::{Memory, PAGE};
 use crate::emulator_library::{EmulatorLibrary, Handle, Status, number};
-
-/// Set by the timer while a step takes too long.
-static TIME_UP: AtomicBool = AtomicBool::new(false);
 
 /// An address that is no instruction's: emulation is never asked to stop by reaching an address.
 const NOWHERE: u64 = u64::MAX - 3;
@@ -269,7 +266,7 @@ impl Engine {
     /// # Safety
     /// The code can write to all memory that `set_protection` has made writable: no Rust value may live there.
     pub unsafe fn run(&self, pc: u64) -> Exception {
-        if TIME_UP.load(Ordering::Relaxed) {
+        if clock::is_up() {
             return Exception {
                 cause: Cause::TimeUp,
                 pc,
@@ -377,7 +374,7 @@ extern "C" fn on_instruction(_: Handle, address: u64, _: u32, user: *mut c_void)
     // SAFETY: as in `on_access`.
     let engine = unsafe { &*user.cast::<Engine>() };
     engine.last.set(address);
-    if TIME_UP.load(Ordering::Relaxed) {
+    if clock::is_up() {
         engine.stop(Cause::TimeUp);
     }
 }
@@ -407,7 +404,7 @@ extern "C" fn on_interrupt(_: Handle, number: u32, user: *mut c_void) {
 }
 
 extern "C" fn on_timer(_: c_int) {
-    TIME_UP.store(super::clock::tick(), Ordering::Relaxed);
+    clock::tick();
 }
 
 /// Installs the handler of `SIGALRM`. The code is stopped at its next instruction.

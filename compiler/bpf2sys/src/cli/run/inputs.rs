@@ -120,13 +120,18 @@ impl InputOptions {
                 sources.push_back(Source::File(name.clone()));
                 continue;
             };
-            sources.extend(parse_hex(text).map_err(|e| unreadable(name, e))?.into_iter().map(|packet| {
-                Source::Given(Given {
-                    context: with_packets.clone(),
-                    data: Some(packet),
-                    meta: None,
-                })
-            }));
+            sources.extend(
+                parse_hex(text)
+                    .map_err(|e| unreadable(name, e))?
+                    .into_iter()
+                    .map(|packet| {
+                        Source::Given(Given {
+                            context: with_packets.clone(),
+                            data: Some(packet),
+                            meta: None,
+                        })
+                    }),
+            );
         }
         Ok(Inputs {
             common: Input {
