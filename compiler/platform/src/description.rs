@@ -94,6 +94,8 @@ pub struct Field {
     pub valid_for: Option<String>,
     /// What the provider does with a value that a program writes.
     pub store_effect: Option<String>,
+    /// Whether no further program at the attach point runs once a program has changed it.
+    pub change_ends_chain: bool,
     /// Name of the enumeration that `values` form.
     pub enumeration: Option<String>,
     /// The values that it can have, where they are few.
@@ -172,6 +174,32 @@ impl Format {
             Format::Filetime => "filetime",
             Format::Sid => "sid",
             Format::SocketAddress => "socket_address",
+        }
+    }
+}
+
+/// What becomes of the packet on a return value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It goes on to the system.
+    Passed,
+    /// It ends there.
+    Dropped,
+    /// It goes back out of the interface that it came in by.
+    SentBack,
+    /// It goes out of another interface, or to another processor or socket.
+    Redirected,
+}
+
+impl Fate {
+    /// Its name in provider files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fate::Passed => "passed",
+            Fate::Dropped => "dropped",
+            Fate::SentBack => "sent_back",
+            Fate::Redirected => "redirected",
         }
     }
 }

@@ -19,7 +19,7 @@ mod schema;
 
 pub use bpf2sys_bytecode::{Guid, GuidError, HashAlgorithm};
 pub use description::{
-    ArgumentClass, ArgumentType, ByteOrder, DataFormat, Enumerator, Field, FieldKind, Format, HelperDescription,
+    ArgumentClass, ArgumentType, ByteOrder, DataFormat, Enumerator, Fate, Field, FieldKind, Format, HelperDescription,
     Parameter, ProgramTypeDescription, Provider, ReturnClass, ReturnType, Signature, Source, Structure,
 };
 pub use error::{Conflict, Difference, PlatformError, UnknownCallee};

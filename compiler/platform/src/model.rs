@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::Guid;
 use crate::description::{
-    ArgumentType, DataFormat, Field, HelperDescription, ProgramTypeDescription, Provider, ReturnType, Signature,
+    ArgumentType, DataFormat, Fate, Field, HelperDescription, ProgramTypeDescription, Provider, ReturnType, Signature,
     Structure,
 };
 
@@ -124,7 +124,7 @@ pub struct AttachPoint {
     pub bpf_attach_type: u32,
     /// Name of that number in headers.
     pub bpf_attach_type_name: Option<String>,
-    /// How many programs can be attached, in the provider's terms.
+    /// How many programs can be attached, in the provider's terms: see [`AttachPoint::takes_several`].
     pub attach_capability: Option<String>,
     /// Kind of link that an attachment gives.
     pub link_type: Option<String>,
@@ -132,6 +132,13 @@ pub struct AttachPoint {
     pub doc: Option<String>,
     /// What to look out for.
     pub note: Option<String>,
+}
+
+impl AttachPoint {
+    /// Whether several programs can be attached here and run one after another; `None` if that is not known.
+    pub fn takes_several(&self) -> Option<bool> {
+        self.attach_capability.as_ref().map(|terms| terms.starts_with("multi"))
+    }
 }
 
 /// A section name prefix that selects a program type which no provider describes. Programs in such sections have no type, not that of
@@ -250,6 +257,10 @@ pub struct ReturnValue {
     pub value: i64,
     /// What the provider does on it.
     pub meaning: String,
+    /// What becomes of the packet, if the context is one.
+    pub fate: Option<Fate>,
+    /// Whether no further program at the attach point runs after it.
+    pub ends_chain: bool,
     /// What to look out for.
     pub note: Option<String>,
 }

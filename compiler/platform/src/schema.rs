@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::description::{ArgumentClass, ByteOrder, DataFormat, FieldKind, Format, ReturnClass};
+use crate::description::{ArgumentClass, ByteOrder, DataFormat, Fate, FieldKind, Format, ReturnClass};
 use crate::model::MapValueKind;
 
 macro_rules! tables {
@@ -331,6 +331,8 @@ tables! {
         pub valid_for: Option<String>,
         pub verifier_store: Option<bool>,
         pub store_effect: Option<String>,
+        #[serde(default)]
+        pub change_ends_chain: bool,
         pub r#enum: Option<String>,
         #[serde(default)]
         pub values: Enumerators,
@@ -377,6 +379,9 @@ tables! {
         pub name: String,
         pub value: i64,
         pub meaning: String,
+        pub fate: Option<Fate>,
+        #[serde(default)]
+        pub ends_chain: bool,
         pub note: Option<String>,
     } documentation {
     }

@@ -306,6 +306,7 @@ fn context_fields(context: &Context) -> Vec<Field> {
                 format: None,
                 valid_for: None,
                 store_effect: None,
+                change_ends_chain: false,
                 enumeration: None,
                 values: Vec::new(),
                 note: None,

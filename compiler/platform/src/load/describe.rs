@@ -43,13 +43,22 @@ pub(super) fn structures(files: &Files<'_>) -> Result<Vec<Structure>, PlatformEr
                 header: from.header.clone(),
                 doc: from.doc.clone(),
                 note: from.note.clone(),
-                fields: fields(&place, &from.field, from.size, &[])?,
+                fields: structure_fields(&place, from)?,
                 provider: content.provider.id.clone(),
                 part: own_part(&place, from.part.as_ref(), &content.provider)?,
             });
         }
     }
     Ok(structures)
+}
+
+/// The fields of a structure that is no context.
+fn structure_fields(place: &Place<'_>, from: &schema::Struct) -> Result<Vec<Field>, PlatformError> {
+    if let Some(field) = from.field.iter().find(|field| field.change_ends_chain) {
+        let problem = "`change_ends_chain` is for fields of contexts";
+        return Err(place.error("field", format!("`{}`: {problem}", field.name)));
+    }
+    fields(place, &from.field, from.size, &[])
 }
 
 /// The fields of a structure of `size` bytes, with the offsets of the pointers in it that programs must not write.
@@ -78,6 +87,10 @@ pub(super) fn fields(
         if let Some(problem) = field.format.and_then(|format| format_problem(field, format, !writable)) {
             return Err(place.error("field", format!("`{}`: {problem}", field.name)));
         }
+        if field.change_ends_chain && !writable {
+            let problem = "is a pointer, which no program changes: `change_ends_chain`";
+            return Err(place.error("field", format!("`{}`: {problem}", field.name)));
+        }
         fields.push(Field {
             name: field.name.clone(),
             c_type: field.r#type.clone(),
@@ -90,6 +103,7 @@ pub(super) fn fields(
             format: field.format,
             valid_for: field.valid_for.clone(),
             store_effect: field.store_effect.clone(),
+            change_ends_chain: field.change_ends_chain,
             enumeration: field.r#enum.clone(),
             values: field.values.0.iter().map(enumerator).collect(),
             note: field.note.clone(),

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use super::Loader;
 use super::difference::{difference, type_differences};
 use super::place::Place;
-use crate::description::HelperDescription;
+use crate::description::{Field, HelperDescription};
 use crate::error::{Conflict, Difference};
-use crate::model::{AttachPoint, BtfFunction, Context, Helper, ProgramType, UndescribedSection};
+use crate::model::{AttachPoint, BtfFunction, Context, Helper, ProgramType, ReturnValue, UndescribedSection};
 use crate::{Guid, PlatformError};
 
 /// Most conflicts that are told.
@@ -265,9 +265,11 @@ impl<'a> Joined<'a> {
             new.point.bpf_attach_type,
         ));
         if differences.is_empty() {
-            if point.symbol.is_empty() {
-                known.what.point.symbol = new.point.symbol;
+            let known = &mut known.what.point;
+            if known.symbol.is_empty() {
+                known.symbol = new.point.symbol;
             }
+            known.attach_capability = known.attach_capability.take().or(new.point.attach_capability);
         } else if by.overrules(&other) {
             *known = Said { what: new, by };
         } else {
@@ -450,10 +452,13 @@ impl NewType {
                 known.context = new.context.clone();
                 self.struct_name = None;
             } else if !new.context.fields.is_empty() {
-                known.context.fields.clone_from(&new.context.fields);
+                let before = std::mem::replace(&mut known.context.fields, new.context.fields.clone());
+                add_field_facts(&mut known.context.fields, &before);
             }
         } else if known.context.fields.is_empty() {
             known.context.fields.clone_from(&new.context.fields);
+        } else {
+            add_field_facts(&mut known.context.fields, &new.context.fields);
         }
         known.context.data_meta_null |= new.context.data_meta_null;
         let [first, second] = if replaces {
@@ -468,7 +473,10 @@ impl NewType {
             }
         }
         if known.return_values.is_empty() || replaces && !new.return_values.is_empty() {
-            known.return_values.clone_from(&new.return_values);
+            let before = std::mem::replace(&mut known.return_values, new.return_values.clone());
+            add_value_facts(&mut known.return_values, &before);
+        } else {
+            add_value_facts(&mut known.return_values, &new.return_values);
         }
         if known.description.doc.is_none() {
             known.description.doc.clone_from(&new.description.doc);
@@ -485,6 +493,26 @@ impl NewType {
             if known.is_none() || replaces && new.is_some() {
                 known.clone_from(new);
             }
+        }
+    }
+}
+
+/// Adds what another description states of the same fields and these do not.
+fn add_field_facts(known: &mut [Field], other: &[Field]) {
+    for field in known {
+        let mut same = other
+            .iter()
+            .filter(|o| o.name == field.name && o.offset == field.offset);
+        field.change_ends_chain |= same.any(|o| o.change_ends_chain);
+    }
+}
+
+/// Adds what another description states of the same return values and these do not.
+fn add_value_facts(known: &mut [ReturnValue], other: &[ReturnValue]) {
+    for value in known {
+        for same in other.iter().filter(|o| o.name == value.name && o.value == value.value) {
+            value.fate = value.fate.or(same.fate);
+            value.ends_chain |= same.ends_chain;
         }
     }
 }

@@ -105,6 +105,11 @@ impl Loader<'_> {
         })?;
         let struct_name = from.context.r#struct.clone();
         let context_place = Place::new(file, "context", struct_name.as_deref().unwrap_or(&from.name));
+        let frames = from.context.data != -1 && from.context.data_format.is_none();
+        if let Some(value) = from.return_value.iter().find(|v| v.fate.is_some() && !frames) {
+            let what = format!("`{}`: `fate` needs data that is a packet", value.name);
+            return Err(place.error("return_value", what));
+        }
         let described = ProgramType {
             name: from.name.clone(),
             symbol: String::new(),
@@ -122,6 +127,8 @@ impl Loader<'_> {
                     name: v.name.clone(),
                     value: v.value,
                     meaning: v.meaning.clone(),
+                    fate: v.fate,
+                    ends_chain: v.ends_chain,
                     note: v.note.clone(),
                 })
                 .collect(),

@@ -403,3 +403,135 @@ fn formats_must_suit_their_fields() {
         "mine.toml: context `my_context`: `data_format`: needs `data`"
     );
 }
+
+/// A return value.
+const VALUE: &str = "[[program_type.return_value]]\nname = \"GO\"\nvalue = 1\nmeaning = \"it goes\"\n";
+
+/// [`MINE`] with a return value, of which it says more, and more of a field and of the section.
+fn mine_with(value: &str, field: &str, section: &str) -> String {
+    MINE.replacen("kind = \"scalar\"", &format!("kind = \"scalar\"\n{field}"), 1)
+        .replacen("bpf_attach_type = 78", &format!("bpf_attach_type = 78\n{section}"), 1)
+        + VALUE
+        + value
+}
+
+#[test]
+fn fates_and_ends_of_chains_are_kept() {
+    let mine = mine_with(
+        "fate = \"sent_back\"\nends_chain = true",
+        "change_ends_chain = true",
+        "attach_capability = \"multi_with_wildcard\"",
+    );
+    let platform = load(&mine).unwrap();
+    let (program_type, attach) = platform.program_type_for_section("mine").unwrap();
+    let value = &program_type.return_values[0];
+    assert_eq!((value.fate, value.ends_chain), (Some(crate::Fate::SentBack), true));
+    assert!(program_type.context.fields[0].change_ends_chain);
+    assert_eq!(attach.takes_several(), Some(true));
+
+    let platform = load(&mine_with("", "", "attach_capability = \"single_per_hook\"")).unwrap();
+    let (program_type, attach) = platform.program_type_for_section("mine").unwrap();
+    let value = &program_type.return_values[0];
+    assert_eq!((value.fate, value.ends_chain), (None, false));
+    assert!(!program_type.context.fields[0].change_ends_chain);
+    assert_eq!(attach.takes_several(), Some(false));
+
+    let platform = load(MINE).unwrap();
+    let (_, attach) = platform.program_type_for_section("mine").unwrap();
+    assert_eq!(attach.takes_several(), None);
+}
+
+#[test]
+fn fates_and_ends_of_chains_must_suit_their_type() {
+    let no_packet = "fate = \"passed\"";
+    let without = [
+        ("data = 0\ndata_end = 8", "data = -1\ndata_end = -1"),
+        ("data_meta = -1", "data_meta = -1\ndata_format = \"utf16\""),
+    ];
+    for (from, to) in without {
+        let mine = mine_with(no_packet, "", "").replacen(from, to, 1);
+        let error = load(&mine).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "mine.toml: program_type `mine`: `return_value`: `GO`: `fate` needs data that is a packet"
+        );
+    }
+    let pointer = mine_with("", "change_ends_chain = true", "").replacen("offset = 24", "offset = 0", 1);
+    let error = load(&pointer).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "mine.toml: context `my_context`: `field`: `id`: is a pointer, which no program changes: `change_ends_chain`"
+    );
+    let field = "{ name = \"a\", type = \"int\", offset = 0, size = 4, change_ends_chain = true }";
+    let structure = format!("{MINE}\n[[struct]]\nname = \"s_t\"\nsize = 4\nfield = [{field}]\n");
+    let error = load(&structure).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "mine.toml: struct `s_t`: `field`: `a`: `change_ends_chain` is for fields of contexts"
+    );
+}
+
+#[test]
+fn what_becomes_of_packets_is_told_of_the_built_in_types() {
+    use crate::Fate::{Dropped, Passed, SentBack};
+    let platform = Platform::builtin();
+    let mut fates = Vec::new();
+    for value in platform.program_types.iter().flat_map(|t| &t.return_values) {
+        fates.extend(value.fate.map(|fate| (value.name.as_str(), fate)));
+    }
+    assert_eq!(
+        fates,
+        [("XDP_PASS", Passed), ("XDP_DROP", Dropped), ("XDP_TX", SentBack)]
+    );
+    let mut ends = Vec::new();
+    for program_type in &platform.program_types {
+        let values = program_type.return_values.iter().filter(|v| v.ends_chain);
+        let fields = program_type.context.fields.iter().filter(|f| f.change_ends_chain);
+        ends.extend(values.map(|v| v.name.as_str()).chain(fields.map(|f| f.name.as_str())));
+    }
+    assert_eq!(
+        ends,
+        ["BPF_SOCK_ADDR_VERDICT_REJECT", "user_ip4", "user_ip6", "user_port"]
+    );
+}
+
+/// What two files say together of a program type: the fate and end of its return value, whether a change of its field ends a
+/// chain, and whether several programs can be attached.
+fn told_together(first: &str, second: &str) -> (Option<crate::Fate>, bool, bool, Option<bool>) {
+    let mut files = Platform::builtin_files().to_vec();
+    files.extend([("mine.toml", first), ("more.toml", second)]);
+    let platform = Platform::from_toml(&files).unwrap();
+    let (program_type, attach) = platform.program_type_for_section("mine").unwrap();
+    let value = &program_type.return_values[0];
+    let field = &program_type.context.fields[0];
+    (
+        value.fate,
+        value.ends_chain,
+        field.change_ends_chain,
+        attach.takes_several(),
+    )
+}
+
+#[test]
+fn files_add_fates_and_ends_of_chains_to_what_others_say() {
+    let more = mine_with(
+        "fate = \"dropped\"\nends_chain = true",
+        "change_ends_chain = true",
+        "attach_capability = \"multi\"",
+    );
+    let less = mine_with("", "", "");
+    let all = (Some(crate::Fate::Dropped), true, true, Some(true));
+    assert_eq!(told_together(&less, &more), all);
+    assert_eq!(told_together(&more, &less), all);
+    // The first file's word counts, and a file that replaces another keeps what it does not state otherwise.
+    let other = mine_with("fate = \"passed\"", "", "attach_capability = \"single\"");
+    assert_eq!(told_together(&more, &other), all);
+    let replacing = |file: &str| {
+        let id = "id = \"more\"\nreplaces = [\"mine\"]";
+        let file = file.replacen("id = \"mine\"", id, 1);
+        file.replacen("bpf_prog_type = 77", "bpf_prog_type = 79", 1)
+    };
+    assert_eq!(told_together(&more, &replacing(&less)), all);
+    let passed = (Some(crate::Fate::Passed), true, true, Some(true));
+    assert_eq!(told_together(&more, &replacing(&other)), passed);
+}

@@ -15,7 +15,8 @@ const UNTOLD: &str = "\
 #   program_type.symbol, section.attach_type    names of the GUIDs in the provider's headers
 #   program_type.context.struct                 name of the context's C structure
 #   program_type.context.field                  names, C types, offsets and sizes of its fields
-#   program_type.return_value                   what the return values of programs mean
+#   section.attach_capability                   whether several programs can be attached there: `multi…`
+#   program_type.return_value                   what the return values of programs mean, and what becomes of packets
 #   program_type.global_helper_override         general helpers that the provider implements itself
 #   helper.runtime_map_types                    map types that a helper works with, if it takes a map
 #   helper.writes_readable                      arguments that a helper writes to although its prototype says that it reads them

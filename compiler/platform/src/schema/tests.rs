@@ -202,6 +202,9 @@ fn both_refuse_wrong_files() {
     changed.push(OWN.replace("\"host\"", "\"little\""));
     changed.push(OWN.replace("byte_order = \"host\"", "format = \"ipv5\""));
     changed.push(OWN.replace("data_meta = -1", "data_meta = -1\ndata_format = \"utf8\""));
+    changed.push(OWN.replace("meaning = \"fine\"", "meaning = \"fine\"\nfate = \"lost\""));
+    changed.push(OWN.replace("meaning = \"fine\"", "meaning = \"fine\"\nends_chain = 1"));
+    changed.push(OWN.replace("byte_order = \"host\"", "change_ends_chain = \"true\""));
     changed.push(OWN.replace("part = \"own\"", "part = \"../own\""));
     changed.push(OWN.replace("size = 32", "size = 0"));
     changed.push(OWN.replace("MODE_A = 0", "MODE_A = \"0\""));
@@ -245,6 +248,7 @@ fn both_take_every_key() {
                     "byte_order" => "\"network\"",
                     "format" => "\"ip_protocol\"",
                     "data_format" => "\"utf16\"",
+                    "fate" => "\"sent_back\"",
                     "values" => "{}",
                     // Depends on the arguments.
                     "fills" => continue,

@@ -42,6 +42,20 @@ pub enum Fate {
     Other,
 }
 
+/// `None` is a return value of which no more is known, or none at all.
+impl From<Option<bpf2sys_platform::Fate>> for Fate {
+    fn from(fate: Option<bpf2sys_platform::Fate>) -> Fate {
+        use bpf2sys_platform::Fate as Known;
+        match fate {
+            Some(Known::Passed) => Fate::Passed,
+            Some(Known::Dropped) => Fate::Dropped,
+            Some(Known::SentBack) => Fate::SentBack,
+            Some(Known::Redirected) => Fate::Redirected,
+            None => Fate::Other,
+        }
+    }
+}
+
 impl Fate {
     /// All, in the order of their interfaces in a file.
     pub const ALL: [Fate; 5] = [

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use bpf2sys_platform::{ByteOrder, DataFormat};
 
 use super::shown::{
-    Shown, ShownArgument, ShownClass, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider, ShownStructure,
-    ShownType,
+    Shown, ShownArgument, ShownClass, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider, ShownResult,
+    ShownStructure, ShownType,
 };
 use super::view::Viewer;
 use super::{names, view};
@@ -183,14 +183,18 @@ fn program_type(t: &ShownType) -> String {
         let about = t.return_doc.as_ref().map_or_else(String::new, |doc| format!(": {doc}"));
         let _ = writeln!(text, "\n  return values{about}");
     }
-    for value in &t.return_values {
-        let _ = writeln!(
-            text,
-            "    {} {}: {}",
-            value.value,
-            value.name,
-            value.doc.as_deref().unwrap_or_default()
-        );
+    for ShownResult {
+        value,
+        fate,
+        ends_chain,
+    } in &t.return_values
+    {
+        let about = joined(&[
+            value.doc.clone(),
+            fate.map(|fate| format!("the packet is {}", fate.name().replace('_', " "))),
+            ends_chain.then(|| "no further program at the attach point runs".to_owned()),
+        ]);
+        let _ = writeln!(text, "    {} {}: {about}", value.value, value.name);
     }
     text += "\n  helpers: the general ones (`bpf2sys platform show core`)";
     if !t.missing_helpers.is_empty() {
@@ -239,6 +243,9 @@ fn fields(fields: &[ShownField]) -> String {
                 .store_effect
                 .as_ref()
                 .map(|effect| format!("when written: {effect}")),
+            field
+                .change_ends_chain
+                .then(|| "once changed, no further program at the attach point runs".to_owned()),
             field.note.clone(),
         ]);
         let line = format!(

@@ -1,6 +1,6 @@
 //! What is told of a platform, as values that are printed or serialized.
 
-use bpf2sys_platform::{ByteOrder, DataFormat, FieldKind, Format, Source};
+use bpf2sys_platform::{ByteOrder, DataFormat, Fate, FieldKind, Format, Source};
 use serde::Serialize;
 
 /// Everything that a name means; kinds that it does not mean are left out.
@@ -37,7 +37,7 @@ pub(super) struct ShownType {
     pub sections: Vec<ShownSection>,
     pub context: ShownContext,
     pub return_doc: Option<String>,
-    pub return_values: Vec<ShownValue>,
+    pub return_values: Vec<ShownResult>,
     pub helpers: Vec<ShownHelper>,
     /// General helpers that its provider implements itself.
     pub overridden_helpers: Vec<String>,
@@ -101,6 +101,8 @@ pub(super) struct ShownField {
     pub format: Option<Format>,
     pub valid_for: Option<String>,
     pub store_effect: Option<String>,
+    /// Whether no further program at the attach point runs once a program has changed it.
+    pub change_ends_chain: bool,
     pub values: Vec<ShownValue>,
     pub doc: Option<String>,
     pub note: Option<String>,
@@ -111,6 +113,17 @@ pub(super) struct ShownValue {
     pub name: String,
     pub value: i64,
     pub doc: Option<String>,
+}
+
+/// A return value.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownResult {
+    #[serde(flatten)]
+    pub value: ShownValue,
+    /// What becomes of the packet.
+    pub fate: Option<Fate>,
+    /// Whether no further program at the attach point runs after it.
+    pub ends_chain: bool,
 }
 
 #[derive(Debug, Serialize)]

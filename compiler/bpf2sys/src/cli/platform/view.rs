@@ -7,7 +7,7 @@ use bpf2sys_platform::{
 
 use super::shown::{
     ShownArgument, ShownClass, ShownContext, ShownField, ShownFunction, ShownHelper, ShownMap, ShownProvider,
-    ShownSection, ShownStructure, ShownType, ShownValue,
+    ShownResult, ShownSection, ShownStructure, ShownType, ShownValue,
 };
 
 /// A platform with the names that C knows it by.
@@ -41,10 +41,14 @@ impl<'a> Viewer<'a> {
             doc: s.doc.clone(),
             note: s.note.clone(),
         };
-        let value = |v: &bpf2sys_platform::ReturnValue| ShownValue {
-            name: v.name.clone(),
-            value: v.value,
-            doc: Some(v.meaning.clone()),
+        let value = |v: &bpf2sys_platform::ReturnValue| ShownResult {
+            value: ShownValue {
+                name: v.name.clone(),
+                value: v.value,
+                doc: Some(v.meaning.clone()),
+            },
+            fate: v.fate,
+            ends_chain: v.ends_chain,
         };
         let helpers: Vec<ShownHelper> = from.helpers.iter().map(|h| self.helper(Some(from), h)).collect();
         let mut unknown = Vec::new();
@@ -313,6 +317,7 @@ fn field(from: &Field, writable: bool) -> ShownField {
         format: from.format,
         valid_for: from.valid_for.clone(),
         store_effect: from.store_effect.clone(),
+        change_ends_chain: from.change_ends_chain,
         values: from.values.iter().map(value).collect(),
         doc: from.doc.clone(),
         note: from.note.clone(),

@@ -43,6 +43,15 @@ fn a_packet_block_has_the_comment_the_direction_and_the_verdict_of_linux() {
 }
 
 #[test]
+fn fates_that_platforms_tell_have_interfaces_of_the_same_names() {
+    use bpf2sys_platform::Fate as Known;
+    for fate in [Known::Passed, Known::Dropped, Known::SentBack, Known::Redirected] {
+        assert_eq!(Fate::from(Some(fate)).name(), fate.name().replace('_', " "));
+    }
+    assert_eq!(Fate::from(None), Fate::Other);
+}
+
+#[test]
 fn a_file_begins_with_a_section_and_an_interface_for_every_fate() {
     let file = written(&[]);
     #[rustfmt::skip]
