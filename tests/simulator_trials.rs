@@ -12,6 +12,7 @@ pub mod shared {
     #[macro_use]
     pub mod every_trial;
     pub mod call;
+    pub mod chains;
     pub mod failures;
     pub mod fixture;
     pub mod helpers;

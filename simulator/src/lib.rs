@@ -55,9 +55,9 @@ pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, Simulato
 pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
-    Answer, BtfCalls, Calls, HelperCalls, Input, InvocationResult, MachineChange, MapContents, MapEntryContents,
-    MapPreset, Mishap, ObjectFile, Pin, PinnedMap, PresetValue, Provider, ProviderEvent, Reload, RingRecord, RunReport,
-    RunRequest, SentRecord, SimulatedMachine, SimulatedRuntime, Tell,
+    Answer, BtfCalls, Calls, ChainLink, HelperCalls, Input, InvocationResult, MachineChange, MapContents,
+    MapEntryContents, MapPreset, Mishap, ObjectFile, Pin, PinnedMap, PresetValue, Provider, ProviderEvent, Reload,
+    RingRecord, RunReport, RunRequest, SentRecord, SimulatedMachine, SimulatedRuntime, Tell,
 };
 pub use rule::{Rule, Violation};
 

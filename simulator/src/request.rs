@@ -213,6 +213,9 @@ pub struct ObjectFile {
 pub struct Input {
     /// Program name.
     pub program: String,
+    /// Programs that are attached behind it at the same attach point. The runtime's extensions run them one after another on the
+    /// same context, until one could not be run or what it did ends the chain. One program may be there several times.
+    pub then: Vec<String>,
     /// The load whose program is meant. Its maps are meant, too, by presets.
     pub load: u32,
     /// Bytes between the context's data pointers. Only for program types that have such pointers.
@@ -417,14 +420,18 @@ pub struct BtfCalls {
 /// One invocation of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvocationResult {
-    /// The program.
+    /// The program: of several at the attach point, the first.
     pub program: String,
-    /// What the hook sees: the low 32 bits of the return value of the last program in the chain of tail calls.
+    /// What the hook sees: the low 32 bits of the return value of the last program in the chain of tail calls. Of several at the
+    /// attach point, that of the last that ran.
     pub result: u32,
     /// Name of that value, if the program type gives it one.
     pub result_name: Option<String>,
-    /// Programs that ran by tail calls, in order.
+    /// Programs that ran by tail calls, in order. Of several at the attach point, those of the last that ran.
     pub tail_calls: Vec<String>,
+    /// If several programs are attached: those that ran, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<ChainLink>,
     /// The context afterwards. Data pointers are shown as offsets from the start of the packet.
     pub context: HexBytes,
     /// The packet afterwards.
@@ -433,7 +440,8 @@ pub struct InvocationResult {
     pub meta: Option<HexBytes>,
     /// Redirect context that the program set, of the program types that can.
     pub redirect_context: Option<HexBytes>,
-    /// Why the runtime did not run it (`EBPF_EXTENSION_FAILED_TO_LOAD`); then there is no result.
+    /// Why the runtime did not run it (`EBPF_EXTENSION_FAILED_TO_LOAD`); then there is no result. Of several at the attach point,
+    /// it also says which one; those before it are in `chain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_run: Option<String>,
     /// Lines that it printed.
@@ -448,6 +456,19 @@ pub struct InvocationResult {
     /// Maps after it, if the request asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maps: Option<Vec<MapContents>>,
+}
+
+/// One of several programs at an attach point.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainLink {
+    /// The program.
+    pub program: String,
+    /// The low 32 bits of the return value of the last program in the chain of tail calls.
+    pub result: u32,
+    /// Name of that value, if the program type gives it one.
+    pub result_name: Option<String>,
+    /// Programs that ran by tail calls, in order.
+    pub tail_calls: Vec<String>,
 }
 
 /// A record, and where it was sent.

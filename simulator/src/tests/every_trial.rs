@@ -83,6 +83,17 @@ macro_rules! every_trial {
                 memory_for_values_can_run_out
                 a_helper_that_nobody_calls_cannot_fail
             }
+            chains {
+                programs_of_an_attach_point_run_in_order_on_one_context
+                the_last_program_of_a_chain_gives_the_result
+                each_program_of_a_chain_has_all_tail_calls
+                a_return_value_can_end_a_chain
+                a_change_of_a_field_can_end_a_chain
+                a_connection_that_is_redirected_ends_the_chain
+                a_connection_that_is_rejected_ends_the_chain
+                a_program_that_is_not_run_ends_a_chain
+                programs_that_cannot_be_attached_together_are_no_request
+            }
             streams {
                 inputs_come_one_after_another
                 the_caller_can_end_a_run

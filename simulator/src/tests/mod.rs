@@ -13,6 +13,8 @@ mod every_trial;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod call;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod chains;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod failures;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod helpers;

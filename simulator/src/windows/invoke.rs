@@ -1,4 +1,5 @@
-//! Running programs: context and packet in memory, the chain of tail calls, and what is seen afterwards.
+//! Running programs: context and packet in memory, the programs of an attach point with their tail calls, and what is seen
+//! afterwards.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::module::LoadedProgram;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::hex_bytes::HexBytes;
-use crate::request::{Input, InvocationResult, MachineChange, Reload};
+use crate::request::{ChainLink, Input, InvocationResult, MachineChange, Reload};
 use crate::rule::Rule;
 
 /// The runtime's structure before each context (`EBPF_CONTEXT_HEADER`).
@@ -76,11 +77,8 @@ impl Kernel {
             }
             let load = input.load as usize;
             self.be(load)?;
-            let program = self.program_named(load, &input.program).ok_or_else(|| {
-                let programs = self.module.programs.iter().filter(|p| p.load == load);
-                let names: Vec<&str> = programs.map(|p| p.name.as_str()).collect();
-                SimulatorError::Request(format!("there is no program {:?}; there are {names:?}", input.program))
-            })?;
+            let programs = self.attached(load, &input)?;
+            let program = programs[0];
             self.change_machine(&input.machine)?;
             self.provider_events(&input.events)?;
             self.set_presets(&input.presets)?;
@@ -92,8 +90,7 @@ impl Kernel {
                         self.reload_addresses(program)?;
                     }
                 }
-                step_begins();
-                let result = self.invoke(program, &input, &image, frame)?;
+                let result = self.invoke(&programs, &input, &image, frame)?;
                 exchange.done(result)?;
             }
             if let Some(label) = self.memory.damaged_slack() {
@@ -192,12 +189,13 @@ impl Kernel {
 
     fn invoke(
         &mut self,
-        program: usize,
+        programs: &[usize],
         input: &Input,
         image: &[u8],
         frame: &Frame,
     ) -> Result<InvocationResult, SimulatorError> {
-        let layout = self.module.programs[program].program_type.context.clone();
+        let program_type = self.module.programs[programs[0]].program_type.clone();
+        let layout = &program_type.context;
         let data = frame.block + frame.meta_length as u64;
         let end = data + frame.packet_length as u64;
         let meta = if input.meta.is_some() { frame.block } else { 0 };
@@ -218,9 +216,74 @@ impl Kernel {
         }
         self.state.context = frame.context;
         self.state.packet = (data, frame.packet_length as u64);
-        self.state.tail_calls_done = 0;
         self.state.redirect_context = None;
 
+        let several = programs.len() > 1;
+        let mut chain = Vec::new();
+        let mut last = ChainLink::default();
+        let mut not_run = None;
+        for &program in programs {
+            (last, not_run) = self.run_program(program, frame, &pointers)?;
+            if let Some(why) = &mut not_run {
+                if several {
+                    *why = format!("{}: {why}", last.program);
+                }
+                break;
+            }
+            if several {
+                chain.push(last.clone());
+                if self.ends_chain(&program_type, last.result, &context, frame.context) {
+                    break;
+                }
+            }
+        }
+
+        // Addresses mean nothing outside: pointers are shown relative to the packet.
+        let mut after = self.memory.read(frame.context, context.len()).unwrap_or_default();
+        for (offset, value) in pointers {
+            if let Some(place) = usize::try_from(offset).ok().and_then(|o| after.get_mut(o..o + 8)) {
+                let shown = if value == 0 { 0 } else { value.wrapping_sub(data) };
+                place.copy_from_slice(&shown.to_le_bytes());
+            }
+        }
+        let tell = self.request.tell;
+        let told = |address, length| {
+            let length = if input.without_data { 0 } else { length };
+            HexBytes(self.memory.read(address, length).unwrap_or_default())
+        };
+        let mut done = InvocationResult {
+            program: input.program.clone(),
+            result: last.result,
+            result_name: last.result_name,
+            tail_calls: last.tail_calls,
+            chain,
+            context: HexBytes(if input.without_data { Vec::new() } else { after }),
+            packet: told(data, frame.packet_length),
+            meta: input.meta.as_ref().map(|_| told(frame.block, frame.meta_length)),
+            redirect_context: self.state.redirect_context.take(),
+            not_run,
+            printed: std::mem::take(&mut self.state.printed),
+            failed: std::mem::take(&mut self.state.failed),
+            ..InvocationResult::default()
+        };
+        if tell.records {
+            done.records = self.maps.take_records();
+        }
+        if tell.maps {
+            done.maps = Some(self.all_contents());
+        }
+        Ok(done)
+    }
+
+    /// Runs a program with its tail calls. Gives what came of it, and why the runtime did not run it.
+    fn run_program(
+        &mut self,
+        program: usize,
+        frame: &Frame,
+        pointers: &[(i32, u64)],
+    ) -> Result<(ChainLink, Option<String>), SimulatorError> {
+        step_begins();
+        self.state.tail_calls_done = 0;
         let mut current = program;
         let mut tail_calls = Vec::new();
         // The provider of the program type is needed at the start, those of BTF-resolved functions before each program.
@@ -239,49 +302,18 @@ impl Kernel {
             tail_calls.push(self.module.programs[next].name.clone());
             current = next;
         };
-        self.check_after(current, frame, &pointers)?;
+        self.check_after(current, frame, pointers)?;
         self.maps.release_retired(&mut self.memory);
-
-        // Addresses mean nothing outside: pointers are shown relative to the packet.
-        let mut after = self.memory.read(frame.context, context.len()).unwrap_or_default();
-        for (offset, value) in pointers {
-            if let Some(place) = usize::try_from(offset).ok().and_then(|o| after.get_mut(o..o + 8)) {
-                let shown = if value == 0 { 0 } else { value.wrapping_sub(data) };
-                place.copy_from_slice(&shown.to_le_bytes());
-            }
-        }
-        let program_type = &self.module.programs[program].program_type;
-        let result_name = program_type
-            .return_values
-            .iter()
-            .find(|v| v.value == i64::from(result) && not_run.is_none())
-            .map(|v| v.name.clone());
-        let tell = self.request.tell;
-        let told = |address, length| {
-            let length = if input.without_data { 0 } else { length };
-            HexBytes(self.memory.read(address, length).unwrap_or_default())
-        };
-        let mut done = InvocationResult {
-            program: input.program.clone(),
+        let LoadedProgram { name, program_type, .. } = &self.module.programs[program];
+        let mut values = program_type.return_values.iter();
+        let named = values.find(|v| v.value == i64::from(result) && not_run.is_none());
+        let link = ChainLink {
+            program: name.clone(),
             result,
-            result_name,
+            result_name: named.map(|v| v.name.clone()),
             tail_calls,
-            context: HexBytes(if input.without_data { Vec::new() } else { after }),
-            packet: told(data, frame.packet_length),
-            meta: input.meta.as_ref().map(|_| told(frame.block, frame.meta_length)),
-            redirect_context: self.state.redirect_context.take(),
-            not_run,
-            printed: std::mem::take(&mut self.state.printed),
-            failed: std::mem::take(&mut self.state.failed),
-            ..InvocationResult::default()
         };
-        if tell.records {
-            done.records = self.maps.take_records();
-        }
-        if tell.maps {
-            done.maps = Some(self.all_contents());
-        }
-        Ok(done)
+        Ok((link, not_run))
     }
 
     /// Executes a program on a context and gives its result.

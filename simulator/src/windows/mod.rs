@@ -5,6 +5,7 @@
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod addresses;
+mod chain;
 pub mod clock;
 mod cpu;
 mod dll;
