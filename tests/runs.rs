@@ -387,16 +387,8 @@ fn pinned() -> Result<(), Failed> {
 
 fn events() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
-    let context =
-        r#"[{"op": "active_established", "remote_port": 443}, {"op": "connection_deleted", "remote_port": 443}]"#;
-    let arguments = [
-        "--context",
-        context,
-        "--event-type",
-        "events=struct flow_record",
-        "--events",
-        "-",
-    ];
+    let context = r#"[{"op": "active_established", "local_ip4": "192.0.2.1"}, {"op": "connection_deleted", "local_ip4": "192.0.2.1"}]"#;
+    let arguments = ["--context", context, "--events", "-"];
     let text = folder.run(&arguments)?;
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let [first, second] = &lines[..] else {
@@ -407,7 +399,7 @@ fn events() -> Result<(), Failed> {
             return Err(line.to_string().into());
         }
     }
-    if !second["data"].is_object() || first["data"] == second["data"] {
+    if !second["data"].is_string() || first["data"] == second["data"] {
         return Err(text.into());
     }
     let plain = folder.run(&["--context", context, "--events", "events.json", "--changes"])?;
@@ -421,7 +413,7 @@ fn events() -> Result<(), Failed> {
 fn unread() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
     let lost = |arguments: &[&str]| -> Result<u64, Failed> {
-        let context = r#"{"op": "active_established"}"#;
+        let context = r#"{"op": "active_established", "local_ip4": "192.0.2.1"}"#;
         let arguments = [&["--context", context, "--repeat", "5000"], arguments].concat();
         let report = folder.json(&arguments)?;
         let lost = &report["values"]["totals"]["entries"][0]["value"]["lost"];
@@ -457,7 +449,7 @@ fn types() -> Result<(), Failed> {
 
 fn mishaps() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
-    let context = r#"{"op": "active_established"}"#;
+    let context = r#"{"op": "active_established", "local_ip4": "192.0.2.1"}"#;
     let run =
         |arguments: &[&str]| folder.run(&[&["--context", context, "--changes", "--repeat", "3"], arguments].concat());
     let failing = run(&["--fail", "bpf_ringbuf_output@2"])?;
@@ -516,8 +508,12 @@ fn machine() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
     folder.write("machine.json", r#"{"process_id": 77, "flow_id": 9}"#)?;
     let run = |arguments: &[&str]| {
-        let common = ["--context", r#"{"op": "active_established"}"#, "--changes"];
-        folder.run(&[&common[..], &["--event-type", "events=struct flow_record"], arguments].concat())
+        let common = [
+            "--context",
+            r#"{"op": "active_established", "local_ip4": "192.0.2.1"}"#,
+            "--changes",
+        ];
+        folder.run(&[&common[..], arguments].concat())
     };
     let from_file = run(&["--machine", "machine.json"])?;
     let over = run(&["--machine", "machine.json", "--pid", "78"])?;

@@ -94,10 +94,10 @@ impl InputOptions {
         self.repeat
     }
 
-    /// The inputs for a program of this type, if it is known.
+    /// The inputs for a program of this type, if it is known, and for others that are attached behind it.
     pub(super) fn read(
         &self,
-        program: String,
+        (program, then): (String, Vec<String>),
         program_type: Option<&ProgramType>,
         (events, boot_time, is_all_told): (Vec<(u64, ProviderEvent)>, u64, bool),
     ) -> Result<Inputs, Error> {
@@ -136,6 +136,7 @@ impl InputOptions {
         Ok(Inputs {
             common: Input {
                 program,
+                then,
                 repeat: self.repeat,
                 ..Input::default()
             },

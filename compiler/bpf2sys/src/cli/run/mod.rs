@@ -57,9 +57,10 @@ pub(super) struct Arguments {
     #[arg(long = "type", value_name = "SECTION", requires = "interpret")]
     program_type: Option<String>,
 
-    /// The program to run; not needed where there is only one
+    /// The program to run; not needed where there is only one. Several are attached at one place: they run one after another on
+    /// the same context, up to the one that decides
     #[arg(short, long, value_name = "NAME")]
-    program: Option<String>,
+    program: Vec<String>,
 
     #[command(flatten)]
     inputs: InputOptions,
@@ -108,18 +109,18 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
 
 /// Runs, and tells what comes out.
 fn perform(arguments: &Arguments, request: &RunRequest, known: &KnownMaps, platform: &Platform) -> Result<(), Error> {
-    let wanted = arguments.program.is_some() || arguments.inputs.are_given();
+    let events = arguments.mishaps.events()?;
+    let wanted = !arguments.program.is_empty() || arguments.inputs.are_given();
     let program = wanted.then(|| program(arguments, &request.image)).transpose()?;
     let program_type = program.as_ref().and_then(|program| type_of(program, platform));
     let inputs = match &program {
         Some(program) => Some(arguments.inputs.read(
-            program.name.clone(),
-            program_type,
             (
-                arguments.mishaps.events()?,
-                request.machine.boot_time,
-                arguments.output.needs_all_data(),
+                program.name.clone(),
+                arguments.program.iter().skip(1).cloned().collect(),
             ),
+            program_type,
+            (events, request.machine.boot_time, arguments.output.needs_all_data()),
         )?),
         None => None,
     };
@@ -185,7 +186,7 @@ fn program(arguments: &Arguments, image: &[u8]) -> Result<UserModeProgram, Error
     let description = bpf2sys_simulator::describe::describe(image).map_err(bpf2sys_simulator::SimulatorError::from)?;
     let mut programs: Vec<UserModeProgram> = description.module.into_iter().flat_map(|m| m.programs).collect();
     let names = || programs.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-    let found = match &arguments.program {
+    let found = match arguments.program.first() {
         Some(name) => programs.iter().position(|p| p.name == *name).ok_or_else(|| {
             let message = format!("there is no program {name:?}; there are {}", names());
             Error::from(ErrorKind::Simulate(bpf2sys_simulator::SimulatorError::Request(message)))

@@ -247,10 +247,16 @@ impl<'a> Telling<'a> {
         if let Some(name) = &result.result_name {
             let _ = write!(text, " ({name})");
         }
-        if !result.tail_calls.is_empty() {
-            let _ = write!(text, ", by tail calls through {}", result.tail_calls.join(", "));
-        }
+        add_tail_calls(&mut text, &result.tail_calls);
         text.push('\n');
+        for link in &result.chain {
+            let _ = write!(text, "  {}: {}", link.program, link.result);
+            if let Some(name) = &link.result_name {
+                let _ = write!(text, " ({name})");
+            }
+            add_tail_calls(&mut text, &link.tail_calls);
+            text.push('\n');
+        }
         for call in &result.failed {
             let _ = writeln!(text, "  failed: {call}");
         }
@@ -321,7 +327,7 @@ impl<'a> Telling<'a> {
             bytes: &result.packet.0,
             original_length: self.origin.original_length,
             time_ns: self.origin.time_ns,
-            fate: returned.map_or(Fate::Other, |_| Fate::Other),
+            fate: Fate::from(returned.and_then(|value| value.fate)),
             verdict: result.not_run.is_none().then_some(result.result.into()),
             comment: &comment,
         });
@@ -431,6 +437,12 @@ impl<'a> Telling<'a> {
         for line in values::lines(map, self.known.types) {
             let _ = writeln!(text, "  {line}");
         }
+    }
+}
+
+fn add_tail_calls(text: &mut String, programs: &[String]) {
+    if !programs.is_empty() {
+        let _ = write!(text, ", by tail calls through {}", programs.join(", "));
     }
 }
 
