@@ -387,7 +387,7 @@ fn pinned() -> Result<(), Failed> {
 
 fn events() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
-    let context = r#"[{"op": "active_established", "local_ip4": "192.0.2.1"}, {"op": "connection_deleted", "local_ip4": "192.0.2.1"}]"#;
+    let context = r#"[{"op": "active_established", "protocol": "TCP", "local_ip4": "192.0.2.1"}, {"op": "connection_deleted", "protocol": "TCP", "local_ip4": "192.0.2.1"}]"#;
     let arguments = ["--context", context, "--events", "-"];
     let text = folder.run(&arguments)?;
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
@@ -413,7 +413,7 @@ fn events() -> Result<(), Failed> {
 fn unread() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
     let lost = |arguments: &[&str]| -> Result<u64, Failed> {
-        let context = r#"{"op": "active_established", "local_ip4": "192.0.2.1"}"#;
+        let context = r#"{"op": "active_established", "protocol": "TCP", "local_ip4": "192.0.2.1"}"#;
         let arguments = [&["--context", context, "--repeat", "5000"], arguments].concat();
         let report = folder.json(&arguments)?;
         let lost = &report["values"]["totals"]["entries"][0]["value"]["lost"];
@@ -449,7 +449,7 @@ fn types() -> Result<(), Failed> {
 
 fn mishaps() -> Result<(), Failed> {
     let folder = Folder::of("flow_log")?;
-    let context = r#"{"op": "active_established", "local_ip4": "192.0.2.1"}"#;
+    let context = r#"{"op": "active_established", "protocol": "TCP", "local_ip4": "192.0.2.1"}"#;
     let run =
         |arguments: &[&str]| folder.run(&[&["--context", context, "--changes", "--repeat", "3"], arguments].concat());
     let failing = run(&["--fail", "bpf_ringbuf_output@2"])?;
@@ -510,17 +510,16 @@ fn machine() -> Result<(), Failed> {
     let run = |arguments: &[&str]| {
         let common = [
             "--context",
-            r#"{"op": "active_established", "local_ip4": "192.0.2.1"}"#,
+            r#"{"op": "active_established", "protocol": "TCP", "local_ip4": "192.0.2.1"}"#,
             "--changes",
         ];
         folder.run(&[&common[..], arguments].concat())
     };
     let from_file = run(&["--machine", "machine.json"])?;
     let over = run(&["--machine", "machine.json", "--pid", "78"])?;
-    if !from_file.contains("process_id = 77")
-        || !from_file.contains("flows: + 9 =")
-        || !over.contains("process_id = 78")
-    {
+    // The record begins with the time, the flow and the process.
+    let record = |process: &str| format!("0900000000000000{process}00000000000000");
+    if !from_file.contains(&record("4d")) || !from_file.contains("flows: + 9 =") || !over.contains(&record("4e")) {
         return Err(format!("{from_file}{over}").into());
     }
     let (_, error) = folder.fails(6, &["--cpus", "2", "--cpu", "2"])?;

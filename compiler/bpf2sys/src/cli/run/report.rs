@@ -284,17 +284,7 @@ impl<'a> Telling<'a> {
     }
 
     /// A record by its type, if that is known.
-    fn record(&self, record: &SentRecord) -> String {
-        let bytes = &record.record.data.0;
-        let types = self.known.types;
-        let of = types.and_then(|types| Some((types.types(), types.of_map(&record.map)?.record?)));
-        match of {
-            Some((types, of)) => values::to_text(types, of, bytes),
-            None => record.record.data.to_string(),
-        }
-    }
-
-    fn record_json(&self, record: &SentRecord) -> Json {
+    fn record(&self, record: &SentRecord) -> Json {
         let bytes = &record.record.data.0;
         let types = self.known.types;
         let of = types.and_then(|types| Some((types.types(), types.of_map(&record.map)?.record?)));
@@ -353,7 +343,7 @@ impl<'a> Telling<'a> {
         let sent = result.records.iter().map(|record| Event {
             map: Some(&record.map),
             cpu: record.record.cpu,
-            data: Some(self.record_json(record)),
+            data: Some(self.record(record)),
             ..event()
         });
         let mut text = Vec::new();
