@@ -22,6 +22,7 @@ PAGES = {
     "messages.md": "compiler/bpf2sys/docs/messages.md",
     "provenance.md": "compiler/bpf2sys/docs/provenance.md",
     "signing.md": "pe-emit/authenticode/README.md",
+    "contexts.md": "compiler/testing/docs/contexts.md",
     "platform.md": "compiler/platform/README.md",
     "exactness.md": "compiler/verifier/docs/exactness.md",
     "codegen.md": "codegen/README.md",
