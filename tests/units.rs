@@ -45,6 +45,8 @@ fn run(object: &str, program: &str) -> Result<Vec<String>, Failed> {
     // One name, because maps of global variables are named after the file.
     std::fs::copy(fixtures.join(object), folder.path().join("units.o"))?;
     succeed(tool().args(["build", "units.o"]).current_dir(&folder))?;
+    // The types of the object would put variables under their names, which are not all there in both.
+    std::fs::remove_file(folder.path().join("units.o"))?;
     let report = succeed(
         tool()
             .args(["run", "units.sys", "--repeat", "3", "--program", program])
@@ -58,6 +60,7 @@ fn run(object: &str, program: &str) -> Result<Vec<String>, Failed> {
 /// The line with the eight-digit groups of its last word in order.
 fn sorted_words(line: &str) -> String {
     let (start, number) = line.rsplit_once(' ').unwrap_or(("", line));
+    let number = number.strip_prefix("hex:").unwrap_or(number);
     let mut words: Vec<&[u8]> = number.as_bytes().chunks(8).collect();
     words.sort_unstable();
     format!("{start} {}", String::from_utf8_lossy(&words.concat()))

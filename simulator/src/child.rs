@@ -120,7 +120,7 @@ pub fn run_each(
         .spawn()
         .map_err(|e| process("the simulator's process cannot be started", &e))?;
     let sending = Sending::default();
-    let outcome = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let (sender, messages) = sync_channel(WAITING_RESULTS);
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         scope.spawn(|| stdin.map(|stdin| sending.send(&head, inputs, stdin)));
@@ -149,8 +149,7 @@ pub fn run_each(
             }
             Ended::Silent => Err(crashed(&mut child, &errors.join().unwrap_or_default())),
         }
-    });
-    outcome
+    })
 }
 
 fn process(what: &str, e: &dyn std::fmt::Display) -> SimulatorError {

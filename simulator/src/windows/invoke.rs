@@ -306,7 +306,7 @@ impl Kernel {
         self.maps.release_retired(&mut self.memory);
         let LoadedProgram { name, program_type, .. } = &self.module.programs[program];
         let mut values = program_type.return_values.iter();
-        let named = values.find(|v| v.value == i64::from(result) && not_run.is_none());
+        let named = values.find(|v| v.value as u32 == result && not_run.is_none());
         let link = ChainLink {
             program: name.clone(),
             result,

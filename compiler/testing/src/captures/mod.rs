@@ -209,14 +209,13 @@ fn recognise(magic: &[u8], name: &str, source: &mut Source) -> Result<Format, Ca
     }
 }
 
-/// The whole file, which must have something in it.
+/// The whole file. An empty one is a packet without bytes, which programs can get.
 fn raw(source: &mut Source) -> Result<Found, CaptureError> {
     let bytes = source.rest(u64::from(MAX_PACKET) + 1)?;
-    match bytes.len() as u64 {
-        0 => Err(CaptureError::Truncated { packet: 1, offset: 0 }),
-        length if length > u64::from(MAX_PACKET) => Err(CaptureError::TooLong { packet: 1 }),
-        _ => Ok(whole(bytes, 1)),
+    if bytes.len() as u64 > u64::from(MAX_PACKET) {
+        return Err(CaptureError::TooLong { packet: 1 });
     }
+    Ok(whole(bytes, 1))
 }
 
 /// A packet of which nothing but the bytes is known.
