@@ -24,6 +24,7 @@ pub mod shared {
     pub mod programs;
     pub mod providers;
     pub mod streams;
+    pub mod traces;
 }
 
 pub fn trials() -> Vec<Trial> {

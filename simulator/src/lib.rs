@@ -19,6 +19,8 @@
 //! A run can also make things around a module fail ([`Sabotage`]). `docs/failures.md` has what is answered then, and
 //! `docs/strict-reading.md` what is said of modules that break one rule each.
 //!
+//! A run can count what its programs execute, instruction by instruction ([`Trace`]).
+//!
 //! [`interpreter`] says what eBPF instructions mean, one by one. A run can use it instead of the image's code.
 
 mod address_space;
@@ -43,6 +45,7 @@ pub mod object_file;
 mod request;
 mod rule;
 pub mod tables;
+mod trace;
 pub mod usermode;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod windows;
@@ -60,6 +63,9 @@ pub use request::{
     RingRecord, RunReport, RunRequest, SentRecord, SimulatedMachine, SimulatedRuntime, Tell,
 };
 pub use rule::{Rule, Violation};
+pub use trace::{
+    ExecutedInstruction, ExecutedSlot, InterpretedTrace, NativeBranch, NativeTrace, SlotBranch, Trace, TraceReport,
+};
 
 // Some tests are also compiled outside of this crate.
 #[cfg(test)]

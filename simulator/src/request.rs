@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Life, Sabotage};
 use crate::hex_bytes::HexBytes;
+use crate::trace::{Trace, TraceReport};
 
 /// A run of programs in one loaded image.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub struct RunRequest {
     /// Ids of helpers that providers implement themselves, by returning their first argument, whatever it is. For tests of
     /// calls, which want a helper without rules of its own.
     pub echo_helpers: Vec<u32>,
+    /// Whether executed instructions are counted.
+    pub trace: Trace,
 }
 
 /// What is told of each invocation besides its result. Everything costs time.
@@ -369,6 +372,9 @@ pub struct RunReport {
     /// Deepest use of the stack by a program, in bytes. What helpers need comes on top. For interpreted programs, the bytes
     /// of all frames that were in use at once.
     pub max_stack_bytes: u32,
+    /// The instructions that programs executed, if the request asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceReport>,
 }
 
 /// A pinned map.
@@ -456,6 +462,10 @@ pub struct InvocationResult {
     /// Maps after it, if the request asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maps: Option<Vec<MapContents>>,
+    /// Instructions that it executed, native ones or, if it was interpreted, eBPF ones, if the request asks for that. Those of
+    /// subprograms and of the programs that it tail-called are among them; those of helpers are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
 }
 
 /// One of several programs at an attach point.

@@ -102,6 +102,18 @@ macro_rules! every_trial {
                 the_machine_changes_between_inputs
                 maps_are_told_before_and_after_each
             }
+            traces {
+                each_instruction_and_each_way_of_a_branch_is_counted
+                the_same_run_again_costs_the_same_again
+                tail_calls_belong_to_the_invocation_that_made_them
+                counting_changes_nothing_else
+                nothing_but_programs_is_counted
+                what_stops_a_program_is_reported_as_without_counting
+                an_endless_loop_is_a_time_out_where_it_loops
+                counts_come_with_streams
+                loads_are_counted_together
+                an_instruction_that_repeats_itself_is_one_and_a_loop_is_not
+            }
             kernel {
                 each_check_of_the_kernel_catches_its_own
                 the_right_program_info_hash_is_accepted

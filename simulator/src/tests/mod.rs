@@ -32,6 +32,8 @@ mod programs;
 mod providers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod streams;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod traces;
 
 pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
 

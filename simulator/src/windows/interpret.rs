@@ -13,15 +13,17 @@ use bpf2sys_bytecode::{BtfFunctionIndex, FunctionIndex, GlobalIndex, MapIndex, M
 use super::helpers::{Prototype, TAIL_CALL};
 use super::kernel::{Activity, Kernel, no_memory};
 use super::memory::Use;
+use super::trace::SlotCounts;
 use crate::address_space::AddressSpace;
 use crate::error::{InterpretedFault, InterpretedLine, SimulatorError};
 use crate::interpreter::{
-    self, Denied, Entry, FRAME_BYTES, HelperResult, InterpretError, Options, Problem, STACK_BYTES, STACK_FILL,
+    self, At, Denied, Entry, FRAME_BYTES, HelperResult, InterpretError, Options, Problem, STACK_BYTES, STACK_FILL,
     Undefined, World,
 };
 use crate::request::ObjectFile;
 use crate::rule::Rule;
 use crate::tables::{AddressData, RuntimeContext};
+use crate::trace::{Trace, TraceReport};
 
 /// Most instructions of one invocation, for each millisecond of the run's time limit: what an optimized interpreter could
 /// just do in it. Where it is slower, the time limit itself comes first; but this error says which instruction it was.
@@ -81,6 +83,9 @@ impl Kernel {
             };
             self.memory.relabel(start, label, allowed);
         }
+        if self.request.trace == Trace::Instructions {
+            self.state.counts = Some(SlotCounts::new(&module));
+        }
         self.interpreted = Some(Rc::new(Interpreted {
             module,
             functions,
@@ -107,12 +112,36 @@ impl Kernel {
             undefined: Undefined::AsCompiled,
             max_steps: self.request.time_limit_ms.saturating_mul(STEPS_PER_MS),
         };
-        let mut world = RunningProgram { kernel: self, program };
-        let outcome = interpreter::interpret(&interpreted.module, &entry, &mut world, options)
-            .map_err(|error| self.interpreted_fault(*error))?;
+        let mut world = RunningProgram {
+            counts: self.state.counts.take(),
+            module: &interpreted.module,
+            kernel: self,
+            program,
+        };
+        let outcome = interpreter::interpret(&interpreted.module, &entry, &mut world, options);
+        self.state.counts = world.counts;
+        let outcome = outcome.map_err(|error| self.interpreted_fault(*error))?;
         self.activities.pop();
         self.state.max_stack = self.state.max_stack.max(outcome.frames * FRAME_BYTES as u32);
         Ok(outcome.r0)
+    }
+
+    /// How many instructions programs have executed, if they are counted.
+    pub(super) fn executed(&self) -> Option<u64> {
+        match (self.request.trace, &self.state.counts) {
+            (Trace::None, _) => None,
+            (Trace::Instructions, Some(counts)) => Some(counts.total()),
+            (Trace::Instructions, None) => Some(self.cpu.counted()),
+        }
+    }
+
+    /// The instructions that programs have executed, if they are counted.
+    pub(super) fn trace(&self) -> Option<TraceReport> {
+        let interpreted = self.state.counts.as_ref().zip(self.interpreted.as_ref());
+        (self.request.trace == Trace::Instructions).then(|| TraceReport {
+            native: self.cpu.trace(),
+            interpreted: interpreted.map_or_else(Vec::new, |(counts, interpreted)| counts.trace(&interpreted.module)),
+        })
     }
 
     /// The error for an instruction at which a program could not go on. Addresses of this machine are not shown.
@@ -150,6 +179,9 @@ impl Kernel {
 struct RunningProgram<'a> {
     kernel: &'a mut Kernel,
     program: usize,
+    module: &'a Module,
+    /// What is counted, if instructions are.
+    counts: Option<SlotCounts>,
 }
 
 impl RunningProgram<'_> {
@@ -238,6 +270,12 @@ impl World for RunningProgram<'_> {
         }
         let value = self.kernel.run_btf_function(self.program, slot, &found, arguments)?;
         Ok(Some(value))
+    }
+
+    fn executing(&mut self, at: &At<'_>) {
+        if let Some(counts) = &mut self.counts {
+            counts.arrive(self.module, at.function, at.instruction);
+        }
     }
 
     fn map_address(&mut self, map: MapIndex) -> Option<u64> {

@@ -8,6 +8,7 @@ use super::clock::step_begins;
 use super::kernel::{Activity, Kernel};
 use super::memory::{OutOfMemory, Use};
 use super::module::LoadedProgram;
+use super::trace::SlotCounts;
 use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::hex_bytes::HexBytes;
@@ -53,6 +54,8 @@ pub struct RunState {
     pub redirect_context: Option<HexBytes>,
     /// Deepest stack use.
     pub max_stack: u32,
+    /// Instructions of interpreted programs, if they are counted.
+    pub counts: Option<SlotCounts>,
 }
 
 /// Where the data of one invocation lies.
@@ -218,6 +221,7 @@ impl Kernel {
         self.state.packet = (data, frame.packet_length as u64);
         self.state.redirect_context = None;
 
+        let executed_before = self.executed();
         let several = programs.len() > 1;
         let mut chain = Vec::new();
         let mut last = ChainLink::default();
@@ -264,6 +268,10 @@ impl Kernel {
             not_run,
             printed: std::mem::take(&mut self.state.printed),
             failed: std::mem::take(&mut self.state.failed),
+            instructions: self
+                .executed()
+                .zip(executed_before)
+                .map(|(after, before)| after - before),
             ..InvocationResult::default()
         };
         if tell.records {

@@ -20,6 +20,7 @@ use crate::address_space::AddressSpace;
 use crate::error::SimulatorError;
 use crate::request::RunRequest;
 use crate::rule::{Rule, Violation};
+use crate::trace::Trace;
 
 /// What native code is being run for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,6 +217,10 @@ impl Kernel {
             .enter(&mut self.memory, &call)
             .map_err(|NoStack| self.broken(Rule::StackAtCall, "no stack is left for the call"))?;
         loop {
+            if self.request.trace == Trace::Instructions {
+                let program = matches!(self.activities.last(), Some(Activity::Program(_)));
+                self.cpu.count(program.then_some(self.image.base));
+            }
             // SAFETY: this process exists for this run; the code can harm only it, and what it knows of are blocks of
             // `Memory`, none of which a Rust value lives in.
             let event = unsafe { self.cpu.run(&self.thunks) };

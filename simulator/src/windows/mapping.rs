@@ -59,6 +59,11 @@ impl MappedImage {
             .find(|s| address >= s.start && address - s.start < s.length)
     }
 
+    /// What the loader puts there.
+    pub fn contents(&self) -> &[u8] {
+        &self.contents
+    }
+
     /// Whether `address` lies in code.
     pub fn is_code(&self, address: u64) -> bool {
         self.section_at(address).is_some_and(MappedSection::is_code)

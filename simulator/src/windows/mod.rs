@@ -33,6 +33,7 @@ mod status;
 mod switch;
 mod system;
 mod thunks;
+mod trace;
 mod unicorn;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ use crate::kernel_tables::Tables;
 use crate::loader_rules;
 use crate::request::{Input, InvocationResult, MapContents, MapPreset, PresetValue, RunReport, RunRequest};
 use crate::rule::{Rule, Violation};
+use crate::trace::Trace;
 use crate::usermode::{self, UserModeView};
 use cpu::Processor;
 use cpu::arm64::Arm64;
@@ -111,7 +113,7 @@ pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Resul
     }
 
     // SAFETY: promised by the caller: this thread is the only one, and it is done once.
-    let (mut memory, form, cpu) = unsafe { processor(image.machine) }?;
+    let (mut memory, form, mut cpu) = unsafe { processor(image.machine) }?;
     let mut thunks = thunks::Thunks::new(form);
     let full = |_| kernel::no_memory("the kernel's code");
     let return_address = thunks.add(&mut memory, thunks::Target::Return).map_err(full)?;
@@ -131,6 +133,9 @@ pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Resul
         images.push(mapping::place(&image, &mut memory, &mut thunks)?);
     }
     let stack = driver::make_stack(&mut memory, machine.stack_bytes)?;
+    if request.trace == Trace::Instructions && object.is_none() {
+        cpu.start_counting(trace::CodeCounts::new(&images[0]));
+    }
     sandbox::enter(&images).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
     let mut kernel = Kernel {
         memory,

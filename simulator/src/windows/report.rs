@@ -73,6 +73,7 @@ impl Kernel {
             helper_calls,
             btf_calls,
             max_stack_bytes: self.state.max_stack,
+            trace: self.trace(),
             ..RunReport::default()
         }
     }

@@ -5,12 +5,17 @@
 //! so all Rust code runs on the host's stack: nothing of Rust unwinds through native frames, and helpers take nothing
 //! of the simulated kernel stack.
 //!
+//! Instructions are counted by the trap flag: behind each, the processor raises a signal whose handler counts the next. The flag is
+//! set by the last instructions before native code goes on, and cleared when that code comes to a thunk, so nothing of
+//! the simulator runs with it.
+//!
 //! This is sound as long as one thread runs it: the child process of a run is that thread.
 
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
 
 use super::cpu::{Access, Cause, Event, Exception};
+use super::trace::CodeCounts;
 
 /// The registers that a call can see.
 #[repr(C)]
@@ -41,6 +46,10 @@ pub struct Registers {
 
 /// MXCSR as Windows starts threads with.
 pub const MXCSR: u32 = 0x1F80;
+
+/// Trap flag: the processor stops behind each instruction that begins with it set (Intel SDM, volume 3, "Single-Step Exception
+/// Condition").
+const TRAP_FLAG: u64 = 0x100;
 
 /// Direction flag.
 pub const DIRECTION_FLAG: u64 = 0x400;
@@ -106,6 +115,10 @@ struct State {
     host_stack: u64,
     running: u64,
     signal: Signal,
+    /// Whether instructions are counted.
+    counting: bool,
+    /// Where, or null.
+    counts: *mut CodeCounts,
 }
 
 struct Shared(UnsafeCell<State>);
@@ -146,6 +159,8 @@ static STATE: Shared = Shared(UnsafeCell::new(State {
         address: 0,
         error: 0,
     },
+    counting: false,
+    counts: std::ptr::null_mut(),
 }));
 
 /// Saves the host's registers and continues native code at the address on top of its stack.
@@ -166,8 +181,6 @@ unsafe extern "sysv64" fn enter() {
         "mov [rip + {s} + {host}], rsp",
         "mov qword ptr [rip + {s} + {running}], 1",
         "ldmxcsr [rip + {s} + {mxcsr}]",
-        "push qword ptr [rip + {s} + {flags}]",
-        "popfq",
         "movups xmm0, [rip + {s} + {xmm} + 0]",
         "movups xmm1, [rip + {s} + {xmm} + 16]",
         "movups xmm2, [rip + {s} + {xmm} + 32]",
@@ -184,7 +197,6 @@ unsafe extern "sysv64" fn enter() {
         "movups xmm13, [rip + {s} + {xmm} + 208]",
         "movups xmm14, [rip + {s} + {xmm} + 224]",
         "movups xmm15, [rip + {s} + {xmm} + 240]",
-        "mov rsp, [rip + {s} + {rsp}]",
         "mov rax, [rip + {s} + {rax}]",
         "mov rbx, [rip + {s} + {rbx}]",
         "mov rcx, [rip + {s} + {rcx}]",
@@ -200,6 +212,10 @@ unsafe extern "sysv64" fn enter() {
         "mov r13, [rip + {s} + {r13}]",
         "mov r14, [rip + {s} + {r14}]",
         "mov r15, [rip + {s} + {r15}]",
+        // Last, because from here on the processor may stop behind each instruction.
+        "push qword ptr [rip + {s} + {flags}]",
+        "popfq",
+        "mov rsp, [rip + {s} + {rsp}]",
         "ret",
         s = sym STATE,
         host = const offset_of!(State, host_stack),
@@ -365,6 +381,35 @@ impl Switch {
         unsafe { &mut (*STATE.0.get()).registers }
     }
 
+    /// Counts into `counts` from now on, when [`Switch::count`] says so.
+    #[allow(clippy::unused_self)] // whoever holds the processor may count
+    pub fn start_counting(&mut self, counts: CodeCounts) {
+        let counts = Box::into_raw(Box::new(counts));
+        // SAFETY: native code is not running, so the signal handler does not look at the state.
+        unsafe { (*STATE.0.get()).counts = counts };
+    }
+
+    /// Whether the instructions of the image at this address are counted, which go on now.
+    pub fn count(&mut self, image: Option<u64>) {
+        // SAFETY: `counts` is null or what `start_counting` has left there for good. Native code is not running, so the
+        // signal handler does not use it, and the only other reference comes from `counts`, which borrows `self`.
+        let counting = unsafe {
+            let state = STATE.0.get();
+            let counts = (*state).counts.as_mut().zip(image);
+            (*state).counting = counts.is_some();
+            counts.map(|(counts, image)| counts.go_on(image)).is_some()
+        };
+        let flags = &mut self.registers_mut().flags;
+        *flags = *flags & !TRAP_FLAG | if counting { TRAP_FLAG } else { 0 };
+    }
+
+    /// What was counted.
+    #[allow(clippy::unused_self)] // whoever holds the processor may look at it
+    pub fn counts(&self) -> Option<&CodeCounts> {
+        // SAFETY: as in `count`.
+        unsafe { (*STATE.0.get()).counts.as_ref() }
+    }
+
     /// Continues native code at the address that the stack's top word holds, until it gives the processor back.
     ///
     /// # Safety
@@ -416,6 +461,14 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
         }
         let context = context.cast::<libc::ucontext_t>();
         let registers = &mut (*context).uc_mcontext.gregs;
+        if signal == libc::SIGTRAP && (*info).si_code == libc::TRAP_TRACE && (*state).counting {
+            // No other reference to the counts lives while native code runs.
+            if (*(*state).counts).arrive(registers[libc::REG_RIP as usize] as u64) {
+                // Into a thunk, which gives the processor back.
+                registers[libc::REG_EFL as usize] &= !(TRAP_FLAG as i64);
+            }
+            return;
+        }
         (*state).signal = Signal {
             number: signal,
             code: (*info).si_code,
@@ -427,6 +480,7 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
         (*state).running = 0;
         registers[libc::REG_RSP as usize] = (*state).host_stack as i64;
         registers[libc::REG_RIP as usize] = abandon as *const () as i64;
+        registers[libc::REG_EFL as usize] &= !(TRAP_FLAG as i64);
     }
 }
 
@@ -452,6 +506,8 @@ unsafe fn install() -> std::io::Result<()> {
             action.sa_sigaction = on_signal as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
             libc::sigemptyset(&raw mut action.sa_mask);
+            // The timer's signal waits for the end of another's handler: it is to find native code, not that handler.
+            libc::sigaddset(&raw mut action.sa_mask, libc::SIGALRM);
             if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
                 return Err(std::io::Error::last_os_error());
             }

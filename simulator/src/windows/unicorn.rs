@@ -15,6 +15,7 @@ use std::rc::Rc;
 use super::clock;
 use super::cpu::{Access, Cause, Exception};
 use super::memory::{Memory, PAGE};
+use super::trace::CodeCounts;
 use crate::emulator_library::{EmulatorLibrary, Handle, Status, number};
 
 /// An address that is no instruction's: emulation is never asked to stop by reaching an address.
@@ -89,6 +90,10 @@ pub struct Engine {
     cause: Cell<Option<Cause>>,
     /// The instruction that was executed last.
     last: Cell<u64>,
+    /// Whether instructions are counted.
+    counting: Cell<bool>,
+    /// What was counted.
+    counts: RefCell<Option<CodeCounts>>,
 }
 
 impl Engine {
@@ -111,6 +116,8 @@ impl Engine {
             mapped: RefCell::default(),
             cause: Cell::new(None),
             last: Cell::new(0),
+            counting: Cell::new(false),
+            counts: RefCell::default(),
         });
         let user = Rc::as_ptr(&engine).cast::<c_void>().cast_mut();
         let mut hook = 0usize;
@@ -328,6 +335,25 @@ impl Engine {
         }
     }
 
+    /// Counts into `counts` from now on, when [`Engine::count`] says so.
+    pub fn start_counting(&self, counts: CodeCounts) {
+        self.counts.replace(Some(counts));
+    }
+
+    /// Whether the instructions of the image at this address are counted, which go on now.
+    pub fn count(&self, image: Option<u64>) {
+        let mut counts = self.counts.borrow_mut();
+        if let (Some(counts), Some(image)) = (counts.as_mut(), image) {
+            counts.go_on(image);
+        }
+        self.counting.set(counts.is_some() && image.is_some());
+    }
+
+    /// Looks at what was counted.
+    pub fn with_counts<T: Default>(&self, look: impl FnOnce(&CodeCounts) -> T) -> T {
+        self.counts.borrow().as_ref().map(look).unwrap_or_default()
+    }
+
     fn stop(&self, cause: Cause) {
         if self.cause.get().is_none() {
             self.cause.set(Some(cause));
@@ -376,6 +402,11 @@ extern "C" fn on_instruction(_: Handle, address: u64, _: u32, user: *mut c_void)
     engine.last.set(address);
     if clock::is_up() {
         engine.stop(Cause::TimeUp);
+    }
+    if engine.counting.get()
+        && let Some(counts) = engine.counts.borrow_mut().as_mut()
+    {
+        counts.arrive(address);
     }
 }
 

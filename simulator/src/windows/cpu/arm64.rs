@@ -7,8 +7,10 @@ use std::rc::Rc;
 
 use super::{Access, Call, CallSite, Cause, Event, Exception, NoStack, POISON, Processor, STAND_IN_FRAME};
 use crate::emulator_library::number;
+use crate::trace::NativeTrace;
 use crate::windows::memory::Memory;
 use crate::windows::thunks::Thunks;
+use crate::windows::trace::CodeCounts;
 use crate::windows::unicorn::Engine;
 
 /// The link register.
@@ -141,6 +143,22 @@ impl Processor for Arm64 {
             return Event::Call(index);
         }
         Event::Exception(exception)
+    }
+
+    fn start_counting(&mut self, counts: CodeCounts) {
+        self.engine.start_counting(counts);
+    }
+
+    fn count(&mut self, image: Option<u64>) {
+        self.engine.count(image);
+    }
+
+    fn counted(&self) -> u64 {
+        self.engine.with_counts(CodeCounts::total)
+    }
+
+    fn trace(&self) -> NativeTrace {
+        self.engine.with_counts(CodeCounts::trace)
     }
 
     fn argument(&self, memory: &Memory, index: usize) -> Option<u64> {

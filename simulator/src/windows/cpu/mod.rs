@@ -9,6 +9,8 @@ pub mod x64;
 
 use super::memory::Memory;
 use super::thunks::Thunks;
+use super::trace::CodeCounts;
+use crate::trace::NativeTrace;
 
 /// What registers and stack hold where nothing was put. Not zero: code must not rely on cleared memory.
 pub const POISON: u64 = 0xA5A5_A5A5_A5A5_A5A5;
@@ -116,6 +118,19 @@ pub trait Processor {
     /// The code can write to any writable memory of the process that the processor knows. The process must exist for
     /// this one run, and no Rust value may live in memory that `Memory` has given to the code.
     unsafe fn run(&mut self, thunks: &Thunks) -> Event;
+
+    /// Gives it what [`count`](Processor::count) needs. To be called once.
+    fn start_counting(&mut self, counts: CodeCounts);
+
+    /// Whether the instructions are counted that it executes until it gives the processor back: those of the image at this
+    /// address. To be called before each [`run`](Processor::run), if there is something to count at all.
+    fn count(&mut self, image: Option<u64>);
+
+    /// How many were counted.
+    fn counted(&self) -> u64;
+
+    /// What was counted.
+    fn trace(&self) -> NativeTrace;
 
     /// Argument `index` (from 0) of the stand-in that was called, `None` if it cannot be read.
     fn argument(&self, memory: &Memory, index: usize) -> Option<u64>;

@@ -1,9 +1,11 @@
 //! x86-64 code on the host's processor, with the x64 calling convention of Windows.
 
 use super::{Call, CallSite, Event, NoStack, POISON, Processor, STACK_FILL, STAND_IN_FRAME};
+use crate::trace::NativeTrace;
 use crate::windows::memory::Memory;
 use crate::windows::switch::{DIRECTION_FLAG, MXCSR, Registers, Switch};
 use crate::windows::thunks::Thunks;
+use crate::windows::trace::CodeCounts;
 
 /// The host's processor, and the calls that run on it.
 pub struct X64 {
@@ -83,6 +85,22 @@ impl Processor for X64 {
     unsafe fn run(&mut self, _: &Thunks) -> Event {
         // SAFETY: promised by the caller; `enter` and `resume` have left an address on top of the stack.
         unsafe { self.switch.run() }
+    }
+
+    fn start_counting(&mut self, counts: CodeCounts) {
+        self.switch.start_counting(counts);
+    }
+
+    fn count(&mut self, image: Option<u64>) {
+        self.switch.count(image);
+    }
+
+    fn counted(&self) -> u64 {
+        self.switch.counts().map_or(0, CodeCounts::total)
+    }
+
+    fn trace(&self) -> NativeTrace {
+        self.switch.counts().map(CodeCounts::trace).unwrap_or_default()
     }
 
     fn argument(&self, memory: &Memory, index: usize) -> Option<u64> {
