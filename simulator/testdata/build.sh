@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds module.image, module-arm64.image and module-dll.image from module.c, and sample.image and sample-arm64.image from
-# sample.c. Needs clang, lld-link and llvm-dlltool; version 19 was used.
+# sample.c, and the object sample-bpf.o. Needs clang, lld-link, llvm-dlltool and llvm-strip; version 19 was used.
 set -eu
 cd "$(dirname "$0")"
 v=${LLVM_SUFFIX--19}
@@ -33,3 +33,5 @@ for name in module sample; do
 done
 compile module.c x86_64-pc-windows-msvc -mno-red-zone -mno-implicit-float -DMODULE_DLL
 lld-link"$v" /nologo /dll /entry:DllMain /nodefaultlib /noimplib /Brepro /out:module-dll.image "$out/module.obj"
+clang"$v" -target bpf -mcpu=v3 -O2 -g -ffile-compilation-dir=. -Wall -c sample-bpf.c -o sample-bpf.o
+llvm-strip"$v" --strip-debug sample-bpf.o

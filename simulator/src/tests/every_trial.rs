@@ -113,6 +113,7 @@ macro_rules! every_trial {
                 counts_come_with_streams
                 loads_are_counted_together
                 an_instruction_that_repeats_itself_is_one_and_a_loop_is_not
+                interpreted_programs_are_counted_by_function_and_slot
             }
             kernel {
                 each_check_of_the_kernel_catches_its_own

@@ -17,6 +17,9 @@ pub const SAMPLE: &[u8] = include_bytes!("../../testdata/sample.image");
 /// Its ARM64 image.
 pub const ARM64_SAMPLE: &[u8] = include_bytes!("../../testdata/sample-arm64.image");
 
+/// An object that can be interpreted in the place of its programs, `testdata/sample-bpf.c`.
+pub const SAMPLE_OBJECT: &[u8] = include_bytes!("../../testdata/sample-bpf.o");
+
 thread_local! {
     /// What this thread's trial is for. Each trial is on one thread from start to end.
     static ON_ARM64: Cell<bool> = const { Cell::new(false) };

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow::Continue;
 
 use bpf2sys_simulator::{
-    ExecutedInstruction, Input, NativeBranch, NativeTrace, Progress, Reload, RunReport, RunRequest, SimulatorError,
-    Trace,
+    ExecutedInstruction, ExecutedSlot, Input, InterpretedTrace, NativeBranch, NativeTrace, ObjectFile, Progress,
+    Reload, RunReport, RunRequest, SimulatorError, SlotBranch, Trace,
 };
 
-use super::fixture::{on_arm64, packet, request, run, sample_request};
+use super::fixture::{SAMPLE_OBJECT, on_arm64, packet, request, run, sample_request};
 use super::patch::Patched;
 
 /// A request whose instructions are counted.
@@ -269,4 +269,57 @@ pub fn an_instruction_that_repeats_itself_is_one_and_a_loop_is_not() {
     let (cost, trace) = cost_of(b"\xB9\x05\0\0\0\xE2\xFE\xC3");
     let branch = trace.branches[0];
     assert_eq!((cost, branch.taken, branch.not_taken), (7, 4, 1));
+}
+
+/// What was executed of a function: slots with counts, and jumps with how often each way was gone.
+fn interpreted(function: &str, slots: &[(u32, u64)], jumps: &[(u32, u64, u64)]) -> InterpretedTrace {
+    let slots = slots.iter().map(|&(slot, count)| ExecutedSlot { slot, count });
+    let jumps = jumps
+        .iter()
+        .map(|&(slot, taken, not_taken)| SlotBranch { slot, taken, not_taken });
+    InterpretedTrace {
+        function: function.into(),
+        instructions: slots.collect(),
+        branches: jumps.collect(),
+    }
+}
+
+pub fn interpreted_programs_are_counted_by_function_and_slot() {
+    let input = |program, first| packet(program, &[first]);
+    let mut request = sample_request(vec![
+        input("target", 0),
+        input("target", 1),
+        input("target", 2),
+        input("tail", 0),
+    ]);
+    request.interpret = Some(ObjectFile {
+        name: "sample-bpf.o".into(),
+        bytes: SAMPLE_OBJECT.to_vec(),
+    });
+    let plain = run(&request).unwrap();
+    let report = run(&traced(&request)).unwrap();
+    assert_eq!(report, run(&traced(&request)).unwrap());
+    // The tail call goes to `other`, which calls a subprogram.
+    assert_eq!(report.results[3].tail_calls, ["other"]);
+    assert_eq!(costs(&report), [5, 6, 6, 3 + 4 + 7]);
+    let trace = report.trace.clone().unwrap();
+    assert_eq!(trace.native, NativeTrace::default());
+    let mut functions = trace.interpreted;
+    functions.sort_by(|a, b| a.function.cmp(&b.function));
+    let expected = [
+        interpreted("count_down", &[(0, 3), (1, 3), (2, 1)], &[(1, 2, 1)]),
+        interpreted("other", &[(0, 1), (1, 1), (2, 1), (3, 1)], &[]),
+        interpreted("tail", &[(0, 1), (2, 1), (3, 1)], &[]),
+        interpreted(
+            "target",
+            &[(0, 3), (1, 3), (2, 3), (3, 2), (5, 3), (6, 3)],
+            &[(2, 1, 2)],
+        ),
+    ];
+    assert_eq!(functions, expected);
+    assert_eq!(without_trace(report), plain);
+    // And a program that reads beyond its packet.
+    request.inputs = vec![packet("target", &[])];
+    let outcomes = [&request, &traced(&request)].map(|request| format!("{:?}", run(request).unwrap_err()));
+    assert_eq!(outcomes[0], outcomes[1]);
 }
