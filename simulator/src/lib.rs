@@ -19,7 +19,8 @@
 //! A run can also make things around a module fail ([`Sabotage`]). `docs/failures.md` has what is answered then, and
 //! `docs/strict-reading.md` what is said of modules that break one rule each.
 //!
-//! A run can count what its programs execute, instruction by instruction ([`Trace`]).
+//! A run can count what its programs execute, instruction by instruction ([`Trace`]);
+//! [`program_code`] tells which instructions they have.
 //!
 //! [`interpreter`] says what eBPF instructions mean, one by one. A run can use it instead of the image's code.
 
@@ -42,6 +43,7 @@ pub mod loader_rules;
 pub mod map_definitions;
 pub mod module_tables;
 pub mod object_file;
+pub mod program_code;
 mod request;
 mod rule;
 pub mod tables;

@@ -114,6 +114,7 @@ macro_rules! every_trial {
                 loads_are_counted_together
                 an_instruction_that_repeats_itself_is_one_and_a_loop_is_not
                 interpreted_programs_are_counted_by_function_and_slot
+                what_a_program_has_and_did_not_execute_is_known
             }
             kernel {
                 each_check_of_the_kernel_catches_its_own

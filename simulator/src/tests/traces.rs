@@ -2,11 +2,15 @@
 
 use std::ops::ControlFlow::Continue;
 
+use bpf2sys_simulator::image::Rva;
+use bpf2sys_simulator::program_code::program_code;
 use bpf2sys_simulator::{
     ExecutedInstruction, ExecutedSlot, Input, InterpretedTrace, NativeBranch, NativeTrace, ObjectFile, Progress,
     Reload, RunReport, RunRequest, SimulatorError, SlotBranch, Trace,
 };
 
+use super::call::Arg::{Map, Memory};
+use super::call::{helper, input, map};
 use super::fixture::{SAMPLE_OBJECT, on_arm64, packet, request, run, sample_request};
 use super::patch::Patched;
 
@@ -285,12 +289,12 @@ fn interpreted(function: &str, slots: &[(u32, u64)], jumps: &[(u32, u64, u64)]) 
 }
 
 pub fn interpreted_programs_are_counted_by_function_and_slot() {
-    let input = |program, first| packet(program, &[first]);
+    let first = |program, first| packet(program, &[first]);
     let mut request = sample_request(vec![
-        input("target", 0),
-        input("target", 1),
-        input("target", 2),
-        input("tail", 0),
+        first("target", 0),
+        first("target", 1),
+        first("target", 2),
+        first("tail", 0),
     ]);
     request.interpret = Some(ObjectFile {
         name: "sample-bpf.o".into(),
@@ -322,4 +326,50 @@ pub fn interpreted_programs_are_counted_by_function_and_slot() {
     request.inputs = vec![packet("target", &[])];
     let outcomes = [&request, &traced(&request)].map(|request| format!("{:?}", run(request).unwrap_err()));
     assert_eq!(outcomes[0], outcomes[1]);
+}
+
+pub fn what_a_program_has_and_did_not_execute_is_known() {
+    let module = Patched::new();
+    let image = module.image();
+    let view = bpf2sys_simulator::usermode::read(&image).unwrap();
+    let programs = program_code(&image, &view);
+    let names = view.programs.iter().map(|program| &program.name);
+    assert!(programs.iter().map(|program| &program.program).eq(names));
+    let has = |program: usize, rva| programs[program].instructions.iter().any(|one| one.rva == Rva(rva));
+    let size = |program: usize| programs[program].instructions.len();
+    let (count, tail_two) = if on_arm64() { (45, 3) } else { (41, 2) };
+    assert_eq!((size(COUNT), size(TAIL_TWO)), (count, tail_two));
+
+    let report = run(&traced(&request(vec![packet("count", &[1])]))).unwrap();
+    let executed = &native(&report).instructions;
+    assert!(executed.iter().all(|one| has(COUNT, one.rva)));
+    assert_eq!(size(COUNT) - executed.len(), count - 15);
+
+    // Nothing runs that was not found, and conditional branches are the same.
+    let call = helper(1, &[Map(map::ARRAY), Memory(0)]).copy(8);
+    let inputs = vec![
+        packet("count", &[3, 0]),
+        packet("tail_one", &[2, 0]),
+        input(&call, "call_xdp", &[0; 64]),
+        packet("misbehave", &[0, 0]),
+    ];
+    let report = run(&traced(&request(inputs))).unwrap();
+    let trace = native(&report);
+    let all = || programs.iter().flat_map(|program| &program.instructions);
+    for one in &trace.instructions {
+        let found = all().find(|found| found.rva == Rva(one.rva)).unwrap();
+        let is_branch = trace.branches.iter().any(|branch| branch.rva == one.rva);
+        assert_eq!(found.is_conditional, is_branch, "{one:?}");
+    }
+
+    // A function that one program calls is that program's.
+    let outcome = run(&request(vec![packet("misbehave", &[12, 0])]));
+    let Err(SimulatorError::Fault(fault)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let called = fault.location.rva.unwrap();
+    assert!(has(MISBEHAVE, called) && !has(COUNT, called), "{called:#x}");
+    // It also jumps where the packet says.
+    assert!(!programs[MISBEHAVE].indirect_jumps.is_empty());
+    assert!(programs[COUNT].indirect_jumps.is_empty());
 }
