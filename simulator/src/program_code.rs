@@ -115,14 +115,10 @@ fn step_x64(code: &[u8], rva: Rva) -> Option<Step> {
             is_conditional: true,
             ..Step::default()
         },
-        FlowControl::Call if instruction.is_call_near() => Step {
-            next,
-            target,
-            ..Step::default()
-        },
-        // A system call goes on behind itself; programs have none.
+        // A system call, too, which names no target.
         FlowControl::Call => Step {
             next,
+            target: target.filter(|_| instruction.is_call_near()),
             ..Step::default()
         },
         FlowControl::IndirectBranch => Step {

@@ -113,6 +113,7 @@ macro_rules! every_trial {
                 counts_come_with_streams
                 loads_are_counted_together
                 an_instruction_that_repeats_itself_is_one_and_a_loop_is_not
+                code_that_keeps_its_flags_is_counted_and_code_that_clears_them_is_not
                 interpreted_programs_are_counted_by_function_and_slot
                 what_a_program_has_and_did_not_execute_is_known
             }

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow::Continue;
 
-use bpf2sys_simulator::image::Rva;
+use bpf2sys_simulator::image::{Image, Rva};
 use bpf2sys_simulator::program_code::program_code;
 use bpf2sys_simulator::{
     ExecutedInstruction, ExecutedSlot, Input, InterpretedTrace, NativeBranch, NativeTrace, ObjectFile, Progress,
-    Reload, RunReport, RunRequest, SimulatorError, SlotBranch, Trace,
+    Reload, RunReport, RunRequest, SimulatorError, SlotBranch, Trace, usermode,
 };
 
 use super::call::Arg::{Map, Memory};
@@ -275,6 +275,16 @@ pub fn an_instruction_that_repeats_itself_is_one_and_a_loop_is_not() {
     assert_eq!((cost, branch.taken, branch.not_taken), (7, 4, 1));
 }
 
+pub fn code_that_keeps_its_flags_is_counted_and_code_that_clears_them_is_not() {
+    if on_arm64() {
+        return;
+    }
+    // pushfq; popfq; nop; ret
+    assert_eq!(cost_of(b"\x9C\x9D\x90\xC3").0, 4);
+    // pushfq; and byte [rsp + 1], 0xFE; popfq; nop; nop; ret: the processor stops once more behind `popfq`.
+    assert_eq!(cost_of(b"\x9C\x80\x64\x24\x01\xFE\x9D\x90\x90\xC3").0, 4);
+}
+
 /// What was executed of a function: slots with counts, and jumps with how often each way was gone.
 fn interpreted(function: &str, slots: &[(u32, u64)], jumps: &[(u32, u64, u64)]) -> InterpretedTrace {
     let slots = slots.iter().map(|&(slot, count)| ExecutedSlot { slot, count });
@@ -331,7 +341,7 @@ pub fn interpreted_programs_are_counted_by_function_and_slot() {
 pub fn what_a_program_has_and_did_not_execute_is_known() {
     let module = Patched::new();
     let image = module.image();
-    let view = bpf2sys_simulator::usermode::read(&image).unwrap();
+    let view = usermode::read(&image).unwrap();
     let programs = program_code(&image, &view);
     let names = view.programs.iter().map(|program| &program.name);
     assert!(programs.iter().map(|program| &program.program).eq(names));
@@ -372,4 +382,20 @@ pub fn what_a_program_has_and_did_not_execute_is_known() {
     // It also jumps where the packet says.
     assert!(!programs[MISBEHAVE].indirect_jumps.is_empty());
     assert!(programs[COUNT].indirect_jumps.is_empty());
+
+    // What is no code is not followed.
+    let mut patched = Patched::new();
+    let (from, to) = (entry(TAIL_TWO), patched.section(".rdata").rva.0);
+    let at = patched.at(patched.u64(patched.program(TAIL_TWO, 32)));
+    if on_arm64() {
+        let distance = (to.wrapping_sub(from) / 4) & 0x03FF_FFFF;
+        patched.put_code(at, &[0x1400_0000 | distance]); // b
+    } else {
+        patched.put(at, &[0xE9]); // jmp
+        patched.put(at + 1, &to.wrapping_sub(from + 5).to_le_bytes());
+    }
+    let patched = patched.finish();
+    let image = Image::parse(&patched).unwrap();
+    let view = usermode::read(&image).unwrap();
+    assert_eq!(program_code(&image, &view)[TAIL_TWO].instructions.len(), 1);
 }

@@ -7,7 +7,8 @@
 //!
 //! Instructions are counted by the trap flag: behind each, the processor raises a signal whose handler counts the next. The flag is
 //! set by the last instructions before native code goes on, and cleared when that code comes to a thunk, so nothing of
-//! the simulator runs with it.
+//! the simulator runs with it. Code that reads its flags sees it. Code that clears it is not counted from then until it comes
+//! back from its next call, and neither is the instruction behind a load of SS; compiled programs have no such code.
 //!
 //! This is sound as long as one thread runs it: the child process of a run is that thread.
 
