@@ -9,13 +9,22 @@ use libtest_mimic::{Failed, Trial};
 use crate::support::{Need, output, root, succeed, test, test_with};
 
 /// Chapters with commands.
-const PLAYED: [&str; 6] = ["five-minutes", "loaded-driver", "testing", "production", "build", "extensions"];
+const PLAYED: [&str; 6] = [
+    "five-minutes",
+    "loaded-driver",
+    "testing",
+    "production",
+    "build",
+    "extensions",
+];
 
 pub fn trials() -> Vec<Trial> {
     let needs = [Need::Program("clang-19"), Need::Program("bash")];
     let mut trials: Vec<Trial> = PLAYED
         .iter()
-        .filter(|chapter| !["five-minutes", "testing"].contains(chapter) || cfg!(all(target_os = "linux", target_arch = "x86_64")))
+        .filter(|chapter| {
+            !["five-minutes", "testing"].contains(chapter) || cfg!(all(target_os = "linux", target_arch = "x86_64"))
+        })
         .map(|chapter| test_with(&format!("book::{chapter}_is_as_it_says"), &needs, move || play(chapter)))
         .collect();
     trials.push(test("book::every_chapter_with_commands_is_played", all_are_played));

@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         test("runs::the_clock_follows_the_capture", clock),
         test("runs::many_results_are_counted", counted),
         test("runs::contexts_are_given_and_told_by_name", contexts),
+        test("runs::several_programs_share_an_attach_point", several_programs),
         test("runs::what_is_dumped_can_be_loaded", dump_and_load),
         test("runs::pinned_maps_stay_in_their_folder", pinned),
         test("runs::events_are_lines_of_json", events),
@@ -332,6 +333,46 @@ fn contexts() -> Result<(), Failed> {
         &["--program", "connect_redirect4", "--context", r#"{"user_port": 65536}"#],
     )?;
     if !error.contains("BPF5015") || !error.contains("65536") {
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn several_programs() -> Result<(), Failed> {
+    let folder = Folder::of("connect_redirect")?;
+    let rule = "rules4:c633640700000000000000000000000001bb0000=010000007f0000010000000000000000000000001f900000";
+    let context = r#"{"user_ip4": "198.51.100.7", "user_port": 443, "protocol": "TCP"}"#;
+    let twice = [
+        "--program",
+        "connect_redirect4",
+        "--program",
+        "connect_redirect4",
+        "--context",
+        context,
+        "--changes",
+    ];
+    let text = folder.run(&twice)?;
+    let passed = "connect_redirect4: 1 (BPF_SOCK_ADDR_VERDICT_PROCEED_SOFT)\n";
+    equal(
+        &text,
+        &format!("{passed}  {passed}  {passed}counters[0]: [0, 0] -> [2, 0]\n"),
+    )?;
+    // Who redirects is the last one.
+    let text = folder.run(&[&twice[..], &["--set-map", rule]].concat())?;
+    if !text.starts_with(&format!("{passed}  {passed}  user_ip4: ")) || !text.contains("counters[1]: [0, 0] -> [1, 0]")
+    {
+        return Err(text.into());
+    }
+    let other = [
+        "--program",
+        "connect_redirect4",
+        "--program",
+        "connect_redirect6",
+        "--context",
+        context,
+    ];
+    let (_, error) = folder.fails(6, &other)?;
+    if !error.contains("BPF5008") {
         return Err(error.into());
     }
     Ok(())

@@ -11,15 +11,13 @@ pub struct HexBytes(pub Vec<u8>);
 impl HexBytes {
     /// Reads hexadecimal digits; blanks between bytes are skipped.
     pub fn parse(text: &str) -> Option<HexBytes> {
-        let digits: Option<Vec<u8>> = text
-            .chars()
-            .filter(|c| !c.is_whitespace())
-            .map(|c| c.to_digit(16).map(|d| d as u8))
-            .collect();
-        let digits = digits.filter(|d| d.len().is_multiple_of(2))?;
-        Some(HexBytes(
-            digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect(),
-        ))
+        let mut bytes = Vec::with_capacity(text.len() / 2);
+        let mut digits = text.chars().filter(|c| !c.is_whitespace());
+        let mut next = || digits.next().map(|digit| digit.to_digit(16));
+        while let Some(high) = next() {
+            bytes.push((high? << 4 | next()??) as u8);
+        }
+        Some(HexBytes(bytes))
     }
 }
 
@@ -37,7 +35,7 @@ impl fmt::Display for HexBytes {
 
 impl Serialize for HexBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&crate::usermode::hex(&self.0))
     }
 }
 

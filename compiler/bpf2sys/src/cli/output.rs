@@ -191,6 +191,18 @@ fn tell(
 
 /// A progress line on standard error; none where that is no terminal, or where a machine reads it. It shows up only when
 /// work takes long enough for a person to wonder.
+/// The line that tells how far work is of which nobody knows how much there is.
+pub(super) fn endless_progress(reporter: &Reporter, verb: &str) -> ProgressBar {
+    if !reporter.allows_progress() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {human_pos} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.with_message(verb.to_owned())
+}
+
 fn progress(reporter: &Reporter, inputs: usize, verb: &str) -> ProgressBar {
     if !reporter.allows_progress() {
         return ProgressBar::hidden();

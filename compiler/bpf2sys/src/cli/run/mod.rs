@@ -13,13 +13,14 @@ use std::sync::mpsc;
 use bpf2sys_platform::{Guid, Platform, ProgramType};
 use bpf2sys_simulator::usermode::UserModeProgram;
 use bpf2sys_simulator::{ObjectFile, RunReport, RunRequest};
+use indicatif::ProgressBar;
 
 use self::inputs::{Failure, InputOptions, Inputs};
 use self::machine::{MachineOptions, MishapOptions};
 use self::maps::{KnownMaps, MapOptions};
 use self::report::{Known, OutputOptions, Telling};
-use super::Outcome;
 use super::reporter::Reporter;
+use super::{Outcome, output};
 use crate::{BuildOptions, Error, ErrorKind, Providers, files};
 
 /// Load a driver as Windows would, run a program of it on given input, and unload it.
@@ -101,14 +102,23 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     arguments.machine.apply(&mut request, platform)?;
     arguments.mishaps.apply(&mut request)?;
     arguments.maps.apply(&mut request, &known)?;
-    match perform(arguments, &request, &known, platform) {
+    let progress = output::endless_progress(reporter, "running");
+    let performed = perform(arguments, &request, &known, platform, &progress);
+    progress.finish_and_clear();
+    match performed {
         Err(error) if matches!(error.kind(), ErrorKind::Simulate(_)) => Ok(reporter.fail(&error, &arguments.image)),
         other => other.map(|()| 0),
     }
 }
 
 /// Runs, and tells what comes out.
-fn perform(arguments: &Arguments, request: &RunRequest, known: &KnownMaps, platform: &Platform) -> Result<(), Error> {
+fn perform(
+    arguments: &Arguments,
+    request: &RunRequest,
+    known: &KnownMaps,
+    platform: &Platform,
+    progress: &ProgressBar,
+) -> Result<(), Error> {
     let events = arguments.mishaps.events()?;
     let wanted = !arguments.program.is_empty() || arguments.inputs.are_given();
     let program = wanted.then(|| program(arguments, &request.image)).transpose()?;
@@ -133,7 +143,7 @@ fn perform(arguments: &Arguments, request: &RunRequest, known: &KnownMaps, platf
             types: known.types.as_ref(),
         },
         origins,
-        (arguments.inputs.repeat(), arguments.maps.takes_output()),
+        (arguments.inputs.repeat(), arguments.maps.takes_output(), progress),
     )?;
     let mut untold = None;
     let inputs = inputs

@@ -12,6 +12,7 @@ use bpf2sys_simulator::{InvocationResult, MapContents, Progress, RunReport, Sent
 use bpf2sys_testing::captures::{CaptureError, CaptureWriter, Fate, Written};
 use bpf2sys_testing::contexts::{self, Fields};
 use bpf2sys_testing::values::{self, Json, MapChange, ModuleTypes, difference, maps_to_json};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::inputs::Origin;
@@ -107,7 +108,11 @@ pub(super) struct Telling<'a> {
     maps: Vec<MapContents>,
     capture: Option<Capture>,
     events: Option<Events>,
+    progress: &'a ProgressBar,
 }
+
+/// After how many results the progress line is told.
+const STEP: u64 = 1 << 10;
 
 struct Capture {
     path: PathBuf,
@@ -157,7 +162,7 @@ impl<'a> Telling<'a> {
         options: &'a OutputOptions,
         known: Known<'a>,
         origins: Receiver<Origin>,
-        (repeat, is_silent): (u32, bool),
+        (repeat, is_silent, progress): (u32, bool, &'a ProgressBar),
     ) -> Result<Telling<'a>, Error> {
         let capture = options.write_pcap.as_deref().map(Capture::create).transpose()?;
         let events = match options.events.as_deref() {
@@ -183,6 +188,7 @@ impl<'a> Telling<'a> {
             maps: Vec::new(),
             capture,
             events,
+            progress,
         })
     }
 
@@ -207,6 +213,9 @@ impl<'a> Telling<'a> {
         self.of_origin += 1;
         let is_shown = self.options.each || self.count < EACH;
         self.count += 1;
+        if self.count.is_multiple_of(STEP) {
+            self.progress.set_position(self.count);
+        }
         self.write_packet(&result)?;
         self.write_events(&result)?;
         if !self.is_silent {
