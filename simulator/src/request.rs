@@ -210,6 +210,11 @@ pub struct ObjectFile {
     pub bytes: Vec<u8>,
 }
 
+/// Whether a value need not be written, because it is what it is when it is not read.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// One invocation, or several of the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -218,25 +223,35 @@ pub struct Input {
     pub program: String,
     /// Programs that are attached behind it at the same attach point. The runtime's extensions run them one after another on the
     /// same context, until one could not be run or what it did ends the chain. One program may be there several times.
+    #[serde(skip_serializing_if = "is_default")]
     pub then: Vec<String>,
     /// The load whose program is meant. Its maps are meant, too, by presets.
+    #[serde(skip_serializing_if = "is_default")]
     pub load: u32,
     /// Bytes between the context's data pointers. Only for program types that have such pointers.
+    #[serde(skip_serializing_if = "is_default")]
     pub packet: HexBytes,
     /// Bytes between the metadata pointer and the data. `None` leaves the metadata pointer 0, as providers do when there
     /// is no metadata.
+    #[serde(skip_serializing_if = "is_default")]
     pub meta: Option<HexBytes>,
     /// The context structure, from its first byte; the rest is zero. The simulator sets data pointers in it.
+    #[serde(skip_serializing_if = "is_default")]
     pub context: HexBytes,
     /// Providers that come or go before it.
+    #[serde(skip_serializing_if = "is_default")]
     pub events: Vec<ProviderEvent>,
     /// Map contents to set before it, once, as user mode would.
+    #[serde(skip_serializing_if = "is_default")]
     pub presets: Vec<MapPreset>,
     /// How often to run it, up to a million times; 0 means once. Context and packet are the same each time.
+    #[serde(skip_serializing_if = "is_default")]
     pub repeat: u32,
     /// What is different on the machine from now on.
+    #[serde(skip_serializing_if = "is_default")]
     pub machine: MachineChange,
     /// Its results leave out context, packet and metadata.
+    #[serde(skip_serializing_if = "is_default")]
     pub without_data: bool,
 }
 

@@ -2,7 +2,6 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::cpu::STACK_FILL;
 use super::kernel::{Activity, Kernel, Stack, no_memory};
 use super::memory::{Memory, OutOfMemory, PAGE, Use};
 use super::registry::{REGISTRY_PATH, utf16};
@@ -130,6 +129,6 @@ pub fn make_stack(memory: &mut Memory, bytes: u32) -> Result<Stack, SimulatorErr
     Ok(Stack {
         bottom,
         top: bottom + length as u64,
-        untouched: vec![STACK_FILL; length],
+        used: length,
     })
 }

@@ -336,7 +336,7 @@ impl Kernel {
             ..
         } = self.module.programs[program];
         let value = self.call(function, &[context, runtime_context], Activity::Program(program))?;
-        self.state.max_stack = self.deepest_stack(self.state.max_stack);
+        self.state.max_stack = self.state.max_stack.max(self.stack_depth());
         Ok(value)
     }
 

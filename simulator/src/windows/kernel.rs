@@ -51,8 +51,8 @@ pub struct Stack {
     pub bottom: u64,
     /// First byte above.
     pub top: u64,
-    /// What it looks like before a call.
-    pub untouched: Vec<u8>,
+    /// Bytes from its top that may be something else than the fill. All others are known to be that.
+    pub used: usize,
 }
 
 /// Everything.
@@ -190,10 +190,11 @@ impl Kernel {
     /// Calls a function of the image and gives what it returned.
     pub fn call(&mut self, function: u64, arguments: &[u64], activity: Activity) -> Result<u64, SimulatorError> {
         if self.activities.is_empty() {
-            let length = (self.stack.top - self.stack.bottom) as usize;
-            if !self.memory.fill(self.stack.bottom, length, STACK_FILL) {
+            let used = self.stack.used as u64;
+            if !self.memory.fill(self.stack.top - used, used as usize, STACK_FILL) {
                 return Err(no_memory("the stack"));
             }
+            self.stack.used = (self.stack.top - self.stack.bottom) as usize;
         }
         self.activities.push(activity);
         if self
@@ -316,19 +317,12 @@ impl Kernel {
         }
     }
 
-    /// Bytes of stack that the last outermost call has touched, if they are more than `known`; else `known`.
-    pub fn deepest_stack(&self, known: u32) -> u32 {
+    /// Bytes of stack that the last outermost call has touched.
+    pub fn stack_depth(&mut self) -> u32 {
         let length = (self.stack.top - self.stack.bottom) as usize;
-        let below = self
-            .memory
-            .read(self.stack.bottom, length.saturating_sub(known as usize))
-            .unwrap_or_default();
-        // Mostly nothing has changed, which one comparison of all bytes tells.
-        if below == self.stack.untouched[..below.len()] {
-            return known;
-        }
-        let untouched = below.iter().take_while(|&&b| b == STACK_FILL).count();
-        (length - untouched) as u32
+        let untouched = self.memory.leading(self.stack.bottom, length, STACK_FILL);
+        self.stack.used = length - untouched;
+        self.stack.used as u32
     }
 }
 

@@ -88,6 +88,9 @@ const LIMIT: u64 = 4 << 30;
 /// Addresses of the memory that the emulator sees: the upper half of those that its processor has.
 const EMULATED: std::ops::Range<u64> = 1 << (ADDRESS_BITS - 1)..1 << ADDRESS_BITS;
 
+/// Bytes that are compared at once.
+const LANES: usize = 64;
+
 impl Memory {
     /// Memory that code in an emulator sees.
     pub fn emulated(emulator: Rc<Engine>) -> Memory {
@@ -403,6 +406,20 @@ impl Memory {
         // SAFETY: as in `write`.
         unsafe { std::ptr::write_bytes(address as *mut u8, byte, length) };
         true
+    }
+
+    /// How many bytes from this address on are `byte`, up to `length`; 0 if they are not all in one region that is mapped.
+    pub fn leading(&self, address: u64, length: usize, byte: u8) -> usize {
+        if length == 0 || !self.accessible(address, length, |u| u != Use::None) {
+            return 0;
+        }
+        // SAFETY: the range lies in one region, and regions with these uses are mapped readable for as long as they are recorded. Nothing
+        // writes there while the slice lives.
+        let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, length) };
+        // Long runs of it are the rule: many at a time.
+        let chunks = bytes.chunks_exact(LANES).take_while(|chunk| **chunk == [byte; LANES]);
+        let before = chunks.count() * LANES;
+        before + bytes[before..].iter().take_while(|found| **found == byte).count()
     }
 
     /// Writes bytes whatever the region allows programs, for the image's sections while they are being set up.
