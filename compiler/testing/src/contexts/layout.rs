@@ -14,7 +14,7 @@ const AF_INET: &str = "AF_INET";
 const AF_INET6: &str = "AF_INET6";
 
 /// A context by names.
-pub(super) struct Layout<'a> {
+pub(crate) struct Layout<'a> {
     pub context: &'a Context,
     /// Fields but pointers, by ascending offset. No two have one name.
     pub fields: Vec<&'a Field>,
@@ -28,13 +28,13 @@ pub(super) struct Layout<'a> {
 
 /// What is given instead of a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Instead {
+pub(crate) enum Instead {
     Data,
     Meta,
 }
 
 /// The field that says of which family addresses are.
-pub(super) struct Family<'a> {
+pub(crate) struct Family<'a> {
     pub field: &'a Field,
     /// Its value for IPv4 addresses.
     pub inet: i64,
@@ -132,16 +132,16 @@ impl<'a> Layout<'a> {
 }
 
 /// The offset behind a field.
-pub(super) fn end(field: &Field) -> u32 {
+pub(crate) fn end(field: &Field) -> u32 {
     field.offset.saturating_add(field.size)
 }
 
 /// Whether two fields share bytes.
-pub(super) fn share(a: &Field, b: &Field) -> bool {
+pub(crate) fn share(a: &Field, b: &Field) -> bool {
     a.offset < end(b) && b.offset < end(a)
 }
 
 /// The bytes of a field in those of a context.
-pub(super) fn part<'b>(field: &Field, bytes: &'b [u8]) -> Option<&'b [u8]> {
+pub(crate) fn part<'b>(field: &Field, bytes: &'b [u8]) -> Option<&'b [u8]> {
     bytes.get(field.offset as usize..end(field) as usize)
 }

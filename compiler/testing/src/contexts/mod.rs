@@ -14,8 +14,9 @@ mod bytes;
 mod decode;
 mod encode;
 mod error;
+mod expected;
 mod form;
-mod layout;
+pub(crate) mod layout;
 mod number;
 mod sid;
 mod time;
@@ -26,6 +27,7 @@ mod tests;
 pub use decode::{Fields, decode};
 pub use encode::encode;
 pub use error::ContextError;
+pub use expected::{OtherValue, other_values};
 
 /// What a run is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

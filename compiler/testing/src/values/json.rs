@@ -75,6 +75,13 @@ impl Json {
     }
 }
 
+/// An object without members.
+impl Default for Json {
+    fn default() -> Json {
+        Json::Object(Vec::new())
+    }
+}
+
 impl From<&str> for Json {
     fn from(text: &str) -> Json {
         Json::Text(text.to_owned())

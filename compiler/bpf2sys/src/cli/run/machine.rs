@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use bpf2sys_platform::Platform;
-use bpf2sys_simulator::{Calls, Mishap, Provider, ProviderEvent, RunRequest, SimulatedMachine, SimulatedRuntime};
+use bpf2sys_simulator::{Answer, Mishap, Provider, ProviderEvent, RunRequest, SimulatedMachine, SimulatedRuntime};
+use bpf2sys_testing::conditions::{self, FAILURE_FORM, mishap, provider};
 
 use crate::{Error, ErrorKind, files};
-
-/// What memory for map values is called in `--fail`.
-const ALLOCATION: &str = "allocation";
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
@@ -108,7 +106,10 @@ impl MachineOptions {
         request.machine = machine;
         request.runtime = self.runtime;
         request.time_limit_ms = self.time_limit * 1000;
-        request.answers = super::answers::answers(&self.answer, platform)?;
+        let read = |text: &String| {
+            conditions::answer(text, platform).map_err(|message| usage(format!("`--answer {text}`: {message}")))
+        };
+        request.answers = self.answer.iter().map(read).collect::<Result<Vec<Answer>, Error>>()?;
         Ok(())
     }
 }
@@ -117,7 +118,7 @@ impl MishapOptions {
     pub(super) fn apply(&self, request: &mut RunRequest) -> Result<(), Error> {
         for text in &self.fail {
             request.mishaps.push(mishap(text).ok_or_else(|| {
-                usage(format!("`--fail {text}`: expected HELPER, HELPER@CALL, HELPER@FIRST.. or HELPER@FIRST..LAST, and =VALUE behind it"))
+                usage(format!("`--fail {text}`: {FAILURE_FORM}"))
             })?);
         }
         let full = self.full.iter().cloned().map(|map| Mishap::FullMap { map });
@@ -178,93 +179,9 @@ fn runtime(text: &str) -> Result<SimulatedRuntime, String> {
     }
 }
 
-/// Reads `HELPER[@CALLS][=VALUE]`.
-fn mishap(text: &str) -> Option<Mishap> {
-    let (rest, result) = match text.rsplit_once('=') {
-        Some((rest, value)) => (rest, Some(value.parse().ok()?)),
-        None => (text, None),
-    };
-    let (helper, calls) = match rest.split_once('@') {
-        Some((helper, calls)) => (helper, self::calls(calls)?),
-        None => (rest, Calls::default()),
-    };
-    match helper {
-        "" => None,
-        ALLOCATION if result.is_none() => Some(Mishap::Allocation { calls }),
-        ALLOCATION => None,
-        _ => Some(Mishap::Helper {
-            helper: helper.to_owned(),
-            program: None,
-            calls,
-            result,
-        }),
-    }
-}
-
-/// Reads `3`, `3..` or `3..5`.
-fn calls(text: &str) -> Option<Calls> {
-    let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
-    let Some((first, last)) = text.split_once("..") else {
-        return Some(Calls {
-            first: number(text)?,
-            count: 1,
-        });
-    };
-    let first = number(first)?;
-    let count = match last {
-        "" => 0,
-        last => number(last)?.checked_sub(first)?.checked_add(1)?,
-    };
-    Some(Calls { first, count })
-}
-
-/// A provider by what it offers. Whether there is one, the simulator says.
-fn provider(text: &str) -> Provider {
-    if let Some(guid) = text.strip_prefix("module:") {
-        return Provider::BtfModule(guid.trim_matches(['{', '}']).to_owned());
-    }
-    match text.strip_prefix("map:").and_then(|number| number.parse().ok()) {
-        Some(number) => Provider::MapType(number),
-        None => Provider::ProgramType(text.to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn calls_that_fail_are_read() {
-        let helper = |calls, result| {
-            Some(Mishap::Helper {
-                helper: "h".into(),
-                program: None,
-                calls,
-                result,
-            })
-        };
-        let calls = |first, count| Calls { first, count };
-        let cases = [
-            ("h", helper(calls(0, 0), None)),
-            ("h@3", helper(calls(3, 1), None)),
-            ("h@3..", helper(calls(3, 0), None)),
-            ("h@3..5", helper(calls(3, 3), None)),
-            ("h@3..3=-12", helper(calls(3, 1), Some(-12))),
-            ("h=7", helper(calls(0, 0), Some(7))),
-            ("allocation@2", Some(Mishap::Allocation { calls: calls(2, 1) })),
-            ("allocation=1", None),
-            ("h@", None),
-            ("h@0", None),
-            ("h@5..3", None),
-            ("h@x", None),
-            ("h=", None),
-            ("@1", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(mishap(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn seconds_are_units_of_100_ns() {

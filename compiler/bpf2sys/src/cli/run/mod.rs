@@ -1,6 +1,5 @@
 //! `bpf2sys run`: load a driver as Windows would, and run a program of it, by its code or by the interpreter.
 
-mod answers;
 mod inputs;
 mod machine;
 mod maps;

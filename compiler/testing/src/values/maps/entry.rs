@@ -5,7 +5,7 @@ use bpf2sys_simulator::MapEntryContents;
 
 use super::{by_index, per_cpu};
 use crate::values::read::{raw, unsigned};
-use crate::values::{Json, MapTypes, ModuleTypes, ValueError, exact, from_json, hex, to_json};
+use crate::values::{Json, MapTypes, ModuleTypes, ValueError, ValueProblem, exact, from_json, hex, to_json};
 
 /// What is known of a map's keys and values.
 #[derive(Clone, Copy)]
@@ -118,6 +118,21 @@ impl<'a> Entries<'a> {
         read(self.value_type(), json, size)
     }
 
+    /// Whether a value is what is given of it.
+    pub(super) fn is_value(&self, given: &Json, bytes: &[u8]) -> Result<bool, ValueError> {
+        is(self.value_type(), given, bytes)
+    }
+
+    /// Whether a variable is what is given of it.
+    pub(super) fn is_variable(&self, of: TypeIndex, given: &Json, bytes: &[u8]) -> Result<bool, ValueError> {
+        is(self.types.map(|types| (types, of)), given, bytes)
+    }
+
+    /// Whether a record is what is given of it.
+    pub(super) fn is_record(&self, given: &Json, bytes: &[u8]) -> Result<bool, ValueError> {
+        is(self.typed(|of| of.record), given, bytes)
+    }
+
     /// Whether bytes are shown as this; true if their type is not known any more.
     pub(super) fn same(&self, key: bool, bytes: &[u8], json: &Json) -> bool {
         let of = if key { self.key_type() } else { self.value_type() };
@@ -132,6 +147,41 @@ fn shown(of: Option<(&DataTypes, TypeIndex)>, bytes: &[u8]) -> (Json, bool) {
             (to_json(types, of, bytes), exact(types, of, bytes))
         }
         _ => (hex(bytes), true),
+    }
+}
+
+/// Whether bytes are what is given of them: all, or some members of structures.
+fn is(of: Option<(&DataTypes, TypeIndex)>, given: &Json, bytes: &[u8]) -> Result<bool, ValueError> {
+    let whole = match read(of, given, bytes.len() as u32) {
+        // Another number of bytes is another value.
+        Err(ValueError {
+            problem: ValueProblem::Size { .. },
+            ..
+        }) if given.text().is_some() => return Ok(false),
+        whole => whole?,
+    };
+    Ok(whole == bytes || has_given(given, &shown(of, &whole).0, &shown(of, bytes).0))
+}
+
+/// Whether `found` has what is `given`, which is `whole` with all members.
+fn has_given(given: &Json, whole: &Json, found: &Json) -> bool {
+    match (given, whole, found) {
+        (Json::Object(given), Json::Object(_), Json::Object(_)) => {
+            given
+                .iter()
+                .all(|(name, given)| match (whole.get(name), found.get(name)) {
+                    (Some(whole), Some(found)) => has_given(given, whole, found),
+                    _ => false,
+                })
+        }
+        (Json::List(given), Json::List(whole), Json::List(found)) if whole.len() == found.len() => {
+            let mut pairs = whole.iter().zip(found).enumerate();
+            pairs.all(|(i, (whole, found))| match given.get(i) {
+                Some(given) => has_given(given, whole, found),
+                None => whole == found,
+            })
+        }
+        _ => whole == found,
     }
 }
 

@@ -30,6 +30,7 @@
 mod difference;
 mod entry;
 mod error;
+mod expected;
 mod load;
 mod show;
 mod text;
@@ -41,6 +42,7 @@ use bpf2sys_simulator::usermode::UserModeMap;
 
 pub use difference::{Change, MapChange, difference};
 pub use error::{MapsError, MapsProblem};
+pub use expected::{ExpectedMaps, is_record, record_to_json};
 pub use load::maps_from_json;
 pub use show::maps_to_json;
 pub use text::lines;
