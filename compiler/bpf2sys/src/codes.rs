@@ -183,6 +183,8 @@ codes! {
     BPF5014 Error,
     BPF5015 Error,
     BPF5016 Error,
+    BPF5017 Error,
+    BPF5018 Error,
     BPF5020 Error,
     BPF6001 Error,
     BPF6002 Error,

@@ -13,7 +13,7 @@ use bpf2sys_simulator::image::ImageError;
 use bpf2sys_testing::captures::CaptureError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
-use crate::{CompileError, Diagnostic, ProjectError, ProvenanceError, SigningError};
+use crate::{CompileError, Diagnostic, ProjectError, ProvenanceError, SigningError, SourcePlace};
 
 /// A failure of the tool. [`Error::diagnostics`] gives what to tell the user.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +139,16 @@ pub enum ErrorKind {
         /// Why.
         message: String,
     },
+    /// A test file is none.
+    #[error("`{}` is no test file: {message}", path.display())]
+    TestFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+        /// Where.
+        place: Option<SourcePlace>,
+    },
     /// An image does not have the tables of a native module, or they can't be read.
     #[error("the tables of a native module can't be read: {0}")]
     NoTables(String),
@@ -190,6 +200,7 @@ impl Error {
             | ErrorKind::Packets { .. }
             | ErrorKind::Context { .. }
             | ErrorKind::MapContents { .. }
+            | ErrorKind::TestFile { .. }
             | ErrorKind::Compile(CompileError::Refused { .. })
             | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,

@@ -22,6 +22,7 @@ mod run;
 mod sign;
 mod signature;
 mod source;
+mod test;
 mod usage;
 mod verify;
 mod version;
@@ -44,7 +45,7 @@ const EXIT_STATUS_HELP: &str = "Exit status:
   3  an input is not a valid file of its kind
   4  a program was not proven safe
   5  a module can't be compiled or linked
-  6  an image breaks a rule, was refused, or its program misbehaved in a simulated run
+  6  an image breaks a rule, was refused, or its program misbehaved in a simulated run; a test failed
   7  a signature or a statement is missing or wrong, or can't be made
 With several inputs, the highest status that any of them gave.";
 
@@ -60,6 +61,7 @@ const EXAMPLES: &str = "Examples:
   bpf2sys check udp_filter.sys                    would Windows and the runtime take it
   bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would
   bpf2sys cert new                                certificates for test machines
+  bpf2sys test                                    run the tests beside the programs
   bpf2sys sign udp_filter.sys --pfx signing.pfx   sign it
   bpf2sys signature udp_filter.sys                what its signature is worth
   bpf2sys package udp_filter.sys --object udp_filter.o -o udp_filter.cab --attest-key key.pem
@@ -88,6 +90,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Check(check::Arguments),
     Run(run::Arguments),
+    Test(Box<test::Arguments>),
     Sign(sign::Arguments),
     Signature(signature::Arguments),
     Cert(cert::Arguments),
@@ -143,6 +146,7 @@ fn run_words(words: &[OsString]) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
         Command::Check(arguments) => check::run(&arguments, &mut reporter),
         Command::Run(arguments) => run::run(&arguments, &mut reporter),
+        Command::Test(arguments) => test::run(&arguments, &mut reporter),
         Command::Sign(arguments) => sign::run(&arguments, &mut reporter),
         Command::Signature(arguments) => signature::run(&arguments, &mut reporter),
         Command::Cert(arguments) => cert::run(&arguments, &mut reporter),

@@ -91,7 +91,7 @@ pub(super) fn for_each_input(
     how: Work<'_>,
     work: impl Fn(usize, &Path) -> Result<Done, Error> + Sync,
 ) -> Result<Batch, Error> {
-    let progress = progress(reporter, inputs.len(), how.verb);
+    let progress = progress(reporter, inputs.len() as u64, how.verb);
     let mut told = Told {
         reporter,
         progress: &progress,
@@ -189,8 +189,6 @@ fn tell(
     Ok(())
 }
 
-/// A progress line on standard error; none where that is no terminal, or where a machine reads it. It shows up only when
-/// work takes long enough for a person to wonder.
 /// The line that tells how far work is of which nobody knows how much there is.
 pub(super) fn endless_progress(reporter: &Reporter, verb: &str) -> ProgressBar {
     if !reporter.allows_progress() {
@@ -203,11 +201,13 @@ pub(super) fn endless_progress(reporter: &Reporter, verb: &str) -> ProgressBar {
     bar.with_message(verb.to_owned())
 }
 
-fn progress(reporter: &Reporter, inputs: usize, verb: &str) -> ProgressBar {
+/// A progress line on standard error; none where that is no terminal, or where a machine reads it. It shows up only when
+/// work takes long enough for a person to wonder.
+pub(super) fn progress(reporter: &Reporter, inputs: u64, verb: &str) -> ProgressBar {
     if !reporter.allows_progress() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::with_draw_target(Some(inputs as u64), ProgressDrawTarget::stderr_with_hz(5));
+    let bar = ProgressBar::with_draw_target(Some(inputs), ProgressDrawTarget::stderr_with_hz(5));
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos}/{len} {wide_bar} {elapsed}") {
         bar.set_style(style);
     }

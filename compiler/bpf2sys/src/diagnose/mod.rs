@@ -22,6 +22,7 @@ use crate::{Code, Diagnostic, ErrorKind, SourcePlace};
 
 pub(crate) use compile::refused;
 pub(crate) use platform::left_out;
+pub(crate) use simulate::code as code_of;
 pub(crate) use verify::warning;
 
 /// A note where a source line would be shown.
@@ -51,6 +52,10 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Packets { .. } => simple(Code::BPF5014),
         ErrorKind::Context { .. } => simple(Code::BPF5015),
         ErrorKind::MapContents { .. } => simple(Code::BPF5016),
+        ErrorKind::TestFile { place, .. } => vec![Diagnostic {
+            place: place.clone(),
+            ..Diagnostic::new(Code::BPF5017, kind.to_string())
+        }],
         ErrorKind::ReadFile { .. } => simple(Code::BPF9001),
         ErrorKind::InputTooLarge { .. } => simple(Code::BPF9002),
         ErrorKind::WriteFile { .. } => simple(Code::BPF9003),

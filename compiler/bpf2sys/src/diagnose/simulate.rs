@@ -46,7 +46,8 @@ fn interpreted(fault: &InterpretedFault) -> Diagnostic {
     }
 }
 
-fn code(error: &SimulatorError) -> Code {
+/// The code of a run that failed.
+pub(crate) fn code(error: &SimulatorError) -> Code {
     match error {
         SimulatorError::Unsupported(_) => Code::BPF5001,
         SimulatorError::Image(_) => Code::BPF5002,

@@ -1,9 +1,9 @@
 //! What a test file is about: a driver, and what is known of its programs and maps.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bpf2sys_platform::{Guid, Platform, ProgramType};
-use bpf2sys_simulator::usermode::UserModeProgram;
 use bpf2sys_simulator::{ObjectFile, RunRequest, SimulatorError, describe};
 
 use super::file::Suite;
@@ -28,10 +28,17 @@ pub struct Parts {
     pub code: fn(&SimulatorError) -> &'static str,
 }
 
+/// A program of a driver.
+pub(super) struct Program {
+    pub name: String,
+    /// Its type, if the platform has it.
+    pub of: Option<Arc<ProgramType>>,
+}
+
 /// A driver that tests are about.
 pub struct Driver {
     pub(super) parts: Parts,
-    pub(super) programs: Vec<UserModeProgram>,
+    pub(super) programs: Vec<Program>,
     pub(super) shapes: Vec<MapShape>,
 }
 
@@ -50,7 +57,19 @@ impl Driver {
                 .set_record_type(&shapes, map, of)
                 .map_err(|e| format!("`event_types`: {e}"))?;
         }
-        Ok(Driver { parts, programs, shapes })
+        let programs = programs.into_iter().map(|program| {
+            let guid = program.program_type.parse::<Guid>().ok();
+            let types = &parts.platform.program_types;
+            Program {
+                of: types.iter().find(|known| Some(known.guid) == guid).cloned(),
+                name: program.name,
+            }
+        });
+        Ok(Driver {
+            programs: programs.collect(),
+            parts,
+            shapes,
+        })
     }
 
     /// What is known of its types.
@@ -59,7 +78,7 @@ impl Driver {
     }
 
     /// The program of a name, or the only one.
-    pub(super) fn program(&self, name: Option<&str>) -> Result<&UserModeProgram, String> {
+    pub(super) fn program(&self, name: Option<&str>) -> Result<&Program, String> {
         let names = || {
             let names: Vec<&str> = self.programs.iter().map(|program| program.name.as_str()).collect();
             names.join(", ")
@@ -76,10 +95,7 @@ impl Driver {
 
     /// The type of a program, if the platform has it.
     pub(super) fn type_of(&self, program: &str) -> Option<&ProgramType> {
-        let program = self.programs.iter().find(|known| known.name == program)?;
-        let guid: Guid = program.program_type.parse().ok()?;
-        let types = &self.parts.platform.program_types;
-        types.iter().find(|known| known.guid == guid).map(AsRef::as_ref)
+        self.programs.iter().find(|known| known.name == program)?.of.as_deref()
     }
 
     /// The request that all tests of a file start from.

@@ -24,6 +24,9 @@ pub struct Suite {
     /// Descriptions of further providers.
     #[serde(default)]
     pub platform: Vec<String>,
+    /// The section name that says of which type all programs are, whatever section they are in.
+    #[serde(rename = "type")]
+    pub section: Option<String>,
     /// The program that is run where a test does not say.
     pub program: Option<String>,
     /// Whether the interpreter must give the same.

@@ -16,12 +16,12 @@ mod judge;
 mod parse;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unit;
 
 pub use driver::{Driver, Parts};
 pub use file::{Arch, Suite, Test};
 pub use golden::{Golden, bless};
-pub use parse::{SuiteError, parse};
+pub use parse::{SuiteError, line, parse};
 pub use run::{Outcome, Verdict, run};
 pub use unit::{XmlCase, XmlResult, XmlSuite, junit};

@@ -35,7 +35,7 @@ impl SuiteError {
 }
 
 /// The line that a place of a text is in, from 1.
-pub(super) fn line(text: &str, offset: usize) -> u32 {
+pub fn line(text: &str, offset: usize) -> u32 {
     SuiteError::at(text, offset, "").line
 }
 
@@ -63,6 +63,9 @@ fn check(suite: &Suite, text: &str) -> Result<(), SuiteError> {
     }
     if suite.image.is_some() && suite.interpret {
         return fail(0, "`interpret` needs `object` or `source`: a driver holds no eBPF instructions".to_owned());
+    }
+    if suite.image.is_some() && suite.section.is_some() {
+        return fail(0, "`type` needs `object` or `source`: the programs of a driver have their types".to_owned());
     }
     if suite.image.is_none() && suite.types.is_some() {
         return fail(0, "`types` is for `image`: an object has its own".to_owned());

@@ -1,5 +1,6 @@
 //! Running a test, and what came of it.
 
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use bpf2sys_simulator::{
@@ -10,7 +11,7 @@ use super::driver::Driver;
 use super::file::{Expect, Never, Step, Suite, Test};
 use super::golden::{Golden, came_out};
 use super::inputs::inputs;
-use super::judge::{Calls, Run, Scope, holds, judge};
+use super::judge::{Calls, Run, Scope, holds, judge, with_presets};
 use super::parse::machine_on;
 use crate::conditions::{FAILURE_FORM, answer, mishap, provider};
 use crate::values::maps_from_json;
@@ -164,7 +165,11 @@ impl Prepared {
             repeat: test.repeat,
             ..Step::default()
         };
-        let steps = if test.steps.is_empty() { vec![own] } else { test.steps.clone() };
+        let mut steps = if test.steps.is_empty() { vec![own] } else { test.steps.clone() };
+        // Between steps others may set entries.
+        for step in steps.iter_mut().filter(|_| !test.steps.is_empty()) {
+            step.never.changes.extend(test.never.changes.clone());
+        }
         let several = steps.len() > 1;
         request.tell.maps = suite.properties.iter().any(|p| needs_maps(&p.get_ref().expect, &p.get_ref().never))
             || several && steps.iter().any(|step| needs_maps(&step.expect, &step.never));
@@ -220,15 +225,19 @@ impl Prepared {
             (runs, Some(report)) if runs == came.results.len() => Some(report.maps.as_slice()),
             (runs, _) => came.results.get(runs - 1)?.maps.as_deref(),
         };
-        let scope = |range: Range<usize>, calls| Scope {
-            runs: &runs[range.start.min(runs.len())..range.end.min(runs.len())],
-            first: range.start + 1,
-            before: maps_after(range.start),
-            after: maps_after(range.end),
-            calls,
+        let before = |start: usize| {
+            let maps = maps_after(start)?;
+            let input = runs.get(start).map(|run| run.input);
+            // Not between runs of the same input.
+            let is_first = start == 0 || runs.get(start - 1).map(|run| &raw const *run.input) != input.map(|i| &raw const *i);
+            Some(match input.filter(|input| is_first && !input.presets.is_empty()) {
+                Some(input) => Cow::Owned(with_presets(maps, &input.presets)),
+                None => Cow::Borrowed(maps),
+            })
         };
         for index in 0..runs.len() {
-            let scope = scope(index..index + 1, None);
+            let before = before(index);
+            let scope = part(&runs, index..index + 1, before.as_deref(), maps_after(index + 1));
             for property in &suite.properties {
                 lines.extend(holds(driver, property.get_ref(), &scope)?);
             }
@@ -243,14 +252,39 @@ impl Prepared {
                     Some(name) => format!("step {} ({name}): ", number + 1),
                     None => format!("step {}: ", number + 1),
                 };
-                let others = judge(driver, &step.expect, &step.never, &scope(range.clone(), None));
+                let before = before(range.start);
+                let scope = part(&runs, range.clone(), before.as_deref(), maps_after(range.end));
+                let others = judge(driver, &step.expect, &step.never, &scope);
                 let others = others.map_err(|message| format!("{place}{message}"))?;
                 lines.extend(others.into_iter().map(|line| place.clone() + &line));
             }
         }
-        let whole = scope(0..runs.len(), report.map(Calls::of));
-        lines.extend(judge(driver, &test.expect, &test.never, &whole)?);
+        let whole = Scope {
+            calls: report.map(Calls::of),
+            ..part(&runs, 0..runs.len(), Some(&came.before), maps_after(runs.len()))
+        };
+        let mut never = test.never.clone();
+        if !test.steps.is_empty() {
+            never.changes.clear();
+        }
+        lines.extend(judge(driver, &test.expect, &never, &whole)?);
         Ok(lines)
+    }
+}
+
+/// Some of the runs, by themselves.
+fn part<'a>(
+    runs: &'a [Run<'a>],
+    range: Range<usize>,
+    before: Option<&'a [MapContents]>,
+    after: Option<&'a [MapContents]>,
+) -> Scope<'a> {
+    Scope {
+        first: range.start + 1,
+        runs: runs.get(range).unwrap_or_default(),
+        before,
+        after,
+        calls: None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod expect;
 mod never;
+mod preset;
 mod property;
 
 use bpf2sys_simulator::{BtfCalls, HelperCalls, Input, InvocationResult, MapContents, RunReport};
@@ -12,6 +13,7 @@ use bpf2sys_simulator::{BtfCalls, HelperCalls, Input, InvocationResult, MapConte
 use super::driver::Driver;
 use super::file::{Expect, Never, Outcome};
 
+pub(super) use preset::with_presets;
 pub(super) use property::holds;
 
 /// One run: what went in, and what came out.

@@ -1,0 +1,215 @@
+//! Test files, and the drivers that they are about.
+
+use std::path::{Path, PathBuf};
+
+use bpf2sys_pe_emit::Machine;
+use bpf2sys_simulator::image::Image;
+use bpf2sys_simulator::{ObjectFile, SimulatorError};
+use bpf2sys_testing::suite::{self, Arch, Driver, Parts, Suite};
+use bpf2sys_testing::values::ModuleTypes;
+
+use super::{Arguments, wrong, work};
+use crate::cli::providers;
+use crate::cli::reporter::Reporter;
+use crate::cli::source;
+use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Providers, SourcePlace, files, is_source};
+
+/// A test file.
+pub(super) struct Loaded {
+    pub path: PathBuf,
+    /// The name that its tests begin with.
+    pub name: String,
+    pub text: String,
+    pub suite: Suite,
+    /// A driver for each machine.
+    pub drivers: Vec<(Arch, Driver)>,
+}
+
+impl Loaded {
+    /// Whether there is a driver for a machine.
+    pub(super) fn has_driver(&self, arch: Arch) -> bool {
+        self.driver(arch).is_some()
+    }
+
+    pub(super) fn driver(&self, arch: Arch) -> Option<&Driver> {
+        self.drivers.iter().find(|(known, _)| *known == arch).map(|(_, driver)| driver)
+    }
+
+    /// The machines that its tests run on.
+    pub(super) fn machines(&self) -> Vec<Arch> {
+        let mut machines = self.suite.arch.clone();
+        machines.sort();
+        machines.dedup();
+        machines
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).to_owned()
+    }
+}
+
+/// Reads test files. Those that are none are told. Gives the others, and the status.
+pub(super) fn read(paths: &[PathBuf], reporter: &mut Reporter) -> (Vec<Loaded>, u8) {
+    let (mut files, mut status) = (Vec::new(), 0);
+    for path in paths {
+        match read_one(path) {
+            Ok(file) => files.push(file),
+            Err(error) => status = status.max(reporter.fail(&error, path)),
+        }
+    }
+    (files, status)
+}
+
+fn read_one(path: &Path) -> Result<Loaded, Error> {
+    let none = |message: String, place| ErrorKind::TestFile {
+        message,
+        place,
+        path: path.to_owned(),
+    };
+    let text = files::text(files::read(path)?).ok_or_else(|| none("it is no text".into(), None))?;
+    let suite = suite::parse(&text).map_err(|error| {
+        let place = SourcePlace {
+            file: path.display().to_string(),
+            line: error.line,
+            column: error.column,
+            text: error.text,
+        };
+        none(error.message, Some(place))
+    })?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(super::find::ENDING).unwrap_or(&name).to_owned();
+    Ok(Loaded {
+        path: path.to_owned(),
+        name,
+        text,
+        suite,
+        drivers: Vec::new(),
+    })
+}
+
+/// What a driver of a file is made with.
+struct Tools {
+    providers: Providers,
+    compiler: Option<Compiler>,
+}
+
+/// Builds the drivers of those files that are needed. Gives the status; a file whose driver can't be made has none.
+pub(super) fn build(
+    files: &mut [Loaded],
+    is_needed: &dyn Fn(usize) -> bool,
+    arguments: &Arguments,
+    reporter: &mut Reporter,
+) -> Result<u8, Error> {
+    let common = arguments.providers.load(reporter)?;
+    let mut status = 0;
+    let mut tools = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let own = is_needed(index).then(|| prepare(file, &common, arguments, reporter)).transpose();
+        tools.push(own.unwrap_or_else(|error| {
+            status = status.max(reporter.fail(&error, &file.path));
+            None
+        }));
+    }
+    let jobs = arguments.jobs.map(std::num::NonZeroUsize::get);
+    let mut built = Vec::new();
+    let one = |index: usize| tools[index].as_ref().map(|tools| drivers(&files[index], tools));
+    work::in_order(files.len(), jobs, one, |_, came| {
+        built.push(came);
+        Ok(())
+    })?;
+    for (file, came) in files.iter_mut().zip(built) {
+        match came {
+            None => {}
+            Some(Ok((drivers, said))) => {
+                reporter.compiler_output(&said, &file.path);
+                file.drivers = drivers;
+            }
+            Some(Err(error)) => status = status.max(reporter.fail(&error, &file.path)),
+        }
+    }
+    Ok(status)
+}
+
+fn prepare(
+    file: &Loaded,
+    common: &Providers,
+    arguments: &Arguments,
+    reporter: &mut Reporter,
+) -> Result<Tools, Error> {
+    let mut texts = common.files().to_vec();
+    for name in &file.suite.platform {
+        let text = providers::read(&file.folder().join(name))?;
+        reporter.tell(text.warnings, Some(&file.path));
+        texts.push((text.name, text.toml));
+    }
+    let providers = Providers::with_files(texts)?;
+    let source: Vec<PathBuf> = file.suite.source.iter().map(|name| file.folder().join(name)).collect();
+    if let Some(path) = source.iter().find(|path| !is_source(path)) {
+        let message = format!("`source` names `{}`, which is no C source (`.c`)", path.display());
+        return Err(wrong(file, message));
+    }
+    let compiler = arguments.sources.compiler(&source, &providers, false, reporter)?;
+    Ok(Tools { providers, compiler })
+}
+
+type Drivers = Vec<(Arch, Driver)>;
+
+/// The drivers of a file, and what the compiler said.
+fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Error> {
+    let suite = &file.suite;
+    let driver = |image: Vec<u8>, interpret: Option<ObjectFile>, types: Option<ModuleTypes>| {
+        let parts = Parts {
+            image,
+            interpret,
+            types,
+            platform: tools.providers.platform().clone(),
+            platform_files: tools.providers.files().to_vec(),
+            folder: file.folder(),
+            code: |error: &SimulatorError| crate::diagnose::code_of(error).name(),
+        };
+        Driver::new(parts, suite).map_err(|message| wrong(file, message))
+    };
+    if let Some(name) = &suite.image {
+        let image = files::read(&file.folder().join(name))?;
+        let machine = Image::parse(&image)?.machine;
+        let arch = if machine == Image::ARM64 { Arch::Arm64 } else { Arch::X64 };
+        let types = suite.types.as_ref().map(|name| {
+            let path = file.folder().join(name);
+            let object = files::read(&path)?;
+            let module = bpf2sys_bytecode::read(&object, &path.to_string_lossy())?;
+            Ok::<_, Error>(ModuleTypes::from_module(&module))
+        });
+        let driver = driver(image, None, types.transpose()?)?;
+        // All tests are for the machine that there is.
+        let machines = file.machines();
+        if machines != [arch] && machines != [Arch::X64] {
+            return Err(wrong(file, "`arch` is for `object` and `source`: an image is for one machine".into()));
+        }
+        return Ok((vec![(machines[0], driver)], CompilerOutput::default()));
+    }
+    let input = suite.object.as_ref().or(suite.source.as_ref()).map(String::as_str);
+    let input = file.folder().join(input.unwrap_or_default());
+    let source::Object { bytes: object, said, .. } = source::load(&input, tools.compiler.as_ref())?;
+    let name = input.to_string_lossy().into_owned();
+    let machines = file.machines();
+    let options = BuildOptions {
+        program_type: suite.section.clone(),
+        providers: tools.providers.clone(),
+        machines: machines
+            .iter()
+            .map(|arch| match arch {
+                Arch::X64 => Machine::X64,
+                Arch::Arm64 => Machine::Arm64,
+            })
+            .collect(),
+        ..BuildOptions::default()
+    };
+    let built = crate::build(&object, &name, &options)?;
+    let types = ModuleTypes::from_module(&bpf2sys_bytecode::read(&object, &name)?);
+    let interpret = suite.interpret.then(|| ObjectFile { name, bytes: object });
+    let drivers = machines.into_iter().zip(built.outputs).map(|(arch, output)| {
+        let driver = driver(output.bytes, interpret.clone(), Some(types.clone()))?;
+        Ok((arch, driver))
+    });
+    Ok((drivers.collect::<Result<_, Error>>()?, said))
+}
