@@ -62,6 +62,7 @@ mod speed;
 mod strict;
 mod support;
 mod tables;
+mod test_files;
 mod units;
 mod unwind;
 mod wine;
@@ -126,6 +127,7 @@ fn main() {
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         simulator_trials::trials(),
         tables::trials(),
+        test_files::trials(),
         units::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         strict::trials(),

@@ -352,7 +352,9 @@ impl<'de> Deserialize<'de> for Length {
             None => text.parse().ok().map(|length| [length, length]),
         };
         let [least, most] = read().filter(|[least, most]| least <= most).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}` is no length: expected 60, \"42..\", \"..1514\" or \"42..60\""))
+            serde::de::Error::custom(format!(
+                "`{text}` is no length: expected 60, \"42..\", \"..1514\" or \"42..60\""
+            ))
         })?;
         Ok(Length { least, most })
     }

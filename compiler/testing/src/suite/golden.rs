@@ -85,14 +85,22 @@ fn compare(path: &str, expected: &Json, found: &Json, lines: &mut Vec<String>) {
     match (expected, found) {
         (Json::Object(a), Json::Object(b)) => {
             for (name, expected) in a {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 match found.get(name) {
                     Some(found) => compare(&path, expected, found, lines),
                     None => lines.push(format!("{path}: expected {expected}, found none")),
                 }
             }
             for (name, found) in b.iter().filter(|(name, _)| expected.get(name).is_none()) {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 lines.push(format!("{path}: expected none, found {found}"));
             }
         }
@@ -155,7 +163,10 @@ fn one(driver: &Driver, result: &InvocationResult) -> Json {
         add("printed", texts(&result.printed));
     }
     let events = result.records.iter().map(|sent| {
-        let cpu = sent.record.cpu.map(|cpu| ("cpu".to_owned(), Json::from(i64::from(cpu))));
+        let cpu = sent
+            .record
+            .cpu
+            .map(|cpu| ("cpu".to_owned(), Json::from(i64::from(cpu))));
         let map = ("map".to_owned(), Json::from(sent.map.as_str()));
         let data = record_to_json(&sent.record.data.0, &sent.map, driver.types());
         let members = [map].into_iter().chain(cpu).chain([("data".to_owned(), data)]);

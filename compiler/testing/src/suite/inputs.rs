@@ -72,7 +72,12 @@ fn prepare(driver: &Driver, step: &Step, inputs: &mut [Input]) -> Result<(), Str
     let captured = first.machine.time;
     first.presets = presets;
     first.events = events;
-    let Change { cpu, time, process_id, thread_id } = step.machine;
+    let Change {
+        cpu,
+        time,
+        process_id,
+        thread_id,
+    } = step.machine;
     first.machine = MachineChange {
         cpu,
         time: time.or(captured),

@@ -13,15 +13,15 @@ pub mod fuzz;
 mod golden;
 mod inputs;
 mod judge;
+mod junit;
 mod parse;
 mod run;
 #[cfg(test)]
 pub(crate) mod tests;
-mod unit;
 
 pub use driver::{Driver, Parts};
 pub use file::{Arch, Suite, Test};
 pub use golden::{Golden, bless};
+pub use junit::{XmlCase, XmlResult, XmlSuite, junit};
 pub use parse::{SuiteError, line, parse};
 pub use run::{Outcome, Verdict, run};
-pub use unit::{XmlCase, XmlResult, XmlSuite, junit};

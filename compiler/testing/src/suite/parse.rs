@@ -62,10 +62,16 @@ fn check(suite: &Suite, text: &str) -> Result<(), SuiteError> {
         return fail(0, message.to_owned());
     }
     if suite.image.is_some() && suite.interpret {
-        return fail(0, "`interpret` needs `object` or `source`: a driver holds no eBPF instructions".to_owned());
+        return fail(
+            0,
+            "`interpret` needs `object` or `source`: a driver holds no eBPF instructions".to_owned(),
+        );
     }
     if suite.image.is_some() && suite.section.is_some() {
-        return fail(0, "`type` needs `object` or `source`: the programs of a driver have their types".to_owned());
+        return fail(
+            0,
+            "`type` needs `object` or `source`: the programs of a driver have their types".to_owned(),
+        );
     }
     if suite.image.is_none() && suite.types.is_some() {
         return fail(0, "`types` is for `image`: an object has its own".to_owned());

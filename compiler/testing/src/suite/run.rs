@@ -64,7 +64,12 @@ pub fn run(driver: &Driver, suite: &Suite, test: &Test, is_blessed: bool) -> Ver
             if let Some(golden) = verdict.golden.as_ref().filter(|_| !is_blessed) {
                 match golden.compare(&test.name) {
                     Ok(others) => lines.extend(others),
-                    Err(message) => return Verdict { outcome: Outcome::Error(message), ..verdict },
+                    Err(message) => {
+                        return Verdict {
+                            outcome: Outcome::Error(message),
+                            ..verdict
+                        };
+                    }
                 }
             }
             if lines.is_empty() {
@@ -165,13 +170,20 @@ impl Prepared {
             repeat: test.repeat,
             ..Step::default()
         };
-        let mut steps = if test.steps.is_empty() { vec![own] } else { test.steps.clone() };
+        let mut steps = if test.steps.is_empty() {
+            vec![own]
+        } else {
+            test.steps.clone()
+        };
         // Between steps others may set entries.
         for step in steps.iter_mut().filter(|_| !test.steps.is_empty()) {
             step.never.changes.extend(test.never.changes.clone());
         }
         let several = steps.len() > 1;
-        request.tell.maps = suite.properties.iter().any(|p| needs_maps(&p.get_ref().expect, &p.get_ref().never))
+        request.tell.maps = suite
+            .properties
+            .iter()
+            .any(|p| needs_maps(&p.get_ref().expect, &p.get_ref().never))
             || several && steps.iter().any(|step| needs_maps(&step.expect, &step.never));
         let mut prepared = Prepared {
             request,
@@ -183,7 +195,11 @@ impl Prepared {
             let is_run = step.packet.is_some() || step.context.is_some();
             let mut own = Vec::new();
             if is_run {
-                let name = step.program.as_ref().or(test.program.as_ref()).or(suite.program.as_ref());
+                let name = step
+                    .program
+                    .as_ref()
+                    .or(test.program.as_ref())
+                    .or(suite.program.as_ref());
                 let program = &driver.program(name.map(String::as_str))?.name;
                 own = inputs(driver, &step, program, prepared.request.machine.boot_time)?;
             }
@@ -196,7 +212,10 @@ impl Prepared {
     }
 
     fn judge(&self, driver: &Driver, suite: &Suite, test: &Test, came: &Came) -> Result<Vec<String>, String> {
-        let repeated = self.inputs.iter().flat_map(|input| std::iter::repeat_n(input, input.repeat.max(1) as usize));
+        let repeated = self
+            .inputs
+            .iter()
+            .flat_map(|input| std::iter::repeat_n(input, input.repeat.max(1) as usize));
         let runs: Vec<Run<'_>> = repeated
             .zip(&came.results)
             .map(|(input, result)| Run { input, result })
@@ -204,7 +223,11 @@ impl Prepared {
         let mut lines = Vec::new();
         let report = match (&test.expect.error, &came.ended) {
             (None, Err(error)) => {
-                lines.push(format!("{}{}", ended_at(runs.len(), self.inputs.len()), driver.told(error)));
+                lines.push(format!(
+                    "{}{}",
+                    ended_at(runs.len(), self.inputs.len()),
+                    driver.told(error)
+                ));
                 None
             }
             (Some(wanted), Err(error)) => {
@@ -229,7 +252,8 @@ impl Prepared {
             let maps = maps_after(start)?;
             let input = runs.get(start).map(|run| run.input);
             // Not between runs of the same input.
-            let is_first = start == 0 || runs.get(start - 1).map(|run| &raw const *run.input) != input.map(|i| &raw const *i);
+            let is_first =
+                start == 0 || runs.get(start - 1).map(|run| &raw const *run.input) != input.map(|i| &raw const *i);
             Some(match input.filter(|input| is_first && !input.presets.is_empty()) {
                 Some(input) => Cow::Owned(with_presets(maps, &input.presets)),
                 None => Cow::Borrowed(maps),

@@ -34,7 +34,10 @@ mod tests;
 
 pub use error::{ValueError, ValueProblem};
 pub use json::Json;
-pub use maps::{Change, ExpectedMaps, MapChange, MapShape, MapsError, MapsProblem, difference, is_record, lines, maps_from_json, maps_to_json, record_to_json};
+pub use maps::{
+    Change, ExpectedMaps, MapChange, MapShape, MapsError, MapsProblem, difference, is_record, lines, maps_from_json,
+    maps_to_json, record_to_json,
+};
 pub use module_types::{MapTypes, ModuleTypes, RecordTypeError, Section};
 pub use read::from_json;
 pub use show::{exact, hex, to_json, to_text};

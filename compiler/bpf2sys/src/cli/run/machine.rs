@@ -117,9 +117,9 @@ impl MachineOptions {
 impl MishapOptions {
     pub(super) fn apply(&self, request: &mut RunRequest) -> Result<(), Error> {
         for text in &self.fail {
-            request.mishaps.push(mishap(text).ok_or_else(|| {
-                usage(format!("`--fail {text}`: {FAILURE_FORM}"))
-            })?);
+            request
+                .mishaps
+                .push(mishap(text).ok_or_else(|| usage(format!("`--fail {text}`: {FAILURE_FORM}")))?);
         }
         let full = self.full.iter().cloned().map(|map| Mishap::FullMap { map });
         request.mishaps.extend(full);

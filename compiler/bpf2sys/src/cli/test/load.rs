@@ -8,7 +8,7 @@ use bpf2sys_simulator::{ObjectFile, SimulatorError};
 use bpf2sys_testing::suite::{self, Arch, Driver, Parts, Suite};
 use bpf2sys_testing::values::ModuleTypes;
 
-use super::{Arguments, wrong, work};
+use super::{Arguments, work, wrong};
 use crate::cli::providers;
 use crate::cli::reporter::Reporter;
 use crate::cli::source;
@@ -26,13 +26,11 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Whether there is a driver for a machine.
-    pub(super) fn has_driver(&self, arch: Arch) -> bool {
-        self.driver(arch).is_some()
-    }
-
     pub(super) fn driver(&self, arch: Arch) -> Option<&Driver> {
-        self.drivers.iter().find(|(known, _)| *known == arch).map(|(_, driver)| driver)
+        self.drivers
+            .iter()
+            .find(|(known, _)| *known == arch)
+            .map(|(_, driver)| driver)
     }
 
     /// The machines that its tests run on.
@@ -104,7 +102,9 @@ pub(super) fn build(
     let mut status = 0;
     let mut tools = Vec::new();
     for (index, file) in files.iter().enumerate() {
-        let own = is_needed(index).then(|| prepare(file, &common, arguments, reporter)).transpose();
+        let own = is_needed(index)
+            .then(|| prepare(file, &common, arguments, reporter))
+            .transpose();
         tools.push(own.unwrap_or_else(|error| {
             status = status.max(reporter.fail(&error, &file.path));
             None
@@ -130,12 +130,7 @@ pub(super) fn build(
     Ok(status)
 }
 
-fn prepare(
-    file: &Loaded,
-    common: &Providers,
-    arguments: &Arguments,
-    reporter: &mut Reporter,
-) -> Result<Tools, Error> {
+fn prepare(file: &Loaded, common: &Providers, arguments: &Arguments, reporter: &mut Reporter) -> Result<Tools, Error> {
     let mut texts = common.files().to_vec();
     for name in &file.suite.platform {
         let text = providers::read(&file.folder().join(name))?;
@@ -172,7 +167,11 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
     if let Some(name) = &suite.image {
         let image = files::read(&file.folder().join(name))?;
         let machine = Image::parse(&image)?.machine;
-        let arch = if machine == Image::ARM64 { Arch::Arm64 } else { Arch::X64 };
+        let arch = if machine == Image::ARM64 {
+            Arch::Arm64
+        } else {
+            Arch::X64
+        };
         let types = suite.types.as_ref().map(|name| {
             let path = file.folder().join(name);
             let object = files::read(&path)?;
@@ -183,13 +182,18 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
         // All tests are for the machine that there is.
         let machines = file.machines();
         if machines != [arch] && machines != [Arch::X64] {
-            return Err(wrong(file, "`arch` is for `object` and `source`: an image is for one machine".into()));
+            return Err(wrong(
+                file,
+                "`arch` is for `object` and `source`: an image is for one machine".into(),
+            ));
         }
         return Ok((vec![(machines[0], driver)], CompilerOutput::default()));
     }
     let input = suite.object.as_ref().or(suite.source.as_ref()).map(String::as_str);
     let input = file.folder().join(input.unwrap_or_default());
-    let source::Object { bytes: object, said, .. } = source::load(&input, tools.compiler.as_ref())?;
+    let source::Object {
+        bytes: object, said, ..
+    } = source::load(&input, tools.compiler.as_ref())?;
     let name = input.to_string_lossy().into_owned();
     let machines = file.machines();
     let options = BuildOptions {

@@ -93,8 +93,13 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let started = Instant::now();
     let paths = find::test_files(&arguments.paths)?;
     let (mut files, mut status) = load::read(&paths, reporter);
-    let wanted = |name: &str| arguments.filter.as_ref().is_none_or(|text| name.contains(text.as_str()));
-    let (mut units, filtered) = unit::of_tests(&files, &wanted);
+    let wanted = |name: &str| {
+        arguments
+            .filter
+            .as_ref()
+            .is_none_or(|text| name.contains(text.as_str()))
+    };
+    let (mut units, mut filtered) = unit::of_tests(&files, &wanted);
     if arguments.list {
         told::list(&files, &units, arguments.json)?;
         return Ok(status);
@@ -102,8 +107,6 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let needed = |index: usize| arguments.fuzz.is_some() || units.iter().any(|unit| unit.file == index);
     let built = load::build(&mut files, &needed, arguments, reporter)?;
     status = status.max(built);
-    units.retain(|unit| files[unit.file].has_driver(unit.arch));
-    let mut filtered = filtered;
     if let Some(inputs) = arguments.fuzz {
         filtered += unit::add_fuzz(&files, &mut units, inputs, arguments.seed, &wanted);
     }
@@ -115,8 +118,9 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         let text = summary.junit(&files, &units);
         files::write_all(&[(path, text.as_bytes())])?;
     }
-    summary.finish(&files, &units, started.elapsed(), reporter)?;
-    Ok(status.max(summary.status()))
+    let status = status.max(summary.status());
+    summary.finish(&files, &units, (started.elapsed(), status), reporter)?;
+    Ok(status)
 }
 
 /// Runs all tests, and tells what comes of each.
@@ -141,7 +145,7 @@ fn perform(
         unit.perform(&files[unit.file], arguments.bless, &|done| progress.inc(done))
     };
     work::in_order(units.len(), jobs, work, |index, came| {
-        let told = Told::of(&files[units[index].file], &units[index], came);
+        let told = Told::of(&units[index], came);
         progress.suspend(|| summary.take(told))
     })?;
     progress.finish_and_clear();

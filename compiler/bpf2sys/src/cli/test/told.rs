@@ -23,10 +23,11 @@ pub(super) struct Told {
     snippet: Option<String>,
     results: BTreeMap<String, u64>,
     inputs: Option<u64>,
+    is_without_driver: bool,
 }
 
 impl Told {
-    pub(super) fn of(_: &Loaded, unit: &Unit, came: Came) -> Told {
+    pub(super) fn of(unit: &Unit, came: Came) -> Told {
         let fuzzed = came.fuzzed.unwrap_or_default();
         let snippet = fuzzed.found.map(|found| {
             let inputs = match (found.again, found.inputs) {
@@ -42,6 +43,7 @@ impl Told {
             golden: came.golden,
             snippet,
             results: fuzzed.results,
+            is_without_driver: came.is_without_driver,
             inputs: matches!(unit.kind, Kind::Fuzz { .. }).then_some(fuzzed.inputs),
         }
     }
@@ -163,8 +165,10 @@ impl Summary {
         counts
     }
 
+    /// The status of tests that failed, but for those whose driver can't be made: that has one already.
     pub(super) fn status(&self) -> u8 {
-        if self.counts().failed > 0 { 6 } else { 0 }
+        let failed = |told: &Told| !told.is_without_driver && !told.lines().is_empty();
+        if self.told.iter().any(failed) { 6 } else { 0 }
     }
 
     /// Writes golden files.
@@ -219,7 +223,7 @@ impl Summary {
         &self,
         files: &[Loaded],
         units: &[Unit],
-        took: Duration,
+        (took, status): (Duration, u8),
         reporter: &mut Reporter,
     ) -> Result<(), Error> {
         let counts = self.counts();
@@ -245,7 +249,7 @@ impl Summary {
             output::print_json(&serde_json::json!({ "tests": shown.collect::<Vec<_>>(), "counts": counts }))?;
         }
         if self.is_told {
-            output::print(&self.text(counts, took))?;
+            output::print(&self.text(counts, took, status))?;
         }
         // People have read what is otherwise already.
         if self.is_told && reporter.allows_progress() {
@@ -273,7 +277,7 @@ impl Summary {
         Ok(())
     }
 
-    fn text(&self, counts: Counts, took: Duration) -> String {
+    fn text(&self, counts: Counts, took: Duration, status: u8) -> String {
         let mut text = String::new();
         if counts.failed > 0 {
             text += "\nfailures:\n";
@@ -289,9 +293,18 @@ impl Summary {
                 text += snippet;
             }
         }
-        let word = if counts.failed > 0 { "FAILED" } else { "ok" };
-        let Counts { passed, failed, skipped, filtered } = counts;
-        let skipped = if skipped > 0 { format!(" {skipped} skipped;") } else { String::new() };
+        let word = if status > 0 { "FAILED" } else { "ok" };
+        let Counts {
+            passed,
+            failed,
+            skipped,
+            filtered,
+        } = counts;
+        let skipped = if skipped > 0 {
+            format!(" {skipped} skipped;")
+        } else {
+            String::new()
+        };
         let seconds = took.as_secs_f64();
         text += &format!(
             "\ntest result: {word}. {passed} passed; {failed} failed;{skipped} {filtered} filtered out; finished in {seconds:.2}s\n"

@@ -31,6 +31,8 @@ pub(super) struct Came {
     pub outcome: Outcome,
     pub golden: Option<Golden>,
     pub fuzzed: Option<Fuzzed>,
+    /// Whether why it failed is told of its file already.
+    pub is_without_driver: bool,
 }
 
 /// The tests of files whose names are wanted, and how many others there are.
@@ -105,9 +107,14 @@ impl Unit {
             outcome,
             golden: None,
             fuzzed: None,
+            is_without_driver: false,
         };
         let Some(driver) = file.driver(self.arch) else {
-            return came(Outcome::Error("there is no driver".to_owned()));
+            progress(self.size());
+            return Came {
+                is_without_driver: true,
+                ..came(Outcome::Error("its driver can't be made".to_owned()))
+            };
         };
         if self.arch == Arch::Arm64
             && let Err(why) = emulator()
@@ -127,14 +134,16 @@ impl Unit {
             }
             Kind::Fuzz { program, options } => match fuzz::fuzz(driver, &file.suite, program, *options, progress) {
                 Err(message) => came(Outcome::Error(message)),
-                Ok(fuzzed) => Came {
-                    outcome: match &fuzzed.found {
+                Ok(fuzzed) => {
+                    let outcome = match &fuzzed.found {
                         None => Outcome::Passed,
                         Some(found) => Outcome::Failed(found.lines.clone()),
-                    },
-                    golden: None,
-                    fuzzed: Some(fuzzed),
-                },
+                    };
+                    Came {
+                        fuzzed: Some(fuzzed),
+                        ..came(outcome)
+                    }
+                }
             },
         }
     }

@@ -41,7 +41,11 @@ impl Fields {
             }
             Some(Format::IpProtocol) if random.percent(80) => random.pick(&PROTOCOLS).unwrap_or_default(),
             Some(Format::Port) => {
-                let port = if random.percent(60) { random.pick(&PORTS).unwrap_or_default() } else { random.next() };
+                let port = if random.percent(60) {
+                    random.pick(&PORTS).unwrap_or_default()
+                } else {
+                    random.next()
+                };
                 // In the first two bytes, whatever the field has behind.
                 place.fill(0);
                 for (place, byte) in place.iter_mut().zip((port as u16).to_be_bytes()) {

@@ -70,7 +70,11 @@ impl Generator {
             }
             input.packet.truncate(MOST);
         }
-        let changes = if self.has_data { self.random.below(3) } else { 1 + self.random.below(4) };
+        let changes = if self.has_data {
+            self.random.below(3)
+        } else {
+            1 + self.random.below(4)
+        };
         for _ in 0..changes {
             self.fields.change(&mut input.context, &mut self.random);
         }
@@ -119,7 +123,11 @@ impl Generator {
             }
             6 => {
                 let count = 1 + random.below(64);
-                let more = if random.percent(50) { vec![0; count] } else { random.bytes(count) };
+                let more = if random.percent(50) {
+                    vec![0; count]
+                } else {
+                    random.bytes(count)
+                };
                 packet.extend(more);
             }
             7 => {

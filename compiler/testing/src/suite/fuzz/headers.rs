@@ -10,7 +10,7 @@ const TYPES: [u16; 7] = [0x0800, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x8847, 0x88cc]
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-/// TCP, UDP, ICMP, ICMPv6; hop-by-hop, routing, fragment, authentication, destination options; nothing; others.
+/// TCP, UDP, `ICMP`, `ICMPv6`; hop-by-hop, routing, fragment, authentication, destination options; nothing; others.
 const PROTOCOLS: [u8; 13] = [6, 17, 17, 1, 58, 0, 43, 44, 51, 60, 59, 50, 132];
 const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 
@@ -34,12 +34,21 @@ fn inner(packet: &[u8]) -> Option<Inner> {
         type_at += 4;
         ether_type = word(packet, type_at)?;
     }
-    Some(Inner { type_at, ether_type, start: type_at + 2 })
+    Some(Inner {
+        type_at,
+        ether_type,
+        start: type_at + 2,
+    })
 }
 
 /// Changes a field of a header, or adds a header.
 pub(super) fn change(packet: &mut Vec<u8>, random: &mut Random) {
-    let Some(Inner { type_at, ether_type, start }) = inner(packet) else {
+    let Some(Inner {
+        type_at,
+        ether_type,
+        start,
+    }) = inner(packet)
+    else {
         packet.resize(packet.len().max(ETHERNET), 0);
         let ether_type = random.pick(&TYPES).unwrap_or_default();
         return put(packet, ETHERNET - 2, &ether_type.to_be_bytes());
@@ -96,7 +105,11 @@ fn ipv6(packet: &mut Vec<u8>, start: usize, random: &mut Random) {
             put(packet, start + 4, &length.to_be_bytes());
         }
         1 => put(packet, start + 6, &[random.pick(&PROTOCOLS).unwrap_or_default()]),
-        2 => put(packet, start + 7, &[random.pick(&[0, 1, 64, 254, 255]).unwrap_or_default()]),
+        2 => put(
+            packet,
+            start + 7,
+            &[random.pick(&[0, 1, 64, 254, 255]).unwrap_or_default()],
+        ),
         3 | 4 if payload <= packet.len() => {
             let next = packet[start + 6];
             put(packet, start + 6, &[random.pick(&EXTENSIONS).unwrap_or_default()]);
@@ -116,7 +129,9 @@ fn ipv6(packet: &mut Vec<u8>, start: usize, random: &mut Random) {
 fn transport(packet: &mut [u8], at: usize, random: &mut Random) {
     let at = at + 2 * random.below(4);
     let value = match random.below(3) {
-        0 => random.pick(&[53, 67, 80, 123, 443, 0x0800, 0x8600, 0x8900]).unwrap_or(0_u16),
+        0 => random
+            .pick(&[53, 67, 80, 123, 443, 0x0800, 0x8600, 0x8900])
+            .unwrap_or(0_u16),
         _ => number(packet.len(), at, random),
     };
     put(packet, at, &value.to_be_bytes());

@@ -21,6 +21,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bpf2sys_simulator::{HexBytes, Input, InvocationResult, Progress, RunRequest, run_each};
+use toml::Spanned;
 
 use self::generate::{FuzzInput, Generator};
 use self::random::Random;
@@ -35,7 +36,7 @@ const ROUND: u64 = 2048;
 /// Inputs that others are made from, at most.
 const MOST_SEEDS: usize = 512;
 /// How often inputs are tried to make them smaller.
-const TRIALS: u32 = 800;
+const TRIALS: u32 = 600;
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +75,7 @@ pub struct Found {
 
 /// The programs that tests run, in the order of the driver; if there are no tests, that of the file or all.
 pub fn programs(driver: &Driver, suite: &Suite) -> Vec<String> {
-    let tests = suite.tests.iter().map(|test| test.get_ref());
+    let tests = suite.tests.iter().map(Spanned::get_ref);
     let named: BTreeSet<&String> = tests
         .flat_map(|test| test.steps.iter().map(|step| &step.program).chain([&test.program]))
         .chain([&suite.program])
@@ -105,7 +106,10 @@ pub fn fuzz(
     let (around, mut seeds) = starts(driver, suite, program)?;
     let context = driver.type_of(program).map(|of| &of.context);
     let mut fuzzed = Fuzzed::default();
-    let rounds = options.inputs.div_ceil(ROUND).max((around.len() as u64).min(options.inputs));
+    let rounds = options
+        .inputs
+        .div_ceil(ROUND)
+        .max((around.len() as u64).min(options.inputs));
     let mut seen = BTreeSet::new();
     for round in 0..rounds {
         let own = &around[round as usize % around.len()];
@@ -146,11 +150,7 @@ pub fn fuzz(
 }
 
 /// What rounds start from: the machine and maps of each test, and its inputs.
-fn starts<'a>(
-    driver: &Driver,
-    suite: &'a Suite,
-    program: &str,
-) -> Result<(Vec<Around<'a>>, Vec<FuzzInput>), String> {
+fn starts<'a>(driver: &Driver, suite: &'a Suite, program: &str) -> Result<(Vec<Around<'a>>, Vec<FuzzInput>), String> {
     let needs_maps = suite
         .properties
         .iter()
@@ -164,12 +164,17 @@ fn starts<'a>(
             around.push(Around { request, test });
         }
     };
-    for test in suite.tests.iter().map(|test| test.get_ref()) {
+    for test in suite.tests.iter().map(Spanned::get_ref) {
         if test.ignore.is_some() || test.expect.error.is_some() {
             continue;
         }
-        let prepared = Prepared::new(driver, suite, test).map_err(|message| format!("test {:?}: {message}", test.name))?;
-        let mut inputs = prepared.inputs.into_iter().filter(|input| input.program == program).peekable();
+        let prepared =
+            Prepared::new(driver, suite, test).map_err(|message| format!("test {:?}: {message}", test.name))?;
+        let mut inputs = prepared
+            .inputs
+            .into_iter()
+            .filter(|input| input.program == program)
+            .peekable();
         if inputs.peek().is_some() {
             add(prepared.request, Some(test));
         }
@@ -187,10 +192,17 @@ fn starts<'a>(
 /// What tells runs apart.
 fn signature(input: &FuzzInput, result: &InvocationResult) -> String {
     let changes = input.packet != result.packet.0;
-    let records: Vec<(&str, usize)> = result.records.iter().map(|r| (r.map.as_str(), r.record.data.0.len())).collect();
+    let records: Vec<(&str, usize)> = result
+        .records
+        .iter()
+        .map(|r| (r.map.as_str(), r.record.data.0.len()))
+        .collect();
     let (tail_calls, printed) = (&result.tail_calls, result.printed.len());
     let redirect = result.redirect_context.is_some();
-    format!("{} {tail_calls:?} {records:?} {printed} {changes} {redirect}", given(result))
+    format!(
+        "{} {tail_calls:?} {records:?} {printed} {changes} {redirect}",
+        given(result)
+    )
 }
 
 /// A program, and what is around it.
@@ -304,14 +316,23 @@ impl Fuzzing<'_> {
         let mut lines = failure.lines;
         let mut fails = |inputs: &[FuzzInput]| {
             let mut told = inputs.iter();
-            let came = self.run(inputs.iter().cloned(), &mut |_| told.next().cloned().unwrap_or_default());
-            let same = came.ok().and_then(|came| came.failure).filter(|other| other.kind == failure.kind);
+            let came = self.run(inputs.iter().cloned(), &mut |_| {
+                told.next().cloned().unwrap_or_default()
+            });
+            let same = came
+                .ok()
+                .and_then(|came| came.failure)
+                .filter(|other| other.kind == failure.kind);
             same.map(|other| lines = other.lines).is_some()
         };
         let Shrunk { inputs, again, .. } = shrink(inputs, TRIALS, &mut fails);
         let context = self.driver.type_of(self.program).map(|of| &of.context);
         let name = format!("found by --fuzz with seed {seed}: input {number} of {}", self.program);
-        let shown = if again { &inputs[..] } else { &inputs[inputs.len().saturating_sub(1)..] };
+        let shown = if again {
+            &inputs[..]
+        } else {
+            &inputs[inputs.len().saturating_sub(1)..]
+        };
         Found {
             number,
             lines,

@@ -4,6 +4,8 @@
 //! zeroed within a budget of trials.
 //! Safe because: only what has been seen to fail is kept.
 
+use std::ops::Range;
+
 use super::generate::FuzzInput;
 
 /// What is left.
@@ -34,8 +36,12 @@ pub(super) fn shrink(inputs: Vec<FuzzInput>, budget: u32, fails: &mut dyn FnMut(
     };
     let again = shrinking.fewer();
     if again {
-        for index in (0..shrinking.inputs.len()).rev() {
-            shrinking.smaller(index);
+        let count = shrinking.inputs.len();
+        if count > 1 {
+            shrinking.smaller(&(0..count));
+        }
+        for index in (0..count).rev() {
+            shrinking.smaller(&(index..index + 1));
         }
     }
     Shrunk {
@@ -92,50 +98,54 @@ impl Shrinking<'_> {
         again
     }
 
-    /// Whether they fail with another input in a place; then it stays there.
-    fn replace(&mut self, index: usize, input: FuzzInput) -> bool {
-        if self.inputs[index] == input {
-            return false;
-        }
-        let mut inputs = self.inputs.clone();
-        inputs[index] = input;
-        let fails = self.fails(&inputs);
+    /// Whether they fail as changed; then they stay so.
+    fn replace(&mut self, inputs: Vec<FuzzInput>) -> bool {
+        let fails = inputs != self.inputs && self.fails(&inputs);
         if fails {
             self.inputs = inputs;
         }
         fails
     }
 
-    fn smaller(&mut self, index: usize) {
+    /// Makes some of the inputs smaller, all of them alike.
+    fn smaller(&mut self, which: &Range<usize>) {
         // The context first: it is most often of no importance.
-        self.pieces(index, |input, start, end| {
+        self.pieces(which, |input, start, end| {
             let end = end.min(input.context.len());
-            input.context.get_mut(start..end)?.fill(0);
-            Some(())
+            if let Some(place) = input.context.get_mut(start..end) {
+                place.fill(0);
+            }
         });
-        self.pieces(index, |input, start, end| {
+        self.pieces(which, |input, start, end| {
             let end = end.min(input.packet.len());
-            (start < end).then(|| drop(input.packet.drain(start..end)))
+            if start < end {
+                input.packet.drain(start..end);
+            }
         });
-        self.pieces(index, |input, start, end| {
+        self.pieces(which, |input, start, end| {
             let end = end.min(input.packet.len());
-            input.packet.get_mut(start..end)?.fill(0);
-            Some(())
+            if let Some(place) = input.packet.get_mut(start..end) {
+                place.fill(0);
+            }
         });
     }
 
-    /// Changes pieces of an input, from large ones to single bytes, from the end to the start.
-    fn pieces(&mut self, index: usize, change: impl Fn(&mut FuzzInput, usize, usize) -> Option<()>) {
-        let length = |input: &FuzzInput| input.packet.len().max(input.context.len());
-        let mut size = length(&self.inputs[index]);
+    /// Changes pieces of inputs, from large ones to single bytes, from the end to the start.
+    fn pieces(&mut self, which: &Range<usize>, change: impl Fn(&mut FuzzInput, usize, usize)) {
+        let length = |inputs: &[FuzzInput]| {
+            let lengths = inputs.iter().map(|input| input.packet.len().max(input.context.len()));
+            lengths.max().unwrap_or(0)
+        };
+        let mut size = length(&self.inputs[which.clone()]);
         while size > 0 {
-            let mut end = length(&self.inputs[index]);
+            let mut end = length(&self.inputs[which.clone()]);
             while end > 0 {
                 let start = end.saturating_sub(size);
-                let mut input = self.inputs[index].clone();
-                if change(&mut input, start, end).is_some() {
-                    self.replace(index, input);
+                let mut inputs = self.inputs.clone();
+                for input in &mut inputs[which.clone()] {
+                    change(input, start, end);
                 }
+                self.replace(inputs);
                 end = start;
             }
             size /= 2;

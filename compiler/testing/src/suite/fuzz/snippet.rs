@@ -81,9 +81,15 @@ fn inline(json: &Json) -> String {
         Json::Object(members) => {
             let bare = |name: &str| {
                 let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-                if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { quoted(name) }
+                if !name.is_empty() && name.chars().all(plain) {
+                    name.to_owned()
+                } else {
+                    quoted(name)
+                }
             };
-            let members = members.iter().map(|(name, value)| format!("{} = {}", bare(name), inline(value)));
+            let members = members
+                .iter()
+                .map(|(name, value)| format!("{} = {}", bare(name), inline(value)));
             format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
         }
         Json::List(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),

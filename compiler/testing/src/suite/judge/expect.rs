@@ -34,7 +34,8 @@ struct Judging<'a> {
 
 impl<'a> Judging<'a> {
     fn other(&mut self, place: &str, what: &str, expected: &str, found: &str) {
-        self.lines.push(format!("{place}{what}: expected {expected}, found {found}"));
+        self.lines
+            .push(format!("{place}{what}: expected {expected}, found {found}"));
     }
 
     /// What is expected of each run, if a list has one for each. Without runs there is nothing that could be so.
@@ -43,7 +44,8 @@ impl<'a> Judging<'a> {
         match expected {
             None => Vec::new(),
             Some(_) if runs == 0 => {
-                self.lines.push(format!("{what}: there was no run: give a packet or a context"));
+                self.lines
+                    .push(format!("{what}: there was no run: give a packet or a context"));
                 Vec::new()
             }
             Some(OneOrMore::One(one)) => vec![one; runs],
@@ -145,10 +147,10 @@ impl<'a> Judging<'a> {
             match (expected.get(index), found.get(index)) {
                 (Some(event), Some(record)) => {
                     if !self.is_event(event, record)? {
-                        self.other("", &what, &self.expected_event(event), &self.sent(record));
+                        self.other("", &what, &expected_event(event), &self.sent(record));
                     }
                 }
-                (Some(event), None) => self.other("", &what, &self.expected_event(event), "none"),
+                (Some(event), None) => self.other("", &what, &expected_event(event), "none"),
                 (None, Some(record)) => self.other("", &what, "none", &self.sent(record)),
                 (None, None) => {}
             }
@@ -166,13 +168,6 @@ impl<'a> Judging<'a> {
         let Some(data) = &event.data else { return Ok(true) };
         is_record(data, &record.record.data.0, &record.map, self.driver.types())
             .map_err(|e| format!("event of `{}`: {e}", record.map))
-    }
-
-    fn expected_event(&self, event: &Event) -> String {
-        let mut parts: Vec<String> = event.map.iter().cloned().collect();
-        parts.extend(event.cpu.map(|cpu| format!("on processor {cpu}")));
-        parts.extend(event.data.as_ref().map(ToString::to_string));
-        parts.join(" ")
     }
 
     fn sent(&self, record: &SentRecord) -> String {
@@ -202,7 +197,12 @@ impl<'a> Judging<'a> {
             super::never::is_function(self.driver, name)?;
             let found = calls.count(name);
             if found != *expected {
-                self.other("", &format!("calls of {name}"), &expected.to_string(), &found.to_string());
+                self.other(
+                    "",
+                    &format!("calls of {name}"),
+                    &expected.to_string(),
+                    &found.to_string(),
+                );
             }
         }
         Ok(())
@@ -226,7 +226,14 @@ impl<'a> Judging<'a> {
 fn shown(bytes: &[u8]) -> String {
     match bytes.len() {
         0 => "its end".to_owned(),
-        0..=16 => format!("hex:{}", HexBytes(bytes.to_vec())),
+        1..=16 => format!("hex:{}", HexBytes(bytes.to_vec())),
         more => format!("hex:{}… ({more} bytes)", HexBytes(bytes[..16].to_vec())),
     }
+}
+
+fn expected_event(event: &Event) -> String {
+    let mut parts: Vec<String> = event.map.iter().cloned().collect();
+    parts.extend(event.cpu.map(|cpu| format!("on processor {cpu}")));
+    parts.extend(event.data.as_ref().map(ToString::to_string));
+    parts.join(" ")
 }

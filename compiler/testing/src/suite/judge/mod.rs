@@ -52,8 +52,16 @@ impl<'a> Calls<'a> {
     }
 
     fn count(&self, name: &str) -> u64 {
-        let helpers = self.helpers.iter().filter(|calls| calls.helper == name).map(|calls| calls.calls);
-        let btf = self.btf.iter().filter(|calls| calls.function == name).map(|calls| calls.calls);
+        let helpers = self
+            .helpers
+            .iter()
+            .filter(|calls| calls.helper == name)
+            .map(|calls| calls.calls);
+        let btf = self
+            .btf
+            .iter()
+            .filter(|calls| calls.function == name)
+            .map(|calls| calls.calls);
         helpers.chain(btf).sum()
     }
 }

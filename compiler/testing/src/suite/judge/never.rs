@@ -10,7 +10,11 @@ pub(super) fn never(driver: &Driver, never: &Never, scope: &Scope<'_>) -> Result
     for (index, run) in scope.runs.iter().enumerate() {
         for unwanted in &never.result {
             if gave(driver, unwanted, run.result)? {
-                lines.push(format!("{}result: {}, which must not be", place(scope, index), given(run.result)));
+                lines.push(format!(
+                    "{}result: {}, which must not be",
+                    place(scope, index),
+                    given(run.result)
+                ));
             }
         }
         for written in &never.writes {
@@ -23,7 +27,10 @@ pub(super) fn never(driver: &Driver, never: &Never, scope: &Scope<'_>) -> Result
                     Written::Packet => "packet",
                     Written::Context => "context",
                 };
-                lines.push(format!("{}{what}: it was changed, which must not be", place(scope, index)));
+                lines.push(format!(
+                    "{}{what}: it was changed, which must not be",
+                    place(scope, index)
+                ));
             }
         }
         for record in &run.result.records {

@@ -29,7 +29,11 @@ fn set(map: &mut MapContents, preset: &MapPreset) {
         // One value is that of each processor.
         PresetValue::Bytes(bytes) if bytes.0.len() == size => entry.values = vec![bytes.clone(); copies],
         PresetValue::Bytes(bytes) => {
-            entry.values = bytes.0.chunks(size.max(1)).map(|value| HexBytes(value.to_vec())).collect();
+            entry.values = bytes
+                .0
+                .chunks(size.max(1))
+                .map(|value| HexBytes(value.to_vec()))
+                .collect();
         }
     }
     match (map.map_type, known) {

@@ -13,7 +13,11 @@ pub(in crate::suite) fn holds(driver: &Driver, property: &Property, scope: &Scop
         return Ok(Vec::new());
     };
     let told = |message| format!("property {:?}: {message}", property.name);
-    if property.program.as_ref().is_some_and(|program| *program != run.input.program) {
+    if property
+        .program
+        .as_ref()
+        .is_some_and(|program| *program != run.input.program)
+    {
         return Ok(Vec::new());
     }
     for condition in &property.when {
@@ -31,7 +35,10 @@ fn is_met(driver: &Driver, condition: &Condition, run: &Run<'_>) -> Result<bool,
 
 fn is_all(driver: &Driver, condition: &Condition, run: &Run<'_>) -> Result<bool, String> {
     let packet = &run.input.packet.0;
-    if condition.length.is_some_and(|length| !(length.least..=length.most).contains(&packet.len())) {
+    if condition
+        .length
+        .is_some_and(|length| !(length.least..=length.most).contains(&packet.len()))
+    {
         return Ok(false);
     }
     if let (Some(at), Some(bytes)) = (condition.at, condition.bytes.as_deref().and_then(HexBytes::parse)) {
@@ -40,7 +47,13 @@ fn is_all(driver: &Driver, condition: &Condition, run: &Run<'_>) -> Result<bool,
         let Some(found) = packet.get(at..).and_then(|rest| rest.get(..bytes.0.len())) else {
             return Ok(false);
         };
-        if bytes.0.iter().zip(found).zip(&mask).any(|((wanted, found), mask)| wanted & mask != found & mask) {
+        if bytes
+            .0
+            .iter()
+            .zip(found)
+            .zip(&mask)
+            .any(|((wanted, found), mask)| wanted & mask != found & mask)
+        {
             return Ok(false);
         }
     }

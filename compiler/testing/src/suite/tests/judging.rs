@@ -81,8 +81,18 @@ fn each_expectation_is_met_or_told() {
     type Change = fn(&mut InvocationResult, &mut Vec<MapContents>);
     let none: Change = |_, _| {};
     let cases: &[(&str, Change, Change, &str)] = &[
-        ("expect.result = \"XDP_PASS\"", none, |r, _| r.result = 2, "result: expected XDP_PASS, found 2"),
-        ("expect.result = 1", none, |r, _| r.result = 2, "result: expected 1, found 2"),
+        (
+            "expect.result = \"XDP_PASS\"",
+            none,
+            |r, _| r.result = 2,
+            "result: expected XDP_PASS, found 2",
+        ),
+        (
+            "expect.result = 1",
+            none,
+            |r, _| r.result = 2,
+            "result: expected 1, found 2",
+        ),
         (
             "expect.result = \"not run\"",
             |r, _| r.not_run = Some("gone".into()),
@@ -131,7 +141,12 @@ fn each_expectation_is_met_or_told() {
             |r, _| send(r, "events", &[1, 3]),
             "event 1: expected events \"hex:0102\", found events hex:0103",
         ),
-        ("expect.events = []", none, |r, _| send(r, "events", &[7]), "event 1: expected none, found events hex:07"),
+        (
+            "expect.events = []",
+            none,
+            |r, _| send(r, "events", &[7]),
+            "event 1: expected none, found events hex:07",
+        ),
         (
             "expect.events = [{ map = \"events\" }]",
             |r, _| send(r, "events", &[7]),
@@ -168,7 +183,12 @@ fn each_expectation_is_met_or_told() {
             none,
             "ports[53]: expected no entry, found hex:01",
         ),
-        ("never.result = [\"XDP_DROP\"]", none, |r, _| r.result = 2, "result: 2, which must not be"),
+        (
+            "never.result = [\"XDP_DROP\"]",
+            none,
+            |r, _| r.result = 2,
+            "result: 2, which must not be",
+        ),
         (
             "never.writes = [\"packet\"]",
             none,
@@ -209,7 +229,10 @@ fn each_expectation_is_met_or_told() {
 
 #[test]
 fn calls_are_counted() {
-    assert_eq!(judged("expect.calls = { bpf_map_update_elem = 2 }", |_, _| {}), Ok(vec![]));
+    assert_eq!(
+        judged("expect.calls = { bpf_map_update_elem = 2 }", |_, _| {}),
+        Ok(vec![])
+    );
     assert_eq!(
         judged("expect.calls = { bpf_map_update_elem = 3 }", |_, _| {}).unwrap(),
         ["calls of bpf_map_update_elem: expected 3, found 2"]
@@ -224,7 +247,10 @@ fn calls_are_counted() {
 #[test]
 fn a_list_has_one_for_each_run() {
     let two = ["filter", "filter"];
-    assert_eq!(judged_runs("expect.result = [1, \"XDP_PASS\"]", &two, |_, _| {}), Ok(vec![]));
+    assert_eq!(
+        judged_runs("expect.result = [1, \"XDP_PASS\"]", &two, |_, _| {}),
+        Ok(vec![])
+    );
     assert_eq!(
         judged_runs("expect.result = [1, 2]", &two, |_, _| {}).unwrap(),
         ["run 2: result: expected 2, found 1"]
@@ -242,7 +268,10 @@ fn a_list_has_one_for_each_run() {
 #[test]
 fn what_a_driver_does_not_have_is_an_error() {
     for (keys, expected) in [
-        ("expect.result = \"XDP_ABORT\"", "there is no result XDP_ABORT; there are XDP_PASS"),
+        (
+            "expect.result = \"XDP_ABORT\"",
+            "there is no result XDP_ABORT; there are XDP_PASS",
+        ),
         ("expect.result = 4294967296", "no result"),
         ("expect.context = { ifindex = 1 }", "no field `ifindex`"),
         ("expect.maps = { port = { 53 = 1 } }", "no such map"),

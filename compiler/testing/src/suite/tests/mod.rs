@@ -67,7 +67,7 @@ pub(in crate::suite) fn maps() -> Vec<MapContents> {
             [4, 8],
             vec![entry(&index(0), &[0; 8]), entry(&index(1), &7_u64.to_le_bytes())],
         ),
-        map("ports", kind::HASH, [2, 1], vec![entry(&[53, 0], &[1])]),
+        map("ports", 1, [2, 1], vec![entry(&[53, 0], &[1])]),
         map("events", kind::RINGBUF, [0, 0], Vec::new()),
     ]
 }

@@ -40,9 +40,16 @@ impl ExpectedMaps<'_> {
             let known = |key: &[u8]| keys.iter().any(|(map, known)| *map == of.map.name && known == key);
             // Of arrays, entries that are 0 are as good as none.
             let counts = |entry: &&MapEntryContents| {
-                !by_index(of.map.map_type) || entry.object.is_some() || entry.values.iter().any(|v| v.0.iter().any(|b| *b != 0))
+                !by_index(of.map.map_type)
+                    || entry.object.is_some()
+                    || entry.values.iter().any(|v| v.0.iter().any(|b| *b != 0))
             };
-            let others = of.map.entries.iter().filter(counts).filter(|entry| !known(&entry.key.0));
+            let others = of
+                .map
+                .entries
+                .iter()
+                .filter(counts)
+                .filter(|entry| !known(&entry.key.0));
             if without_keys(of.map.map_type) && !keys.is_empty() {
                 continue; // compared as a whole
             }
@@ -54,9 +61,15 @@ impl ExpectedMaps<'_> {
                 return Err(MapsError::kind(name, "a list of keys", given));
             };
             for key in given {
-                let bytes = of.known.read_key(key, of.map.key_size).map_err(|e| MapsError::value(name, e))?;
+                let bytes = of
+                    .known
+                    .read_key(key, of.map.key_size)
+                    .map_err(|e| MapsError::value(name, e))?;
                 if let Some(entry) = of.find_entry(&bytes) {
-                    lines.push(format!("{name}[{key}]: expected no entry, found {}", of.known.value(entry).0));
+                    lines.push(format!(
+                        "{name}[{key}]: expected no entry, found {}",
+                        of.known.value(entry).0
+                    ));
                 }
             }
         }
@@ -110,14 +123,22 @@ impl<'a> Of<'a> {
             Json::Object(members) if section && !long => self.variables(name, members, lines)?,
             Json::List(list) if without_keys(self.map.map_type) => self.sequence(name, given, list, lines)?,
             Json::List(list) => {
-                for (index, value) in list.iter().enumerate().filter(|(_, value)| !matches!(value, Json::Null)) {
+                for (index, value) in list
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, value)| !matches!(value, Json::Null))
+                {
                     keys.push((&self.map.name, self.entry(name, &index.to_string(), value, lines)?));
                 }
             }
             _ if long => {
-                let Some(Json::List(list)) = given.get("entries") else { return Ok(()) };
+                let Some(Json::List(list)) = given.get("entries") else {
+                    return Ok(());
+                };
                 for entry in list {
-                    let value = ["value", "values", "object"].iter().find_map(|member| entry.get(member));
+                    let value = ["value", "values", "object"]
+                        .iter()
+                        .find_map(|member| entry.get(member));
                     let one = Json::Object(vec![("entries".to_owned(), Json::List(vec![entry.clone()]))]);
                     let value = value.cloned().unwrap_or(Json::Null);
                     keys.push((&self.map.name, self.compare(name, &one, &value, lines)?));
@@ -166,19 +187,26 @@ impl<'a> Of<'a> {
         let same = match (&entry.object, value) {
             (Some(object), value) => value.text() == Some(object),
             (None, Json::List(list)) if per_cpu(self.map.map_type) => {
-                list.len() == entry.values.len() && self.all(name, list.iter().zip(entry.values.iter().map(|v| &v.0)))?
+                list.len() == entry.values.len()
+                    && self.all(name, list.iter().zip(entry.values.iter().map(|v| &v.0)))?
             }
             (None, value) => self.all(name, entry.values.iter().map(|bytes| (value, &bytes.0)))?,
         };
         if !same {
-            lines.push(format!("{place}: expected {value}, found {}", self.known.value(entry).0));
+            lines.push(format!(
+                "{place}: expected {value}, found {}",
+                self.known.value(entry).0
+            ));
         }
         Ok(key)
     }
 
     fn all<'b>(&self, name: &str, mut pairs: impl Iterator<Item = (&'b Json, &'b Vec<u8>)>) -> Result<bool, MapsError> {
         pairs.try_fold(true, |same, (given, bytes)| {
-            let own = self.known.is_value(given, bytes).map_err(|e| MapsError::value(name, e))?;
+            let own = self
+                .known
+                .is_value(given, bytes)
+                .map_err(|e| MapsError::value(name, e))?;
             Ok(same && own)
         })
     }
@@ -187,10 +215,18 @@ impl<'a> Of<'a> {
         // Whether these are values at all.
         let whole = Json::Object(vec![(self.map.name.clone(), given.clone())]);
         maps_from_json(&whole, &[MapShape::from(self.map)], self.types)?;
-        let found: Vec<&Vec<u8>> = self.map.entries.iter().filter_map(|e| Some(&e.values.first()?.0)).collect();
+        let found: Vec<&Vec<u8>> = self
+            .map
+            .entries
+            .iter()
+            .filter_map(|e| Some(&e.values.first()?.0))
+            .collect();
         if list.len() != found.len() || !self.all(name, list.iter().zip(found))? {
             let found = self.map.entries.iter().map(|entry| self.known.value(entry).0);
-            lines.push(format!("{name}: expected {given}, found {}", Json::List(found.collect())));
+            lines.push(format!(
+                "{name}: expected {given}, found {}",
+                Json::List(found.collect())
+            ));
         }
         Ok(())
     }

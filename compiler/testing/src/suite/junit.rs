@@ -1,4 +1,4 @@
-//! Results in the XML of JUnit, as build servers read it.
+//! Results in the XML of `JUnit`, as build servers read it.
 //!
 //! Times are 0: the same results give the same bytes.
 
@@ -75,7 +75,10 @@ pub fn junit(suites: &[XmlSuite]) -> String {
 fn write_case(xml: &mut String, suite: &XmlSuite, case: &XmlCase) {
     let (class, name, file) = (escaped(&suite.name), escaped(&case.name), escaped(&suite.file));
     let line = case.line.map_or(String::new(), |line| format!(" line=\"{line}\""));
-    let _ = write!(xml, "    <testcase classname=\"{class}\" name=\"{name}\" file=\"{file}\"{line} time=\"0\"");
+    let _ = write!(
+        xml,
+        "    <testcase classname=\"{class}\" name=\"{name}\" file=\"{file}\"{line} time=\"0\""
+    );
     let inner = match &case.result {
         XmlResult::Passed => String::new(),
         XmlResult::Failed(lines) => {
