@@ -37,16 +37,16 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A folder with `drops.o`, whose program `pass_all` drops every packet, and a test file.
+/// A folder with `filter.o`, whose program `pass_all` drops empty packets, and a test file.
 fn folder(tests: &str) -> Result<TempDir, Failed> {
     let folder = tempfile::tempdir()?;
     fs::copy(
         root().join("tests/fixtures/codes/BPF1001.o"),
-        folder.path().join("drops.o"),
+        folder.path().join("filter.o"),
     )?;
     fs::write(
-        folder.path().join("drops.test.toml"),
-        format!("object = \"drops.o\"\n{tests}"),
+        folder.path().join("filter.test.toml"),
+        format!("object = \"filter.o\"\n{tests}"),
     )?;
     Ok(folder)
 }
@@ -100,14 +100,14 @@ fn the_examples_pass() -> Result<(), Failed> {
 
 const TWO: &str = "
 [[test]]
-name = \"packets are dropped\"
+name = \"packets go on\"
 packet = \"hex:00\"
-expect.result = \"XDP_DROP\"
+expect.result = \"XDP_PASS\"
 
 [[test]]
-name = \"packets <pass>\"
+name = \"packets <stop>\"
 packet = [\"hex:00\", \"hex:01\"]
-expect.result = \"XDP_PASS\"
+expect.result = \"XDP_DROP\"
 ";
 
 fn what_fails_is_told() -> Result<(), Failed> {
@@ -116,8 +116,8 @@ fn what_fails_is_told() -> Result<(), Failed> {
     says(
         &lines,
         &[
-            "running 2 tests\ntest drops: packets are dropped ... ok\ntest drops: packets <pass> ... FAILED\n",
-            "---- drops: packets <pass> ----\nrun 1: result: expected XDP_PASS, found XDP_DROP\nrun 2: result: expected",
+            "running 2 tests\ntest filter: packets go on ... ok\ntest filter: packets <stop> ... FAILED\n",
+            "---- filter: packets <stop> ----\nrun 1: result: expected XDP_DROP, found XDP_PASS\nrun 2: result: expected",
             "test result: FAILED. 1 passed; 1 failed; 0 filtered out",
             "error[BPF5018]: 1 of 2 tests failed",
         ],
@@ -127,14 +127,14 @@ fn what_fails_is_told() -> Result<(), Failed> {
         &xml,
         &[
             "<testsuites name=\"bpf2sys\" tests=\"2\" failures=\"1\" errors=\"0\" skipped=\"0\" time=\"0\">",
-            "<testcase classname=\"drops\" name=\"packets are dropped\" file=\"drops.test.toml\" line=\"3\" time=\"0\"/>",
-            "name=\"packets &lt;pass&gt;\"",
-            "<failure message=\"run 1: result: expected XDP_PASS, found XDP_DROP\">",
+            "<testcase classname=\"filter\" name=\"packets go on\" file=\"filter.test.toml\" line=\"3\" time=\"0\"/>",
+            "name=\"packets &lt;stop&gt;\"",
+            "<failure message=\"run 1: result: expected XDP_DROP, found XDP_PASS\">",
         ],
     )?;
     // One problem for each test that fails, with its place, where machines read them.
     let short = told(folder.path(), &["--quiet", "--message-format", "short"], 6)?;
-    says(&short, &["drops.test.toml:8:1", "BPF5018", "packets <pass>"])?;
+    says(&short, &["filter.test.toml:8:1", "BPF5018", "packets <stop>"])?;
     assert!(!short.contains("running"), "{short}");
     let json = output(&mut run(folder.path(), &["--json"]))?;
     let json: serde_json::Value = serde_json::from_slice(&json.stdout)?;
@@ -149,20 +149,20 @@ fn errors_of_files() -> Result<(), Failed> {
     let lines = told(folder.path(), &[], 3)?;
     says(
         &lines,
-        &["error[BPF5017]", "drops.test.toml:4:1", "unknown field `packets`"],
+        &["error[BPF5017]", "filter.test.toml:4:1", "unknown field `packets`"],
     )?;
     // The other files are tested all the same.
     fs::write(
         folder.path().join("other.test.toml"),
-        format!("object = \"drops.o\"\n{TWO}"),
+        format!("object = \"filter.o\"\n{TWO}"),
     )?;
     says(
-        &told(folder.path(), &["--filter", "are dropped"], 3)?,
-        &["other: packets are dropped ... ok"],
+        &told(folder.path(), &["--filter", "go on"], 3)?,
+        &["other: packets go on ... ok"],
     )?;
     fs::write(
         folder.path().join("other.test.toml"),
-        "object = \"drops.o\"\n[[test]]\nname = \"n\"\nprogram = \"x\"\npacket = \"hex:\"\n",
+        "object = \"filter.o\"\n[[test]]\nname = \"n\"\nprogram = \"x\"\npacket = \"hex:\"\n",
     )?;
     let lines = told(folder.path(), &["other.test.toml"], 6)?;
     says(&lines, &["there is no program \"x\"; there are pass_all"])?;
@@ -178,16 +178,12 @@ fn a_driver_that_is_not_safe() -> Result<(), Failed> {
     let folder = folder(TWO)?;
     fs::copy(
         root().join("tests/fixtures/codes/BPF2105.o"),
-        folder.path().join("drops.o"),
+        folder.path().join("filter.o"),
     )?;
     let lines = told(folder.path(), &["--junit", "results.xml"], 4)?;
     says(
         &lines,
-        &[
-            "error[BPF2105]",
-            "test drops: packets are dropped ... FAILED",
-            "2 failed",
-        ],
+        &["error[BPF2105]", "test filter: packets go on ... FAILED", "2 failed"],
     )?;
     says(
         &fs::read_to_string(folder.path().join("results.xml"))?,
@@ -201,34 +197,38 @@ fn names() -> Result<(), Failed> {
     for below in [".hidden", "target", "below"] {
         fs::create_dir(folder.path().join(below))?;
         fs::copy(
-            folder.path().join("drops.test.toml"),
+            folder.path().join("filter.test.toml"),
             folder.path().join(below).join("again.test.toml"),
         )?;
     }
-    let list = told(folder.path(), &["--list", "--filter", "are dropped"], 0)?;
+    let list = told(folder.path(), &["--list", "--filter", "go on"], 0)?;
     let expected =
-        ["again", "again (arm64)", "drops", "drops (arm64)"].map(|name| format!("{name}: packets are dropped\n"));
+        ["again", "again (arm64)", "filter", "filter (arm64)"].map(|name| format!("{name}: packets go on\n"));
     assert_eq!(list, expected.concat());
-    let lines = told(folder.path(), &["drops.test.toml", "--filter", "drops: packets are"], 0)?;
+    let lines = told(
+        folder.path(),
+        &["filter.test.toml", "--filter", "filter: packets go"],
+        0,
+    )?;
     says(&lines, &["1 passed; 0 failed; 3 filtered out"])
 }
 
 fn golden_files() -> Result<(), Failed> {
-    let test = "[[test]]\nname = \"all\"\npacket = \"hex:00\"\ngolden = \"drops.golden.json\"\n";
+    let test = "[[test]]\nname = \"all\"\npacket = \"hex:00\"\ngolden = \"filter.golden.json\"\n";
     let folder = folder(test)?;
-    let path = folder.path().join("drops.golden.json");
+    let path = folder.path().join("filter.golden.json");
     says(
         &told(folder.path(), &[], 6)?,
-        &["there is no drops.golden.json: `--bless` writes it"],
+        &["there is no filter.golden.json: `--bless` writes it"],
     )?;
     assert!(!path.exists());
-    says(&told(folder.path(), &["--bless"], 0)?, &["wrote drops.golden.json"])?;
+    says(&told(folder.path(), &["--bless"], 0)?, &["wrote filter.golden.json"])?;
     told(folder.path(), &[], 0)?;
     let text = fs::read_to_string(&path)?;
-    fs::write(&path, text.replace("XDP_DROP", "XDP_PASS"))?;
+    fs::write(&path, text.replace("XDP_PASS", "XDP_DROP"))?;
     says(
         &told(folder.path(), &[], 6)?,
-        &["results[0].result: expected \"XDP_PASS\", found \"XDP_DROP\""],
+        &["results[0].result: expected \"XDP_DROP\", found \"XDP_PASS\""],
     )?;
     told(folder.path(), &["--bless"], 0)?;
     assert_eq!(fs::read_to_string(&path)?, text);
@@ -238,27 +238,27 @@ fn golden_files() -> Result<(), Failed> {
 fn inputs_are_found() -> Result<(), Failed> {
     let folder = folder(
         "[[test]]\nname = \"n\"\npacket = \"hex:0000000000000000000000000806000000000000\"\n\
-         [[property]]\nname = \"IPv4 passes\"\nwhen = [{ at = 12, bytes = \"0800\" }]\nexpect.result = \"XDP_PASS\"\n",
+         [[property]]\nname = \"IPv4 stops\"\nwhen = [{ at = 12, bytes = \"0800\" }]\nexpect.result = \"XDP_DROP\"\n",
     )?;
     let lines = told(folder.path(), &["--fuzz", "1000"], 6)?;
     let packet = "packet = \"hex:0000000000000000000000000800\"\n";
     says(
         &lines,
         &[
-            "test drops: n ... ok\ntest drops: fuzz pass_all (1000 inputs, seed 1) ... FAILED\n",
-            "property \"IPv4 passes\": result: expected XDP_PASS, found XDP_DROP\n",
+            "test filter: n ... ok\ntest filter: fuzz pass_all (1000 inputs, seed 1) ... FAILED\n",
+            "property \"IPv4 stops\": result: expected XDP_DROP, found XDP_PASS\n",
             packet,
         ],
     )?;
     // What is told can be pasted.
     let (_, snippet) = lines.split_once("as a test:\n\n").ok_or("no test")?;
     let (snippet, _) = snippet.split_once("\n\n").ok_or("no end")?;
-    let path = folder.path().join("drops.test.toml");
+    let path = folder.path().join("filter.test.toml");
     let text = fs::read_to_string(&path)?;
     fs::write(&path, format!("{text}{snippet}\n"))?;
     says(
         &told(folder.path(), &["--filter", "found by"], 6)?,
-        &["IPv4 passes", "1 failed"],
+        &["IPv4 stops", "1 failed"],
     )
 }
 
@@ -295,7 +295,7 @@ fn an_image() -> Result<(), Failed> {
             .arg("-o")
             .arg(folder.path().join("f.sys")),
     )?;
-    fs::copy(example.join("udp_filter.o"), folder.path().join("f.o"))?;
+    fs::copy(example.join("udp_filter.o"), folder.path().join("udp_filter.o"))?;
     fs::copy(example.join("dns.bin"), folder.path().join("dns.bin"))?;
     let test = "[[test]]\nname = \"n\"\npacket = \"dns.bin\"\nexpect.maps.counters = { 1 = 1 }\n";
     let typed = "maps.\".data\".config = { monitor_only = 1 }\n";
@@ -304,7 +304,7 @@ fn an_image() -> Result<(), Failed> {
     told(folder.path(), &[], 0)?;
     write(&format!("image = \"f.sys\"\n{test}{typed}"))?;
     says(&told(folder.path(), &[], 6)?, &["there is no such map"])?;
-    write(&format!("image = \"f.sys\"\ntypes = \"f.o\"\n{test}{typed}"))?;
+    write(&format!("image = \"f.sys\"\ntypes = \"udp_filter.o\"\n{test}{typed}"))?;
     told(folder.path(), &[], 0)?;
     Ok(())
 }
@@ -312,24 +312,24 @@ fn an_image() -> Result<(), Failed> {
 fn steps() -> Result<(), Failed> {
     let folder = folder(
         "[[test]]\nname = \"n\"\n\
-         [[test.step]]\npacket = \"hex:00\"\nexpect.result = \"XDP_DROP\"\n\
+         [[test.step]]\npacket = \"hex:00\"\nexpect.result = \"XDP_PASS\"\n\
          [[test.step]]\npacket = \"hex:00\"\ndetach = [\"xdp\"]\nexpect.result = \"not run\"\n\
-         [[test.step]]\nname = \"it is back\"\npacket = \"hex:00\"\nattach = [\"xdp\"]\nexpect.result = \"XDP_PASS\"\n",
+         [[test.step]]\nname = \"it is back\"\npacket = \"hex:00\"\nattach = [\"xdp\"]\nexpect.result = \"XDP_DROP\"\n",
     )?;
     let lines = told(folder.path(), &[], 6)?;
     says(
         &lines,
-        &["----\nstep 3 (it is back): run 3: result: expected XDP_PASS, found XDP_DROP\n\ntest result"],
+        &["----\nstep 3 (it is back): run 3: result: expected XDP_DROP, found XDP_PASS\n\ntest result"],
     )?;
-    let path = folder.path().join("drops.test.toml");
+    let path = folder.path().join("filter.test.toml");
     fs::write(
         &path,
-        "object = \"drops.o\"\n[[test]]\nname = \"n\"\npacket = \"hex:00\"\nabsent = [\"xdp\"]\nexpect.error = \"program-type\"\n",
+        "object = \"filter.o\"\n[[test]]\nname = \"n\"\npacket = \"hex:00\"\nabsent = [\"xdp\"]\nexpect.error = \"program-type\"\n",
     )?;
     told(folder.path(), &[], 0)?;
     fs::write(
         &path,
-        "object = \"drops.o\"\n[[test]]\nname = \"n\"\npacket = \"hex:00\"\nexpect.error = \"BPF5006\"\n",
+        "object = \"filter.o\"\n[[test]]\nname = \"n\"\npacket = \"hex:00\"\nexpect.error = \"BPF5006\"\n",
     )?;
     says(&told(folder.path(), &[], 6)?, &["error: expected BPF5006, found none"])
 }
