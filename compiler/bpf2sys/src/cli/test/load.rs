@@ -65,7 +65,7 @@ fn read_one(path: &Path) -> Result<Loaded, Error> {
         path: path.to_owned(),
     };
     let text = files::text(files::read(path)?).ok_or_else(|| none("it is no text".into(), None))?;
-    let suite = suite::parse(&text).map_err(|error| {
+    let mut suite = suite::parse(&text).map_err(|error| {
         let place = SourcePlace {
             file: path.display().to_string(),
             line: error.line,
@@ -74,6 +74,14 @@ fn read_one(path: &Path) -> Result<Loaded, Error> {
         };
         none(error.message, Some(place))
     })?;
+    // An image is for one machine. One that can't be read is told of later.
+    let image = suite.image.as_ref().map(|name| path.with_file_name(name));
+    if let Some(Ok(image)) = image.map(|path| files::read(&path))
+        && let Ok(image) = Image::parse(&image)
+    {
+        let is_arm64 = image.machine == Image::ARM64;
+        suite.arch = vec![if is_arm64 { Arch::Arm64 } else { Arch::X64 }];
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(super::find::ENDING).unwrap_or(&name).to_owned();
     Ok(Loaded {
@@ -166,12 +174,6 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
     };
     if let Some(name) = &suite.image {
         let image = files::read(&file.folder().join(name))?;
-        let machine = Image::parse(&image)?.machine;
-        let arch = if machine == Image::ARM64 {
-            Arch::Arm64
-        } else {
-            Arch::X64
-        };
         let types = suite.types.as_ref().map(|name| {
             let path = file.folder().join(name);
             let object = files::read(&path)?;
@@ -179,14 +181,7 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
             Ok::<_, Error>(ModuleTypes::from_module(&module))
         });
         let driver = driver(image, None, types.transpose()?)?;
-        // All tests are for the machine that there is.
         let machines = file.machines();
-        if machines != [arch] && machines != [Arch::X64] {
-            return Err(wrong(
-                file,
-                "`arch` is for `object` and `source`: an image is for one machine".into(),
-            ));
-        }
         return Ok((vec![(machines[0], driver)], CompilerOutput::default()));
     }
     let input = suite.object.as_ref().or(suite.source.as_ref()).map(String::as_str);
@@ -210,7 +205,7 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
     };
     let built = crate::build(&object, &name, &options)?;
     let types = ModuleTypes::from_module(&bpf2sys_bytecode::read(&object, &name)?);
-    let interpret = suite.interpret.then(|| ObjectFile { name, bytes: object });
+    let interpret = suite.interpret.then_some(ObjectFile { name, bytes: object });
     let drivers = machines.into_iter().zip(built.outputs).map(|(arch, output)| {
         let driver = driver(output.bytes, interpret.clone(), Some(types.clone()))?;
         Ok((arch, driver))

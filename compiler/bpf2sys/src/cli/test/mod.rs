@@ -40,6 +40,7 @@ use crate::{Error, ErrorKind, files};
   bpf2sys test --bless                             write what comes out to the golden files
   bpf2sys test --fuzz 100000 udp_filter.test.toml  and 100,000 further inputs
   bpf2sys test --fuzz 100000 --seed 7              other ones")]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub(super) struct Arguments {
     /// Test files, and folders in which and below which all `*.test.toml` are taken; hidden folders and those named `target` are not
     /// searched [default: the current folder]
@@ -66,7 +67,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     bless: bool,
 
-    /// Write the results to this file, too, as JUnit does
+    /// Write the results to this file, too, as `JUnit` does
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     junit: Option<PathBuf>,
 

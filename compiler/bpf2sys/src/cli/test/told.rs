@@ -288,7 +288,7 @@ impl Summary {
                 continue;
             }
             let _ = writeln!(text, "\n---- {} ----", told.name);
-            lines.iter().for_each(|line| text += &format!("{line}\n"));
+            text.extend(lines.iter().map(|line| format!("{line}\n")));
             if let Some(snippet) = &told.snippet {
                 text += snippet;
             }
