@@ -21,6 +21,7 @@ const INLINE: &str = "hex:";
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Input")]
+#[allow(clippy::doc_markdown)] // the texts are shown to people as they are
 pub(super) struct InputOptions {
     /// Packets, or what else the program type has between its data pointers
     ///

@@ -10,6 +10,7 @@ use crate::{Error, ErrorKind, files};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
+#[allow(clippy::doc_markdown)] // the texts are shown to people as they are
 pub(super) struct MachineOptions {
     /// Number of simulated processors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]

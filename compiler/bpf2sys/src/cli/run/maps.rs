@@ -14,6 +14,7 @@ const STANDARD_OUTPUT: &str = "-";
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Maps")]
+#[allow(clippy::doc_markdown)] // the texts are shown to people as they are
 pub(super) struct MapOptions {
     /// Set a map entry before the first run, in hexadecimal; for maps of maps and program arrays the value is `@` and a name
     #[arg(long, value_name = "MAP:KEY=VALUE")]
