@@ -315,6 +315,7 @@ fn a_property_holds_for_the_runs_that_it_is_about() {
         ("when = [{ at = 1, bytes = \"0203\" }]", &[1, 2], false),
         ("when = [{ at = 1, bytes = \"f3\", mask = \"0e\" }]", &[1, 2], true),
         ("when = [{ at = 1, bytes = \"03\", not = true }]", &[1, 2], true),
+        ("when = [{ at = 1, bytes = \"02\", not = true }]", &[1, 2], false),
         ("when = [{ length = 2 }]", &[1, 2], true),
         ("when = [{ length = \"3..\" }]", &[1, 2], false),
         ("when = [{ length = \"..1\" }]", &[1, 2], false),

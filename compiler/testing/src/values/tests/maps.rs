@@ -1,6 +1,7 @@
 //! Maps of an object with types of every kind.
 
 mod differences;
+mod expected;
 mod loading;
 
 use bpf2sys_simulator::{HexBytes, MapContents, MapEntryContents, MapPreset, PresetValue, RingRecord};
