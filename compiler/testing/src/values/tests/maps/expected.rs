@@ -118,10 +118,7 @@ fn keys_that_must_not_be_there_are_told() {
 #[test]
 fn what_cannot_be_in_a_map_is_an_error() {
     for (entries, expected) in [
-        (
-            r#"{"biggest": [1]}"#,
-            "biggest: there is no such map",
-        ),
+        (r#"{"biggest": [1]}"#, "biggest: there is no such map"),
         (r#"{"big": ["WIDER"]}"#, "no `WIDER`"),
         (r#"{".data": {"frist": 1}}"#, ".data.frist: there is no such variable"),
         (r#"{"events": [1]}"#, "events"),
