@@ -45,7 +45,7 @@ const EXIT_STATUS_HELP: &str = "Exit status:
   3  an input is not a valid file of its kind
   4  a program was not proven safe
   5  a module can't be compiled or linked
-  6  an image breaks a rule, was refused, or its program misbehaved in a simulated run; a test failed
+  6  an image breaks a rule, was refused, or misbehaved in a simulated run; or a test failed
   7  a signature or a statement is missing or wrong, or can't be made
 With several inputs, the highest status that any of them gave.";
 
