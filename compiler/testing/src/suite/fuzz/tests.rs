@@ -143,7 +143,7 @@ fn several_inputs_get_small_together() {
         context: vec![0; 8],
     };
     assert_eq!(shrunk.inputs, vec![small; 12]);
-    assert!(shrunk.trials < 300, "{}", shrunk.trials);
+    assert!(shrunk.trials < 200, "{}", shrunk.trials);
 }
 
 #[test]
