@@ -28,7 +28,7 @@ fn entries_that_are_there_are_met_and_others_told() {
         (
             r#"{"records": {"{\"address\": 1, \"port\": 53, \"rest\": \"hex:aabb\"}": {"count": 7, "level": "LOW"}}}"#,
             r#"{"records": {"{\"address\": 1, \"port\": 53, \"rest\": \"hex:aabb\"}": {"count": 7, "whole": 3}}}"#,
-            r#"records[{ address = 1, port = 53, rest = hex:aabb }]: expected { count = 7, whole = 3 }, found { count = 7, "#,
+            r"records[{ address = 1, port = 53, rest = hex:aabb }]: expected { count = 7, whole = 3 }, found { count = 7, ",
         ),
         (
             r#"{"records": {"entries": [{"key": {"address": 2}, "value": {"count": 7}}]}}"#,
