@@ -23,6 +23,7 @@ PAGES = {
     "provenance.md": "compiler/bpf2sys/docs/provenance.md",
     "signing.md": "pe-emit/authenticode/README.md",
     "contexts.md": "compiler/testing/docs/contexts.md",
+    "test-files.md": "compiler/testing/docs/test-files.md",
     "platform.md": "compiler/platform/README.md",
     "exactness.md": "compiler/verifier/docs/exactness.md",
     "codegen.md": "codegen/README.md",
