@@ -291,11 +291,14 @@ fn counted() -> Result<(), Failed> {
     equal(&text, &(each.repeat(30) + "counters[1]: 0 -> 30\n"))
 }
 
+/// A rule by which connections to 198.51.100.7, port 443, go to 127.0.0.1, port 8080.
+const TO_PROXY: &str =
+    "rules4:c633640700000000000000000000000001bb0000=010000007f0000010000000000000000000000001f900000";
+
 fn contexts() -> Result<(), Failed> {
     let folder = Folder::of("connect_redirect")?;
     let context = r#"{"user_ip4": "198.51.100.7", "user_port": 443, "protocol": "TCP"}"#;
     folder.write("connect.json", context)?;
-    let rule = "rules4:c633640700000000000000000000000001bb0000=010000007f0000010000000000000000000000001f900000";
     let run = |given: &str| {
         folder.run(&[
             "--program",
@@ -303,7 +306,7 @@ fn contexts() -> Result<(), Failed> {
             "--context",
             given,
             "--set-map",
-            rule,
+            TO_PROXY,
             "--changes",
         ])
     };
@@ -322,7 +325,7 @@ fn contexts() -> Result<(), Failed> {
         "--context",
         "connect.json",
         "--set-map",
-        rule,
+        TO_PROXY,
     ])?;
     let told = &report["contexts"][0];
     if (&told["user_ip4"], &told["user_port"]) != (&json!("127.0.0.1"), &json!(8080)) {
@@ -340,7 +343,6 @@ fn contexts() -> Result<(), Failed> {
 
 fn several_programs() -> Result<(), Failed> {
     let folder = Folder::of("connect_redirect")?;
-    let rule = "rules4:c633640700000000000000000000000001bb0000=010000007f0000010000000000000000000000001f900000";
     let context = r#"{"user_ip4": "198.51.100.7", "user_port": 443, "protocol": "TCP"}"#;
     let twice = [
         "--program",
@@ -358,7 +360,7 @@ fn several_programs() -> Result<(), Failed> {
         &format!("{passed}  {passed}  {passed}counters[0]: [0, 0] -> [2, 0]\n"),
     )?;
     // Who redirects is the last one.
-    let text = folder.run(&[&twice[..], &["--set-map", rule]].concat())?;
+    let text = folder.run(&[&twice[..], &["--set-map", TO_PROXY]].concat())?;
     if !text.starts_with(&format!("{passed}  {passed}  user_ip4: ")) || !text.contains("counters[1]: [0, 0] -> [1, 0]")
     {
         return Err(text.into());
