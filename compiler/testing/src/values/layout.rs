@@ -143,3 +143,16 @@ pub(super) fn signed(raw: u128, width: u32) -> i128 {
     let above = 128 - width.clamp(1, 128);
     (raw << above).cast_signed() >> above
 }
+
+/// The bytes of a number the other way round, if its type says that it is in network order: those by which Linux's headers say so, `__be16`
+/// and its like, say it here.
+pub(super) fn in_network_order(types: &DataTypes, mut index: TypeIndex, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut says_so = false;
+    while let DataType::Alias { name, of } = types.get(index) {
+        let name = name.trim_start_matches('_').trim_end_matches("_t");
+        says_so |= name.strip_prefix("be").and_then(|bits| bits.parse().ok()) == Some(bytes.len() * 8);
+        index = *of;
+    }
+    let is_number = matches!(types.get(index), DataType::Integer { boolean: false, .. });
+    (says_so && is_number).then(|| bytes.iter().rev().copied().collect())
+}

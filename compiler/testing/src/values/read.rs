@@ -6,7 +6,7 @@ use bpf2sys_bytecode::{DataType, DataTypes, TypeIndex};
 use bpf2sys_simulator::HexBytes;
 
 use super::error::near;
-use super::layout::{self, ArrayKind, Budget, Part, array_kind, names_cost, set_bits};
+use super::layout::{self, ArrayKind, Budget, Part, array_kind, in_network_order, names_cost, set_bits};
 use super::{Json, ValueError, ValueProblem};
 
 /// Largest value, in bytes.
@@ -69,11 +69,15 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         let types = self.types;
+        let named = index;
         let index = types.resolve(index);
         match types.get(index) {
             DataType::Integer { size, .. } | DataType::Enumeration { size, .. } => {
                 let value = self.scalar(index, json, size * 8)?;
                 set_bits(bytes, 0, size * 8, value);
+                if let Some(swapped) = in_network_order(types, named, bytes) {
+                    bytes.copy_from_slice(&swapped);
+                }
             }
             DataType::Pointer => {
                 let value = in_range(Number::read(json, "an address")?, 64, false)?;

@@ -4,7 +4,7 @@ use bpf2sys_bytecode::{DataType, DataTypes, TypeIndex};
 use bpf2sys_simulator::HexBytes;
 
 use super::Json;
-use super::layout::{self, ArrayKind, Budget, array_kind, bits, names_cost};
+use super::layout::{self, ArrayKind, Budget, array_kind, bits, in_network_order, names_cost};
 use super::read::from_json;
 
 /// A value as JSON.
@@ -49,6 +49,8 @@ impl Showing<'_> {
     fn show(&mut self, index: TypeIndex, bytes: &[u8]) -> Option<Json> {
         self.budget.take(1)?;
         let types = self.types;
+        let swapped = in_network_order(types, index, bytes);
+        let bytes = swapped.as_deref().unwrap_or(bytes);
         let index = types.resolve(index);
         Some(match types.get(index) {
             DataType::Integer { size, .. } | DataType::Enumeration { size, .. } => {

@@ -277,3 +277,35 @@ fn errors_name_the_part_that_is_wrong() {
     let error = from_json(&types.0, all, &twice).unwrap_err().within("flows.value");
     assert_eq!(error.to_string(), "flows.value.port: it is there twice");
 }
+
+#[test]
+fn numbers_in_network_order_are_as_people_say_them() {
+    let mut types = Types::default();
+    let half = types.integer("unsigned short", 2);
+    let named = |types: &mut Types, name: &str, of: TypeIndex| {
+        types.add(DataType::Alias {
+            name: name.to_owned(),
+            of,
+        })
+    };
+    let big = named(&mut types, "__be16", half);
+    let port = named(&mut types, "port_t", big);
+    let little = named(&mut types, "__le16", half);
+    // Says something else than it is.
+    let other = named(&mut types, "__be32", half);
+    let ports = types.array(port, 2);
+    for (of, number) in [
+        (big, 443),
+        (port, 443),
+        (half, 0xBB01),
+        (little, 0xBB01),
+        (other, 0xBB01),
+    ] {
+        let json = Json::from(number);
+        assert_eq!(to_json(&types.0, of, &[0x01, 0xBB]), json);
+        assert_eq!(from_json(&types.0, of, &json).unwrap(), [0x01, 0xBB]);
+    }
+    assert_eq!(to_text(&types.0, ports, &[0, 53, 1, 0xBB]), "[53, 443]");
+    let raw = Json::parse("\"hex:01bb\"").unwrap();
+    assert_eq!(from_json(&types.0, port, &raw).unwrap(), [0x01, 0xBB]);
+}
