@@ -417,7 +417,8 @@ impl Memory {
         // writes there while the slice lives.
         let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, length) };
         // Long runs of it are the rule: many at a time.
-        let chunks = bytes.chunks_exact(LANES).take_while(|chunk| **chunk == [byte; LANES]);
+        let is_all = |chunk: &&[u8]| chunk.iter().fold(0, |other, found| other | (found ^ byte)) == 0;
+        let chunks = bytes.chunks_exact(LANES).take_while(is_all);
         let before = chunks.count() * LANES;
         before + bytes[before..].iter().take_while(|found| **found == byte).count()
     }

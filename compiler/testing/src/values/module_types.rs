@@ -57,7 +57,10 @@ pub enum RecordTypeError {
     },
     /// The object has no such type. Compilers write types down that maps, functions and global variables use; for one that no other has, a
     /// variable that nothing uses does: `const struct event *unused;`.
-    #[error("the object has no type `{name}`{}", Near(near))]
+    #[error(
+        "the object's BTF, which has what maps, functions and global variables use, has no type `{name}`{}",
+        Near(near)
+    )]
     Type {
         /// The name.
         name: String,
