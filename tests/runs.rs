@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         test("runs::events_are_lines_of_json", events),
         test("runs::without_a_reader_rings_run_full", unread),
         test("runs::types_come_from_the_object_of_the_driver_alone", types),
+        test("runs::instructions_are_counted", instructions),
         test("runs::what_goes_wrong_is_told", mishaps),
         test("runs::providers_come_and_go", providers),
         test("runs::the_machine_is_as_asked_for", machine),
@@ -488,6 +489,31 @@ fn types() -> Result<(), Failed> {
     } else {
         Err(format!("{found:?}").into())
     }
+}
+
+/// A run alone takes what it takes among others, and the longest is found.
+fn instructions() -> Result<(), Failed> {
+    let folder = udp_filter()?;
+    let numbers = |arguments: &[&str]| -> Result<(Vec<u64>, String), Failed> {
+        let text = folder.run(&[arguments, &["--instructions", "--changes"]].concat())?;
+        let each = text
+            .lines()
+            .filter_map(|line| line.strip_suffix(" instructions")?.rsplit_once(", "));
+        let numbers = each.map(|(_, number)| number.parse()).collect::<Result<_, _>>()?;
+        Ok((numbers, text))
+    };
+    let (all, text) = numbers(&["--packet", "traffic.pcapng"])?;
+    let (least, most) = (all.iter().min().ok_or("no runs")?, all.iter().max().ok_or("no runs")?);
+    let run = all.iter().position(|number| number == most).ok_or("no run")? + 1;
+    let told = format!("instructions: {least} to {most}, ");
+    if all.len() != 5 || least == most || !text.contains(&told) || !text.contains(&format!("; most in run {run}\n")) {
+        return Err(text.into());
+    }
+    let (alone, text) = numbers(&["--packet", "dns.bin", "--repeat", "2"])?;
+    if alone.len() != 2 || alone[0] != alone[1] || !all.contains(&alone[0]) {
+        return Err(text.into());
+    }
+    Ok(())
 }
 
 fn mishaps() -> Result<(), Failed> {

@@ -96,6 +96,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         interpret,
         platform_files: providers.files().to_vec(),
         tell: arguments.output.tell(),
+        trace: arguments.output.trace(),
         ..RunRequest::default()
     };
     arguments.machine.apply(&mut request, platform)?;

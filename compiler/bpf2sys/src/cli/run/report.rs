@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 use bpf2sys_platform::{Context, ProgramType};
-use bpf2sys_simulator::{InvocationResult, MapContents, Progress, RunReport, SentRecord};
+use bpf2sys_simulator::{InvocationResult, MapContents, Progress, RunReport, SentRecord, Trace};
 use bpf2sys_testing::captures::{CaptureError, CaptureWriter, Fate, Written};
 use bpf2sys_testing::contexts::{self, Fields};
 use bpf2sys_testing::values::{self, Json, MapChange, ModuleTypes, difference, maps_to_json};
@@ -44,6 +44,13 @@ pub(super) struct OutputOptions {
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
     changes: Option<Changes>,
 
+    /// Count the instructions that each run takes, and tell which run took most
+    ///
+    /// They are those of the driver, or with `--interpret` of the object, without those of helpers. x64 drivers run one instruction at a time
+    /// then, which takes long.
+    #[arg(long)]
+    instructions: bool,
+
     /// Nobody reads what programs send: records stay in their maps until there is no room
     #[arg(long)]
     unread: bool,
@@ -66,6 +73,14 @@ impl OutputOptions {
     /// Whether all results have packets and contexts, however many there are.
     pub(super) fn needs_all_data(&self) -> bool {
         self.each || self.json || self.write_pcap.is_some()
+    }
+
+    pub(super) fn trace(&self) -> Trace {
+        if self.instructions {
+            Trace::Instructions
+        } else {
+            Trace::None
+        }
     }
 
     pub(super) fn tell(&self) -> bpf2sys_simulator::Tell {
@@ -101,6 +116,7 @@ pub(super) struct Telling<'a> {
     more: BTreeMap<(String, u32, Option<String>), u64>,
     printed: u64,
     sent: BTreeMap<String, u64>,
+    cost: Cost,
     /// For JSON.
     results: Vec<InvocationResult>,
     /// Maps before the first run, and before this one, as far as they are told.
@@ -113,6 +129,45 @@ pub(super) struct Telling<'a> {
 
 /// After how many results the progress line is told.
 const STEP: u64 = 1 << 10;
+
+/// Instructions of all runs.
+#[derive(Default)]
+struct Cost {
+    runs: u64,
+    sum: u64,
+    least: u64,
+    /// The most, and the run that took them first, from 1.
+    most: (u64, u64),
+}
+
+impl Cost {
+    fn add(&mut self, run: u64, instructions: Option<u64>) {
+        let Some(instructions) = instructions else {
+            return;
+        };
+        self.least = if self.runs == 0 {
+            instructions
+        } else {
+            self.least.min(instructions)
+        };
+        if self.runs == 0 || instructions > self.most.0 {
+            self.most = (instructions, run);
+        }
+        self.runs += 1;
+        self.sum += instructions;
+    }
+
+    fn tell(&self, text: &mut String) {
+        if self.runs > 1 {
+            let (mean, (most, run)) = (self.sum as f64 / self.runs as f64, self.most);
+            let _ = writeln!(
+                text,
+                "instructions: {} to {most}, {mean:.1} in the mean; most in run {run}",
+                self.least
+            );
+        }
+    }
+}
 
 struct Capture {
     path: PathBuf,
@@ -183,6 +238,7 @@ impl<'a> Telling<'a> {
             more: BTreeMap::new(),
             printed: 0,
             sent: BTreeMap::new(),
+            cost: Cost::default(),
             results: Vec::new(),
             maps_before: Vec::new(),
             maps: Vec::new(),
@@ -216,6 +272,7 @@ impl<'a> Telling<'a> {
         if self.count.is_multiple_of(STEP) {
             self.progress.set_position(self.count);
         }
+        self.cost.add(self.count, result.instructions);
         self.write_packet(&result)?;
         self.write_events(&result)?;
         if !self.is_silent {
@@ -257,6 +314,9 @@ impl<'a> Telling<'a> {
             let _ = write!(text, " ({name})");
         }
         add_tail_calls(&mut text, &result.tail_calls);
+        if let Some(instructions) = result.instructions {
+            let _ = write!(text, ", {instructions} instructions");
+        }
         text.push('\n');
         for link in &result.chain {
             let _ = write!(text, "  {}: {}", link.program, link.result);
@@ -408,6 +468,7 @@ impl<'a> Telling<'a> {
         for (map, records) in &self.sent {
             let _ = writeln!(text, "{map}: {records} more records");
         }
+        self.cost.tell(&mut text);
         if self.count == 0 {
             text += "loaded, checked and unloaded\n";
         }
