@@ -25,6 +25,7 @@ pub(super) const EACH: u64 = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub(super) struct OutputOptions {
     /// Tell every result, however many there are; otherwise those after the first 20 are only counted
     #[arg(long)]
