@@ -26,6 +26,7 @@ mod test;
 mod usage;
 mod verify;
 mod version;
+mod work;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};

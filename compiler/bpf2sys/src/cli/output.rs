@@ -3,14 +3,12 @@
 use std::io::{self, ErrorKind as IoErrorKind, Write};
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::reporter::{Record, Reporter};
+use super::work::in_order;
 use crate::messages::printable;
 use crate::{CompilerOutput, Diagnostic, Error, ErrorKind};
 
@@ -92,74 +90,21 @@ pub(super) fn for_each_input(
     work: impl Fn(usize, &Path) -> Result<Done, Error> + Sync,
 ) -> Result<Batch, Error> {
     let progress = progress(reporter, inputs.len() as u64, how.verb);
-    let mut told = Told {
-        reporter,
-        progress: &progress,
-        inputs,
-        waiting: inputs.iter().map(|_| None).collect(),
-        batch: Batch {
-            status: 0,
-            results: Vec::with_capacity(inputs.len()),
-        },
+    let mut batch = Batch {
+        status: 0,
+        results: Vec::with_capacity(inputs.len()),
     };
-    // Asking for the number of processors reads several files: not worth it for one input.
-    let workers = match inputs.len() {
-        0 | 1 => 1,
-        count => how
-            .jobs
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
-            .min(count),
+    let one = |index: usize| {
+        let result = work(index, &inputs[index]);
+        progress.inc(1);
+        result
     };
-    if workers <= 1 {
-        for (index, input) in inputs.iter().enumerate() {
-            told.take(index, work(index, input))?;
-        }
-    } else {
-        let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            let (sender, receiver) = mpsc::channel();
-            for _ in 0..workers {
-                let (sender, next, work) = (sender.clone(), &next, &work);
-                scope.spawn(move || {
-                    while let index = next.fetch_add(1, Ordering::Relaxed)
-                        && let Some(input) = inputs.get(index)
-                    {
-                        // Nobody listens any more if the results can't be told; then nothing more is to be done.
-                        if sender.send((index, work(index, input))).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            receiver.iter().try_for_each(|(index, result)| told.take(index, result))
-        })?;
-    }
+    in_order(inputs.len(), how.jobs, one, |_, result| {
+        // What is printed goes above the progress line.
+        progress.suspend(|| tell(reporter, inputs, result, &mut batch))
+    })?;
     progress.finish_and_clear();
-    Ok(told.batch)
-}
-
-/// Results on their way to the user, in the order of the inputs.
-struct Told<'a> {
-    reporter: &'a mut Reporter,
-    progress: &'a ProgressBar,
-    inputs: &'a [PathBuf],
-    /// By input: what came of it, until it is told.
-    waiting: Vec<Option<Result<Done, Error>>>,
-    batch: Batch,
-}
-
-impl Told<'_> {
-    fn take(&mut self, index: usize, result: Result<Done, Error>) -> Result<(), Error> {
-        self.progress.inc(1);
-        self.waiting[index] = Some(result);
-        while let Some(result) = self.waiting.get_mut(self.batch.results.len()).and_then(Option::take) {
-            // What is printed goes above the progress line.
-            self.progress
-                .suspend(|| tell(self.reporter, self.inputs, result, &mut self.batch))?;
-        }
-        Ok(())
-    }
+    Ok(batch)
 }
 
 /// Tells what came of the next input.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bpf2sys_platform::{BtfFunction, Guid, Helper, MapType, Platform, ProgramType, Provider, Structure};
+use bpf2sys_testing::near::near;
 
 use crate::{Error, ErrorKind};
 
@@ -127,31 +128,13 @@ pub(super) fn is_general(platform: &Platform, name: &str) -> bool {
 
 /// The error for a name that means nothing: with those that look like it.
 pub(super) fn unknown(platform: &Platform, name: &str) -> Error {
-    let near = near(platform, name);
+    let near = near(name, known(platform).into_iter());
+    let near: Vec<String> = near.into_iter().map(|name| format!("`{name}`")).collect();
     let hint = match near.as_slice() {
         [] => "`bpf2sys platform list` lists what there is".to_owned(),
         near => format!("did you mean {}?", near.join(" or ")),
     };
     ErrorKind::Usage(format!("no provider offers `{name}`; {hint}")).into()
-}
-
-/// Up to three names that differ little from this one, the nearest first.
-fn near(platform: &Platform, name: &str) -> Vec<String> {
-    let wanted = name.to_ascii_lowercase();
-    let limit = (wanted.chars().count() / 3).max(2);
-    let known: BTreeSet<&str> = known(platform);
-    let distance = |known: &str| {
-        let known = known.to_ascii_lowercase();
-        let part = wanted.len() >= 3 && known.contains(&wanted);
-        if part { 1 } else { distance(&wanted, &known, limit) }
-    };
-    let mut found: Vec<(usize, &str)> = known
-        .into_iter()
-        .map(|k| (distance(k), k))
-        .filter(|(d, _)| *d <= limit)
-        .collect();
-    found.sort_unstable();
-    found.into_iter().take(3).map(|(_, name)| format!("`{name}`")).collect()
 }
 
 /// All names that can be asked for.
@@ -187,28 +170,6 @@ fn number(text: &str) -> Option<u32> {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     }
-}
-
-/// Insertions, deletions and replacements that make one text of the other; more than `limit` is not counted further.
-fn distance(from: &str, to: &str, limit: usize) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let from: Vec<char> = from.chars().collect();
-    if from.len().abs_diff(to.len()) > limit {
-        return limit + 1;
-    }
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        row[0] = left;
-        for (j, b) in to.iter().enumerate() {
-            let above = row[j + 1];
-            left = (diagonal + usize::from(a != b)).min(above + 1).min(left + 1);
-            row[j + 1] = left;
-            diagonal = above;
-        }
-    }
-    row.last().copied().unwrap_or(limit + 1)
 }
 
 #[cfg(test)]

@@ -355,10 +355,7 @@ impl<'a> Telling<'a> {
 
     /// A record by its type, if that is known.
     fn record(&self, record: &SentRecord) -> Json {
-        let bytes = &record.record.data.0;
-        let types = self.known.types;
-        let of = types.and_then(|types| Some((types.types(), types.of_map(&record.map)?.record?)));
-        of.map_or_else(|| values::hex(bytes), |(types, of)| values::to_json(types, of, bytes))
+        values::record_to_json(&record.record.data.0, &record.map, self.known.types)
     }
 
     /// What changed in the maps over this run.

@@ -8,10 +8,10 @@ use bpf2sys_simulator::{ObjectFile, SimulatorError};
 use bpf2sys_testing::suite::{self, Arch, Driver, Parts, Suite};
 use bpf2sys_testing::values::ModuleTypes;
 
-use super::{Arguments, work, wrong};
+use super::{Arguments, wrong};
 use crate::cli::providers;
 use crate::cli::reporter::Reporter;
-use crate::cli::source;
+use crate::cli::{source, work};
 use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Providers, SourcePlace, files, is_source};
 
 /// A test file.

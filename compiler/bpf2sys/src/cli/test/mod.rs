@@ -7,7 +7,6 @@ mod find;
 mod load;
 mod told;
 mod unit;
-mod work;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,9 +18,9 @@ use self::load::Loaded;
 use self::told::{Summary, Told};
 use self::unit::Unit;
 use super::Outcome;
-use super::output;
 use super::reporter::Reporter;
 use super::source::SourceOptions;
+use super::{output, work};
 use crate::{Error, ErrorKind, files};
 
 /// Run the tests of drivers that are in test files.

@@ -14,8 +14,12 @@ pub(super) fn in_order<T: Send>(
     work: impl Fn(usize) -> T + Sync,
     mut take: impl FnMut(usize, T) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let workers = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    if workers.min(count) <= 1 {
+    // Asking for the number of processors reads several files: not worth it for one piece of work.
+    let workers = match count {
+        0 | 1 => 1,
+        _ => jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
+    };
+    if workers <= 1 {
         return (0..count).try_for_each(|index| take(index, work(index)));
     }
     let next = AtomicUsize::new(0);
