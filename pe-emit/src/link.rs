@@ -24,7 +24,7 @@ use crate::image_options::ImageOptions;
 use crate::imports::ImportTables;
 use crate::layout::{Layout, Part};
 use crate::load_config;
-use crate::native_object::{Machine, NativeObject, SymbolIndex};
+use crate::native_object::{Machine, NativeObject, SectionIndex, SymbolIndex};
 use crate::relocate;
 use crate::resources::Resources;
 use crate::sections::{self, Tables};
@@ -79,7 +79,8 @@ pub fn link_with(object: &NativeObject, options: &ImageOptions) -> Result<Image,
         tables: &tables,
         layout: &layout,
     };
-    linking.write().map(Image::new)
+    let sections = (0..object.sections.len() as u32).map(|index| layout.section(SectionIndex(index)).0);
+    Ok(Image::new(linking.write()?, sections.collect()))
 }
 
 /// An object whose places in the image are known.

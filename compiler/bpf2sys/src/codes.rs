@@ -185,6 +185,7 @@ codes! {
     BPF5016 Error,
     BPF5017 Error,
     BPF5018 Error,
+    BPF5019 Error,
     BPF5020 Error,
     BPF6001 Error,
     BPF6002 Error,

@@ -139,6 +139,14 @@ pub enum ErrorKind {
         /// Why.
         message: String,
     },
+    /// It is not known which lines of source an image's code came from.
+    #[error("`{}`: {message}", path.display())]
+    Lines {
+        /// The image, or the file that was to tell.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
     /// A test file is none.
     #[error("`{}` is no test file: {message}", path.display())]
     TestFile {
@@ -200,6 +208,7 @@ impl Error {
             | ErrorKind::Packets { .. }
             | ErrorKind::Context { .. }
             | ErrorKind::MapContents { .. }
+            | ErrorKind::Lines { .. }
             | ErrorKind::TestFile { .. }
             | ErrorKind::Compile(CompileError::Refused { .. })
             | ErrorKind::Read(_) => 3,

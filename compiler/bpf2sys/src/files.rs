@@ -73,6 +73,13 @@ fn read_failed(path: &Path, source: io::Error) -> Error {
     ErrorKind::ReadFile { path, source }.into()
 }
 
+/// A path with something behind its last name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// Whether both paths name one existing file.
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)

@@ -21,6 +21,7 @@ mod facts;
 mod files;
 mod hash;
 mod messages;
+mod origin;
 mod package;
 mod pipeline;
 mod project;

@@ -7,6 +7,7 @@ use bpf2sys_codegen::{self as codegen, Optimizations, RuntimeLevel};
 use bpf2sys_pe_emit::{self as pe_emit, ImageOptions, Machine};
 use bpf2sys_verifier::{self as verifier, VerifiedModule, Verifier};
 
+use crate::origin;
 use crate::timings::{ProgramTimes, Timings};
 use crate::{Diagnostic, Error, ErrorKind, Providers};
 
@@ -97,6 +98,9 @@ pub enum Form {
     Clif,
     /// A listing of source lines, eBPF instructions and native instructions side by side. The code is that of the driver.
     Asm,
+    /// The driver's line table ([`LineTable::to_json`](bpf2sys_lines::LineTable::to_json)): which line of source and which eBPF
+    /// instruction each stretch of its code came from.
+    Lines,
 }
 
 impl Form {
@@ -108,6 +112,7 @@ impl Form {
             Form::Obj => "obj",
             Form::Clif => "clif",
             Form::Asm => "asm",
+            Form::Lines => "lines.json",
         }
     }
 
@@ -119,7 +124,7 @@ impl Form {
     /// What is put around the programs.
     fn skeleton(self) -> codegen::Skeleton {
         match self {
-            Form::Sys | Form::Clif | Form::Asm => codegen::Skeleton::Driver,
+            Form::Sys | Form::Clif | Form::Asm | Form::Lines => codegen::Skeleton::Driver,
             Form::Dll => codegen::Skeleton::Dll,
             Form::Obj => codegen::Skeleton::Object,
         }
@@ -223,6 +228,46 @@ pub fn warnings(verified: &VerifiedModule) -> Vec<Diagnostic> {
     verified.warnings().iter().map(crate::diagnose::warning).collect()
 }
 
+fn codegen_options(options: &BuildOptions, machine: Machine, form: Form) -> codegen::Options {
+    let arm64 = machine == Machine::Arm64;
+    codegen::Options {
+        machine,
+        skeleton: form.skeleton(),
+        runtime: options.runtime,
+        lse: arm64 && options.lse,
+        sign_return_address: arm64 && options.sign_return_address,
+        control_flow_guard: options.control_flow_guard,
+        optimizations: options.optimizations,
+        keep_ir: form.skeleton() == codegen::Skeleton::Driver && options.forms.contains(&Form::Clif),
+        ..codegen::Options::default()
+    }
+}
+
+/// An image together with what it was made of.
+#[derive(Debug)]
+pub(crate) struct Linked {
+    pub lowered: codegen::Lowered,
+    pub image: pe_emit::Image,
+}
+
+/// Makes the driver or DLL of a verified module for one machine, and keeps what it is made of.
+pub(crate) fn link(
+    verified: &VerifiedModule,
+    options: &BuildOptions,
+    machine: Machine,
+    form: Form,
+) -> Result<Linked, Error> {
+    let lowered = codegen::lower(
+        verified,
+        options.providers.platform(),
+        &codegen_options(options, machine, form),
+    )
+    .map_err(|source| ErrorKind::Lower { machine, source })?;
+    let image =
+        pe_emit::link_with(&lowered.object, &options.image).map_err(|source| ErrorKind::Link { machine, source })?;
+    Ok(Linked { lowered, image })
+}
+
 /// The native code that outputs are made of. Each is made once, when it is first needed.
 struct Lowerings<'a> {
     verified: &'a VerifiedModule,
@@ -245,23 +290,16 @@ impl Lowerings<'_> {
             Form::Obj => pe_emit::coff(&lowered.object).map_err(link_failed)?,
             Form::Clif => codegen::listing::clif(verified, platform, lowered).into_bytes(),
             Form::Asm => codegen::listing::assembly(verified, platform, lowered).into_bytes(),
+            Form::Lines => {
+                let driver = pe_emit::link_with(&lowered.object, image).map_err(link_failed)?;
+                origin::line_file(verified.module(), lowered, &driver)?.into_bytes()
+            }
         };
         Ok(Output { machine, form, bytes })
     }
 
     fn lowered(&mut self, machine: Machine, form: Form) -> Result<&codegen::Lowered, Error> {
-        let arm64 = machine == Machine::Arm64;
-        let options = codegen::Options {
-            machine,
-            skeleton: form.skeleton(),
-            runtime: self.options.runtime,
-            lse: arm64 && self.options.lse,
-            sign_return_address: arm64 && self.options.sign_return_address,
-            control_flow_guard: self.options.control_flow_guard,
-            optimizations: self.options.optimizations,
-            keep_ir: form.skeleton() == codegen::Skeleton::Driver && self.options.forms.contains(&Form::Clif),
-            ..codegen::Options::default()
-        };
+        let options = codegen_options(self.options, machine, form);
         self.done.retain(|(of, _)| of.machine == machine);
         let known = self.done.iter().position(|(of, _)| *of == options);
         let position = if let Some(position) = known {

@@ -29,5 +29,8 @@ pub(crate) use public_key::PublicKey;
 pub(crate) use rebuild::{Rebuilt, rebuild, without_signatures};
 pub(crate) use statement::{DEFAULT_BUILDER, Facts, Statement};
 
+/// What is behind an image's name in the name of the file with the statement about it.
+pub(crate) const STATEMENT_EXTENSION: &str = ".intoto.jsonl";
+
 /// Largest statement that is read, in bytes. One of a module with a thousand programs has less than a MiB.
 pub(crate) const MAX_STATEMENT: usize = 16 << 20;

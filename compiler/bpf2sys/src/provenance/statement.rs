@@ -256,6 +256,11 @@ impl Statement {
         &self.predicate.run_details.byproducts[0].digest.sha256 // as above
     }
 
+    /// The options of the build.
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.predicate.build_definition.external_parameters
+    }
+
     /// How the builder is called.
     pub(super) fn builder(&self) -> &str {
         &self.predicate.run_details.builder.id

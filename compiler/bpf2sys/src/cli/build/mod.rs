@@ -148,6 +148,8 @@ enum Emit {
     Clif,
     /// Listing: source lines, eBPF instructions and native instructions side by side
     Asm,
+    /// Line table of the driver: which source line each part of its code came from; for `run --coverage` without the object
+    Lines,
 }
 
 impl From<Emit> for Form {
@@ -158,6 +160,7 @@ impl From<Emit> for Form {
             Emit::Obj => Form::Obj,
             Emit::Clif => Form::Clif,
             Emit::Asm => Form::Asm,
+            Emit::Lines => Form::Lines,
         }
     }
 }
@@ -444,10 +447,13 @@ fn lines(files: &[(&Path, Output)], records: &[WrittenFile]) -> String {
             Form::Obj => "object file for a linker",
             Form::Clif => "Cranelift IR",
             Form::Asm => "listing",
+            Form::Lines => "line table",
         };
         let size = match output.form {
             Form::Sys | Form::Dll | Form::Obj => format!("{} bytes", output.bytes.len()),
-            Form::Clif | Form::Asm => format!("{} lines", output.bytes.split(|byte| *byte == b'\n').count() - 1),
+            Form::Clif | Form::Asm | Form::Lines => {
+                format!("{} lines", output.bytes.split(|byte| *byte == b'\n').count() - 1)
+            }
         };
         let unchanged = if record.written { "" } else { ", unchanged" };
         let _ = writeln!(text, "{}: {} {what}, {size}{unchanged}", path.display(), output.machine);

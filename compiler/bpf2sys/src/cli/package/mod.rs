@@ -3,7 +3,6 @@
 mod drivers;
 mod values;
 
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +16,8 @@ use super::reporter::Reporter;
 use super::{Outcome, output};
 use crate::package::{self, Details, Driver};
 use crate::provenance::{
-    Attester, DEFAULT_BUILDER, Facts, Parameters, ProvenanceError, Statement, difference, rebuild, seal,
-    without_signatures,
+    Attester, DEFAULT_BUILDER, Facts, Parameters, ProvenanceError, STATEMENT_EXTENSION, Statement, difference, rebuild,
+    seal, without_signatures,
 };
 use crate::{BuildOptions, Error, ErrorKind, Form, Version, files};
 
@@ -221,9 +220,7 @@ fn summary(arguments: &Arguments, drivers: &[Driver], cabinet: &[u8], statements
 
 /// Where the statement about an image goes if nothing else is said.
 fn beside(image: &Path) -> PathBuf {
-    let mut name = OsString::from(image);
-    name.push(".intoto.jsonl");
-    name.into()
+    files::with_suffix(image, STATEMENT_EXTENSION)
 }
 
 fn refuse_inputs(arguments: &Arguments, outputs: &[(&Path, &[u8])]) -> Result<(), Error> {

@@ -6,8 +6,8 @@ use bpf2sys_simulator::{HexBytes, MapContents, MapPreset, PinnedMap, PresetValue
 use bpf2sys_testing::values::{Json, MapShape, ModuleTypes, maps_from_json, maps_to_json};
 
 use crate::cli::output;
-use crate::hash::hex;
-use crate::{Error, ErrorKind, HashAlgorithm, files};
+use crate::origin::object_beside;
+use crate::{Error, ErrorKind, files};
 
 /// Where contents go if they go to standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -129,21 +129,8 @@ fn types_of(name: &str, object: &[u8]) -> Result<ModuleTypes, Error> {
 
 /// The types of the object beside an image, if it is the one whose hash the image states. One that can't be read is none.
 fn types_beside(image: &Path, stated: &str) -> Option<ModuleTypes> {
-    // `filter.x64.sys` is made from `filter.o`, too.
-    let mut stem = image.with_extension("");
-    let mut objects = vec![image.with_extension("o")];
-    if stem.extension().is_some_and(|e| e == "x64" || e == "arm64") {
-        stem.set_extension("o");
-        objects.push(stem);
-    }
-    objects.iter().find_map(|path| {
-        let object = files::read(path).ok()?;
-        let module = bpf2sys_bytecode::read(&object, &path.to_string_lossy()).ok()?;
-        let is_same = HashAlgorithm::ALL
-            .iter()
-            .any(|algorithm| hex(&algorithm.digest(&object)) == stated);
-        is_same.then(|| ModuleTypes::from_module(&module))
-    })
+    let (path, object) = object_beside(image, stated)?;
+    types_of(&path.to_string_lossy(), &object).ok()
 }
 
 /// Parses `MAP:KEY=VALUE`.

@@ -1,0 +1,35 @@
+//! Which lines of source the code of an image came from.
+//!
+//! Given: an image, and what tells of its lines. Computed: a [`LineTable`]. It comes from
+//!
+//! | where | who writes it |
+//! |---|---|
+//! | a file of [`LineTable::to_json`], beside the image | `bpf2sys build --emit lines` |
+//! | the program database (PDB), beside the image: [`pdb::read`] | Microsoft's linker, `lld-link` |
+//! | DWARF sections of the image itself: [`dwarf::read`] | compilers of MinGW |
+//!
+//! A line table belongs to one image: each form says to which, and is refused for others.
+
+mod code;
+pub mod dwarf;
+mod json;
+pub mod pdb;
+mod table;
+
+pub use code::code_hash;
+pub use table::{Function, LineTable, Place, Row, Slot};
+
+/// Why there is no line table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinesError {
+    /// The image or the file can't be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// The file is about another image.
+    #[error("it belongs to another image: {0}")]
+    OtherImage(String),
+}
+
+fn malformed(error: impl std::fmt::Display) -> LinesError {
+    LinesError::Malformed(error.to_string())
+}
