@@ -31,6 +31,10 @@ pub struct ProgramCode {
 pub struct CodeInstruction {
     /// Its first byte.
     pub rva: Rva,
+    /// The instruction behind it, if that can come next, or when a call returns.
+    pub next: Option<Rva>,
+    /// Where it jumps or what it calls, if it says so itself.
+    pub target: Option<Rva>,
     /// Whether it is a conditional branch.
     pub is_conditional: bool,
 }
@@ -53,16 +57,18 @@ fn code_from(image: &Image<'_>, program: String, entry: Option<Rva>) -> ProgramC
             continue;
         }
         let Some(step) = step(image, rva) else { continue };
-        found.insert(rva.0, step.is_conditional);
         waiting.extend([step.next, step.target].into_iter().flatten());
         if step.jumps_anywhere {
             indirect_jumps.push(rva);
         }
+        found.insert(rva.0, step);
     }
     indirect_jumps.sort_by_key(|rva| rva.0);
-    let instructions = found.into_iter().map(|(rva, is_conditional)| CodeInstruction {
+    let instructions = found.into_iter().map(|(rva, step)| CodeInstruction {
         rva: Rva(rva),
-        is_conditional,
+        next: step.next,
+        target: step.target,
+        is_conditional: step.is_conditional,
     });
     ProgramCode {
         program,

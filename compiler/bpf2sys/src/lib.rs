@@ -20,6 +20,7 @@ mod error;
 mod facts;
 mod files;
 mod hash;
+mod line_tables;
 mod messages;
 mod origin;
 mod package;

@@ -226,6 +226,7 @@ fn line_table(module: &Module, lowered: &Lowered, starts: &[u32]) -> LineTable {
                 Some(Place {
                     file,
                     line: line.line,
+                    column: line.column,
                     function: Some(of.0),
                     slot: Some(Slot {
                         number: insn.slot,

@@ -54,6 +54,7 @@ pub fn read(image: &[u8]) -> Result<Option<LineTable>, LinesError> {
                 .map(|(file, line)| Place {
                     file: table.file(file),
                     line,
+                    column: location.column.unwrap_or_default(),
                     function: None,
                     slot: None,
                 });

@@ -9,7 +9,7 @@ use crate::{Function, LineTable, LinesError, Place, Row, Slot, malformed};
 /// The form that is written, and the only one that is read.
 const SCHEMA: u32 = 1;
 
-/// The file. Rows are arrays: the RVA; and if the code came from a line also the number of the file, the line from 1, the number of the
+/// The file. Rows are arrays: the RVA; and if the code came from a line also the number of the file, line and column, the number of the
 /// function, the slot of the eBPF instruction, and whether that is a conditional jump.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +38,7 @@ struct FileFunction {
 #[serde(untagged)]
 enum FileRow {
     None((u32,)),
-    Line((u32, u32, u32, Option<u32>, Option<u32>, bool)),
+    Line((u32, u32, u32, u32, Option<u32>, Option<u32>, bool)),
 }
 
 impl LineTable {
@@ -64,6 +64,7 @@ impl LineTable {
                 row.rva,
                 place.file,
                 place.line,
+                place.column,
                 place.function,
                 place.slot.map(|slot| slot.number),
                 place.slot.is_some_and(|slot| slot.is_conditional),
@@ -93,11 +94,12 @@ impl LineTable {
         }
         let rows = file.rows.iter().map(|row| match *row {
             FileRow::None((rva,)) => Row { rva, place: None },
-            FileRow::Line((rva, file, line, function, slot, is_conditional)) => Row {
+            FileRow::Line((rva, file, line, column, function, slot, is_conditional)) => Row {
                 rva,
                 place: Some(Place {
                     file,
                     line,
+                    column,
                     function,
                     slot: slot.map(|number| Slot { number, is_conditional }),
                 }),

@@ -83,6 +83,7 @@ fn table<'s>(database: &mut PDB<'s, Cursor<&'s [u8]>>) -> pdb2::Result<LineTable
                 place: (1..0xF0_0000).contains(&line.line_start).then_some(Place {
                     file,
                     line: line.line_start,
+                    column: line.column_start.unwrap_or_default(),
                     function: None,
                     slot: None,
                 }),

@@ -42,6 +42,8 @@ pub struct Place {
     pub file: u32,
     /// Line, from 1.
     pub line: u32,
+    /// Column, from 1; 0 if it is not known.
+    pub column: u32,
     /// Number of its function, if that is known: the one whose source it is, also where a call of it was inlined.
     pub function: Option<u32>,
     /// The eBPF instruction, if the image was made of eBPF and the table knows it.
@@ -64,18 +66,16 @@ impl LineTable {
         self.rows.get(behind.checked_sub(1)?)?.place
     }
 
-    /// The function of a place: the one that it names, or the one whose code is at the RVA.
-    pub fn function(&self, rva: u32, place: &Place) -> Option<u32> {
-        place.function.or_else(|| {
-            let starts = self.functions.iter().enumerate();
-            let before =
-                starts.filter_map(|(number, function)| Some((function.rva.filter(|start| *start <= rva)?, number)));
-            before.max().map(|(_, number)| number as u32)
-        })
+    /// The functions that have code of their own: RVA and number, by ascending RVA.
+    pub fn native_functions(&self) -> Vec<(u32, u32)> {
+        let functions = (0..).zip(&self.functions);
+        let mut starts: Vec<(u32, u32)> = functions.filter_map(|(number, of)| Some((of.rva?, number))).collect();
+        starts.sort_unstable();
+        starts
     }
 
     /// The number of a file, which is added if it is new.
-    pub(crate) fn file(&mut self, name: &str) -> u32 {
+    pub fn file(&mut self, name: &str) -> u32 {
         let known = self.files.iter().position(|file| file == name);
         known.unwrap_or_else(|| {
             self.files.push(name.to_owned());

@@ -7,6 +7,7 @@ mod cargo;
 mod cert;
 mod check;
 mod completions;
+mod coverage;
 mod explain;
 mod init;
 mod inspect;

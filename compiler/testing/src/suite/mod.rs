@@ -24,4 +24,4 @@ pub use file::{Arch, Suite, Test};
 pub use golden::{Golden, bless};
 pub use junit::{XmlCase, XmlResult, XmlSuite, junit};
 pub use parse::{SuiteError, line, parse};
-pub use run::{Outcome, Verdict, run};
+pub use run::{How, Outcome, Verdict, run};

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use bpf2sys_simulator::{
-    Input, InvocationResult, MapContents, Mishap, Progress, RunReport, RunRequest, SimulatorError, run_each,
+    Input, InvocationResult, MapContents, Mishap, Progress, RunReport, RunRequest, SimulatorError, Trace, TraceReport,
+    run_each,
 };
 
 use super::driver::Driver;
@@ -25,6 +26,17 @@ pub struct Verdict {
     pub runs: u64,
     /// What came out, if the test has a file for that.
     pub golden: Option<Golden>,
+    /// What was executed, if that was to be counted and the test came to an end.
+    pub trace: Option<TraceReport>,
+}
+
+/// How tests are run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Whether golden files are to be rewritten: what is different in them is no failure then.
+    pub is_blessed: bool,
+    /// Whether executed instructions are counted.
+    pub trace: Trace,
 }
 
 /// Whether a test passed.
@@ -48,20 +60,21 @@ pub(super) struct Came {
 }
 
 /// Runs a test. What is different in its golden file is a failure, unless that is to be rewritten.
-pub fn run(driver: &Driver, suite: &Suite, test: &Test, is_blessed: bool) -> Verdict {
+pub fn run(driver: &Driver, suite: &Suite, test: &Test, how: How) -> Verdict {
     let mut verdict = Verdict {
         outcome: Outcome::Passed,
         runs: 0,
         golden: None,
+        trace: None,
     };
     if let Some(why) = &test.ignore {
         verdict.outcome = Outcome::Skipped(why.clone());
         return verdict;
     }
-    verdict.outcome = match try_run(driver, suite, test, &mut verdict) {
+    verdict.outcome = match try_run(driver, suite, test, how.trace, &mut verdict) {
         Err(message) => Outcome::Error(message),
         Ok(mut lines) => {
-            if let Some(golden) = verdict.golden.as_ref().filter(|_| !is_blessed) {
+            if let Some(golden) = verdict.golden.as_ref().filter(|_| !how.is_blessed) {
                 match golden.compare(&test.name) {
                     Ok(others) => lines.extend(others),
                     Err(message) => {
@@ -82,9 +95,26 @@ pub fn run(driver: &Driver, suite: &Suite, test: &Test, is_blessed: bool) -> Ver
     verdict
 }
 
-fn try_run(driver: &Driver, suite: &Suite, test: &Test, verdict: &mut Verdict) -> Result<Vec<String>, String> {
+fn try_run(
+    driver: &Driver,
+    suite: &Suite,
+    test: &Test,
+    trace: Trace,
+    verdict: &mut Verdict,
+) -> Result<Vec<String>, String> {
     let prepared = Prepared::new(driver, suite, test)?;
-    let came = perform(&prepared.request, &prepared.inputs);
+    let request = RunRequest {
+        trace,
+        ..prepared.request.clone()
+    };
+    let mut came = perform(&request, &prepared.inputs);
+    // They are no part of what a test expects.
+    for result in &mut came.results {
+        result.instructions = None;
+    }
+    if let Ok(report) = &mut came.ended {
+        verdict.trace = report.trace.take();
+    }
     verdict.runs = came.results.len() as u64;
     let mut lines = prepared.judge(driver, suite, test, &came)?;
     if let (Some(file), Ok(report)) = (&test.golden, &came.ended) {

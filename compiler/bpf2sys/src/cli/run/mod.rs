@@ -6,7 +6,7 @@ mod maps;
 mod report;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use bpf2sys_platform::{Guid, Platform, ProgramType};
@@ -20,7 +20,8 @@ use self::maps::{KnownMaps, MapOptions};
 use self::report::{Known, OutputOptions, Telling};
 use super::reporter::Reporter;
 use super::{Outcome, output};
-use crate::{BuildOptions, Error, ErrorKind, Providers, files};
+use crate::cli::coverage::Counted;
+use crate::{BuildOptions, Error, ErrorKind, Providers, files, line_tables};
 
 /// Load a driver as Windows would, run a program of it on given input, and unload it.
 ///
@@ -91,6 +92,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     let platform = providers.platform();
     let interpreted = interpret.as_ref().map(|object| object.bytes.as_slice());
     let known = arguments.maps.known(&arguments.image, &image, interpreted)?;
+    let counted = counted(arguments, &image, interpret.as_ref(), &providers)?;
     let mut request = RunRequest {
         image,
         interpret,
@@ -103,7 +105,8 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     arguments.mishaps.apply(&mut request)?;
     arguments.maps.apply(&mut request, &known)?;
     let progress = output::endless_progress(reporter, "running");
-    let performed = perform(arguments, &request, &known, platform, &progress);
+    let known = (&known, counted.as_ref());
+    let performed = perform(arguments, &request, known, platform, &progress);
     progress.finish_and_clear();
     match performed {
         Err(error) if matches!(error.kind(), ErrorKind::Simulate(_)) => Ok(reporter.fail(&error, &arguments.image)),
@@ -115,7 +118,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
 fn perform(
     arguments: &Arguments,
     request: &RunRequest,
-    known: &KnownMaps,
+    (known, counted): (&KnownMaps, Option<&Counted>),
     platform: &Platform,
     progress: &ProgressBar,
 ) -> Result<(), Error> {
@@ -161,7 +164,30 @@ fn perform(
         return Err(error);
     }
     arguments.maps.finish(&report, known)?;
-    telling.finish(report)
+    let mut told = String::new();
+    if let (Some(counted), Some(trace)) = (counted, &report.trace) {
+        let folder = arguments.image.parent().unwrap_or(Path::new(""));
+        told = (arguments.output.coverage).write(counted.coverage(trace), &[folder])?;
+    }
+    telling.finish(report, &told)
+}
+
+/// The code whose lines are counted, if any are to be.
+fn counted(
+    arguments: &Arguments,
+    image: &[u8],
+    interpret: Option<&ObjectFile>,
+    providers: &Providers,
+) -> Result<Option<Counted>, Error> {
+    if !arguments.output.coverage.is_wanted() {
+        return Ok(None);
+    }
+    if let Some(object) = interpret {
+        let module = bpf2sys_bytecode::read(&object.bytes, &object.name)?;
+        return Ok(Some(Counted::Interpreted(Box::new(module))));
+    }
+    let table = line_tables::find(&arguments.image, image, arguments.output.lines.as_deref(), providers)?;
+    Counted::native(image, table).map(Some)
 }
 
 /// The driver, and the object whose programs are interpreted instead of its own.

@@ -16,6 +16,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::inputs::Origin;
+use crate::cli::coverage::CoverageOptions;
 use crate::cli::output;
 use crate::files::Stream;
 use crate::{Error, ErrorKind};
@@ -52,6 +53,16 @@ pub(super) struct OutputOptions {
     #[arg(long)]
     instructions: bool,
 
+    #[command(flatten)]
+    pub(super) coverage: CoverageOptions,
+
+    /// The line table, program database or object that tells where the driver's code came from, for `--coverage`
+    ///
+    /// Without it these are taken, if they belong to the driver: beside it NAME.lines.json, which `build --emit lines` writes, or its object;
+    /// DWARF in it; beside it NAME.pdb.
+    #[arg(long, value_name = "FILE", requires = "coverage", conflicts_with = "interpret")]
+    pub(super) lines: Option<PathBuf>,
+
     /// Nobody reads what programs send: records stay in their maps until there is no room
     #[arg(long)]
     unread: bool,
@@ -77,7 +88,7 @@ impl OutputOptions {
     }
 
     pub(super) fn trace(&self) -> Trace {
-        if self.instructions {
+        if self.instructions || self.coverage.is_wanted() {
             Trace::Instructions
         } else {
             Trace::None
@@ -273,7 +284,8 @@ impl<'a> Telling<'a> {
         if self.count.is_multiple_of(STEP) {
             self.progress.set_position(self.count);
         }
-        self.cost.add(self.count, result.instructions);
+        self.cost
+            .add(self.count, result.instructions.filter(|_| self.options.instructions));
         self.write_packet(&result)?;
         self.write_events(&result)?;
         if !self.is_silent {
@@ -315,7 +327,7 @@ impl<'a> Telling<'a> {
             let _ = write!(text, " ({name})");
         }
         add_tail_calls(&mut text, &result.tail_calls);
-        if let Some(instructions) = result.instructions {
+        if let Some(instructions) = result.instructions.filter(|_| self.options.instructions) {
             let _ = write!(text, ", {instructions} instructions");
         }
         text.push('\n');
@@ -427,8 +439,8 @@ impl<'a> Telling<'a> {
         }
     }
 
-    /// Tells the rest. The report has no results yet.
-    pub(super) fn finish(mut self, mut report: RunReport) -> Result<(), Error> {
+    /// Tells the rest. The report has no results yet. `coverage` is what is told of that.
+    pub(super) fn finish(mut self, mut report: RunReport, coverage: &str) -> Result<(), Error> {
         if let Some(capture) = self.capture.take() {
             capture.finish()?;
         }
@@ -474,6 +486,7 @@ impl<'a> Telling<'a> {
             Some(changes) => text.extend(changes.iter().map(|change| format!("{change}\n"))),
             None => report.maps.iter().for_each(|map| self.map_text(&mut text, map)),
         }
+        text += coverage;
         output::print(&text)
     }
 

@@ -9,10 +9,14 @@ use bpf2sys_testing::suite::{self, Arch, Driver, Parts, Suite};
 use bpf2sys_testing::values::ModuleTypes;
 
 use super::{Arguments, wrong};
+use crate::cli::coverage::Counted;
 use crate::cli::providers;
 use crate::cli::reporter::Reporter;
 use crate::cli::{source, work};
-use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Providers, SourcePlace, files, is_source};
+use crate::{
+    BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Form, Providers, SourcePlace, files, is_source,
+    line_tables,
+};
 
 /// A test file.
 pub(super) struct Loaded {
@@ -23,6 +27,8 @@ pub(super) struct Loaded {
     pub suite: Suite,
     /// A driver for each machine.
     pub drivers: Vec<(Arch, Driver)>,
+    /// Of each, the code whose lines are counted, if they are.
+    pub counted: Vec<(Arch, Counted)>,
 }
 
 impl Loaded {
@@ -90,6 +96,7 @@ fn read_one(path: &Path) -> Result<Loaded, Error> {
         text,
         suite,
         drivers: Vec::new(),
+        counted: Vec::new(),
     })
 }
 
@@ -120,7 +127,11 @@ pub(super) fn build(
     }
     let jobs = arguments.jobs.map(std::num::NonZeroUsize::get);
     let mut built = Vec::new();
-    let one = |index: usize| tools[index].as_ref().map(|tools| drivers(&files[index], tools));
+    let is_counted = arguments.coverage.is_wanted();
+    let one = |index: usize| {
+        let tools = tools[index].as_ref();
+        tools.map(|tools| drivers(&files[index], tools, is_counted))
+    };
     work::in_order(files.len(), jobs, one, |_, came| {
         built.push(came);
         Ok(())
@@ -128,9 +139,9 @@ pub(super) fn build(
     for (file, came) in files.iter_mut().zip(built) {
         match came {
             None => {}
-            Some(Ok((drivers, said))) => {
-                reporter.compiler_output(&said, &file.path);
-                file.drivers = drivers;
+            Some(Ok(made)) => {
+                reporter.compiler_output(&made.said, &file.path);
+                (file.drivers, file.counted) = (made.drivers, made.counted);
             }
             Some(Err(error)) => status = status.max(reporter.fail(&error, &file.path)),
         }
@@ -155,10 +166,16 @@ fn prepare(file: &Loaded, common: &Providers, arguments: &Arguments, reporter: &
     Ok(Tools { providers, compiler })
 }
 
-type Drivers = Vec<(Arch, Driver)>;
+/// What was made for a file.
+struct Made {
+    drivers: Vec<(Arch, Driver)>,
+    counted: Vec<(Arch, Counted)>,
+    /// What the compiler said.
+    said: CompilerOutput,
+}
 
-/// The drivers of a file, and what the compiler said.
-fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Error> {
+/// The drivers of a file, and the lines of their code if those are counted.
+fn drivers(file: &Loaded, tools: &Tools, is_counted: bool) -> Result<Made, Error> {
     let suite = &file.suite;
     let driver = |image: Vec<u8>, interpret: Option<ObjectFile>, types: Option<ModuleTypes>| {
         let parts = Parts {
@@ -173,7 +190,15 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
         Driver::new(parts, suite).map_err(|message| wrong(file, message))
     };
     if let Some(name) = &suite.image {
-        let image = files::read(&file.folder().join(name))?;
+        let path = file.folder().join(name);
+        let image = files::read(&path)?;
+        let machine = file.machines()[0];
+        let mut counted = Vec::new();
+        if is_counted {
+            let named = suite.types.as_ref().map(|name| file.folder().join(name));
+            let table = line_tables::find(&path, &image, named.as_deref(), &tools.providers)?;
+            counted.push((machine, Counted::native(&image, table)?));
+        }
         let types = suite.types.as_ref().map(|name| {
             let path = file.folder().join(name);
             let object = files::read(&path)?;
@@ -181,8 +206,11 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
             Ok::<_, Error>(ModuleTypes::from_module(&module))
         });
         let driver = driver(image, None, types.transpose()?)?;
-        let machines = file.machines();
-        return Ok((vec![(machines[0], driver)], CompilerOutput::default()));
+        return Ok(Made {
+            drivers: vec![(machine, driver)],
+            counted,
+            said: CompilerOutput::default(),
+        });
     }
     let input = suite.object.as_ref().or(suite.source.as_ref()).map(String::as_str);
     let input = file.folder().join(input.unwrap_or_default());
@@ -201,14 +229,30 @@ fn drivers(file: &Loaded, tools: &Tools) -> Result<(Drivers, CompilerOutput), Er
                 Arch::Arm64 => Machine::Arm64,
             })
             .collect(),
+        forms: if is_counted {
+            vec![Form::Sys, Form::Lines]
+        } else {
+            vec![Form::Sys]
+        },
         ..BuildOptions::default()
     };
     let built = crate::build(&object, &name, &options)?;
     let types = ModuleTypes::from_module(&bpf2sys_bytecode::read(&object, &name)?);
     let interpret = suite.interpret.then_some(ObjectFile { name, bytes: object });
-    let drivers = machines.into_iter().zip(built.outputs).map(|(arch, output)| {
-        let driver = driver(output.bytes, interpret.clone(), Some(types.clone()))?;
-        Ok((arch, driver))
-    });
-    Ok((drivers.collect::<Result<_, Error>>()?, said))
+    let mut made = Made {
+        drivers: Vec::new(),
+        counted: Vec::new(),
+        said,
+    };
+    let mut outputs = built.outputs.into_iter();
+    for arch in machines {
+        let Some(image) = outputs.next() else { break };
+        if is_counted && let Some(lines) = outputs.next() {
+            let table = line_tables::of_build(&image.bytes, &lines.bytes)?;
+            made.counted.push((arch, Counted::native(&image.bytes, table)?));
+        }
+        let driver = driver(image.bytes, interpret.clone(), Some(types.clone()))?;
+        made.drivers.push((arch, driver));
+    }
+    Ok(made)
 }

@@ -9,15 +9,19 @@ mod told;
 mod unit;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use bpf2sys_simulator::{Trace, TraceReport};
+use bpf2sys_testing::coverage::Coverage;
+use bpf2sys_testing::suite::How;
 use clap::ValueHint;
 
 use self::load::Loaded;
 use self::told::{Summary, Told};
 use self::unit::Unit;
 use super::Outcome;
+use super::coverage::CoverageOptions;
 use super::reporter::Reporter;
 use super::source::SourceOptions;
 use super::{output, work};
@@ -36,6 +40,7 @@ use crate::{Error, ErrorKind, files};
   bpf2sys test --filter fragment                   the tests that have this in their names
   bpf2sys test --list                              which tests there are
   bpf2sys test --junit results.xml                 for a build server
+  bpf2sys test --coverage tests.info               and which lines and branches of the sources they ran
   bpf2sys test --bless                             write what comes out to the golden files
   bpf2sys test --fuzz 100000 udp_filter.test.toml  and 100,000 further inputs
   bpf2sys test --fuzz 100000 --seed 7              other ones")]
@@ -70,8 +75,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     junit: Option<PathBuf>,
 
+    #[command(flatten)]
+    coverage: CoverageOptions,
+
     /// Only list the tests
-    #[arg(long, conflicts_with_all = ["fuzz", "bless", "junit"])]
+    #[arg(long, conflicts_with_all = ["fuzz", "bless", "junit", "coverage"])]
     list: bool,
 
     /// Print JSON
@@ -140,15 +148,39 @@ fn perform(
     let total: u64 = units.iter().map(Unit::size).sum();
     let progress = output::progress(reporter, total, "testing");
     let jobs = arguments.jobs.map(NonZeroUsize::get);
+    let is_counted = arguments.coverage.is_wanted();
+    let how = How {
+        is_blessed: arguments.bless,
+        trace: if is_counted { Trace::Instructions } else { Trace::None },
+    };
     let work = |index: usize| {
         let unit: &Unit = &units[index];
-        unit.perform(&files[unit.file], arguments.bless, &|done| progress.inc(done))
+        unit.perform(&files[unit.file], how, &|done| progress.inc(done))
     };
-    work::in_order(units.len(), jobs, work, |index, came| {
-        let told = Told::of(&units[index], came);
+    // What no test ran is told, too.
+    let counted = || {
+        files
+            .iter()
+            .flat_map(|file| file.counted.iter().map(|(_, counted)| counted))
+    };
+    let mut coverage = Coverage::default();
+    for counted in counted() {
+        coverage.add(counted.coverage(&TraceReport::default()));
+    }
+    work::in_order(units.len(), jobs, work, |index, mut came| {
+        let unit = &units[index];
+        let counted = files[unit.file].counted.iter().find(|(arch, _)| *arch == unit.arch);
+        if let (Some(trace), Some((_, counted))) = (came.trace.take(), counted) {
+            coverage.add(counted.coverage(&trace));
+        }
+        let told = Told::of(unit, came);
         progress.suspend(|| summary.take(told))
     })?;
     progress.finish_and_clear();
+    if is_counted {
+        let folders: Vec<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
+        summary.coverage = arguments.coverage.write(coverage, &folders)?;
+    }
     Ok(summary)
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Summary {
     is_json: bool,
     filtered: usize,
     told: Vec<Told>,
+    /// What is told of lines that ran.
+    pub coverage: String,
 }
 
 /// How many tests there were of each kind.
@@ -133,6 +135,7 @@ impl Summary {
             is_json,
             filtered,
             told: Vec::with_capacity(tests),
+            coverage: String::new(),
         }
     }
 
@@ -292,6 +295,9 @@ impl Summary {
             if let Some(snippet) = &told.snippet {
                 text += snippet;
             }
+        }
+        if !self.coverage.is_empty() {
+            text += &format!("\n{}", self.coverage);
         }
         let word = if status > 0 { "FAILED" } else { "ok" };
         let Counts {

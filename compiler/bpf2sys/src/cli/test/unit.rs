@@ -1,8 +1,8 @@
 //! The tests that are run: those of test files, for each machine, and property runs.
 
-use bpf2sys_simulator::emulator;
+use bpf2sys_simulator::{TraceReport, emulator};
 use bpf2sys_testing::suite::fuzz::{self, FuzzOptions, Fuzzed};
-use bpf2sys_testing::suite::{self, Arch, Golden, Outcome, Verdict};
+use bpf2sys_testing::suite::{self, Arch, Golden, How, Outcome, Verdict};
 
 use super::load::Loaded;
 
@@ -31,6 +31,8 @@ pub(super) struct Came {
     pub outcome: Outcome,
     pub golden: Option<Golden>,
     pub fuzzed: Option<Fuzzed>,
+    /// What was executed, if that is counted.
+    pub trace: Option<TraceReport>,
     /// Whether why it failed is told of its file already.
     pub is_without_driver: bool,
 }
@@ -102,12 +104,13 @@ impl Unit {
         }
     }
 
-    pub(super) fn perform(&self, file: &Loaded, is_blessed: bool, progress: &dyn Fn(u64)) -> Came {
+    pub(super) fn perform(&self, file: &Loaded, how: How, progress: &dyn Fn(u64)) -> Came {
         let came = |outcome| Came {
             outcome,
             golden: None,
             fuzzed: None,
             is_without_driver: false,
+            trace: None,
         };
         let Some(driver) = file.driver(self.arch) else {
             progress(self.size());
@@ -125,10 +128,14 @@ impl Unit {
         match &self.kind {
             Kind::Test(index) => {
                 let test = file.suite.tests[*index].get_ref();
-                let Verdict { outcome, golden, .. } = suite::run(driver, &file.suite, test, is_blessed);
+                let verdict = suite::run(driver, &file.suite, test, how);
                 progress(1);
+                let Verdict {
+                    outcome, golden, trace, ..
+                } = verdict;
                 Came {
                     golden,
+                    trace,
                     ..came(outcome)
                 }
             }

@@ -1,0 +1,117 @@
+//! What `run --coverage` and `test --coverage` have in common.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bpf2sys_bytecode::Module;
+use bpf2sys_lines::LineTable;
+use bpf2sys_simulator::TraceReport;
+use bpf2sys_simulator::image::Image;
+use bpf2sys_simulator::program_code::{ProgramCode, program_code};
+use bpf2sys_testing::coverage::Coverage;
+
+use crate::{Error, files};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct CoverageOptions {
+    /// Write which lines and branches of the source ran, and how often, to this file, for lcov and what reads its tracefiles
+    ///
+    /// Lines are those of programs of the driver, also of those that were not run; helpers' code is not counted. x64 drivers run one instruction
+    /// at a time then, which takes long.
+    #[arg(long, value_name = "FILE")]
+    coverage: Vec<PathBuf>,
+}
+
+/// The code that counts are about.
+pub(super) enum Counted {
+    /// A driver's.
+    Native { table: LineTable, code: Vec<ProgramCode> },
+    /// An object's, which is interpreted.
+    Interpreted(Box<Module>),
+}
+
+impl Counted {
+    /// The code of an image.
+    pub(super) fn native(image: &[u8], table: LineTable) -> Result<Counted, Error> {
+        let simulator = bpf2sys_simulator::SimulatorError::from;
+        let parsed = Image::parse(image).map_err(simulator)?;
+        let module = bpf2sys_simulator::usermode::read(&parsed).map_err(bpf2sys_simulator::SimulatorError::UserMode)?;
+        Ok(Counted::Native {
+            table,
+            code: program_code(&parsed, &module),
+        })
+    }
+
+    /// What ran of it.
+    pub(super) fn coverage(&self, trace: &TraceReport) -> Coverage {
+        match self {
+            Counted::Native { table, code } => Coverage::of_native(table, code, &trace.native),
+            Counted::Interpreted(module) => Coverage::of_interpreted(module, &trace.interpreted),
+        }
+    }
+}
+
+impl CoverageOptions {
+    /// Whether anything is to be counted.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.coverage.is_empty()
+    }
+
+    /// Writes the files. Sources that are not where the compiler was are looked for in `folders`. Gives what people are told.
+    pub(super) fn write(&self, coverage: Coverage, folders: &[&Path]) -> Result<String, Error> {
+        let coverage = coverage.renamed(|name| found(name, folders));
+        let lcov = coverage.to_lcov();
+        let outputs: Vec<(&Path, &[u8])> = self
+            .coverage
+            .iter()
+            .map(|path| (path.as_path(), lcov.as_bytes()))
+            .collect();
+        files::write_all(&outputs)?;
+        Ok(text(&coverage))
+    }
+}
+
+/// Where a source file is: as the compiler named it, or in one of these folders. Of one that is nowhere, its name.
+fn found(name: &str, folders: &[&Path]) -> String {
+    if Path::new(name).is_file() {
+        return name.to_owned();
+    }
+    let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let places = folders.iter().flat_map(|folder| [folder.join(name), folder.join(last)]);
+    let place = places.into_iter().find(|path| path.is_file());
+    place.map_or_else(|| name.to_owned(), |path| path.display().to_string())
+}
+
+/// Most stretches of lines that did not run that are told of a file.
+const MISSED: usize = 12;
+
+/// A line for each file, and which lines did not run.
+fn text(coverage: &Coverage) -> String {
+    let mut text = String::new();
+    for (name, file) in &coverage.files {
+        let (lines, branches) = (file.line_share(), file.branch_share());
+        let functions = file.function_share();
+        let _ = write!(text, "coverage of {name}: lines {lines}, ways of branches {branches}");
+        if functions.of > 0 {
+            let _ = write!(text, ", functions {} of {}", functions.hit, functions.of);
+        }
+        text.push('\n');
+        let missed = file.missed();
+        if !missed.is_empty() {
+            let told = missed.iter().take(MISSED).map(|(first, last)| match first == last {
+                true => first.to_string(),
+                false => format!("{first}-{last}"),
+            });
+            let told: Vec<String> = told.collect();
+            let more = missed.len().saturating_sub(MISSED);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "  lines that did not run: {}{more}", told.join(", "));
+        }
+    }
+    text
+}
