@@ -12,6 +12,7 @@ use bpf2sys_codegen as codegen;
 use bpf2sys_pe_emit::Machine::{self, Arm64, X64};
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::{HexBytes, Input, InterpretedFault, ObjectFile, RunReport, RunRequest, SimulatorError};
+use bpf2sys_verifier::VerifiedModule;
 use libtest_mimic::{Failed, Trial};
 use object::{Object, ObjectSection};
 
@@ -148,8 +149,7 @@ impl Numbers {
     }
 }
 
-/// Every program of an object, on samples of contexts and packets and on inputs made from them, by its code and by the
-/// interpreter.
+/// Every program of an object, on samples and on inputs made from them, by its code and by the interpreter.
 fn same_report(machine: Machine, object: ObjectFile, samples: &[Vec<u8>]) -> Result<(), Failed> {
     let verified = bpf2sys::verify(&object.bytes, &object.name, &BuildOptions::default()).map_err(|e| e.to_string())?;
     // With every lookup a call, as it is to the interpreter.
@@ -160,6 +160,29 @@ fn same_report(machine: Machine, object: ObjectFile, samples: &[Vec<u8>]) -> Res
     };
     let lowered = codegen::lower(&verified, &Platform::builtin(), &options).map_err(|e| e.to_string())?;
     let image = bpf2sys_pe_emit::link(&lowered.object).map_err(|e| e.to_string())?;
+    let inputs = inputs(&verified, samples)?;
+    let request = RunRequest {
+        image: image.bytes().to_vec(),
+        inputs,
+        time_limit_ms: 60_000,
+        ..RunRequest::default()
+    };
+    let native = report(&request)?;
+    let interpreted = report(&RunRequest {
+        interpret: Some(object),
+        ..request.clone()
+    })?;
+    if native.results.len() != request.inputs.len() {
+        return Err(format!("{} results", native.results.len()).into());
+    }
+    match difference(&request.inputs, &native, &interpreted) {
+        Some(text) => Err(text.into()),
+        None => Ok(()),
+    }
+}
+
+/// Inputs of every program of an object: samples of contexts and packets, and others made from them.
+pub fn inputs(verified: &VerifiedModule, samples: &[Vec<u8>]) -> Result<Vec<Input>, Failed> {
     let mut numbers = Numbers(1);
     let mut inputs = Vec::new();
     for program in verified.programs() {
@@ -190,24 +213,7 @@ fn same_report(machine: Machine, object: ObjectFile, samples: &[Vec<u8>]) -> Res
             input(numbers.one_damaged(&contexts), packet.unwrap_or_default());
         }
     }
-    let request = RunRequest {
-        image: image.bytes().to_vec(),
-        inputs,
-        time_limit_ms: 60_000,
-        ..RunRequest::default()
-    };
-    let native = report(&request)?;
-    let interpreted = report(&RunRequest {
-        interpret: Some(object),
-        ..request.clone()
-    })?;
-    if native.results.len() != request.inputs.len() {
-        return Err(format!("{} results", native.results.len()).into());
-    }
-    match difference(&request.inputs, &native, &interpreted) {
-        Some(text) => Err(text.into()),
-        None => Ok(()),
-    }
+    Ok(inputs)
 }
 
 /// The first thing in which two reports differ.

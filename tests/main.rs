@@ -16,6 +16,8 @@ mod comfort;
 mod command_line;
 mod conformance;
 mod contract;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod coverage;
 mod differential;
 mod dll;
 mod emit;
@@ -85,6 +87,8 @@ fn main() {
         command_line::trials(),
         conformance::trials(),
         contract::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        coverage::trials(),
         differential::trials(),
         dll::trials(),
         emit::trials(),

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bpf2sys_bytecode::{HashAlgorithm, Instruction, Module};
+use bpf2sys_bytecode::{HashAlgorithm, Module};
 use bpf2sys_codegen::{Lowered, RuntimeLevel};
-use bpf2sys_lines::{Function, LineTable, Place, Row, Slot, code_hash};
+use bpf2sys_lines::{LineTable, Place, Row, Slot, bytecode, code_hash};
 use bpf2sys_pe_emit::{self as pe_emit, Machine};
 use bpf2sys_simulator::describe::{ImageDescription, ImageKind, describe};
 use bpf2sys_simulator::image::{DirectoryKind, Image};
@@ -183,17 +183,8 @@ fn stated(image: &Path) -> Option<Parameters> {
 
 /// The line table of an image with this code.
 fn line_table(module: &Module, lowered: &Lowered, starts: &[u32]) -> LineTable {
-    let mut files: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut table = LineTable {
-        functions: (module.functions.iter())
-            .map(|function| Function {
-                name: function.name.clone(),
-                rva: None,
-                line: None,
-            })
-            .collect(),
-        ..LineTable::default()
-    };
+    let mut table = bytecode::of_module(module);
+    let files: BTreeMap<String, u32> = table.files.iter().cloned().zip(0..).collect();
     for function in &lowered.functions {
         let (Some(&start), Some(range)) = (starts.get(function.range), lowered.object.functions.get(function.range))
         else {
@@ -214,15 +205,7 @@ fn line_table(module: &Module, lowered: &Lowered, starts: &[u32]) -> LineTable {
             });
             let place = insn.and_then(|(of, insn)| {
                 let line = module.line(insn)?;
-                let next = files.len() as u32;
-                let file = *files.entry(&line.file).or_insert_with(|| {
-                    table.files.push(line.file.clone());
-                    next
-                });
-                table
-                    .texts
-                    .entry((file, line.line))
-                    .or_insert_with(|| line.text.clone());
+                let file = *files.get(&line.file)?;
                 Some(Place {
                     file,
                     line: line.line,
@@ -230,7 +213,7 @@ fn line_table(module: &Module, lowered: &Lowered, starts: &[u32]) -> LineTable {
                     function: Some(of.0),
                     slot: Some(Slot {
                         number: insn.slot,
-                        is_conditional: matches!(insn.op, Instruction::JumpIf { .. }),
+                        kind: bytecode::kind(&insn.op),
                     }),
                 })
             });
@@ -243,10 +226,6 @@ fn line_table(module: &Module, lowered: &Lowered, starts: &[u32]) -> LineTable {
             rva: start + range.size,
             place: None,
         });
-    }
-    for (number, function) in module.functions.iter().enumerate() {
-        let first = function.instructions.iter().find_map(|insn| module.line(insn));
-        table.functions[number].line = first.and_then(|line| Some((*files.get(line.file.as_str())?, line.line)));
     }
     table.sort();
     table

@@ -99,6 +99,7 @@ fn functions<'a>(
             name: name.to_string_lossy().into_owned(),
             rva: Some(rva),
             line: None,
+            blocks: Vec::new(),
         });
     }
     Ok(())

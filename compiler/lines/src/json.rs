@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Function, LineTable, LinesError, Place, Row, Slot, malformed};
+use crate::{Block, Function, LineTable, LinesError, Place, Row, Slot, SlotKind, malformed};
 
 /// The form that is written, and the only one that is read.
 const SCHEMA: u32 = 1;
 
 /// The file. Rows are arrays: the RVA; and if the code came from a line also the number of the file, line and column, the number of the
-/// function, the slot of the eBPF instruction, and whether that is a conditional jump.
+/// function, the slot of the eBPF instruction, and what that is: 0 is an exit, 1
+/// computes a value, 2 has an effect, 3 is a conditional jump.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -32,13 +33,18 @@ struct FileFunction {
     rva: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<(u32, u32)>,
+    /// Of each block: the first slot, file and line of its instructions, the blocks that can come next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blocks: Vec<FileBlock>,
 }
+
+type FileBlock = (u32, Vec<(u32, u32)>, Vec<u32>);
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
 enum FileRow {
     None((u32,)),
-    Line((u32, u32, u32, u32, Option<u32>, Option<u32>, bool)),
+    Line((u32, u32, u32, u32, Option<u32>, Option<u32>, u8)),
 }
 
 impl LineTable {
@@ -54,6 +60,9 @@ impl LineTable {
             name: function.name.clone(),
             rva: function.rva,
             line: function.line,
+            blocks: (function.blocks.iter())
+                .map(|block| (block.first, block.lines.clone(), block.next.clone()))
+                .collect(),
         });
         list(&mut text, "functions", functions, ",");
         let texts = self.texts.iter().map(|(&(file, line), text)| (file, line, text));
@@ -67,7 +76,7 @@ impl LineTable {
                 place.column,
                 place.function,
                 place.slot.map(|slot| slot.number),
-                place.slot.is_some_and(|slot| slot.is_conditional),
+                place.slot.map_or(0, |slot| slot.kind as u8),
             )),
         });
         list(&mut text, "rows", rows, "");
@@ -94,21 +103,36 @@ impl LineTable {
         }
         let rows = file.rows.iter().map(|row| match *row {
             FileRow::None((rva,)) => Row { rva, place: None },
-            FileRow::Line((rva, file, line, column, function, slot, is_conditional)) => Row {
+            FileRow::Line((rva, file, line, column, function, slot, kind)) => Row {
                 rva,
                 place: Some(Place {
                     file,
                     line,
                     column,
                     function,
-                    slot: slot.map(|number| Slot { number, is_conditional }),
+                    slot: slot.map(|number| Slot {
+                        number,
+                        kind: match kind {
+                            0 => SlotKind::Exit,
+                            1 => SlotKind::Value,
+                            2 => SlotKind::Effect,
+                            _ => SlotKind::Condition,
+                        },
+                    }),
                 }),
             },
         });
         let table = LineTable {
             rows: rows.collect(),
             functions: (file.functions.into_iter())
-                .map(|FileFunction { name, rva, line }| Function { name, rva, line })
+                .map(|function| Function {
+                    name: function.name,
+                    rva: function.rva,
+                    line: function.line,
+                    blocks: (function.blocks.into_iter())
+                        .map(|(first, lines, next)| Block { first, lines, next })
+                        .collect(),
+                })
                 .collect(),
             texts: (file.texts.into_iter())
                 .map(|(file, line, text)| ((file, line), text))
@@ -132,7 +156,16 @@ impl LineTable {
         let all = of_rows
             && of_functions.into_iter().all(|(file, _)| is_file(file))
             && self.texts.keys().all(|(file, _)| is_file(*file));
-        if !all {
+        let of_blocks = self.functions.iter().all(|function| {
+            let count = function.blocks.len();
+            let blocks = function.blocks.iter();
+            let mut known = blocks.map(|block| {
+                block.lines.iter().all(|(file, _)| is_file(*file))
+                    && block.next.iter().all(|next| (*next as usize) < count)
+            });
+            known.all(|known| known) && function.blocks.is_sorted_by(|block, next| block.first < next.first)
+        });
+        if !all || !of_blocks {
             return Err(malformed("it names a file or a function that it does not have"));
         }
         if !self.rows.is_sorted_by(|row, next| row.rva < next.rva) {

@@ -10,6 +10,7 @@
 //!
 //! A line table belongs to one image: each form says to which, and is refused for others.
 
+pub mod bytecode;
 mod code;
 pub mod dwarf;
 mod json;
@@ -17,7 +18,7 @@ pub mod pdb;
 mod table;
 
 pub use code::code_hash;
-pub use table::{Function, LineTable, Place, Row, Slot};
+pub use table::{Block, Function, LineTable, Place, Row, Slot, SlotKind};
 
 /// Why there is no line table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

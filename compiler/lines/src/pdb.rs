@@ -58,6 +58,7 @@ fn table<'s>(database: &mut PDB<'s, Cursor<&'s [u8]>>) -> pdb2::Result<LineTable
                     name: procedure.name.to_string().into_owned(),
                     rva: procedure.offset.to_rva(&addresses).map(|rva| rva.0),
                     line: None,
+                    blocks: Vec::new(),
                 });
             }
         }

@@ -24,6 +24,19 @@ pub struct Function {
     pub rva: Option<u32>,
     /// The number of its file and its first line that has code, if they are known.
     pub line: Option<(u32, u32)>,
+    /// Its basic blocks by ascending slot, if it was made of eBPF and the table knows it: also of code that native code shows nothing of.
+    pub blocks: Vec<Block>,
+}
+
+/// A basic block of eBPF.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// The slot of its first instruction.
+    pub first: u32,
+    /// The files and lines of its instructions.
+    pub lines: Vec<(u32, u32)>,
+    /// The blocks that can come next: where a jump leads, then what is behind it.
+    pub next: Vec<u32>,
 }
 
 /// A stretch of code, which goes on up to the next row.
@@ -55,8 +68,22 @@ pub struct Place {
 pub struct Slot {
     /// Number of 8-byte slots before it in its function.
     pub number: u32,
-    /// Whether it is a conditional jump.
-    pub is_conditional: bool,
+    /// What it is.
+    pub kind: SlotKind,
+}
+
+/// What an eBPF instruction tells about how often its block runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlotKind {
+    /// Nothing: all ways out of a function can share one piece of code.
+    Exit,
+    /// Little: compilers compute values earlier or later, once for several, or not at all.
+    #[default]
+    Value,
+    /// It has an effect or depends on one, and so runs as often as its block.
+    Effect,
+    /// It is a conditional jump, at the end of its block.
+    Condition,
 }
 
 impl LineTable {

@@ -3,9 +3,10 @@
 //! Given: what runs executed ([`TraceReport`](bpf2sys_simulator::TraceReport)) and where that code came from ([`LineTable`], or the object
 //! where programs were interpreted). Computed: counts by lines, branches and functions, which add up over runs and drivers.
 //!
-//! **Lines** that have code in a program of the driver are told; others, such as declarations, are not. A line ran as often as that instruction of it
-//! that ran most often. Where the code of a line is in several native functions, because several programs call it, their counts
-//! are added.
+//! **Lines** that have eBPF instructions in programs of the driver are told; others, such as declarations, are not. Where a line was
+//! copied, because loops were unrolled or functions inlined, its copies are added. Native code tells how often blocks of eBPF
+//! ran: not each line has code of its own after optimization, but all lines of a block run together. Without eBPF in the line table, lines
+//! that have native code are told.
 //!
 //! **Branches** are conditions of the source at which the code jumps. Their ways are the lines where it goes on: compilers copy
 //! conditions, and turn them round, but where a way leads stays what it is in the source. In a driver, conditional jumps of the native code count
@@ -13,10 +14,12 @@
 //! none any more. Interpreted programs have those of the object, no more and no less. Where the line table knows no eBPF
 //! instructions, all conditional jumps of a line count.
 
+mod bytecode;
+mod flow;
 mod interpreted;
 mod lcov;
-mod lines;
 mod native;
+mod regions;
 
 use std::collections::BTreeMap;
 use std::fmt;
