@@ -14,13 +14,15 @@ use syn::visit::{self, Visit};
 use crate::support::{root, test};
 
 /// Folders of the crates that the tool is made of.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 12] = [
     "codegen",
     "compiler/bpf2sys",
     "compiler/build-script",
     "compiler/bytecode",
     "compiler/check",
+    "compiler/lines",
     "compiler/platform",
+    "compiler/testing",
     "compiler/verifier",
     "pe-emit",
     "pe-emit/authenticode",

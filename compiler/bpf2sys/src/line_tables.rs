@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpf2sys_lines::{LineTable, LinesError, code_hash, dwarf, pdb};
+use bpf2sys_lines::{LineTable, LinesError, code_hash, pdb};
 use bpf2sys_simulator::describe::describe;
 
 use crate::origin::{object_beside, of_image};
@@ -11,8 +11,8 @@ use crate::{Error, ErrorKind, Form, Providers, files};
 /// What the first bytes of a program database are.
 const PDB_SIGNATURE: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n";
 
-/// The line table of an image, from the file that is named, or from where it can be: the file beside it that `--emit lines` writes, the
-/// object beside it, the image itself, its program database beside it.
+/// The line table of an image, from the file that is named, or from where it can be: beside it the file that `--emit lines`
+/// writes, its object, its program database.
 ///
 /// # Errors
 /// There is none that belongs to the image.
@@ -61,7 +61,7 @@ fn read(path: &Path, image: &[u8], file: &Path, bytes: &[u8], providers: &Provid
     Err(unknown(file, "it is no line table, no object and no program database"))
 }
 
-/// What is beside an image or in it. What does not belong to it is passed over, and named if nothing else is there.
+/// What is beside an image. What does not belong to it is passed over, and named if nothing else is there.
 fn beside(path: &Path, image: &[u8], providers: &Providers) -> Result<LineTable, Error> {
     let mut passed_over = Vec::new();
     let mut attempt = |file: &Path, bytes: &[u8]| {
@@ -75,9 +75,6 @@ fn beside(path: &Path, image: &[u8], providers: &Providers) -> Result<LineTable,
     let described = describe(image).ok().and_then(|image| image.module?.elf_hash);
     let object = described.and_then(|hash| object_beside(path, &hash));
     if let Some(table) = object.and_then(|(object, bytes)| attempt(&object, &bytes)) {
-        return Ok(table);
-    }
-    if let Some(table) = dwarf::read(image).map_err(|e| unknown(path, e.to_string()))? {
         return Ok(table);
     }
     let database = path.with_extension("pdb");

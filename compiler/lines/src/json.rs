@@ -189,3 +189,98 @@ fn json(value: &impl Serialize) -> String {
     // Of strings and numbers: neither has a reason to fail.
     serde_json::to_string(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> LineTable {
+        let place = |line, slot| {
+            Some(Place {
+                file: 1,
+                line,
+                column: 7,
+                function: Some(0),
+                slot,
+            })
+        };
+        let slot = |number, kind| Some(Slot { number, kind });
+        LineTable {
+            files: vec!["a.h".into(), "ä\"\n.c".into()],
+            functions: vec![Function {
+                name: "f".into(),
+                rva: Some(4096),
+                line: Some((1, 3)),
+                blocks: vec![
+                    Block {
+                        first: 0,
+                        lines: vec![(1, 3), (0, 9)],
+                        next: vec![1],
+                    },
+                    Block {
+                        first: 4,
+                        ..Block::default()
+                    },
+                ],
+            }],
+            rows: vec![
+                Row { rva: 4096, place: None },
+                Row {
+                    rva: 4097,
+                    place: place(3, slot(0, SlotKind::Value)),
+                },
+                Row {
+                    rva: 4099,
+                    place: place(4, slot(2, SlotKind::Effect)),
+                },
+                Row {
+                    rva: 4105,
+                    place: place(4, slot(3, SlotKind::Condition)),
+                },
+                Row {
+                    rva: 4107,
+                    place: place(5, slot(4, SlotKind::Exit)),
+                },
+                Row {
+                    rva: 4109,
+                    place: place(6, None),
+                },
+            ],
+            texts: [((1, 3), "int f(void)".into())].into(),
+        }
+    }
+
+    #[test]
+    fn a_table_is_read_as_it_was_written() {
+        let text = table().to_json("abc");
+        assert_eq!(LineTable::from_json(text.as_bytes(), "abc"), Ok(table()));
+        assert_eq!(text.lines().count(), 2 + 2 + 2 + 8 + 1, "{text}");
+        let other = LineTable::from_json(text.as_bytes(), "abd").unwrap_err();
+        assert!(matches!(other, LinesError::OtherImage(_)));
+    }
+
+    #[test]
+    fn tables_that_name_what_they_do_not_have_are_refused() {
+        let changes: [fn(&mut LineTable); 8] = [
+            |table| table.files.truncate(1),
+            |table| table.functions.clear(),
+            |table| table.rows.swap(1, 2),
+            |table| table.rows[2].rva = 4097,
+            |table| table.functions[0].line = Some((2, 1)),
+            |table| table.functions[0].blocks[0].next = vec![2],
+            |table| table.functions[0].blocks[0].lines = vec![(2, 1)],
+            |table| table.functions[0].blocks[1].first = 0,
+        ];
+        for change in changes {
+            let mut table = table();
+            change(&mut table);
+            let text = table.to_json("abc");
+            assert!(LineTable::from_json(text.as_bytes(), "abc").is_err(), "{text}");
+        }
+        for text in ["", "{}", "[]", "{\"schema\":2}"] {
+            assert!(LineTable::from_json(text.as_bytes(), "abc").is_err());
+        }
+        let text = table().to_json("abc").replace("\"schema\":1", "\"schema\":2");
+        assert!(LineTable::from_json(text.as_bytes(), "abc").is_err());
+    }
+}

@@ -6,13 +6,14 @@
 //! |---|---|
 //! | a file of [`LineTable::to_json`], beside the image | `bpf2sys build --emit lines` |
 //! | the program database (PDB), beside the image: [`pdb::read`] | Microsoft's linker, `lld-link` |
-//! | DWARF sections of the image itself: [`dwarf::read`] | compilers of MinGW |
+//!
+//! An image has none in itself: sections of DWARF need the string table behind a COFF symbol table, and eBPF for Windows's user mode library is not
+//! known to read images that have one (native module contract §5.1).
 //!
 //! A line table belongs to one image: each form says to which, and is refused for others.
 
 pub mod bytecode;
 mod code;
-pub mod dwarf;
 mod json;
 pub mod pdb;
 mod table;

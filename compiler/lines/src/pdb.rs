@@ -1,8 +1,10 @@
 //! Line tables beside the image: Microsoft's program databases.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
 
 use object::Object;
 use object::read::pe::PeFile64;
@@ -19,8 +21,8 @@ pub fn read(image: &[u8], database: &[u8]) -> Result<LineTable, LinesError> {
     let file = PeFile64::parse(image).map_err(malformed)?;
     let stated = file.pdb_info().map_err(malformed)?;
     let stated = stated.ok_or_else(|| LinesError::OtherImage("the image names no program database".into()))?;
-    // The reader is made for what linkers write, and can panic on other bytes.
-    let read = catch_unwind(AssertUnwindSafe(|| {
+    // The reader is made for what linkers write, and panics on some other bytes.
+    let read = quietly(|| {
         let mut database = PDB::open(Cursor::new(database))?;
         // The image has the first three fields of the GUID in little-endian order.
         let is_same = database.pdb_information()?.guid.to_bytes_le() == stated.guid();
@@ -29,7 +31,7 @@ pub fn read(image: &[u8], database: &[u8]) -> Result<LineTable, LinesError> {
         } else {
             Ok(None)
         }
-    }));
+    });
     match read {
         Ok(Ok(Some(table))) => Ok(table),
         Ok(Ok(None)) => Err(LinesError::OtherImage(
@@ -38,6 +40,29 @@ pub fn read(image: &[u8], database: &[u8]) -> Result<LineTable, LinesError> {
         Ok(Err(error)) => Err(malformed(error)),
         Err(_) => Err(malformed("no program database that can be read")),
     }
+}
+
+thread_local! {
+    /// Whether a panic of this thread is answered, so that nobody needs to read of it.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls a function that may panic, and has nothing printed if it does.
+fn quietly<T>(body: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    // What a panic leaves half done goes with it.
+    let result = panic::catch_unwind(AssertUnwindSafe(body));
+    QUIET.set(false);
+    result
 }
 
 fn table<'s>(database: &mut PDB<'s, Cursor<&'s [u8]>>) -> pdb2::Result<LineTable> {
@@ -69,14 +94,14 @@ fn table<'s>(database: &mut PDB<'s, Cursor<&'s [u8]>>) -> pdb2::Result<LineTable
             let Some(rva) = line.offset.to_rva(&addresses) else {
                 continue;
             };
-            let file = match files.get(&line.file_index.0) {
-                Some(file) => *file,
-                None => {
-                    let name = program.get_file_info(line.file_index)?.name;
-                    let file = table.file(&name.to_string_lossy(&strings)?);
-                    files.insert(line.file_index.0, file);
-                    file
-                }
+            let known = files.get(&line.file_index.0).copied();
+            let file = if let Some(file) = known {
+                file
+            } else {
+                let name = program.get_file_info(line.file_index)?.name;
+                let file = table.file(&name.to_string_lossy(&strings)?);
+                files.insert(line.file_index.0, file);
+                file
             };
             table.rows.push(Row {
                 rva: rva.0,

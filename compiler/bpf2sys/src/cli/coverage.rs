@@ -99,9 +99,12 @@ fn text(coverage: &Coverage) -> String {
         text.push('\n');
         let missed = file.missed();
         if !missed.is_empty() {
-            let told = missed.iter().take(MISSED).map(|(first, last)| match first == last {
-                true => first.to_string(),
-                false => format!("{first}-{last}"),
+            let told = missed.iter().take(MISSED).map(|(first, last)| {
+                if first == last {
+                    first.to_string()
+                } else {
+                    format!("{first}-{last}")
+                }
             });
             let told: Vec<String> = told.collect();
             let more = missed.len().saturating_sub(MISSED);

@@ -258,3 +258,6 @@ fn with_texts(table: &LineTable) -> Coverage {
     }
     coverage
 }
+
+#[cfg(test)]
+mod tests;

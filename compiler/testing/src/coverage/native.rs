@@ -225,10 +225,13 @@ impl<'a> Run<'a> {
         for _ in 0..MOST_BETWEEN {
             let instruction = self.code.get(&at.0)?;
             let jumps = instruction.next.is_none() && instruction.target.is_some();
-            let place = self.table.place(at.0).filter(|place| match self.knows_slots {
-                // Of the branch itself: values are moved to where the code there expects them.
-                true => (place.function, place.slot) != (of.function, of.slot),
-                false => !jumps,
+            let place = self.table.place(at.0).filter(|place| {
+                if self.knows_slots {
+                    // Those of the branch itself move values to where the code there expects them.
+                    (place.function, place.slot) != (of.function, of.slot)
+                } else {
+                    !jumps
+                }
             });
             if let Some(place) = place {
                 return Some((place.file, place.line));

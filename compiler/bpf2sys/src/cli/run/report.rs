@@ -58,8 +58,8 @@ pub(super) struct OutputOptions {
 
     /// The line table, program database or object that tells where the driver's code came from, for `--coverage`
     ///
-    /// Without it these are taken, if they belong to the driver: beside it NAME.lines.json, which `build --emit lines` writes, or its object;
-    /// DWARF in it; beside it NAME.pdb.
+    /// Without it these are taken from beside the driver, if they belong to it: NAME.lines.json, which `build --emit lines` writes, its object,
+    /// NAME.pdb.
     #[arg(long, value_name = "FILE", requires = "coverage", conflicts_with = "interpret")]
     pub(super) lines: Option<PathBuf>,
 
