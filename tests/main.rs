@@ -14,6 +14,8 @@ mod codes;
 mod coff;
 mod comfort;
 mod command_line;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod compare;
 mod conformance;
 mod contract;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -85,6 +87,8 @@ fn main() {
         coff::trials(),
         comfort::trials(),
         command_line::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        compare::trials(),
         conformance::trials(),
         contract::trials(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -187,6 +187,7 @@ codes! {
     BPF5018 Error,
     BPF5019 Error,
     BPF5020 Error,
+    BPF5021 Error,
     BPF6001 Error,
     BPF6002 Error,
     BPF6010 Error,

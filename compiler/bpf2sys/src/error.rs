@@ -139,6 +139,14 @@ pub enum ErrorKind {
         /// Why.
         message: String,
     },
+    /// Two drivers do not do the same.
+    #[error("the drivers differ: {}", differences(*runs, *maps))]
+    DriversDiffer {
+        /// Runs that differ.
+        runs: u64,
+        /// Entries of maps that differ after the last run.
+        maps: usize,
+    },
     /// It is not known which lines of source an image's code came from.
     #[error("`{}`: {message}", path.display())]
     Lines {
@@ -169,6 +177,18 @@ pub enum ErrorKind {
     /// A defect of this tool.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn differences(runs: u64, maps: usize) -> String {
+    let several = |count: u64, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let runs = several(runs, "run", "runs");
+    let maps = several(maps as u64, "entry of a map", "entries of maps");
+    let all: Vec<String> = [runs, maps].into_iter().flatten().collect();
+    all.join(" and ")
 }
 
 fn messages(diagnostics: &[Diagnostic]) -> String {
@@ -214,7 +234,7 @@ impl Error {
             | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,
             ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
-            ErrorKind::Simulate(_) | ErrorKind::NoTables(_) => 6,
+            ErrorKind::Simulate(_) | ErrorKind::NoTables(_) | ErrorKind::DriversDiffer { .. } => 6,
             ErrorKind::Signing(SigningError::Sign(SignError::File(_))) => 3,
             ErrorKind::Provenance(ProvenanceError::Package(_)) => 3,
             ErrorKind::Signing(_) | ErrorKind::Provenance(_) => 7,

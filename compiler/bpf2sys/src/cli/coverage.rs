@@ -92,7 +92,10 @@ fn text(coverage: &Coverage) -> String {
     for (name, file) in &coverage.files {
         let (lines, branches) = (file.line_share(), file.branch_share());
         let functions = file.function_share();
-        let _ = write!(text, "coverage of {name}: lines {lines}, ways of branches {branches}");
+        let _ = write!(text, "coverage of {name}: lines {lines}");
+        if branches.of > 0 {
+            let _ = write!(text, ", ways of branches {branches}");
+        }
         if functions.of > 0 {
             let _ = write!(text, ", functions {} of {}", functions.hit, functions.of);
         }

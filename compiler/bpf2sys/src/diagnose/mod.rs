@@ -52,6 +52,7 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Packets { .. } => simple(Code::BPF5014),
         ErrorKind::Context { .. } => simple(Code::BPF5015),
         ErrorKind::MapContents { .. } => simple(Code::BPF5016),
+        ErrorKind::DriversDiffer { .. } => simple(Code::BPF5021),
         ErrorKind::Lines { .. } => simple(Code::BPF5019),
         ErrorKind::TestFile { place, .. } => vec![Diagnostic {
             place: place.clone(),

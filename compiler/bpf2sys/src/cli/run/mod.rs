@@ -1,5 +1,6 @@
 //! `bpf2sys run`: load a driver as Windows would, and run a program of it, by its code or by the interpreter.
 
+mod compare;
 mod inputs;
 mod machine;
 mod maps;
@@ -14,6 +15,7 @@ use bpf2sys_simulator::usermode::UserModeProgram;
 use bpf2sys_simulator::{ObjectFile, RunReport, RunRequest};
 use indicatif::ProgressBar;
 
+use self::compare::{Wanted, compare};
 use self::inputs::{Failure, InputOptions, Inputs};
 use self::machine::{MachineOptions, MishapOptions};
 use self::maps::{KnownMaps, MapOptions};
@@ -40,6 +42,8 @@ use crate::{BuildOptions, Error, ErrorKind, Providers, files, line_tables};
   bpf2sys run connect_redirect.sys --program connect_redirect4 --context '{\"user_ip4\": \"192.0.2.1\", \"user_port\": 443}'
   bpf2sys run flow_log.sys --context connections.json --events -
   bpf2sys run flow_log.sys --context established.json --full events --json
+  bpf2sys run udp_filter.sys --packet traffic.pcapng --compare last_release.sys --instructions
+  bpf2sys run udp_filter.sys --packet traffic.pcapng --coverage ran.info
   bpf2sys run udp_filter.sys                       only load, check and unload
   bpf2sys run --interpret udp_filter.o --packet dns.bin
   bpf2sys run --platform their.reg theirs.sys --context open.bin --answer their_helper=7
@@ -106,21 +110,22 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
     arguments.maps.apply(&mut request, &known)?;
     let progress = output::endless_progress(reporter, "running");
     let known = (&known, counted.as_ref());
-    let performed = perform(arguments, &request, known, platform, &progress);
+    let mut whose = arguments.image.clone();
+    let performed = perform(arguments, &request, known, (platform, &progress), &mut whose);
     progress.finish_and_clear();
     match performed {
-        Err(error) if matches!(error.kind(), ErrorKind::Simulate(_)) => Ok(reporter.fail(&error, &arguments.image)),
+        Err(error) if matches!(error.kind(), ErrorKind::Simulate(_)) => Ok(reporter.fail(&error, &whose)),
         other => other.map(|()| 0),
     }
 }
 
-/// Runs, and tells what comes out.
+/// Runs, and tells what comes out. An error is about the image that `whose` is then.
 fn perform(
     arguments: &Arguments,
     request: &RunRequest,
     (known, counted): (&KnownMaps, Option<&Counted>),
-    platform: &Platform,
-    progress: &ProgressBar,
+    (platform, progress): (&Platform, &ProgressBar),
+    whose: &mut PathBuf,
 ) -> Result<(), Error> {
     let events = arguments.mishaps.events()?;
     let wanted = !arguments.program.is_empty() || arguments.inputs.are_given();
@@ -139,6 +144,34 @@ fn perform(
     };
     let (sender, origins) = mpsc::channel();
     let failure = Failure::default();
+    if let Some(other) = &arguments.output.compare {
+        let inputs = inputs
+            .into_iter()
+            .flat_map(|inputs| inputs.each(sender.clone(), &failure));
+        let wanted = Wanted {
+            names: [&arguments.image, other],
+            repeat: arguments.inputs.repeat(),
+            each: arguments.output.each,
+            json: arguments.output.json,
+            program_type,
+            types: known.types.as_ref(),
+        };
+        let request_of_other = RunRequest {
+            image: files::read(other)?,
+            interpret: None,
+            ..request.clone()
+        };
+        let compared = compare(wanted, [request, &request_of_other], inputs, &origins);
+        if let Some(unread) = failure.into_inner().unwrap_or_default() {
+            return Err(unread);
+        }
+        return compared.map_err(|(is_of_other, error)| {
+            if is_of_other {
+                whose.clone_from(other);
+            }
+            error
+        });
+    }
     let mut telling = Telling::new(
         &arguments.output,
         Known {

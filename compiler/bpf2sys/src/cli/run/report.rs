@@ -30,7 +30,14 @@ pub(super) const EACH: u64 = 20;
 pub(super) struct OutputOptions {
     /// Tell every result, however many there are; otherwise those after the first 20 are only counted
     #[arg(long)]
-    each: bool,
+    pub(super) each: bool,
+
+    /// Run this driver on the same inputs, too, and tell only in what the two differ: the last release, or one of another compiler
+    ///
+    /// Results, packets, contexts, events and what is in the maps are compared. With `--instructions`, what runs cost is told of both. The status
+    /// is 6 if they differ.
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["write_pcap", "events", "changes", "coverage", "dump_maps", "pins"])]
+    pub(super) compare: Option<PathBuf>,
 
     /// Write the packets to a pcapng file, as the program left them, on an interface for what became of them: passed, dropped,
     /// sent back, redirected, other
@@ -69,7 +76,7 @@ pub(super) struct OutputOptions {
 
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Over what changes of maps are told.
@@ -84,7 +91,7 @@ enum Changes {
 impl OutputOptions {
     /// Whether all results have packets and contexts, however many there are.
     pub(super) fn needs_all_data(&self) -> bool {
-        self.each || self.json || self.write_pcap.is_some()
+        self.each || self.json || self.write_pcap.is_some() || self.compare.is_some()
     }
 
     pub(super) fn trace(&self) -> Trace {
@@ -144,16 +151,16 @@ const STEP: u64 = 1 << 10;
 
 /// Instructions of all runs.
 #[derive(Default)]
-struct Cost {
-    runs: u64,
-    sum: u64,
-    least: u64,
+pub(super) struct Cost {
+    pub runs: u64,
+    pub sum: u64,
+    pub least: u64,
     /// The most, and the run that took them first, from 1.
-    most: (u64, u64),
+    pub most: (u64, u64),
 }
 
 impl Cost {
-    fn add(&mut self, run: u64, instructions: Option<u64>) {
+    pub(super) fn add(&mut self, run: u64, instructions: Option<u64>) {
         let Some(instructions) = instructions else {
             return;
         };
@@ -518,7 +525,7 @@ fn add_tail_calls(text: &mut String, programs: &[String]) {
 }
 
 /// The map of a record, and the processor if there is a ring for each.
-fn place(record: &SentRecord) -> String {
+pub(super) fn place(record: &SentRecord) -> String {
     match record.record.cpu {
         Some(cpu) => format!("{} on processor {cpu}", record.map),
         None => record.map.clone(),
