@@ -6,7 +6,7 @@ use bpf2sys_bytecode::{InsnIndex, SourceLine};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::VerifiedModule;
 
-use super::ebpf::{Source, title};
+use super::ebpf::{Source, line_text, title};
 use crate::Lowered;
 use crate::lowered::Numbering;
 
@@ -53,7 +53,7 @@ pub fn clif(verified: &VerifiedModule, platform: &Platform, lowered: &Lowered) -
 
 fn comment<'a>(text: &mut String, source: &Source<'a>, index: InsnIndex, last_line: &mut Option<&'a SourceLine>) {
     if let Some(line) = source.new_line(index, last_line) {
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", line_text(line));
     }
     let _ = writeln!(text, ";{:>6}  {}", source.slot(index), source.text(index));
 }

@@ -97,18 +97,21 @@ impl<'a> Source<'a> {
     }
 
     /// The source line of an instruction, if it has one, and if that is not the same line as `last`, which it becomes.
-    pub(super) fn new_line(&self, index: InsnIndex, last: &mut Option<&'a SourceLine>) -> Option<String> {
+    pub(super) fn new_line(&self, index: InsnIndex, last: &mut Option<&'a SourceLine>) -> Option<&'a SourceLine> {
         let line = self
             .verified
             .module()
             .line(self.function.instructions.get(index.index())?)?;
         let before = last.replace(line);
-        if before.is_some_and(|before| (before.line, &before.file) == (line.line, &line.file)) {
-            return None;
-        }
-        let (file, text) = (escape(&line.file), escape(&line.text));
-        Some(format!("; {file}:{}: {}", line.line, text.trim()))
+        let is_same = before.is_some_and(|before| (before.line, &before.file) == (line.line, &line.file));
+        (!is_same).then_some(line)
     }
+}
+
+/// A source line as a comment.
+pub(super) fn line_text(line: &SourceLine) -> String {
+    let (file, text) = (escape(&line.file), escape(&line.text));
+    format!("; {file}:{}: {}", line.line, text.trim())
 }
 
 /// The first line of a listing: which object it is of.

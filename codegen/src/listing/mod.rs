@@ -1,8 +1,8 @@
 //! Lowered modules as text, for people: what became of each eBPF instruction.
 //!
 //! Given: a verified module and what [`lower`](crate::lower) made of it.
-//! Computed: a listing of source lines, eBPF instructions and native instructions side by side; or the optimized Cranelift
-//! IR with the instructions it was made of; or the plain native code of one function.
+//! Computed: a listing of source lines, eBPF instructions and native instructions side by side, or its [`rows`]; or the optimized
+//! Cranelift IR with the instructions it was made of; or the plain native code of one function.
 //! Safe because: it only reads, and all text that came from a file is freed of control characters. The same module gives
 //! the same text: file names are those that the object records.
 
@@ -11,11 +11,13 @@ mod assembly;
 mod clif;
 mod ebpf;
 mod native;
+mod rows;
 mod x64;
 
 pub use assembly::assembly;
 pub use clif::clif;
 pub use native::{NativeInstruction, native_code, native_text};
+pub use rows::{FunctionRows, Glue, Left, Part, Row, rows};
 
 use std::fmt::Write;
 

@@ -12,8 +12,7 @@ use bpf2sys_pe_emit::{
     FunctionRange, Machine, NativeObject, Relocation, RelocationKind, Section, SectionKind, SymbolPlace,
 };
 
-use super::escape;
-use super::{arm64, x64};
+use super::{arm64, escape, hex, x64};
 
 /// An instruction of a function's native code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +27,16 @@ pub struct NativeInstruction {
     pub text: String,
     /// Whether it returns from the function.
     pub returns: bool,
+}
+
+impl NativeInstruction {
+    /// Its bytes in hexadecimal: in their order for x86-64, as one number for ARM64, as everybody writes its instructions.
+    pub fn digits(&self, machine: Machine) -> String {
+        match machine {
+            Machine::X64 => hex(&self.bytes),
+            Machine::Arm64 => hex(&self.bytes.iter().rev().copied().collect::<Vec<u8>>()),
+        }
+    }
 }
 
 /// An instruction before it is text.
