@@ -1,4 +1,4 @@
-//! What was proven, beside the instructions, for people: `verify --facts`.
+//! What was proven, beside the instructions, for people: `verify --facts`, and the phrases of it for others.
 //!
 //! Of registers, a line tells what is no longer as it was on the line before; where a jump leads to, all that is known. Of
 //! what follows from that, a line tells what its instruction can use.
@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use bpf2sys_bytecode::{AluOp, Function, FunctionIndex, FunctionKind, InsnIndex, Instruction, Module, Operand, Reg};
 use bpf2sys_verifier::{
-    AccessFact, Branch, FrameFacts, FunctionFacts, Interval, Object, Region, RegisterFact, RegisterKind, StackSlot,
+    AccessFact, Branch, FunctionFacts, Interval, Object, Region, RegisterFact, RegisterKind, StackSlot,
     Through, VerifiedModule,
 };
 
@@ -39,9 +39,8 @@ fn one(text: &mut String, module: &Module, function: &Function, facts: &Function
         write!(text, ", returns {}", Range(facts.returns))?;
     }
     text.push('\n');
-    match &facts.frame {
-        Some(frame) => frame_lines(text, frame)?,
-        None => text.push_str("  stack: nothing is known\n"),
+    for line in stack(facts) {
+        writeln!(text, "  stack{line}")?;
     }
     let count = function.instructions.len() as u32;
     let targets: BTreeSet<InsnIndex> = (0..count).filter_map(|i| function.jump_target(InsnIndex(i))).collect();
@@ -69,11 +68,11 @@ fn one(text: &mut String, module: &Module, function: &Function, facts: &Function
             }
             for ((register, was), is) in (0..Reg::COUNT as u8).filter_map(Reg::new).zip(&before).zip(&now) {
                 if was != is {
-                    notes.push(format!("{register} {}", Fact(is, module)));
+                    notes.push(Known(register, is, module).to_string());
                 }
             }
             before = now;
-            about(&mut notes, facts, index, &insn.op, module);
+            notes.extend(uses(facts, index, &insn.op, module));
         }
         write!(text, "{:6}: {:<40}", insn.slot, insn.op.to_string())?;
         // One note to a line, under the first.
@@ -91,8 +90,19 @@ fn one(text: &mut String, module: &Module, function: &Function, facts: &Function
     Ok(())
 }
 
-/// What an instruction can use of what is known.
-fn about(notes: &mut Vec<String>, facts: &FunctionFacts, index: InsnIndex, op: &Instruction, module: &Module) {
+/// All that is known of registers before an instruction, each of which something is known of as a phrase.
+pub(crate) fn registers(facts: &FunctionFacts, index: InsnIndex, module: &Module) -> Vec<String> {
+    let all = facts.registers(index);
+    let named = (0..Reg::COUNT as u8).filter_map(Reg::new).zip(&all);
+    let known = named.filter(|(_, fact)| **fact != RegisterFact::default());
+    known
+        .map(|(register, fact)| Known(register, fact, module).to_string())
+        .collect()
+}
+
+/// What an instruction can use of what is known, as phrases.
+pub(crate) fn uses(facts: &FunctionFacts, index: InsnIndex, op: &Instruction, module: &Module) -> Vec<String> {
+    let mut notes = Vec::new();
     if let Some(known) = facts.instructions.get(index.index()) {
         if let (Instruction::Call(_), Some(map)) = (op, known.map) {
             notes.push(format!("of {}", Name(Object::Map(map), module)));
@@ -110,7 +120,7 @@ fn about(notes: &mut Vec<String>, facts: &FunctionFacts, index: InsnIndex, op: &
             };
             for (register, fact) in [Some(edge.dst), edge.src].into_iter().flatten() {
                 if fact != facts.register(index, register) {
-                    notes.push(format!("if {way}: {register} {}", Fact(&fact, module)));
+                    notes.push(format!("if {way}: {}", Known(register, &fact, module)));
                 }
             }
         }
@@ -153,37 +163,48 @@ fn about(notes: &mut Vec<String>, facts: &FunctionFacts, index: InsnIndex, op: &
             notes.push(what.to_owned());
         }
     }
+    notes
 }
 
-fn frame_lines(text: &mut String, frame: &FrameFacts) -> fmt::Result {
+/// Who touches a function's stack frame: phrases that go behind the word `stack`.
+pub(crate) fn stack(facts: &FunctionFacts) -> Vec<String> {
+    let Some(frame) = &facts.frame else {
+        return vec![": nothing is known".to_owned()];
+    };
     if frame.slots.is_empty() && frame.escapes.is_empty() {
-        text.push_str("  stack: not touched\n");
+        return vec![": not touched".to_owned()];
     }
-    for slot in &frame.slots {
+    frame.slots.iter().map(|slot| format!(" {}", Slot(slot))).collect()
+}
+
+/// A slot of a stack frame.
+struct Slot<'a>(&'a StackSlot);
+
+impl Display for Slot<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let StackSlot {
             offset,
             size,
             private,
             whole,
             initialized,
-        } = *slot;
-        write!(text, "  stack {offset}: {size} bytes")?;
+        } = *self.0;
+        write!(f, "{offset}: {size} bytes")?;
         for (holds, what) in [
             (private, "private"),
             (whole, "always whole"),
             (initialized, "written before read"),
         ] {
             if holds {
-                write!(text, ", {what}")?;
+                write!(f, ", {what}")?;
             }
         }
-        text.push('\n');
+        Ok(())
     }
-    Ok(())
 }
 
 /// A range of signed numbers.
-struct Range(Interval);
+pub(crate) struct Range(pub Interval);
 
 impl Display for Range {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -192,6 +213,15 @@ impl Display for Range {
             return write!(f, "{min}");
         }
         write!(f, "{min} to {max}")
+    }
+}
+
+/// A register and what is known of it.
+struct Known<'a>(Reg, &'a RegisterFact, &'a Module);
+
+impl Display for Known<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, Fact(self.1, self.2))
     }
 }
 
