@@ -45,6 +45,7 @@ pub mod module_tables;
 pub mod object_file;
 pub mod program_code;
 mod request;
+pub mod resources;
 mod rule;
 pub mod tables;
 mod trace;

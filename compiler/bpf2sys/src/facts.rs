@@ -8,8 +8,8 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use bpf2sys_bytecode::{AluOp, Function, FunctionIndex, FunctionKind, InsnIndex, Instruction, Module, Operand, Reg};
 use bpf2sys_verifier::{
-    AccessFact, Branch, FunctionFacts, Interval, Object, Region, RegisterFact, RegisterKind, StackSlot,
-    Through, VerifiedModule,
+    AccessFact, Branch, FunctionFacts, Interval, Object, Region, RegisterFact, RegisterKind, StackSlot, Through,
+    VerifiedModule,
 };
 
 use crate::messages::printable;

@@ -1,18 +1,10 @@
 //! Resources.
 
-use bpf2sys_simulator::image::{Directory, DirectoryKind, Image, Rva};
+use bpf2sys_simulator::image::DirectoryKind;
+use bpf2sys_simulator::resources::{VERSION, fixed_version, resources};
 
 use crate::rule::{Group, Rule, Scope, Verdict, Weight};
 use crate::subject::Subject;
-
-/// `RT_VERSION`.
-const VERSION: u32 = 16;
-/// What a resource's offset says that leads to another directory.
-const SUBDIRECTORY: u32 = 0x8000_0000;
-/// Type, name and language.
-const LEVELS: usize = 3;
-/// Signature of a `VS_FIXEDFILEINFO`.
-const FIXED_FILE_INFO: [u8; 4] = 0xFEEF_04BDu32.to_le_bytes();
 
 pub(crate) const RULES: &[Rule] = &[
     Rule::new(
@@ -56,60 +48,8 @@ fn version(s: &Subject<'_>) -> Verdict {
     let Some((_, data)) = list.into_iter().find(|(kind, _)| *kind == VERSION) else {
         return Verdict::Fail("no version resource".into());
     };
-    let Some(at) = data.windows(4).position(|bytes| bytes == FIXED_FILE_INFO) else {
-        return Verdict::Fail("a version resource without fixed information".into());
-    };
-    let half = |offset: usize| {
-        data.get(at + offset..at + offset + 2)
-            .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
-    };
-    // dwFileVersionMS, dwFileVersionLS
-    Verdict::Pass(format!("{}.{}.{}.{}", half(10), half(8), half(14), half(12)))
-}
-
-/// All resources: number of the type (0 of types with names) and data.
-fn resources<'a>(image: &Image<'a>, directory: Directory) -> Result<Vec<(u32, &'a [u8])>, String> {
-    /// More than any driver has.
-    const MOST: usize = 4096;
-    let word = |rva: u32| {
-        let bytes = image.file_bytes(Rva(rva), 4)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
-    let start = directory.rva.0;
-    let mut found = Vec::new();
-    // Offset of a table, its level, and the type that it belongs to.
-    let mut waiting = vec![(0, 0, 0)];
-    let mut seen = 0;
-    while let Some((offset, level, kind)) = waiting.pop() {
-        let outside = || format!("the table at {offset:#x} is not in raw data");
-        let at = start.checked_add(offset).ok_or_else(outside)?;
-        let counts = word(at.saturating_add(12)).ok_or_else(outside)?;
-        for index in 0..(counts & 0xFFFF) + (counts >> 16) {
-            seen += 1;
-            if seen > MOST {
-                return Err(format!("more than {MOST} entries"));
-            }
-            let entry = at.saturating_add(16 + 8 * index);
-            let (Some(name), Some(target)) = (word(entry), word(entry.saturating_add(4))) else {
-                return Err(outside());
-            };
-            let kind = if level == 0 && name < SUBDIRECTORY { name } else { kind };
-            if target & SUBDIRECTORY != 0 {
-                if level + 1 >= LEVELS {
-                    return Err(format!("the table at {offset:#x} has tables below the third level"));
-                }
-                waiting.push((target & !SUBDIRECTORY, level + 1, kind));
-                continue;
-            }
-            let data = start
-                .checked_add(target)
-                .and_then(|at| Some((word(at)?, word(at.checked_add(4)?)?)));
-            let data = data.and_then(|(rva, size)| image.file_bytes(Rva(rva), size as usize));
-            found.push((
-                kind,
-                data.ok_or_else(|| format!("the data at {target:#x} is not in raw data"))?,
-            ));
-        }
+    match fixed_version(data) {
+        Some(version) => Verdict::Pass(version),
+        None => Verdict::Fail("a version resource without fixed information".into()),
     }
-    Ok(found)
 }

@@ -41,7 +41,9 @@ pub use file::FileError;
 pub use private_key::{NewKey, PrivateKey};
 pub use problem::Problem;
 pub use public_key::{KeyError, PublicKey};
-pub use sign::{Existing, Identity, SignError, SignOptions, Signer, SignerError, is_signed, remove_signatures, sign};
+pub use sign::{
+    Existing, Identity, SignError, SignOptions, Signer, SignerError, image_digest, is_signed, remove_signatures, sign,
+};
 pub use summary::{CertificateSummary, Usage};
 pub use test_certificate::{NewCertificateError, NewCertificates, TestCertificates};
 pub use time::Time;

@@ -3,7 +3,7 @@
 use crate::asn1;
 use crate::certificate::Certificate;
 use crate::check::check;
-use crate::digest::DigestAlgorithm;
+use crate::digest::{DigestAlgorithm, hex};
 use crate::file::{FileError, PeFile};
 use crate::oid;
 use crate::page_hashes;
@@ -190,6 +190,14 @@ pub fn sign(
 /// Whether an image has a certificate table.
 pub fn is_signed(image: &[u8]) -> Result<bool, FileError> {
     Ok(!PeFile::read(image)?.table.is_empty())
+}
+
+/// The digest of an image that a signature would sign, in hexadecimal: every byte counts but the checksum and signatures.
+///
+/// # Errors
+/// The bytes are no image.
+pub fn image_digest(image: &[u8], algorithm: DigestAlgorithm) -> Result<String, FileError> {
+    Ok(hex(&PeFile::read(image)?.digest(algorithm)))
 }
 
 /// The image without signatures.
