@@ -28,6 +28,7 @@ mod pipeline;
 mod project;
 mod provenance;
 mod providers;
+mod report;
 mod signing;
 mod timings;
 mod verdict;

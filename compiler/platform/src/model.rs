@@ -185,7 +185,15 @@ pub struct Helper {
     pub description: HelperDescription,
 }
 
+/// `EBPF_RETURN_TYPE_INTEGER_OR_NO_RETURN_IF_SUCCEED`, which only tail calls have.
+const NO_RETURN_IF_SUCCEED: u32 = 2;
+
 impl Helper {
+    /// Whether another program takes over where it succeeds.
+    pub fn is_tail_call(&self) -> bool {
+        self.return_type == NO_RETURN_IF_SUCCEED
+    }
+
     /// Positions, 1 to 5, of the registers that it reads: those of its prototype, of its C declaration, and of `reads_unlisted`.
     /// `None` if nobody has described how C declares it: a prototype alone, such as a registry has, does not tell.
     pub fn registers_read(&self) -> Option<impl Iterator<Item = u8> + '_> {

@@ -14,9 +14,6 @@ use bpf2sys_platform::{Platform, ProgramType};
 use crate::check::place;
 use crate::{Branch, FunctionFacts, InsnFacts, RegisterFact, VerifiedProgram, Warning, WarningReason};
 
-/// `EBPF_RETURN_TYPE_INTEGER_OR_NO_RETURN_IF_SUCCEED`, which only tail calls have.
-const TAIL_CALL: u32 = 2;
-
 /// Position of the index among the arguments: `bpf_tail_call(context, map, index)`.
 const INDEX: u8 = 3;
 
@@ -175,7 +172,7 @@ impl Code<'_> {
         let helper = u32::try_from(id)
             .ok()
             .and_then(|id| self.platform.helper(program_type, id));
-        helper.is_some_and(|helper| helper.return_type == TAIL_CALL)
+        helper.is_some_and(bpf2sys_platform::Helper::is_tail_call)
     }
 
     /// The programs that a tail call may start as long as nobody changes the map; `None` if there may be another.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use bpf2sys_authenticode::{Certificate, Problem, ProductionDemands, Signature, VerifyOptions, verify};
+use bpf2sys_authenticode::{Problem, ProductionDemands, Signature, VerifyOptions, verify};
 use bpf2sys_check::{Finding, Group, Options, Policy, Report, Row, Rule, SignatureFacts, Status};
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::module_tables::RuntimeLevel;
@@ -119,19 +119,21 @@ fn judge(path: &Path, arguments: &Arguments, platform: &Platform) -> Result<Repo
     let options = Options {
         policy: arguments.policy,
         runtime: arguments.runtime,
-        signature: signature(&bytes, signing::roots(&arguments.root)?),
+        signature: signature(
+            &bytes,
+            &VerifyOptions {
+                roots: signing::roots(&arguments.root)?,
+                ..VerifyOptions::default()
+            },
+        ),
     };
     Ok(bpf2sys_check::check(&bytes, &options, platform)?)
 }
 
 /// What a reader of signatures finds in an image. Windows judges whether to trust a file by its first signature; what production
 /// systems ask for may be in any, and of several the one counts that comes nearest.
-fn signature(image: &[u8], roots: Vec<Certificate>) -> SignatureFacts {
-    let options = VerifyOptions {
-        roots,
-        ..VerifyOptions::default()
-    };
-    let report = match verify(image, &options) {
+pub(super) fn signature(image: &[u8], options: &VerifyOptions) -> SignatureFacts {
+    let report = match verify(image, options) {
         Ok(report) => report,
         Err(error) => {
             let measured = error.to_string();

@@ -17,6 +17,7 @@ mod output;
 mod package;
 mod platform;
 mod providers;
+mod report;
 mod reporter;
 mod response;
 mod run;
@@ -61,6 +62,7 @@ const EXAMPLES: &str = "Examples:
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
   bpf2sys inspect udp_filter.sys                  what is in it
   bpf2sys check udp_filter.sys                    would Windows and the runtime take it
+  bpf2sys report udp_filter.sys -o report.html    a page about it, for whoever signs it
   bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would
   bpf2sys cert new                                certificates for test machines
   bpf2sys test                                    run the tests beside the programs
@@ -91,6 +93,7 @@ enum Command {
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
     Check(check::Arguments),
+    Report(report::Arguments),
     Run(run::Arguments),
     Test(Box<test::Arguments>),
     Sign(sign::Arguments),
@@ -147,6 +150,7 @@ fn run_words(words: &[OsString]) -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &mut reporter),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
         Command::Check(arguments) => check::run(&arguments, &mut reporter),
+        Command::Report(arguments) => report::run(&arguments, &mut reporter),
         Command::Run(arguments) => run::run(&arguments, &mut reporter),
         Command::Test(arguments) => test::run(&arguments, &mut reporter),
         Command::Sign(arguments) => sign::run(&arguments, &mut reporter),

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use bpf2sys_authenticode::{CertificateSummary, Report, SignError, Signature, Time, Usage, VerifyOptions, verify};
+use bpf2sys_authenticode::{CertificateSummary, Report, SignError, Signature, Time, VerifyOptions, verify};
 
 use super::reporter::Reporter;
 use super::{Outcome, output};
+use crate::signing::words::{self, end_of_chain};
 use crate::{Code, Diagnostic, SigningError, files, signing};
 
 /// Show the signatures of an image, and verify them.
@@ -160,23 +161,5 @@ fn certificate_text(line: &mut impl FnMut(&str, &str), certificate: &Certificate
             certificate.key, certificate.not_before, certificate.not_after
         ),
     );
-    let usages = match &certificate.extended_key_usages {
-        None => "anything".into(),
-        Some(usages) => {
-            let usage = |usage: &Usage| match usage.name {
-                Some(name) => format!("{name} ({})", usage.oid),
-                None => usage.oid.clone(),
-            };
-            usages.iter().map(usage).collect::<Vec<_>>().join(", ")
-        }
-    };
-    line("", &format!("for {usages}"));
-}
-
-fn end_of_chain(trusted: Option<bool>) -> &'static str {
-    match trusted {
-        Some(true) => "ends at a given root",
-        Some(false) => "ends at no given root",
-        None => "is not judged, as no root was given",
-    }
+    line("", &format!("for {}", words::usages(certificate)));
 }

@@ -23,7 +23,7 @@ pub use difference::Difference;
 pub(crate) use difference::difference;
 pub(crate) use envelope::{read as read_envelope, seal};
 pub use error::ProvenanceError;
-pub(crate) use parameters::Parameters;
+pub(crate) use parameters::{Parameters, file_name};
 pub(crate) use prove::{Check, Given, Verification, verify};
 pub(crate) use public_key::PublicKey;
 pub(crate) use rebuild::{Rebuilt, rebuild, without_signatures};

@@ -247,12 +247,12 @@ impl Statement {
     }
 
     /// SHA-256 of the image.
-    pub(super) fn image(&self) -> &str {
+    pub(crate) fn image(&self) -> &str {
         &self.subject[0].digest.sha256 // of statements that were read, there is one
     }
 
     /// SHA-256 of the image without signatures.
-    pub(super) fn image_without_signatures(&self) -> &str {
+    pub(crate) fn image_without_signatures(&self) -> &str {
         &self.predicate.run_details.byproducts[0].digest.sha256 // as above
     }
 
@@ -261,13 +261,32 @@ impl Statement {
         &self.predicate.build_definition.external_parameters
     }
 
+    /// The same by their names, as text.
+    pub(crate) fn options(&self) -> Vec<(String, String)> {
+        let options = match serde_json::to_value(self.parameters()) {
+            Ok(serde_json::Value::Object(options)) => options,
+            _ => return Vec::new(),
+        };
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        options.into_iter().map(|(name, value)| (name, text(value))).collect()
+    }
+
+    /// SHA-256 of the object; none is empty.
+    pub(crate) fn object(&self) -> &str {
+        let first = self.predicate.build_definition.resolved_dependencies.first();
+        first.map_or("", |object| &object.digest.sha256)
+    }
+
     /// How the builder is called.
-    pub(super) fn builder(&self) -> &str {
+    pub(crate) fn builder(&self) -> &str {
         &self.predicate.run_details.builder.id
     }
 
     /// The version of bpf2sys that built.
-    pub(super) fn tool_version(&self) -> Option<&str> {
+    pub(crate) fn tool_version(&self) -> Option<&str> {
         let version = self.predicate.run_details.builder.version.get("bpf2sys");
         version.map(String::as_str)
     }

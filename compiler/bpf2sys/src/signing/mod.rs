@@ -7,6 +7,7 @@ mod identity;
 mod password;
 mod run;
 mod template;
+pub(crate) mod words;
 
 use bpf2sys_authenticode::{
     Existing, Identity, PrivateKey, SignError, SignOptions, Signer, TimestampAuthority, check, is_signed,

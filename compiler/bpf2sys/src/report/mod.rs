@@ -1,0 +1,132 @@
+//! A page about a driver, for whoever signs or reviews it: `bpf2sys report`.
+//!
+//! Given: an image, what other parts of this tool found out about it, and, where it is known, the verified module that its code was
+//! made of. Computed: one HTML file that needs no other and runs nothing.
+//!
+//! Safe because: what is shown comes from files that nobody has to trust. Every text is escaped where it becomes part of the page
+//! ([`html`]), ids and links are made of words of this program and of numbers, a Content-Security-Policy forbids everything but the
+//! page's own style, and everything is bounded: [`parts::MAX_ROWS`] rows of a table, [`code::MAX_LINES`] lines of code in all and
+//! [`code::MAX_FUNCTION_LINES`] of a function, [`graph::MAX_BLOCKS`] blocks of a graph, and the letters of a text. What is left out is
+//! told. The same input gives the same page: there is no time of day in it.
+
+mod code;
+mod coverage;
+mod graph;
+mod html;
+mod image;
+mod maps;
+mod native;
+mod page;
+mod parts;
+mod programs;
+mod rules;
+mod summary;
+mod trust;
+mod types;
+mod uses;
+
+use bpf2sys_authenticode::Time;
+use bpf2sys_codegen::Lowered;
+use bpf2sys_platform::{Platform, ProgramType};
+use bpf2sys_simulator::SimulatorError;
+use bpf2sys_simulator::describe::{ImageDescription, describe};
+use bpf2sys_simulator::usermode::UserModeProgram;
+use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
+
+pub(crate) use self::coverage::Coverage;
+use crate::Error;
+use crate::provenance::Statement;
+
+/// What a page is about.
+pub(crate) struct Subject<'a> {
+    /// The file, as the user named it.
+    pub file: &'a str,
+    /// The object that the image was just built from, if the file is that one.
+    pub object: Option<&'a [u8]>,
+    /// The image.
+    pub image: &'a [u8],
+    pub platform: &'a Platform,
+    /// What the image's code was made of, or why that is not known.
+    pub source: Result<Source<'a>, &'a Unknown>,
+    /// What `bpf2sys check` finds.
+    pub check: &'a bpf2sys_check::Report,
+    /// What `bpf2sys signature` finds, or why it finds nothing.
+    pub signatures: Result<&'a bpf2sys_authenticode::Report, String>,
+    /// The time that certificates without a timestamp are judged at, if the user named one.
+    pub at: Option<Time>,
+    /// The statement of provenance beside the image, with its name, or why it can't be read.
+    pub statement: Option<(&'a str, Result<&'a Statement, String>)>,
+    /// How often lines of the source ran.
+    pub coverage: Option<&'a Coverage>,
+}
+
+/// What code was made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// SHA-256 of the object.
+    pub object: &'a str,
+    pub verified: &'a VerifiedModule,
+    pub lowered: &'a Lowered,
+}
+
+/// Why it is not known what code was made of.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Unknown {
+    /// There is no object.
+    #[error("no object is beside the image whose hash the image states; `--object` names one")]
+    NoObject,
+    /// The object gives other code.
+    #[error("building `{object}` again gives other code than the image has")]
+    OtherCode {
+        /// Its name.
+        object: String,
+    },
+    /// The object gives no image.
+    #[error("`{object}` can't be built again: {why}")]
+    NotBuilt {
+        /// Its name.
+        object: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A subject with what the image says about itself.
+struct Context<'a> {
+    subject: &'a Subject<'a>,
+    image: ImageDescription,
+}
+
+impl<'a> Context<'a> {
+    fn source(&self) -> Option<Source<'a>> {
+        self.subject.source.as_ref().ok().copied()
+    }
+
+    /// The type of a program of the image, if the platform knows it.
+    fn program_type(&self, program: &UserModeProgram) -> Option<&'a ProgramType> {
+        let types = &self.subject.platform.program_types;
+        types.iter().find(|t| t.guid.to_string() == program.program_type).map(AsRef::as_ref)
+    }
+
+    /// The proof of a program of the image.
+    fn proof(&self, program: &UserModeProgram) -> Option<(&'a VerifiedModule, &'a VerifiedProgram)> {
+        let verified = self.source()?.verified;
+        let mut all = verified.programs().iter();
+        let found = all.find(|proven| verified.module().function(proven.function).name == program.name)?;
+        Some((verified, found))
+    }
+
+    /// The programs of the image.
+    fn programs(&self) -> &[UserModeProgram] {
+        self.image.module.as_ref().map_or(&[], |module| &module.programs)
+    }
+}
+
+/// The page.
+///
+/// # Errors
+/// There is no image.
+pub(crate) fn page(subject: &Subject<'_>) -> Result<String, Error> {
+    let image = describe(subject.image).map_err(SimulatorError::from)?;
+    Ok(page::write(&Context { subject, image }))
+}
