@@ -25,8 +25,10 @@ const BLOCK_LEVELS: usize = 4;
 /// What a version resource says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionResource {
-    /// Version of the file, as four numbers.
-    pub file_version: String,
+    /// Version of the file, the most significant number first.
+    pub file_version: [u16; 4],
+    /// Version of the product that the file is of.
+    pub product_version: [u16; 4],
     /// Names and values, in their order; of a broken resource those that can be read.
     pub strings: Vec<(String, String)>,
 }
@@ -38,21 +40,28 @@ pub fn version(image: &Image<'_>) -> Option<VersionResource> {
     let (_, data) = list.into_iter().find(|(kind, _)| *kind == VERSION)?;
     let mut strings = Vec::new();
     read_blocks(data, 0, &mut strings);
+    let [file_version, product_version] = fixed_versions(data)?;
     Some(VersionResource {
-        file_version: fixed_version(data)?,
+        file_version,
+        product_version,
         strings,
     })
 }
 
-/// The file's version as the fixed part of a version resource has it.
-pub fn fixed_version(data: &[u8]) -> Option<String> {
+/// The versions of the file and of the product as the fixed part of a version resource has them.
+pub fn fixed_versions(data: &[u8]) -> Option<[[u16; 4]; 2]> {
     let at = data.windows(4).position(|bytes| bytes == FIXED_FILE_INFO)?;
     let half = |offset: usize| {
         data.get(at + offset..at + offset + 2)
             .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
     };
-    // dwFileVersionMS, dwFileVersionLS
-    Some(format!("{}.{}.{}.{}", half(10), half(8), half(14), half(12)))
+    // dwFileVersionMS, dwFileVersionLS; then the same of the product.
+    Some([8, 16].map(|start| [2, 0, 6, 4].map(|word| half(start + word))))
+}
+
+/// A version as people write it.
+pub fn dotted(version: [u16; 4]) -> String {
+    version.map(|number| number.to_string()).join(".")
 }
 
 /// Reads the strings of blocks that follow each other.
@@ -183,7 +192,7 @@ mod tests {
 
     fn resource() -> Vec<u8> {
         let mut fixed = FIXED_FILE_INFO.to_vec();
-        fixed.extend([0, 0, 1, 0, 2, 0, 1, 0, 4, 0, 3, 0]);
+        fixed.extend([0, 0, 1, 0, 2, 0, 1, 0, 4, 0, 3, 0, 6, 0, 5, 0, 8, 0, 7, 0]);
         let strings = [
             block("CompanyName", true, &wide("Contoso"), &[]),
             block("FileDescription", true, &wide("größer"), &[]),
@@ -210,7 +219,8 @@ mod tests {
     #[test]
     fn strings_of_a_version_resource_are_read_in_their_order() {
         let data = resource();
-        assert_eq!(fixed_version(&data).as_deref(), Some("1.2.3.4"));
+        assert_eq!(fixed_versions(&data), Some([[1, 2, 3, 4], [5, 6, 7, 8]]));
+        assert_eq!(dotted([1, 2, 3, 4]), "1.2.3.4");
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             strings(&data),

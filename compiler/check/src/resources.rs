@@ -1,7 +1,7 @@
 //! Resources.
 
 use bpf2sys_simulator::image::DirectoryKind;
-use bpf2sys_simulator::resources::{VERSION, fixed_version, resources};
+use bpf2sys_simulator::resources::{VERSION, dotted, fixed_versions, resources};
 
 use crate::rule::{Group, Rule, Scope, Verdict, Weight};
 use crate::subject::Subject;
@@ -48,8 +48,8 @@ fn version(s: &Subject<'_>) -> Verdict {
     let Some((_, data)) = list.into_iter().find(|(kind, _)| *kind == VERSION) else {
         return Verdict::Fail("no version resource".into());
     };
-    match fixed_version(data) {
-        Some(version) => Verdict::Pass(version),
+    match fixed_versions(data) {
+        Some([of_file, _]) => Verdict::Pass(dotted(of_file)),
         None => Verdict::Fail("a version resource without fixed information".into()),
     }
 }

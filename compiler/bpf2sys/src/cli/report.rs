@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 use bpf2sys_authenticode::{Time, VerifyOptions, verify};
 use bpf2sys_check::{Options, Policy};
 use bpf2sys_codegen::Lowered;
-use bpf2sys_pe_emit::Machine;
+use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 use bpf2sys_simulator::describe::describe;
+use bpf2sys_simulator::image::Image;
+use bpf2sys_simulator::resources;
 use bpf2sys_verifier::VerifiedModule;
 use clap::{ValueEnum, ValueHint};
 
 use super::reporter::Reporter;
 use super::{Outcome, check, output};
 use crate::hash::sha256;
-use crate::pipeline::link;
-use crate::provenance::{STATEMENT_EXTENSION, Statement, read_envelope};
-use crate::report::{self, Source, Subject, Unknown};
 use crate::origin::{self, object_beside};
+use crate::pipeline::link;
+use crate::provenance::{STATEMENT_EXTENSION, Statement, difference, read_envelope, without_signatures};
+use crate::report::{self, Source, Subject, Unknown};
 use crate::{BuildOptions, Error, ErrorKind, Form, Providers, files, signing};
 
 /// Write a page (HTML) about a driver, for whoever signs or reviews it.
@@ -98,15 +100,28 @@ struct Known {
     object: String,
     verified: VerifiedModule,
     lowered: Lowered,
+    /// What of the image is not as building the object again gives it.
+    difference: Option<String>,
 }
 
 /// Standard output as a name of a file.
 const STANDARD_OUTPUT: &str = "-";
 
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
-    let inputs = [Some(&arguments.file), arguments.object.as_ref(), arguments.statement.as_ref()];
-    if inputs.into_iter().flatten().any(|input| files::same_file(input, &arguments.output)) {
-        let message = format!("`{}` is an input and can't be the output, too", arguments.output.display());
+    let inputs = [
+        Some(&arguments.file),
+        arguments.object.as_ref(),
+        arguments.statement.as_ref(),
+    ];
+    if inputs
+        .into_iter()
+        .flatten()
+        .any(|input| files::same_file(input, &arguments.output))
+    {
+        let message = format!(
+            "`{}` is an input and can't be the output, too",
+            arguments.output.display()
+        );
         return Err(ErrorKind::Usage(message).into());
     }
     let bytes = files::read(&arguments.file)?;
@@ -147,11 +162,14 @@ fn page(arguments: &Arguments, bytes: Vec<u8>, providers: &Providers) -> Result<
             object: &known.object,
             verified: &known.verified,
             lowered: &known.lowered,
+            difference: known.difference.as_deref(),
         }),
         check: &rules,
         signatures: signatures.as_ref().map_err(ToString::to_string),
         at: arguments.at,
-        statement: statement.as_ref().map(|(name, read)| (name.as_str(), read.as_ref().map_err(Clone::clone))),
+        statement: statement
+            .as_ref()
+            .map(|(name, read)| (name.as_str(), read.as_ref().map_err(Clone::clone))),
         coverage: None,
     })
 }
@@ -186,6 +204,7 @@ fn driver(arguments: &Arguments, bytes: Vec<u8>, providers: &Providers) -> Resul
             object: sha256(&bytes),
             verified,
             lowered: linked.lowered,
+            difference: None,
         }),
         object: Some(bytes),
     })
@@ -205,6 +224,7 @@ fn source(arguments: &Arguments, image: &[u8], providers: &Providers) -> Result<
     Ok(match built {
         Ok(Some(origin)) => Ok(Known {
             object: sha256(&object),
+            difference: other_parts(image, &origin.lowered)?,
             verified: origin.verified,
             lowered: origin.lowered,
         }),
@@ -216,6 +236,26 @@ fn source(arguments: &Arguments, image: &[u8], providers: &Providers) -> Result<
             why: error.to_string(),
         }),
     })
+}
+
+/// What of an image is not as linking its code gives it; signatures aside. What the image says that its code does not depend on is
+/// taken from it: a version resource, and whether its signature must be checked.
+fn other_parts(image: &[u8], lowered: &Lowered) -> Result<Option<String>, Error> {
+    const FORCE_INTEGRITY: u16 = 0x80;
+    let parsed = Image::parse(image)?;
+    let options = ImageOptions {
+        force_integrity: parsed.dll_characteristics & FORCE_INTEGRITY != 0,
+        version_info: resources::version(&parsed).map(|version| VersionInfo {
+            file_version: Version(version.file_version),
+            product_version: Version(version.product_version),
+            strings: version.strings,
+        }),
+    };
+    let machine = lowered.object.machine;
+    let linked =
+        bpf2sys_pe_emit::link_with(&lowered.object, &options).map_err(|source| ErrorKind::Link { machine, source })?;
+    let found = difference(&without_signatures(image)?, linked.bytes());
+    Ok(found.map(|found| format!("{found}; {}", found.first())))
 }
 
 /// The hash of its object that an image states.
@@ -250,5 +290,8 @@ fn statement(arguments: &Arguments, is_object: bool) -> Result<Option<(String, R
     };
     let file = files::read(&path)?;
     let read = read_envelope(&file).and_then(|envelope| Statement::read(&envelope.payload));
-    Ok(Some((path.display().to_string(), read.map_err(|error| error.to_string()))))
+    Ok(Some((
+        path.display().to_string(),
+        read.map_err(|error| error.to_string()),
+    )))
 }

@@ -60,7 +60,11 @@ fn of_source(context: &Context<'_>, source: Source<'_>) -> Section {
         content.push(tag("h3").attribute("id", "skeleton").with("Around the programs"));
         let what = "Code that every driver of bpf2sys has: it tells the runtime where programs and maps are.";
         content.push(paragraph(what));
-        content.push(tag("details").with(tag("summary").with("Its machine code")).with(skeleton));
+        content.push(
+            tag("details")
+                .with(tag("summary").with("Its machine code"))
+                .with(skeleton),
+        );
         below.push(Entry {
             id: "skeleton".to_owned(),
             title: "Around the programs".to_owned(),
@@ -77,9 +81,11 @@ fn legend(verified: &VerifiedModule) -> Html {
                 Rows are in the order of the machine code. A slot in parentheses was there before: the compiler put another part of \
                 it here. One with ^ is of a function whose call was inlined. An instruction without machine code became part of \
                 others, or is never reached.";
-    let lines = verified.module().lines.is_empty().then(|| {
-        note("The object has no source lines; compile with -g to have them.")
-    });
+    let lines = verified
+        .module()
+        .lines
+        .is_empty()
+        .then(|| note("The object has no source lines; compile with -g to have them."));
     Html::from(note(text)).with(lines)
 }
 
@@ -108,10 +114,13 @@ impl Page<'_> {
         let function = verified.module().function(index);
         let known = verified.facts(index);
         let mut about = Facts::default();
-        about.add("What", match function.kind {
-            FunctionKind::Program => "program",
-            FunctionKind::Subprogram => "function that programs call",
-        });
+        about.add(
+            "What",
+            match function.kind {
+                FunctionKind::Program => "program",
+                FunctionKind::Subprogram => "function that programs call",
+            },
+        );
         about.add("Section", code(&function.section));
         let bytes: u32 = pieces.iter().map(|piece| piece.size).sum();
         let length = counted(function.slots() as usize, "eBPF instruction");
@@ -119,17 +128,29 @@ impl Page<'_> {
         if known.returns != Interval::FULL {
             about.add("Returns", facts::Range(known.returns).to_string());
         }
-        let stack: Vec<String> = facts::stack(known).iter().map(|line| line.trim_start_matches(": ").to_owned()).collect();
-        about.add("Stack", tag("ul").with_all(stack.iter().map(|line| tag("li").with(line.trim()))));
+        let stack: Vec<String> = facts::stack(known)
+            .iter()
+            .map(|line| line.trim_start_matches(": ").to_owned())
+            .collect();
+        about.add(
+            "Stack",
+            tag("ul").with_all(stack.iter().map(|line| tag("li").with(line.trim()))),
+        );
         if let Some(coverage) = self.context.subject.coverage {
-            let lines = function.instructions.iter().filter_map(|insn| verified.module().line(insn));
+            let lines = function
+                .instructions
+                .iter()
+                .filter_map(|insn| verified.module().line(insn));
             let share = coverage.share(lines.map(|line| (line.file.as_str(), line.line)));
             if let Some(percent) = (100 * share.covered).checked_div(share.all) {
                 let text = format!("{percent} % of the lines ran: {} of {}", share.covered, share.all);
                 about.add("Coverage", text);
             }
         }
-        let main = function.instructions.iter().find_map(|insn| verified.module().line(insn));
+        let main = function
+            .instructions
+            .iter()
+            .find_map(|insn| verified.module().line(insn));
         let tables = Html::of(pieces.iter().map(|piece| self.native_function(piece, main)));
         Html::from(about).with(self.graph(index, function, known)).with(tables)
     }
@@ -144,7 +165,9 @@ impl Page<'_> {
             ))
         });
         let name = format!("Control flow of {}", function.name);
-        let summary = tag("summary").with("Control flow").with(tag("span").class("more").with(format!(" {count}")));
+        let summary = tag("summary")
+            .with("Control flow")
+            .with(tag("span").class("more").with(format!(" {count}")));
         let key = "A dot marks the way of a jump that is taken. Dashed ways are proven never to be taken.";
         tag("details")
             .class("graph")
@@ -158,17 +181,31 @@ impl Page<'_> {
     /// What a graph says of a block: its slots, its lines of source, and what it calls.
     fn words(&self, index: FunctionIndex, function: &Function, range: RangeInclusive<InsnIndex>) -> Words {
         let module = self.source.verified.module();
-        let all = function.instructions.get(range.start().index()..=range.end().index()).unwrap_or_default();
+        let all = function
+            .instructions
+            .get(range.start().index()..=range.end().index())
+            .unwrap_or_default();
         let slot = |insn: Option<&bpf2sys_bytecode::Insn>| insn.map_or(0, |insn| insn.slot);
         let (first, last) = (slot(all.first()), slot(all.last()));
-        let mut lines = vec![if first == last { first.to_string() } else { format!("{first}–{last}") }];
+        let mut lines = vec![if first == last {
+            first.to_string()
+        } else {
+            format!("{first}–{last}")
+        }];
         let of_main = all.iter().filter_map(|insn| module.line(insn)).map(|line| line.line);
         if let (Some(low), Some(high)) = (of_main.clone().min(), of_main.max()) {
-            lines.push(if low == high { format!("line {low}") } else { format!("lines {low}–{high}") });
+            lines.push(if low == high {
+                format!("line {low}")
+            } else {
+                format!("lines {low}–{high}")
+            });
         }
-        let program_type = self.source.verified.programs().iter().find(|program| {
-            program.function == index || program.reachable.contains(&index)
-        });
+        let program_type = self
+            .source
+            .verified
+            .programs()
+            .iter()
+            .find(|program| program.function == index || program.reachable.contains(&index));
         for insn in all {
             match insn.op {
                 Instruction::Call(Callee::Helper(id)) => lines.push(program_type.map_or_else(
@@ -184,7 +221,10 @@ impl Page<'_> {
             lines.truncate(4);
             lines.push("…".to_owned());
         }
-        let code = self.shown.contains(&(index, *range.start())).then(|| row_id(index, first));
+        let code = self
+            .shown
+            .contains(&(index, *range.start()))
+            .then(|| row_id(index, first));
         Words { lines, code }
     }
 
@@ -209,17 +249,28 @@ impl Page<'_> {
             Some(_) => &["C", "eBPF", "Machine code"][..],
             None => &["", "Machine code"],
         };
-        let head = tag("tr").with_all(columns.iter().map(|column| tag("th").attribute("scope", "col").with(*column)));
+        let head = tag("tr").with_all(
+            columns
+                .iter()
+                .map(|column| tag("th").attribute("scope", "col").with(*column)),
+        );
         let table = tag("table")
             .class("code")
             .with(tag("caption").with(&function.title))
             .with(tag("thead").with(head))
             .with(tag("tbody").with(body));
         let more = (left_out > 0).then(|| {
-            note(format!("{left_out} more lines are not shown. `bpf2sys build --emit asm` writes all of them."))
+            note(format!(
+                "{left_out} more lines are not shown. `bpf2sys build --emit asm` writes all of them."
+            ))
         });
-        let summary = tag("summary").with("Code").with(tag("span").class("more").with(format!(" {}", function.title)));
-        let details = tag("details").with(summary).with(scrolling(&function.title, table)).with(more);
+        let summary = tag("summary")
+            .with("Code")
+            .with(tag("span").class("more").with(format!(" {}", function.title)));
+        let details = tag("details")
+            .with(summary)
+            .with(scrolling(&function.title, table))
+            .with(more);
         let open = function.function.is_some() && lines <= MAX_OPEN;
         (if open { details.flag("open") } else { details }).into()
     }
@@ -240,14 +291,33 @@ impl Page<'_> {
                     .with(tag("td").class("ebpf").with(word))
                     .with(native);
             }
-            Left::Instruction { place, slot, text, part } => {
-                let known = self.source.verified.facts(place.function).instructions.get(place.instruction.index());
+            Left::Instruction {
+                place,
+                slot,
+                text,
+                part,
+            } => {
+                let known = self
+                    .source
+                    .verified
+                    .facts(place.function)
+                    .instructions
+                    .get(place.instruction.index());
                 let dead = known.is_some_and(|known| !known.reachable);
-                (self.slot(*part, *slot), self.instruction(row, place.function, place.instruction, text), dead)
+                (
+                    self.slot(*part, *slot),
+                    self.instruction(row, place.function, place.instruction, text),
+                    dead,
+                )
             }
         };
         let mut all = tag("tr").class(if dead { "dead" } else { "" });
-        if let Left::Instruction { place, slot, part: Part::First, .. } = &row.left
+        if let Left::Instruction {
+            place,
+            slot,
+            part: Part::First,
+            ..
+        } = &row.left
             && self.shown.insert((place.function, place.instruction))
         {
             all = all.attribute("id", row_id(place.function, *slot));
@@ -282,7 +352,11 @@ impl Page<'_> {
     fn notes(&self, function: FunctionIndex, index: InsnIndex) -> Vec<String> {
         let module = self.source.verified.module();
         let known = self.source.verified.facts(function);
-        if known.instructions.get(index.index()).is_some_and(|known| !known.reachable) {
+        if known
+            .instructions
+            .get(index.index())
+            .is_some_and(|known| !known.reachable)
+        {
             return vec!["never reached".to_owned()];
         }
         let Some(insn) = module.function(function).instructions.get(index.index()) else {
@@ -296,7 +370,11 @@ impl Page<'_> {
     fn source_cell(&self, line: Option<&SourceLine>, main: Option<&SourceLine>) -> Tag {
         let cell = tag("td").class("source");
         let Some(line) = line else { return cell };
-        let count = self.context.subject.coverage.and_then(|coverage| coverage.count(&line.file, line.line));
+        let count = self
+            .context
+            .subject
+            .coverage
+            .and_then(|coverage| coverage.count(&line.file, line.line));
         let number = match main {
             Some(main) if main.file == line.file => line.line.to_string(),
             // Where it lay on the machine that compiled it is nobody's business.
@@ -304,9 +382,14 @@ impl Page<'_> {
         };
         let ran = count.map(|count| {
             let class = if count > 0 { "ran" } else { "never-ran" };
-            tag("span").class(class).attribute("title", "how often it ran").with(format!("{count}×"))
+            tag("span")
+                .class(class)
+                .attribute("title", "how often it ran")
+                .with(format!("{count}×"))
         });
-        cell.with(tag("span").class("line").with(number)).with(ran).with(line.text.trim())
+        cell.with(tag("span").class("line").with(number))
+            .with(ran)
+            .with(line.text.trim())
     }
 }
 
@@ -323,7 +406,11 @@ fn native_cell(native: &[NativeInstruction], machine: Machine) -> Tag {
         cell.push(tag("span").class("offset").with(format!("{:04x} ", instruction.offset)));
         cell.push(&instruction.text);
     }
-    let bytes: Vec<String> = native.iter().take(16).map(|instruction| instruction.digits(machine)).collect();
+    let bytes: Vec<String> = native
+        .iter()
+        .take(16)
+        .map(|instruction| instruction.digits(machine))
+        .collect();
     let titled = tag("td").class("native");
     match bytes.is_empty() {
         true => titled,

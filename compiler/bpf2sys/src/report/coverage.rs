@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn lines_count_once_and_only_if_they_were_counted() {
         let lines = [("a.c", 1, 2), ("a.c", 1, u64::MAX), ("a.c", 2, 0)];
-        let coverage: Coverage = lines.map(|(file, line, count)| (file.to_owned(), line, count)).into_iter().collect();
+        let coverage: Coverage = lines
+            .map(|(file, line, count)| (file.to_owned(), line, count))
+            .into_iter()
+            .collect();
         assert_eq!(coverage.count("a.c", 1), Some(u64::MAX));
         assert_eq!(coverage.count("b.c", 1), None);
         let share = coverage.share([("a.c", 1), ("a.c", 1), ("a.c", 2), ("a.c", 3)]);

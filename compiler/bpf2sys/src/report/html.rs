@@ -144,7 +144,11 @@ pub(super) fn tag(name: &'static str) -> Tag {
 impl Tag {
     /// The same with a class.
     pub(super) fn class(self, class: &'static str) -> Tag {
-        if class.is_empty() { self } else { self.attribute("class", class) }
+        if class.is_empty() {
+            self
+        } else {
+            self.attribute("class", class)
+        }
     }
 
     /// The same with an attribute.
@@ -180,7 +184,13 @@ mod tests {
     #[test]
     fn text_and_attributes_are_escaped_and_elements_closed() {
         let hostile = "</p><script>alert(\"1\")</script>&'";
-        let page = Html::from(tag("p").class("a").attribute("title", hostile).with(hostile).with(tag("br")));
+        let page = Html::from(
+            tag("p")
+                .class("a")
+                .attribute("title", hostile)
+                .with(hostile)
+                .with(tag("br")),
+        );
         let escaped = "&lt;/p&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;";
         assert_eq!(
             page.into_markup(),

@@ -29,7 +29,9 @@ pub(super) fn section(context: &Context<'_>) -> Section {
         content.push(definitions(module));
         content.push(variables(module));
     } else {
-        content.push(note("Types of keys and values, and the names of global variables, are in the object, which is not known."));
+        content.push(note(
+            "Types of keys and values, and the names of global variables, are in the object, which is not known.",
+        ));
     }
     content.push(initial(context));
     Section::new("maps", "Maps and global variables", content)
@@ -40,7 +42,12 @@ fn types_of<'a>(module: &'a Module, name: &str) -> Option<(&'a DataTypes, MapInd
     Some((&module.types, MapIndex(index as u32)))
 }
 
-fn row(context: &Context<'_>, map: &UserModeMap, all: &[UserModeMap], types: Option<(&DataTypes, MapIndex)>) -> [Html; 6] {
+fn row(
+    context: &Context<'_>,
+    map: &UserModeMap,
+    all: &[UserModeMap],
+    types: Option<(&DataTypes, MapIndex)>,
+) -> [Html; 6] {
     let known = context.subject.platform.map_type(map.map_type);
     let kind = known.map_or_else(|| format!("type {}", map.map_type), |known| known.name.clone());
     let doc = known.and_then(|known| known.doc.as_ref());
@@ -54,12 +61,18 @@ fn row(context: &Context<'_>, map: &UserModeMap, all: &[UserModeMap], types: Opt
     let template = all.iter().find(|other| map.inner_id != 0 && other.id == map.inner_id);
     let value = match template {
         Some(inner) => Html::from("maps like ").with(code(&inner.name)),
-        None => sized(map.value_size, name(entries.and_then(|(_, entries)| entries.value)).map(first_line)),
+        None => sized(
+            map.value_size,
+            name(entries.and_then(|(_, entries)| entries.value)).map(one_line),
+        ),
     };
     [
         code(&map.name).into(),
         kind.into(),
-        sized(map.key_size, name(entries.and_then(|(_, entries)| entries.key)).map(first_line)),
+        sized(
+            map.key_size,
+            name(entries.and_then(|(_, entries)| entries.key)).map(one_line),
+        ),
         value,
         map.max_entries.to_string().into(),
         (if map.pinning == PINNED_BY_NAME {
@@ -71,11 +84,11 @@ fn row(context: &Context<'_>, map: &UserModeMap, all: &[UserModeMap], types: Opt
     ]
 }
 
-/// The first line of a type: of a structure without a name its keyword only, because its members are shown below.
-fn first_line(text: String) -> String {
-    match text.split_once('\n') {
-        Some((first, _)) => format!("{first} … }}"),
-        None => text,
+/// A declaration on one line, without the members of a structure that has no name.
+fn one_line(text: String) -> String {
+    match (text.split_once('\n'), text.rsplit_once('\n')) {
+        (Some((first, _)), Some((_, last))) => format!("{first} … {}", last.trim_start()),
+        _ => text,
     }
 }
 
@@ -99,22 +112,31 @@ fn definitions(module: &Module) -> Html {
     if shown.is_empty() {
         return Html::default();
     }
-    let blocks = shown.into_iter().map(|text| tag("pre").attribute("tabindex", "0").with(text + ";"));
+    let blocks = shown
+        .into_iter()
+        .map(|text| tag("pre").attribute("tabindex", "0").with(text + ";"));
     Html::from(heading("Types of keys and values")).with(Html::of(blocks))
 }
 
 /// Global variables with the values that they have at first.
 fn variables(module: &Module) -> Html {
-    let mut table = Table::new("Global variables", &["Variable", "Section", "Access", "Bytes", "At first"]);
+    let mut table = Table::new(
+        "Global variables",
+        &["Variable", "Section", "Access", "Bytes", "At first"],
+    );
     for (index, global) in module.globals.iter().enumerate() {
-        let access = if global.read_only { "read-only" } else { "writable, also by user mode" };
+        let access = if global.read_only {
+            "read-only"
+        } else {
+            "writable, also by user mode"
+        };
         let variables = module.types.variables(GlobalIndex(index as u32));
         for variable in variables {
             let (start, size) = (variable.offset as usize, module.types.size(variable.of) as usize);
             let initial = global.data.get(start..start + size);
             let initial = initial.map(|bytes| to_text(&module.types, variable.of, bytes));
             table.row([
-                Html::from(code(first_line(declared(&module.types, variable.of, &variable.name)))),
+                Html::from(code(one_line(declared(&module.types, variable.of, &variable.name)))),
                 code(&global.section).into(),
                 access.into(),
                 size.to_string().into(),
@@ -122,7 +144,11 @@ fn variables(module: &Module) -> Html {
             ]);
         }
         if variables.is_empty() {
-            let what = if global.data.iter().all(|byte| *byte == 0) { "zero" } else { "with values" };
+            let what = if global.data.iter().all(|byte| *byte == 0) {
+                "zero"
+            } else {
+                "with values"
+            };
             table.row([
                 Html::from("without names"),
                 code(&global.section).into(),
@@ -132,17 +158,33 @@ fn variables(module: &Module) -> Html {
             ]);
         }
     }
-    if table.is_empty() { Html::default() } else { Html::from(heading("Global variables")).with(table) }
+    if table.is_empty() {
+        Html::default()
+    } else {
+        Html::from(heading("Global variables")).with(table)
+    }
 }
 
 /// Programs and maps that are in maps at first.
 fn initial(context: &Context<'_>) -> Html {
     let mut table = Table::new("What is in maps at first", &["Map", "Slot", "Holds"]);
     for list in context.image.tables.iter().flat_map(|tables| &tables.initial_values) {
-        let filled = list.values.iter().enumerate().filter_map(|(slot, value)| Some((slot, value.as_ref()?)));
+        let filled = list
+            .values
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, value)| Some((slot, value.as_ref()?)));
         for (slot, value) in filled {
-            table.row([Html::from(code(&list.name)), slot.to_string().into(), code(value).into()]);
+            table.row([
+                Html::from(code(&list.name)),
+                slot.to_string().into(),
+                code(value).into(),
+            ]);
         }
     }
-    if table.is_empty() { Html::default() } else { Html::from(heading("Initial contents")).with(table) }
+    if table.is_empty() {
+        Html::default()
+    } else {
+        Html::from(heading("Initial contents")).with(table)
+    }
 }

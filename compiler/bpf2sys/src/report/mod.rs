@@ -67,6 +67,8 @@ pub(crate) struct Source<'a> {
     pub object: &'a str,
     pub verified: &'a VerifiedModule,
     pub lowered: &'a Lowered,
+    /// What of the image is not as building the object again gives it, signatures aside; none of the code is.
+    pub difference: Option<&'a str>,
 }
 
 /// Why it is not known what code was made of.
@@ -105,7 +107,10 @@ impl<'a> Context<'a> {
     /// The type of a program of the image, if the platform knows it.
     fn program_type(&self, program: &UserModeProgram) -> Option<&'a ProgramType> {
         let types = &self.subject.platform.program_types;
-        types.iter().find(|t| t.guid.to_string() == program.program_type).map(AsRef::as_ref)
+        types
+            .iter()
+            .find(|t| t.guid.to_string() == program.program_type)
+            .map(AsRef::as_ref)
     }
 
     /// The proof of a program of the image.

@@ -18,7 +18,13 @@ use super::parts::{Entry, Section, code, counted, note, paragraph, scrolling};
 const LONGEST: u32 = 15;
 
 pub(super) fn section(context: &Context<'_>) -> Section {
-    let why = context.subject.source.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let why = context
+        .subject
+        .source
+        .as_ref()
+        .err()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let what = "Only machine code is shown, without C, eBPF and proofs: ";
     let mut content = Html::from(note(format!("{what}{why}.")));
     let mut below = Vec::new();
@@ -66,7 +72,9 @@ fn table(image: &Image<'_>, machine: Machine, program: &ProgramCode, left: &mut 
             left_out += run.len();
             continue;
         }
-        let Some((rva, listed)) = listed(image, machine, &run) else { continue };
+        let Some((rva, listed)) = listed(image, machine, &run) else {
+            continue;
+        };
         let wanted: BTreeSet<u32> = run.iter().copied().collect();
         for instruction in listed.iter().filter(|found| wanted.contains(&(rva + found.offset))) {
             if lines >= most {
@@ -77,14 +85,19 @@ fn table(image: &Image<'_>, machine: Machine, program: &ProgramCode, left: &mut 
             let label = instruction.label.as_ref().map(|label| format!("{label}:\n"));
             body.push(
                 tag("tr")
-                    .with(tag("td").class("offset").with(format!("{:06x}", rva + instruction.offset)))
+                    .with(
+                        tag("td")
+                            .class("offset")
+                            .with(format!("{:06x}", rva + instruction.offset)),
+                    )
                     .with(tag("td").class("offset").with(instruction.digits(machine)))
                     .with(tag("td").class("native").with(label).with(&instruction.text)),
             );
         }
     }
     *left -= lines;
-    let columns = ["Address (RVA)", "Bytes", "Instruction"].map(|column| tag("th").attribute("scope", "col").with(column));
+    let columns =
+        ["Address (RVA)", "Bytes", "Instruction"].map(|column| tag("th").attribute("scope", "col").with(column));
     let title = format!("Machine code of {}", program.program);
     let table = tag("table")
         .class("code")
@@ -97,7 +110,11 @@ fn table(image: &Image<'_>, machine: Machine, program: &ProgramCode, left: &mut 
 
 /// The addresses of a program's instructions, in stretches without gaps.
 fn runs(program: &ProgramCode) -> Vec<Vec<u32>> {
-    let addresses: Vec<u32> = program.instructions.iter().map(|instruction| instruction.rva.0).collect();
+    let addresses: Vec<u32> = program
+        .instructions
+        .iter()
+        .map(|instruction| instruction.rva.0)
+        .collect();
     addresses
         .chunk_by(|a, b| b - a <= LONGEST)
         .map(<[u32]>::to_vec)

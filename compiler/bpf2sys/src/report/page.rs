@@ -23,17 +23,37 @@ pub(super) fn write(context: &Context<'_>) -> String {
     let title = format!("{} – driver report", file_name(context.subject.file));
     let head = tag("head")
         .with(tag("meta").attribute("charset", "utf-8"))
-        .with(tag("meta").attribute("http-equiv", "Content-Security-Policy").attribute("content", POLICY))
-        .with(tag("meta").attribute("name", "viewport").attribute("content", "width=device-width, initial-scale=1"))
-        .with(tag("meta").attribute("name", "color-scheme").attribute("content", "light dark"))
-        .with(tag("meta").attribute("name", "generator").attribute("content", generator()))
+        .with(
+            tag("meta")
+                .attribute("http-equiv", "Content-Security-Policy")
+                .attribute("content", POLICY),
+        )
+        .with(
+            tag("meta")
+                .attribute("name", "viewport")
+                .attribute("content", "width=device-width, initial-scale=1"),
+        )
+        .with(
+            tag("meta")
+                .attribute("name", "color-scheme")
+                .attribute("content", "light dark"),
+        )
+        .with(
+            tag("meta")
+                .attribute("name", "generator")
+                .attribute("content", generator()),
+        )
         .with(tag("title").with(title))
         .with(Html::style(STYLE));
     let header = tag("header")
         .with(tag("p").class("kicker").with("Driver report"))
         .with(tag("h1").with(file_name(context.subject.file)))
         .with(tag("p").class("lead").with(summary::lead(context)));
-    let main = tag("main").attribute("id", "main").with(header).with_all(sections.iter().map(part)).with(footer());
+    let main = tag("main")
+        .attribute("id", "main")
+        .with(header)
+        .with_all(sections.iter().map(part))
+        .with(footer());
     let skip = tag("a").class("skip").attribute("href", "#main").with("To the report");
     let body = tag("body").with(skip).with(contents(&sections)).with(main);
     let page = Html::from(tag("html").attribute("lang", "en").with(head).with("\n").with(body));
@@ -49,14 +69,21 @@ fn part(section: &Section) -> Tag {
         .attribute("id", &section.id)
         .attribute("aria-labelledby", format!("{}-title", section.id))
         .with("\n")
-        .with(tag("h2").attribute("id", format!("{}-title", section.id)).with(&section.title))
+        .with(
+            tag("h2")
+                .attribute("id", format!("{}-title", section.id))
+                .with(&section.title),
+        )
         .with(section.content.clone())
 }
 
 fn contents(sections: &[Section]) -> Tag {
     let link = |id: &str, title: &str| tag("a").attribute("href", format!("#{id}")).with(title);
     let items = sections.iter().map(|section| {
-        let below = section.below.iter().map(|entry| tag("li").with(link(&entry.id, &entry.title)));
+        let below = section
+            .below
+            .iter()
+            .map(|entry| tag("li").with(link(&entry.id, &entry.title)));
         let below = (!section.below.is_empty()).then(|| tag("ul").with_all(below));
         tag("li").with(link(&section.id, &section.title)).with(below)
     });

@@ -101,7 +101,8 @@ pub(super) struct Facts(Html);
 
 impl Facts {
     pub(super) fn add(&mut self, name: &str, value: impl Into<Html>) {
-        self.0.push(tag("div").with(tag("dt").with(name)).with(tag("dd").with(value)));
+        self.0
+            .push(tag("div").with(tag("dt").with(name)).with(tag("dd").with(value)));
     }
 
     pub(super) fn add_some(&mut self, name: &str, value: Option<impl Into<Html>>) {
@@ -159,7 +160,12 @@ impl Table {
 
 impl From<Table> for Html {
     fn from(table: Table) -> Html {
-        let head = tag("tr").with_all(table.columns.iter().map(|c| tag("th").attribute("scope", "col").with(*c)));
+        let head = tag("tr").with_all(
+            table
+                .columns
+                .iter()
+                .map(|c| tag("th").attribute("scope", "col").with(*c)),
+        );
         let all = tag("table")
             .with(tag("caption").with(&table.caption))
             .with(tag("thead").with(head))

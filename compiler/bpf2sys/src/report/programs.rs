@@ -36,6 +36,12 @@ pub(super) fn section(context: &Context<'_>) -> Section {
                     not known: ";
         content.push(note(format!("{what}{why}.")));
     }
+    if let Some(what) = context.source().and_then(|source| source.difference) {
+        content.push(note(format!(
+            "What is told here was proven of the object. The image has its code, but other parts differ from what building the object \
+             again gives, so that the proof is none of this image: {what}."
+        )));
+    }
     for (number, program) in programs.iter().enumerate().take(super::parts::MAX_ROWS) {
         let id = program_id(number);
         content.push(tag("h3").attribute("id", &id).with(code(&program.name)));
@@ -60,7 +66,11 @@ fn one(context: &Context<'_>, program: &UserModeProgram, stated: Option<&Program
     facts.add_some("To know", program_type.and_then(|t| t.description.note.as_deref()));
     facts.add_some("Provider", program_type.map(|t| t.provider.as_str()));
     facts.add("ELF section", code(&program.section));
-    let point = program_type.and_then(|t| t.sections.iter().find(|s| s.attach_type.to_string() == program.attach_type));
+    let point = program_type.and_then(|t| {
+        t.sections
+            .iter()
+            .find(|s| s.attach_type.to_string() == program.attach_type)
+    });
     match point {
         Some(point) => {
             let doc = point.doc.as_ref().map(|doc| format!(": {doc}"));
@@ -68,11 +78,17 @@ fn one(context: &Context<'_>, program: &UserModeProgram, stated: Option<&Program
         }
         None => facts.add("Attach point", code(&program.attach_type)),
     }
-    facts.add("Code", Html::from("section ").with(code(&program.pe_section)).with(format!(
-        ", {} bytes of machine code from {}",
-        program.code_size,
-        counted(stated.map_or(0, |stated| stated.instructions as usize), "eBPF instruction")
-    )));
+    facts.add(
+        "Code",
+        Html::from("section ").with(code(&program.pe_section)).with(format!(
+            ", {} bytes of machine code from {}",
+            program.code_size,
+            counted(
+                stated.map_or(0, |stated| stated.instructions as usize),
+                "eBPF instruction"
+            )
+        )),
+    );
     if let Some(hash) = stated.and_then(|stated| stated.program_info_hash.as_ref()) {
         facts.add("Hash of what it uses", digits(hash));
     }
@@ -97,9 +113,9 @@ fn returns(proof: &VerifiedProgram) -> Html {
     if known.is_empty() {
         return range.into();
     }
-    let meanings = known.into_iter().map(|value| {
-        Html::from(code(&value.name)).with(format!(" = {}: {}", value.value, value.meaning))
-    });
+    let meanings = known
+        .into_iter()
+        .map(|value| Html::from(code(&value.name)).with(format!(" = {}: {}", value.value, value.meaning)));
     Html::from(range).with(" – ").with(listed(meanings))
 }
 
@@ -118,7 +134,9 @@ fn proven(
         let caption = format!("Functions of other drivers that {} calls", program.name);
         let mut table = Table::new(caption, &["Function", "Module", "Calls"]);
         for (index, calls) in &uses.btf_functions {
-            let Some(function) = module.btf_functions.get(*index) else { continue };
+            let Some(function) = module.btf_functions.get(*index) else {
+                continue;
+            };
             table.row([
                 Html::from(code(&function.name)),
                 code(function.module.to_string()).into(),
@@ -132,24 +150,46 @@ fn proven(
         format!("Maps and global variables that {} uses", program.name),
         &["Map", "Values, through pointers", "Helpers that get it"],
     );
-    for (index, MapUse { values, helpers }) in &uses.maps {
-        let Some(map) = module.maps.get(index.index()) else { continue };
-        table.row([Html::from(code(&map.name)), values.word().into(), listed(helpers.iter().map(code))]);
+    for (index, MapUse { values, helpers, .. }) in &uses.maps {
+        let Some(map) = module.maps.get(index.index()) else {
+            continue;
+        };
+        table.row([
+            Html::from(code(&map.name)),
+            values.word().into(),
+            listed(helpers.iter().map(code)),
+        ]);
     }
     for (index, touched) in &uses.globals {
-        let Some(global) = module.globals.get(index.index()) else { continue };
-        table.row([Html::from(code(&global.section)), touched.word().into(), Html::default()]);
+        let Some(global) = module.globals.get(index.index()) else {
+            continue;
+        };
+        table.row([
+            Html::from(code(&global.section)),
+            touched.word().into(),
+            Html::default(),
+        ]);
     }
     if uses.some_map != super::uses::Touched::default() {
-        table.row([Html::from("a map that is not known"), uses.some_map.word().into(), Html::default()]);
+        table.row([
+            Html::from("a map that is not known"),
+            uses.some_map.word().into(),
+            Html::default(),
+        ]);
     }
     if !table.is_empty() {
         all.push(table);
     }
     if let Some(calls) = &uses.tail_calls {
-        let maps = calls.maps.iter().filter_map(|map| module.maps.get(map.index())).map(|map| code(&map.name));
+        let maps = calls
+            .maps
+            .iter()
+            .filter_map(|map| module.maps.get(map.index()))
+            .map(|map| code(&map.name));
         let programs = calls.programs.iter().map(code);
-        let mut text = Html::from(counted(calls.calls, "tail call")).with(" through ").with(listed(maps));
+        let mut text = Html::from(counted(calls.calls, "tail call"))
+            .with(" through ")
+            .with(listed(maps));
         if !calls.programs.is_empty() {
             text = text.with(", which at first hold ").with(listed(programs));
         }
@@ -164,10 +204,14 @@ fn context_fields(program: &UserModeProgram, program_type: &ProgramType, uses: &
     let caption = format!("Fields of {} that {} touches", of.struct_name, program.name);
     let mut table = Table::new(caption, &["Field", "Type", "Access", "What it holds"]);
     for (position, touched) in &uses.fields {
-        let Some(field) = of.fields.get(*position) else { continue };
+        let Some(field) = of.fields.get(*position) else {
+            continue;
+        };
         let effect = field.store_effect.as_ref().filter(|_| touched.written);
         let effect = effect.map(|effect| format!(" When written: {effect}"));
-        let access = tag("span").class(if touched.written { "written" } else { "" }).with(touched.word());
+        let access = tag("span")
+            .class(if touched.written { "written" } else { "" })
+            .with(touched.word());
         table.row([
             Html::from(code(&field.name)),
             code(&field.c_type).into(),
@@ -220,17 +264,29 @@ fn from_tables(
     program_type: Option<&ProgramType>,
     stated: &ProgramUses,
 ) -> Html {
-    let ids = stated.helpers.iter().filter(|helper| helper.id != 0).map(|helper| (helper.id, 0));
+    let ids = stated
+        .helpers
+        .iter()
+        .filter(|helper| helper.id != 0)
+        .map(|helper| (helper.id, 0));
     let mut all = helpers(context, program, program_type, &ids.collect());
     if !stated.maps.is_empty() {
-        all.push(paragraph(Html::from("Maps: ").with(listed(stated.maps.iter().map(code)))));
+        all.push(paragraph(
+            Html::from("Maps: ").with(listed(stated.maps.iter().map(code))),
+        ));
     }
     let functions = stated.btf_functions.iter().filter(|function| !function.name.is_empty());
     let functions: Vec<Html> = functions
-        .map(|function| Html::from(code(&function.name)).with(" of ").with(code(&function.module)))
+        .map(|function| {
+            Html::from(code(&function.name))
+                .with(" of ")
+                .with(code(&function.module))
+        })
         .collect();
     if !functions.is_empty() {
-        all.push(paragraph(Html::from("Functions of other drivers: ").with(listed(functions))));
+        all.push(paragraph(
+            Html::from("Functions of other drivers: ").with(listed(functions)),
+        ));
     }
     all
 }

@@ -23,12 +23,17 @@ pub(super) fn section(context: &Context<'_>) -> Section {
     }
     for rows in report.rows.chunk_by(|a, b| a.group == b.group) {
         let rows: Vec<&Row> = rows.iter().collect();
-        let [kept, failed] = [Status::Pass, Status::Fail].map(|status| rows.iter().filter(|row| row.status == status).count());
+        let [kept, failed] =
+            [Status::Pass, Status::Fail].map(|status| rows.iter().filter(|row| row.status == status).count());
         let title = rows.first().map_or("", |row| row.group.title());
         let broken = (failed > 0).then(|| Html::from(" ").with(Mark::Bad.on(format!("{failed} broken"))));
         let summary = tag("summary")
             .with(title)
-            .with(tag("span").class("more").with(format!(" {kept} of {} kept", rows.len())))
+            .with(
+                tag("span")
+                    .class("more")
+                    .with(format!(" {kept} of {} kept", rows.len())),
+            )
             .with(broken);
         content.push(tag("details").with(summary).with(table(title, &rows)));
     }

@@ -1,6 +1,7 @@
 //! What the driver is and can do, for whoever has a minute.
 
 use bpf2sys_authenticode::{DigestAlgorithm, image_digest};
+use bpf2sys_bytecode::Module;
 use bpf2sys_check::Status;
 use bpf2sys_platform::{ProgramType, ReturnValue};
 use bpf2sys_simulator::describe::ImageKind;
@@ -15,7 +16,7 @@ use super::parts::{
 };
 use super::programs::{program_id, program_type_name};
 use super::uses::Uses;
-use super::{Context, trust};
+use super::{Context, Unknown, trust};
 use crate::hash::sha256;
 
 /// The first part of a page.
@@ -58,13 +59,28 @@ fn verdicts(context: &Context<'_>) -> Tag {
             .with(tag("span").class("more").with(more))
     };
     let proven = match &context.subject.source {
-        Ok(source) => tile(
-            Mark::Good,
-            "proven safe",
-            "Programs",
-            format!("{} verified now", counted(source.verified.programs().len(), "program")),
-            "programs",
-        ),
+        Ok(source) => match source.difference {
+            None => tile(
+                Mark::Good,
+                "proven safe",
+                "Programs",
+                format!(
+                    "{} verified now; the image is what they give, byte for byte",
+                    counted(source.verified.programs().len(), "program")
+                ),
+                "programs",
+            ),
+            Some(what) => tile(
+                Mark::Bad,
+                "not what was proven",
+                "Programs",
+                format!("the code is the object's, but other parts of the image are not: {what}"),
+                "programs",
+            ),
+        },
+        Err(unknown @ Unknown::OtherCode { .. }) => {
+            tile(Mark::Bad, "other code", "Programs", unknown.to_string(), "programs")
+        }
         Err(_) => tile(
             Mark::Open,
             "not proven here",
@@ -77,7 +93,13 @@ fn verdicts(context: &Context<'_>) -> Tag {
     let count = |status| rows.iter().filter(|row| row.status == status).count();
     let (kept, broken) = (count(Status::Pass), count(Status::Fail));
     let rules = match broken {
-        0 => tile(Mark::Good, "all kept", "Rules", format!("{} kept", counted(kept, "rule")), "rules"),
+        0 => tile(
+            Mark::Good,
+            "all kept",
+            "Rules",
+            format!("{} kept", counted(kept, "rule")),
+            "rules",
+        ),
         broken => tile(
             Mark::Bad,
             "broken",
@@ -90,7 +112,9 @@ fn verdicts(context: &Context<'_>) -> Tag {
     let signature = tile(mark, word, "Signature", more, "signature");
     let (mark, word, more) = trust::statement_verdict(context);
     let provenance = tile(mark, word, "Provenance", more, "provenance");
-    tag("ul").class("tiles").with_all([proven, rules, signature, provenance])
+    tag("ul")
+        .class("tiles")
+        .with_all([proven, rules, signature, provenance])
 }
 
 /// What each program can do.
@@ -102,10 +126,17 @@ fn abilities(context: &Context<'_>) -> Html {
     let mut all = Html::from(heading("What it can do"));
     for (number, program) in programs.iter().enumerate().take(super::parts::MAX_ROWS) {
         let program_type = context.program_type(program);
-        let name = tag("a").attribute("href", format!("#{}", program_id(number))).with(code(&program.name));
-        let when = program_type.and_then(|t| t.description.doc.as_deref()).map(first_sentence);
+        let name = tag("a")
+            .attribute("href", format!("#{}", program_id(number)))
+            .with(code(&program.name));
+        let when = program_type
+            .and_then(|t| t.description.doc.as_deref())
+            .map(first_sentence);
         let when = when.map_or_else(String::new, |when| format!(" When it runs: {when}"));
-        let of_type = format!(" is a program of type {}.{when}", program_type_name(program, program_type));
+        let of_type = format!(
+            " is a program of type {}.{when}",
+            program_type_name(program, program_type)
+        );
         all.push(tag("p").class("program").with(name).with(of_type));
         all.push(tag("ul").with_all(can(context, number, program)));
     }
@@ -117,7 +148,11 @@ fn can(context: &Context<'_>, number: usize, program: &UserModeProgram) -> Vec<T
     let item = |text: Html| tag("li").with(text);
     let Some((verified, proof)) = context.proof(program) else {
         let uses = context.image.uses.get(number);
-        let helpers: Vec<&str> = uses.iter().flat_map(|uses| &uses.helpers).map(|h| h.name.as_str()).collect();
+        let helpers: Vec<&str> = uses
+            .iter()
+            .flat_map(|uses| &uses.helpers)
+            .map(|h| h.name.as_str())
+            .collect();
         let maps: Vec<&str> = uses.iter().flat_map(|uses| &uses.maps).map(String::as_str).collect();
         return vec![
             item(sentence("Calls ", &helpers, "no helper")),
@@ -131,9 +166,9 @@ fn can(context: &Context<'_>, number: usize, program: &UserModeProgram) -> Vec<T
     let mut all = Vec::new();
     let returned = returned(program_type, proof.returns);
     if !returned.is_empty() {
-        let meanings = returned.iter().map(|value| {
-            Html::from(code(&value.name)).with(format!(" ({})", value.meaning))
-        });
+        let meanings = returned
+            .iter()
+            .map(|value| Html::from(code(&value.name)).with(format!(" ({})", value.meaning)));
         all.push(item(Html::from("Returns ").with(listed(meanings)).with(".")));
     }
     let fields = uses.written_fields(program_type);
@@ -145,25 +180,67 @@ fn can(context: &Context<'_>, number: usize, program: &UserModeProgram) -> Vec<T
     };
     all.push(item(context_written));
     if program_type.context.data >= 0 {
-        let moves = if uses.moves_packet { " It can move where the data begins or ends." } else { "" };
-        let data = format!("{} the data that its context points to.{moves}", capital(uses.packet.word()));
+        let moves = if uses.moves_packet {
+            " It can move where the data begins or ends."
+        } else {
+            ""
+        };
+        let data = format!(
+            "{} the data that its context points to.{moves}",
+            capital(uses.packet.word())
+        );
         all.push(item(data.into()));
     }
-    let helpers: Vec<String> = uses.helpers.keys().map(|id| helper_name(context, program_type, *id)).collect();
+    let helpers: Vec<String> = uses
+        .helpers
+        .keys()
+        .map(|id| helper_name(context, program_type, *id))
+        .collect();
     let helpers: Vec<&str> = helpers.iter().map(String::as_str).collect();
     all.push(item(sentence("Calls ", &helpers, "no helper")));
-    let maps = module.maps.iter().enumerate().filter(|(index, _)| {
-        uses.maps.keys().any(|map| map.index() == *index)
-    });
-    let maps: Vec<&str> = maps.map(|(_, map)| map.name.as_str()).collect();
-    all.push(item(sentence("Uses the maps ", &maps, "no map")));
+    all.extend(map_sentences(module, &uses).into_iter().map(item));
     if let Some(calls) = &uses.tail_calls {
         let programs: Vec<&str> = calls.programs.iter().map(String::as_str).collect();
         let at_first = match programs.is_empty() {
             true => "; which, its user decides".to_owned(),
             false => format!("; at first {}", programs.join(", ")),
         };
-        all.push(item(format!("Can hand over to other programs (tail calls){at_first}.").into()));
+        all.push(item(
+            format!("Can hand over to other programs (tail calls){at_first}.").into(),
+        ));
+    }
+    all
+}
+
+/// What becomes of maps and global variables.
+fn map_sentences(module: &Module, uses: &Uses) -> Vec<Html> {
+    let (mut changed, mut read, mut given) = (Vec::new(), Vec::new(), Vec::new());
+    for (map, used) in &uses.maps {
+        let Some(map) = module.maps.get(map.index()) else {
+            continue;
+        };
+        let list = match (used.values.written || used.changes, used.values.read) {
+            (true, _) => &mut changed,
+            (false, true) => &mut read,
+            (false, false) => &mut given,
+        };
+        list.push(map.name.as_str());
+    }
+    for (section, touched) in &uses.globals {
+        let Some(global) = module.globals.get(section.index()) else {
+            continue;
+        };
+        (if touched.written { &mut changed } else { &mut read }).push(global.section.as_str());
+    }
+    let mut all = vec![sentence("Changes ", &changed, "no map and no global variable")];
+    if !read.is_empty() {
+        all.push(sentence("Reads ", &read, ""));
+    }
+    if !given.is_empty() {
+        all.push(sentence("Uses otherwise ", &given, ""));
+    }
+    if uses.some_map.written {
+        all.push("Changes values of maps that are not known, e.g. of maps in maps.".into());
     }
     all
 }
@@ -177,7 +254,9 @@ pub(super) fn helper_name(context: &Context<'_>, program_type: &ProgramType, id:
 /// The values that a program can return, of those that mean something.
 pub(super) fn returned(program_type: &ProgramType, range: Interval) -> Vec<&ReturnValue> {
     let values = program_type.return_values.iter();
-    values.filter(|value| (range.min..=range.max).contains(&value.value)).collect()
+    values
+        .filter(|value| (range.min..=range.max).contains(&value.value))
+        .collect()
 }
 
 fn sentence(start: &str, names: &[&str], none: &str) -> Html {
@@ -185,12 +264,16 @@ fn sentence(start: &str, names: &[&str], none: &str) -> Html {
         let verb = start.split(' ').next().unwrap_or_default();
         return format!("{verb} {none}.").into();
     }
-    Html::from(start).with(listed(names.iter().map(|name| code(*name)))).with(".")
+    Html::from(start)
+        .with(listed(names.iter().map(|name| code(*name))))
+        .with(".")
 }
 
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Names, hashes and versions.
@@ -220,14 +303,19 @@ fn identity(context: &Context<'_>) -> Html {
     if let Some(tables) = &image.tables {
         let [major, minor, revision] = tables.version;
         let level = tables.level.name();
-        facts.add("Runtime", format!("{level} and later (it states {major}.{minor}.{revision})"));
+        facts.add(
+            "Runtime",
+            format!("{level} and later (it states {major}.{minor}.{revision})"),
+        );
     }
     let stated = image.module.as_ref().and_then(|module| module.elf_hash.as_ref());
     facts.add_some("Object, as the image states", stated.map(digits));
-    let version = Image::parse(subject.image).ok().and_then(|image| resources::version(&image));
+    let version = Image::parse(subject.image)
+        .ok()
+        .and_then(|image| resources::version(&image));
     match version {
         Some(version) => {
-            facts.add("File version", version.file_version);
+            facts.add("File version", resources::dotted(version.file_version));
             for (name, value) in version.strings {
                 facts.add(&name, value);
             }
@@ -247,7 +335,12 @@ fn identity(context: &Context<'_>) -> Html {
 fn sizes(context: &Context<'_>) -> Html {
     let mut table = Table::new(
         "Sizes of programs",
-        &["Program", "eBPF instructions", "Bytes of machine code", "Bytes per instruction"],
+        &[
+            "Program",
+            "eBPF instructions",
+            "Bytes of machine code",
+            "Bytes per instruction",
+        ],
     );
     for (program, uses) in context.programs().iter().zip(&context.image.uses) {
         let per_instruction = f64::from(program.code_size) / (uses.instructions.max(1)) as f64;

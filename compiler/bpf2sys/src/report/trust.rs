@@ -17,15 +17,26 @@ pub(super) fn signature_verdict(context: &Context<'_>) -> (Mark, &'static str, S
         Err(why) => return (Mark::Bad, "unreadable", why.clone()),
     };
     let Some(first) = report.signatures.first() else {
-        return (Mark::Open, "not signed", "to be signed before Windows loads it".to_owned());
+        return (
+            Mark::Open,
+            "not signed",
+            "to be signed before Windows loads it".to_owned(),
+        );
     };
-    let signer = first.chain.first().map_or_else(|| "not known who".to_owned(), |signer| signer.subject.clone());
+    let signer = first
+        .chain
+        .first()
+        .map_or_else(|| "not known who".to_owned(), |signer| signer.subject.clone());
     if !report.is_good() {
         return (Mark::Bad, "wrong", signer);
     }
     match first.trusted {
         Some(true) => (Mark::Good, "verified", signer),
-        _ => (Mark::Open, "intact", format!("{signer}; no root was given to judge the chain")),
+        _ => (
+            Mark::Open,
+            "intact",
+            format!("{signer}; no root was given to judge the chain"),
+        ),
     }
 }
 
@@ -35,8 +46,16 @@ pub(super) fn statement_verdict(context: &Context<'_>) -> (Mark, &'static str, S
         None => (Mark::Open, "no statement", "none beside the image".to_owned()),
         Some((_, Err(_))) => (Mark::Bad, "unreadable", "the statement can't be read".to_owned()),
         Some((_, Ok(statement))) => match about(context.subject, statement) {
-            About::ThisImage => (Mark::Open, "stated", "about this image; whose it is was not judged".to_owned()),
-            About::OtherSignatures => (Mark::Open, "stated", "about this image with other signatures".to_owned()),
+            About::ThisImage => (
+                Mark::Open,
+                "stated",
+                "about this image; whose it is was not judged".to_owned(),
+            ),
+            About::OtherSignatures => (
+                Mark::Open,
+                "stated",
+                "about this image with other signatures".to_owned(),
+            ),
             About::Another => (Mark::Bad, "of another image", "its hash is another one".to_owned()),
         },
     }
@@ -56,13 +75,21 @@ fn signatures(context: &Context<'_>, report: &Report) -> Html {
         all.push(paragraph("The image is not signed."));
     }
     for (number, signature) in report.signatures.iter().enumerate() {
-        let beside = if signature.nested { ", beside the one before" } else { "" };
+        let beside = if signature.nested {
+            ", beside the one before"
+        } else {
+            ""
+        };
         all.push(heading(format!("Signature {}{beside}", number + 1)));
         all.push(one(context, signature));
     }
     let mut table = Table::new("What eBPF for Windows would say", &["Machine", "Verdict", "Reasons"]);
     for verdict in &report.ebpfsvc {
-        let mark = if verdict.accepted { Mark::Good.on("accepted") } else { Mark::Open.on("refused") };
+        let mark = if verdict.accepted {
+            Mark::Good.on("accepted")
+        } else {
+            Mark::Open.on("refused")
+        };
         let reasons = verdict.reasons.iter().map(|reason| tag("li").with(reason));
         table.row([
             Html::from(verdict.mode.description()),
@@ -80,8 +107,13 @@ fn one(context: &Context<'_>, signature: &Signature) -> Html {
     for problem in &signature.problems {
         facts.add("Problem", problem.to_string());
     }
-    let algorithm = signature.digest_algorithm.map_or("unknown digest", |digest| digest.name());
-    facts.add("Digest", Html::from(digits(&signature.stated_digest)).with(format!(" ({algorithm})")));
+    let algorithm = signature
+        .digest_algorithm
+        .map_or("unknown digest", |digest| digest.name());
+    facts.add(
+        "Digest",
+        Html::from(digits(&signature.stated_digest)).with(format!(" ({algorithm})")),
+    );
     if signature.computed_digest != signature.stated_digest && !signature.computed_digest.is_empty() {
         facts.add("Digest of the image", digits(&signature.computed_digest));
     }
@@ -91,11 +123,19 @@ fn one(context: &Context<'_>, signature: &Signature) -> Html {
     facts.add("Size", bytes(signature.size as u64));
     if let Some(pages) = &signature.page_hashes {
         let verified = if pages.verified { "all right" } else { "wrong" };
-        facts.add("Page hashes", format!("{} pages ({}), {verified}", pages.pages, pages.algorithm.name()));
+        facts.add(
+            "Page hashes",
+            format!("{} pages ({}), {verified}", pages.pages, pages.algorithm.name()),
+        );
     }
     if let Some(stamp) = &signature.timestamp {
-        let time = stamp.time.map_or_else(|| "unreadable".to_owned(), |time| time.to_string());
-        let by = stamp.chain.first().map_or("an unknown authority", |authority| &authority.subject);
+        let time = stamp
+            .time
+            .map_or_else(|| "unreadable".to_owned(), |time| time.to_string());
+        let by = stamp
+            .chain
+            .first()
+            .map_or("an unknown authority", |authority| &authority.subject);
         let verified = if stamp.verified { "verified" } else { "wrong" };
         let chain = words::end_of_chain(stamp.trusted);
         facts.add("Timestamp", format!("{time} by {by}, {verified}; its chain {chain}"));
@@ -105,18 +145,26 @@ fn one(context: &Context<'_>, signature: &Signature) -> Html {
         let how = match (stamped, context.subject.at) {
             (true, _) => "the time of the timestamp",
             (false, Some(_)) => "the time given with --at",
-            (false, None) => "the first moment of the signer's certificate, because there is no timestamp; --at names another",
+            (false, None) => {
+                "the first moment of the signer's certificate, because there is no timestamp; --at names another"
+            }
         };
         facts.add("Judged at", format!("{at}, {how}"));
     }
     let mut all = Html::from(facts);
     if !signature.chain.is_empty() {
-        let mut table = Table::new("Chain of certificates", &["Subject", "Issuer", "Valid", "Key", "For", "Serial number and hashes"]);
+        let mut table = Table::new(
+            "Chain of certificates",
+            &["Subject", "Issuer", "Valid", "Key", "For", "Serial number and hashes"],
+        );
         for certificate in &signature.chain {
             table.row(chain_row(certificate));
         }
         all.push(table);
-        all.push(paragraph(format!("The chain {}. Revocation is not looked up.", words::end_of_chain(signature.trusted))));
+        all.push(paragraph(format!(
+            "The chain {}. Revocation is not looked up.",
+            words::end_of_chain(signature.trusted)
+        )));
     }
     all
 }
@@ -160,7 +208,9 @@ pub(super) fn provenance(context: &Context<'_>) -> Section {
     let content = match &context.subject.statement {
         None => paragraph(none(&context.image)).into(),
         Some((name, Err(why))) => Html::from(paragraph(
-            Html::from("The statement ").with(code(*name)).with(format!(" can't be read: {why}.")),
+            Html::from("The statement ")
+                .with(code(*name))
+                .with(format!(" can't be read: {why}.")),
         )),
         Some((name, Ok(statement))) => stated(context, name, statement),
     };
@@ -188,9 +238,18 @@ fn stated(context: &Context<'_>, name: &str, statement: &Statement) -> Html {
         },
     );
     facts.add("SHA-256 of its subject", digits(statement.image()));
-    facts.add("SHA-256 without signatures", digits(statement.image_without_signatures()));
+    facts.add(
+        "SHA-256 without signatures",
+        digits(statement.image_without_signatures()),
+    );
     facts.add("Builder", code(statement.builder()));
-    facts.add("Built by", format!("bpf2sys {}", statement.tool_version().unwrap_or("of a version that is not stated")));
+    facts.add(
+        "Built by",
+        format!(
+            "bpf2sys {}",
+            statement.tool_version().unwrap_or("of a version that is not stated")
+        ),
+    );
     let object = match (&subject.source, statement.object()) {
         (Ok(source), stated) if stated == source.object => Mark::Good.on("the one that this page shows"),
         (Ok(_), _) => Mark::Bad.on("another one than this page shows"),

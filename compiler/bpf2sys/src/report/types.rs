@@ -22,16 +22,26 @@ pub(super) fn definition(types: &DataTypes, of: TypeIndex) -> Option<String> {
 }
 
 fn with_depth(types: &DataTypes, of: TypeIndex, name: &str, depth: usize) -> String {
-    let name_of = |kind: String| if name.is_empty() { kind } else { format!("{kind} {name}") };
+    let name_of = |kind: String| {
+        if name.is_empty() {
+            kind
+        } else {
+            format!("{kind} {name}")
+        }
+    };
     match types.get(of) {
         DataType::Array { element, count } => with_depth(types, *element, &format!("{name}[{count}]"), depth),
         DataType::Pointer => name_of("void *".to_owned()),
-        DataType::Integer { name: kind, .. } | DataType::Float { name: kind, .. } | DataType::Alias { name: kind, .. } => {
-            name_of(kind.clone())
-        }
+        DataType::Integer { name: kind, .. }
+        | DataType::Float { name: kind, .. }
+        | DataType::Alias { name: kind, .. } => name_of(kind.clone()),
         DataType::Enumeration { name: tag, .. } => name_of(format!("enum {}", tag.as_deref().unwrap_or("{…}"))),
-        DataType::Struct { name: Some(tag), union, .. } => name_of(format!("{} {tag}", keyword(*union))),
-        DataType::Struct { name: None, union, .. } if depth >= MAX_DEPTH => name_of(format!("{} {{…}}", keyword(*union))),
+        DataType::Struct {
+            name: Some(tag), union, ..
+        } => name_of(format!("{} {tag}", keyword(*union))),
+        DataType::Struct { name: None, union, .. } if depth >= MAX_DEPTH => {
+            name_of(format!("{} {{…}}", keyword(*union)))
+        }
         DataType::Struct { name: None, .. } => name_of(structure(types, of, depth)),
     }
 }
@@ -42,7 +52,10 @@ fn keyword(union: bool) -> &'static str {
 
 /// The structure at `of` with its members.
 fn structure(types: &DataTypes, of: TypeIndex, depth: usize) -> String {
-    let DataType::Struct { name, union, members, .. } = types.get(of) else {
+    let DataType::Struct {
+        name, union, members, ..
+    } = types.get(of)
+    else {
         return String::new();
     };
     let mut text = keyword(*union).to_owned();
@@ -52,7 +65,9 @@ fn structure(types: &DataTypes, of: TypeIndex, depth: usize) -> String {
     text += " {\n";
     let indent = "    ".repeat(depth + 1);
     for member in members.iter().take(MAX_MEMBERS) {
-        let DataMember { name, of, bit_width, .. } = member;
+        let DataMember {
+            name, of, bit_width, ..
+        } = member;
         let width = bit_width.map_or_else(String::new, |width| format!(" : {width}"));
         let _ = writeln!(text, "{indent}{}{width};", with_depth(types, *of, name, depth + 1));
     }
@@ -78,7 +93,12 @@ mod tests {
             boolean: false,
         };
         let byte = types.add(byte).unwrap();
-        let text = types.add(DataType::Array { element: byte, count: 8 }).unwrap();
+        let text = types
+            .add(DataType::Array {
+                element: byte,
+                count: 8,
+            })
+            .unwrap();
         let member = |name: &str, of, bit_offset| DataMember {
             name: name.into(),
             of,
@@ -99,7 +119,12 @@ mod tests {
             members: vec![member("kind", byte, 0), member("u", inner, 8)],
         };
         let outer = types.add(outer).unwrap();
-        let list = types.add(DataType::Array { element: outer, count: 2 }).unwrap();
+        let list = types
+            .add(DataType::Array {
+                element: outer,
+                count: 2,
+            })
+            .unwrap();
         assert_eq!(declared(&types, text, "name"), "char name[8]");
         assert_eq!(declared(&types, list, "all"), "struct event all[2]");
         assert_eq!(declared(&types, byte, ""), "char");

@@ -14,6 +14,10 @@ use bpf2sys_verifier::{
     AccessFact, FunctionFacts, Object, Region, RegisterFact, RegisterKind, VerifiedModule, VerifiedProgram,
 };
 
+/// Helpers that get a map and leave it as it is: `bpf_map_lookup_elem`, `bpf_tail_call`, `bpf_map_peek_elem`. Of any other, of an
+/// extension for one, it is not known.
+const LOOKS_ONLY: [u32; 3] = [1, 5, 18];
+
 /// Whether something is read, and whether it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Touched {
@@ -52,6 +56,8 @@ pub(super) struct MapUse {
     pub values: Touched,
     /// The helpers that get it, by name.
     pub helpers: BTreeSet<String>,
+    /// Whether one of them does not only look into it.
+    pub changes: bool,
 }
 
 /// What a program can do.
@@ -156,7 +162,9 @@ impl Uses {
         }
         if let Some(map) = map {
             let name = helper.map_or_else(|| format!("helper {id}"), |helper| helper.name.clone());
-            self.maps.entry(map).or_default().helpers.insert(name);
+            let used = self.maps.entry(map).or_default();
+            used.changes |= !LOOKS_ONLY.contains(&id);
+            used.helpers.insert(name);
         }
         self.moves_packet |= helper.is_some_and(|helper| helper.reallocate_packet);
         if helper.is_some_and(Helper::is_tail_call) {

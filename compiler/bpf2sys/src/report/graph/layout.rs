@@ -50,7 +50,10 @@ struct Item {
 pub(super) fn layout(nodes: &[Point], edges: &[(usize, usize)]) -> Layout {
     let closes = closing(nodes.len(), edges);
     let layer_of = layers(nodes.len(), edges, &closes);
-    let mut items: Vec<Item> = nodes.iter().map(|(width, height)| item(*width, *height, false)).collect();
+    let mut items: Vec<Item> = nodes
+        .iter()
+        .map(|(width, height)| item(*width, *height, false))
+        .collect();
     let mut layers: Vec<Vec<usize>> = vec![Vec::new(); layer_of.iter().max().map_or(0, |last| last + 1)];
     for (node, layer) in layer_of.iter().enumerate() {
         layers[*layer].push(node);
@@ -141,7 +144,13 @@ fn closing(count: usize, edges: &[(usize, usize)]) -> Vec<bool> {
 
 /// The layer of each node: below all that lead to it, loops aside.
 fn layers(count: usize, edges: &[(usize, usize)], closes: &[bool]) -> Vec<usize> {
-    let down = || edges.iter().zip(closes).filter(|(_, closes)| !**closes).map(|(edge, _)| *edge);
+    let down = || {
+        edges
+            .iter()
+            .zip(closes)
+            .filter(|(_, closes)| !**closes)
+            .map(|(edge, _)| *edge)
+    };
     let mut incoming = vec![0; count];
     let mut next: Vec<Vec<usize>> = vec![Vec::new(); count];
     for (from, to) in down() {
@@ -190,7 +199,11 @@ fn order(
         for index in 0..layers.len() {
             let index = if downward { index } else { layers.len() - 1 - index };
             let wanted = |item: usize| {
-                let of = if downward { &items[item].above } else { &items[item].below };
+                let of = if downward {
+                    &items[item].above
+                } else {
+                    &items[item].below
+                };
                 if of.is_empty() {
                     return beside.get(&item).map_or(position[item], |node| position[*node] + 0.5);
                 }
@@ -273,7 +286,9 @@ fn apart(items: &[Item], layer: &[usize], wanted: &[f64]) -> Vec<f64> {
         }
         groups.push(group);
     }
-    let places = groups.iter().flat_map(|(sum, count)| std::iter::repeat_n(sum / count, *count as usize));
+    let places = groups
+        .iter()
+        .flat_map(|(sum, count)| std::iter::repeat_n(sum / count, *count as usize));
     places.zip(room).map(|(place, room)| place + room).collect()
 }
 
@@ -297,8 +312,15 @@ fn finish(
 ) -> Layout {
     let left = |item: &Item| item.x - item.width / 2.0;
     let smallest = items.iter().map(left).fold(f64::INFINITY, f64::min);
-    let shift = if smallest.is_finite() { MARGIN - smallest } else { MARGIN };
-    let right = items.iter().map(|item| item.x + item.width / 2.0 + shift).fold(0.0, f64::max);
+    let shift = if smallest.is_finite() {
+        MARGIN - smallest
+    } else {
+        MARGIN
+    };
+    let right = items
+        .iter()
+        .map(|item| item.x + item.width / 2.0 + shift)
+        .fold(0.0, f64::max);
     let mut layer_of = vec![0; items.len()];
     for (index, layer) in layers.iter().enumerate() {
         for &item in layer {
@@ -351,7 +373,9 @@ mod tests {
     fn some(count: usize, seed: u64) -> Vec<(usize, usize)> {
         let mut state = seed;
         let mut random = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         let mut edges = Vec::new();
@@ -372,7 +396,10 @@ mod tests {
             let drawn = layout(&nodes, &edges);
             let (width, height) = drawn.size;
             for (index, (x, y)) in drawn.nodes.iter().enumerate() {
-                assert!(*x >= 0.0 && *y >= 0.0 && x + SIZE.0 <= width && y + SIZE.1 <= height, "{seed}");
+                assert!(
+                    *x >= 0.0 && *y >= 0.0 && x + SIZE.0 <= width && y + SIZE.1 <= height,
+                    "{seed}"
+                );
                 for (other_x, other_y) in &drawn.nodes[index + 1..] {
                     let apart = (x - other_x).abs() >= SIZE.0 || (y - other_y).abs() >= SIZE.1;
                     assert!(apart, "{seed}: {x},{y} and {other_x},{other_y}");

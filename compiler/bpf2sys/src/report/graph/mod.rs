@@ -51,7 +51,11 @@ pub(super) fn draw(
     words: impl Fn(RangeInclusive<InsnIndex>) -> Words,
 ) -> Graph {
     let flow = Flow::of(function, facts, MAX_BLOCKS);
-    let mut said: Vec<Words> = flow.blocks.iter().map(|block| words(block.first..=block.last)).collect();
+    let mut said: Vec<Words> = flow
+        .blocks
+        .iter()
+        .map(|block| words(block.first..=block.last))
+        .collect();
     for (words, block) in said.iter_mut().zip(&flow.blocks) {
         if block.to_left_out > 0 {
             words.lines.push("→ not drawn".to_owned());
@@ -118,7 +122,11 @@ fn node(block: &Block, words: &Words, (width, height): Point, (x, y): Point) -> 
     let class = if block.reachable { "block" } else { "block dead" };
     let all = Html::from(frame).with(Html::of(texts));
     match &words.code {
-        Some(id) => tag("a").class(class).attribute("href", format!("#{id}")).with(all).into(),
+        Some(id) => tag("a")
+            .class(class)
+            .attribute("href", format!("#{id}"))
+            .with(all)
+            .into(),
         None => tag("g").class(class).with(all).into(),
     }
 }
@@ -143,11 +151,21 @@ fn line(edge: &Edge, points: &[Point]) -> Html {
             write!(path, "V{to_y:.1}")
         } else if closes && (pair[0] == first || pair[1] == last) {
             // A way up begins and ends with a turn, because edges leave blocks below and enter them above.
-            let beyond = if pair[0] == first { from_y.max(to_y) + 16.0 } else { from_y.min(to_y) - 16.0 };
-            write!(path, "C{from_x:.1} {beyond:.1} {to_x:.1} {beyond:.1} {to_x:.1} {to_y:.1}")
+            let beyond = if pair[0] == first {
+                from_y.max(to_y) + 16.0
+            } else {
+                from_y.min(to_y) - 16.0
+            };
+            write!(
+                path,
+                "C{from_x:.1} {beyond:.1} {to_x:.1} {beyond:.1} {to_x:.1} {to_y:.1}"
+            )
         } else {
             let middle = f64::midpoint(from_y, to_y);
-            write!(path, "C{from_x:.1} {middle:.1} {to_x:.1} {middle:.1} {to_x:.1} {to_y:.1}")
+            write!(
+                path,
+                "C{from_x:.1} {middle:.1} {to_x:.1} {middle:.1} {to_x:.1} {to_y:.1}"
+            )
         };
     }
     let (x, y) = last;
