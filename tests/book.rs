@@ -9,11 +9,12 @@ use libtest_mimic::{Failed, Trial};
 use crate::support::{Need, output, root, succeed, test, test_with};
 
 /// Chapters with commands.
-const PLAYED: [&str; 6] = [
+const PLAYED: [&str; 7] = [
     "five-minutes",
     "loaded-driver",
     "testing",
     "production",
+    "report",
     "build",
     "extensions",
 ];

@@ -120,6 +120,7 @@ fn every_subcommand_has_examples() -> Result<(), Failed> {
         "run",
         "sign",
         "signature",
+        "report",
         "cert",
         "cert new",
         "explain",

@@ -52,6 +52,7 @@ mod providers;
 mod reading;
 mod rejected;
 mod release;
+mod report;
 mod rule_table;
 mod runs;
 mod rust;
@@ -124,6 +125,7 @@ fn main() {
         reading::trials(),
         rejected::trials(),
         release::trials(),
+        report::trials(),
         rule_table::trials(),
         runs::trials(),
         rust::trials(),

@@ -10,13 +10,13 @@ use bpf2sys_verifier::{FunctionFacts, Interval, VerifiedModule};
 
 use super::graph::{self, Words};
 use super::html::{Html, Tag, tag};
-use super::parts::{Entry, Facts, Section, code, counted, note, paragraph, scrolling};
+use super::parts::{Entry, Facts, Section, code, counted, note, paragraph, prose, scrolling};
 use super::{Context, Source, native};
 use crate::facts;
 use crate::provenance::file_name;
 
 /// Most lines of code that a page has. Browsers stay quick with as many.
-pub(super) const MAX_LINES: usize = 30_000;
+pub(super) const MAX_LINES: usize = 20_000;
 /// Most of them of one native function.
 pub(super) const MAX_FUNCTION_LINES: usize = 5_000;
 /// Functions with more lines than this are folded up at first.
@@ -260,9 +260,9 @@ impl Page<'_> {
             .with(tag("thead").with(head))
             .with(tag("tbody").with(body));
         let more = (left_out > 0).then(|| {
-            note(format!(
+            note(prose(&format!(
                 "{left_out} more lines are not shown. `bpf2sys build --emit asm` writes all of them."
-            ))
+            )))
         });
         let summary = tag("summary")
             .with("Code")

@@ -12,7 +12,7 @@ use bpf2sys_simulator::program_code::{ProgramCode, program_code};
 use super::Context;
 use super::code::{MAX_FUNCTION_LINES, MAX_LINES};
 use super::html::{Html, tag};
-use super::parts::{Entry, Section, code, counted, note, paragraph, scrolling};
+use super::parts::{Entry, Section, code, counted, note, paragraph, prose, scrolling};
 
 /// Most bytes of an x86-64 instruction.
 const LONGEST: u32 = 15;
@@ -26,7 +26,7 @@ pub(super) fn section(context: &Context<'_>) -> Section {
         .map(ToString::to_string)
         .unwrap_or_default();
     let what = "Only machine code is shown, without C, eBPF and proofs: ";
-    let mut content = Html::from(note(format!("{what}{why}.")));
+    let mut content = Html::from(note(prose(&format!("{what}{why}."))));
     let mut below = Vec::new();
     let image = Image::parse(context.subject.image).ok();
     let machine = match context.image.machine.as_str() {

@@ -39,6 +39,15 @@ pub(super) fn paragraph(text: impl Into<Html>) -> Tag {
     tag("p").with(text)
 }
 
+/// Words of this program, in which backticks enclose code.
+pub(super) fn prose(text: &str) -> Html {
+    let parts = text.split('`').enumerate();
+    Html::of(parts.map(|(number, part)| match number % 2 {
+        0 => Html::from(part),
+        _ => code(part).into(),
+    }))
+}
+
 /// A remark that is not about the driver but about the page.
 pub(super) fn note(text: impl Into<Html>) -> Tag {
     tag("p").class("note").with(text)

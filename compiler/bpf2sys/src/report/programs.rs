@@ -9,7 +9,7 @@ use bpf2sys_verifier::{Interval, VerifiedModule, VerifiedProgram};
 
 use super::Context;
 use super::html::{Html, tag};
-use super::parts::{Entry, Facts, Section, Table, code, counted, digits, listed, note, paragraph};
+use super::parts::{Entry, Facts, Section, Table, code, counted, digits, listed, note, paragraph, prose};
 use super::summary::{helper_name, returned};
 use super::uses::{MapUse, Uses};
 use crate::facts::Range;
@@ -34,13 +34,13 @@ pub(super) fn section(context: &Context<'_>) -> Section {
     if let Err(why) = &context.subject.source {
         let what = "What programs read, write and return is told by the proof of the object that they were built from. Here it is \
                     not known: ";
-        content.push(note(format!("{what}{why}.")));
+        content.push(note(prose(&format!("{what}{why}."))));
     }
     if let Some(what) = context.source().and_then(|source| source.difference) {
-        content.push(note(format!(
+        content.push(note(prose(&format!(
             "What is told here was proven of the object. The image has its code, but other parts differ from what building the object \
              again gives, so that the proof is none of this image: {what}."
-        )));
+        ))));
     }
     for (number, program) in programs.iter().enumerate().take(super::parts::MAX_ROWS) {
         let id = program_id(number);

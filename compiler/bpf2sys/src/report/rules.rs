@@ -4,7 +4,7 @@ use bpf2sys_check::{Row, Status};
 
 use super::Context;
 use super::html::{Html, tag};
-use super::parts::{Mark, Section, Table, code, paragraph};
+use super::parts::{Mark, Section, Table, code, paragraph, prose};
 
 pub(super) fn section(context: &Context<'_>) -> Section {
     let report = context.subject.check;
@@ -16,7 +16,7 @@ pub(super) fn section(context: &Context<'_>) -> Section {
         count(Status::Fail),
         count(Status::NotApplicable)
     );
-    let mut content = Html::from(paragraph(text));
+    let mut content = Html::from(paragraph(prose(&text)));
     let broken: Vec<&Row> = report.failures().collect();
     if !broken.is_empty() {
         content.push(table("Broken rules", &broken));

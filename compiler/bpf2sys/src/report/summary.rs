@@ -12,7 +12,7 @@ use bpf2sys_verifier::Interval;
 
 use super::html::{Html, Tag, tag};
 use super::parts::{
-    Facts, Mark, Section, Table, bytes, code, counted, digits, first_sentence, heading, listed, paragraph,
+    Facts, Mark, Section, Table, bytes, code, counted, digits, first_sentence, heading, listed, paragraph, prose,
 };
 use super::programs::{program_id, program_type_name};
 use super::uses::Uses;
@@ -56,7 +56,7 @@ fn verdicts(context: &Context<'_>) -> Tag {
         tag("li")
             .with(tag("a").attribute("href", format!("#{id}")).with(what))
             .with(mark.on(word))
-            .with(tag("span").class("more").with(more))
+            .with(tag("span").class("more").with(prose(&more)))
     };
     let proven = match &context.subject.source {
         Ok(source) => match source.difference {

@@ -4,7 +4,7 @@ use bpf2sys_authenticode::{CertificateSummary, Report, Signature};
 use bpf2sys_simulator::describe::ImageDescription;
 
 use super::html::{Html, tag};
-use super::parts::{Facts, Mark, Section, Table, bytes, code, digits, heading, note, paragraph};
+use super::parts::{Facts, Mark, Section, Table, bytes, code, digits, heading, note, paragraph, prose};
 use super::{Context, Subject};
 use crate::hash::sha256;
 use crate::provenance::{Statement, without_signatures};
@@ -206,7 +206,7 @@ fn about(subject: &Subject<'_>, statement: &Statement) -> About {
 
 pub(super) fn provenance(context: &Context<'_>) -> Section {
     let content = match &context.subject.statement {
-        None => paragraph(none(&context.image)).into(),
+        None => paragraph(prose(&none(&context.image))).into(),
         Some((name, Err(why))) => Html::from(paragraph(
             Html::from("The statement ")
                 .with(code(*name))
@@ -263,5 +263,5 @@ fn stated(context: &Context<'_>, name: &str, statement: &Statement) -> Html {
     }
     let remark = "Who signed the statement, and whether building the object again gives these bytes, is for \
                   `bpf2sys attest verify` to say: it was not judged here.";
-    Html::from(facts).with(table).with(note(remark))
+    Html::from(facts).with(table).with(note(prose(remark)))
 }
