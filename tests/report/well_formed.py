@@ -16,7 +16,7 @@ ELEMENTS = VOID | set(
     "span style summary svg table tbody td text th thead title tr ul".split()
 )
 ATTRIBUTES = set(
-    "aria-label aria-labelledby charset class content cx cy d height href http-equiv id lang name open r role rx scope tabindex "
+    "aria-describedby aria-label aria-labelledby charset class content cx cy d height href http-equiv id lang name open r role rx scope tabindex "
     "title viewbox width x y".split()
 )
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use bpf2sys_bytecode::{Callee, Function, FunctionIndex, FunctionKind, InsnIndex, Instruction, SourceLine};
+use bpf2sys_codegen::InsnPlace;
 use bpf2sys_codegen::listing::{FunctionRows, Glue, Left, NativeInstruction, Part, Row, rows};
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_verifier::{FunctionFacts, Interval, VerifiedModule};
@@ -277,19 +278,16 @@ impl Page<'_> {
 
     fn row(&mut self, row: &Row<'_>, machine: Machine, main: Option<&SourceLine>) -> Tag {
         let native = native_cell(&row.native, machine);
-        let (slot, text, dead) = match &row.left {
-            Left::Glue(Glue::Skeleton) => return tag("tr").with(tag("td")).with(native),
+        match &row.left {
+            Left::Glue(Glue::Skeleton) => tag("tr").with(tag("td")).with(native),
             Left::Glue(glue) => {
                 let word = match glue {
                     Glue::Prologue => "prologue",
                     Glue::Ending => "shared ending",
                     Glue::Other | Glue::Skeleton => "",
                 };
-                return tag("tr")
-                    .class("glue")
-                    .with(tag("td"))
-                    .with(tag("td").class("ebpf").with(word))
-                    .with(native);
+                let word = tag("td").class("ebpf").with(word);
+                tag("tr").class("glue").with(tag("td")).with(word).with(native)
             }
             Left::Instruction {
                 place,
@@ -297,56 +295,48 @@ impl Page<'_> {
                 text,
                 part,
             } => {
-                let known = self
-                    .source
-                    .verified
-                    .facts(place.function)
-                    .instructions
-                    .get(place.instruction.index());
+                let facts = self.source.verified.facts(place.function);
+                let known = facts.instructions.get(place.instruction.index());
                 let dead = known.is_some_and(|known| !known.reachable);
-                (
-                    self.slot(*part, *slot),
-                    self.instruction(row, place.function, place.instruction, text),
-                    dead,
-                )
+                // Each instruction has one row that links lead to, and that tells what was proven.
+                let first = *part == Part::First && self.shown.insert((place.function, place.instruction));
+                let id = first.then(|| row_id(place.function, *slot));
+                let numbered = match part {
+                    Part::First => slot.to_string(),
+                    Part::Further => format!("({slot})"),
+                    Part::Inlined => format!("^{slot}"),
+                };
+                let ebpf = tag("td")
+                    .class("ebpf")
+                    .with(tag("span").class("slot").with(numbered))
+                    .with(self.instruction(id.as_deref(), place, text));
+                let row_of = tag("tr").class(if dead { "dead" } else { "" });
+                let row_of = match &id {
+                    Some(id) => row_of.attribute("id", id),
+                    None => row_of,
+                };
+                row_of.with(self.source_cell(row.line, main)).with(ebpf).with(native)
             }
-        };
-        let mut all = tag("tr").class(if dead { "dead" } else { "" });
-        if let Left::Instruction {
-            place,
-            slot,
-            part: Part::First,
-            ..
-        } = &row.left
-            && self.shown.insert((place.function, place.instruction))
-        {
-            all = all.attribute("id", row_id(place.function, *slot));
         }
-        all.with(self.source_cell(row.line, main))
-            .with(tag("td").class("ebpf").with(slot).with(text))
-            .with(native)
     }
 
-    fn slot(&self, part: Part, slot: u32) -> Tag {
-        let text = match part {
-            Part::First => slot.to_string(),
-            Part::Further => format!("({slot})"),
-            Part::Inlined => format!("^{slot}"),
+    /// An instruction, with what was proven about it if its row has an id.
+    fn instruction(&self, id: Option<&str>, place: &InsnPlace, text: &str) -> Html {
+        let shown = tag("span").class("text");
+        let Some((id, notes)) = id.map(|id| (id, self.notes(place.function, place.instruction))) else {
+            return shown.with(text).into();
         };
-        tag("span").class("slot").with(text)
-    }
-
-    /// An instruction, with what was proven about it.
-    fn instruction(&self, row: &Row<'_>, function: FunctionIndex, index: InsnIndex, text: &str) -> Html {
-        let first = matches!(row.left, Left::Instruction { part: Part::First, .. });
-        let notes = if first { self.notes(function, index) } else { Vec::new() };
         if notes.is_empty() {
-            return tag("span").class("text").with(text).into();
+            return shown.with(text).into();
         }
-        let known = tag("span").class("known").attribute("role", "note");
+        let id = format!("{id}k");
+        let shown = shown.attribute("tabindex", "0").attribute("aria-describedby", &id);
+        let known = tag("span")
+            .class("known")
+            .attribute("id", &id)
+            .attribute("role", "note");
         let known = known.with_all(notes.into_iter().map(|note| tag("span").with(note)));
-        let text = tag("span").class("text").attribute("tabindex", "0").with(text);
-        Html::from(text).with(known)
+        Html::from(shown.with(text)).with(known)
     }
 
     fn notes(&self, function: FunctionIndex, index: InsnIndex) -> Vec<String> {

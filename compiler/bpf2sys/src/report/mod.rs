@@ -135,3 +135,78 @@ pub(crate) fn page(subject: &Subject<'_>) -> Result<String, Error> {
     let image = describe(subject.image).map_err(SimulatorError::from)?;
     Ok(page::write(&Context { subject, image }))
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf2sys_authenticode::{VerifyOptions, verify};
+    use bpf2sys_check::check;
+
+    use super::*;
+    use crate::pipeline::link;
+    use crate::{BuildOptions, Form, Machine};
+
+    /// The page of an example with this coverage.
+    fn page_of(name: &str, coverage: Option<&Coverage>) -> String {
+        let object = std::fs::read(format!("../../examples/{name}/{name}.o")).unwrap();
+        let options = BuildOptions::default();
+        let platform = options.providers.platform();
+        let verified = crate::verify(&object, &format!("{name}.o"), &options).unwrap();
+        let linked = link(&verified, &options, Machine::X64, Form::Sys).unwrap();
+        let image = linked.image.bytes();
+        let rules = check(image, &bpf2sys_check::Options::default(), platform).unwrap();
+        let signatures = verify(image, &VerifyOptions::default()).unwrap();
+        let subject = Subject {
+            file: &format!("{name}.o"),
+            object: Some(&object),
+            image,
+            platform,
+            source: Ok(Source {
+                object: "",
+                verified: &verified,
+                lowered: &linked.lowered,
+                difference: None,
+            }),
+            check: &rules,
+            signatures: Ok(&signatures),
+            at: None,
+            statement: None,
+            coverage,
+        };
+        page(&subject).unwrap()
+    }
+
+    #[test]
+    fn lines_that_ran_and_did_not_run_are_marked() {
+        let file = "examples/udp_filter/udp_filter.c";
+        let lines = [(176, 5), (178, 0), (181, 12), (9999, 1)];
+        let coverage = lines
+            .map(|(line, count)| (file.to_owned(), line, count))
+            .into_iter()
+            .collect();
+        let page = page_of("udp_filter", Some(&coverage));
+        assert!(page.contains("66 % of the lines ran: 2 of 3"));
+        for mark in [r#"class="ran""#, r#"class="never-ran""#, ">5×<", ">0×<", ">12×<"] {
+            assert!(page.contains(mark), "{mark}");
+        }
+        let without = page_of("udp_filter", None);
+        assert!(!without.contains("of the lines ran") && !without.contains(r#"class="ran""#));
+    }
+
+    #[test]
+    fn what_programs_can_do_is_what_their_sources_say() {
+        // `context->user_ip4 = rule->address`, and so on.
+        let redirects = page_of("connect_redirect", None);
+        assert!(redirects.contains(
+            "Writes the context&#39;s <code>user_ip4</code>, <code>user_ip6</code>, <code>user_port</code>."
+        ));
+        let filters = page_of("udp_filter", None);
+        assert!(filters.contains("Writes no field of its context."));
+        assert!(filters.contains("Reads the data that its context points to."));
+        assert!(filters.contains("Changes <code>counters</code>."));
+        assert!(filters.contains(
+            "Returns <code>XDP_PASS</code> (let the frame continue), <code>XDP_DROP</code> (drop the frame)."
+        ));
+        let dispatches = page_of("tail_dispatch", None);
+        assert!(dispatches.contains("Can hand over to other programs (tail calls)"));
+    }
+}

@@ -216,3 +216,24 @@ pub(super) fn bytes(count: u64) -> String {
 pub(super) fn first_sentence(text: &str) -> &str {
     text.find(". ").map_or(text, |end| &text[..=end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_end_and_say_how_much_is_missing() {
+        let mut table = Table::new("Numbers", &["Number"]);
+        for number in 0..MAX_ROWS + 2 {
+            table.row([number.to_string()]);
+        }
+        let markup = Html::from(table).into_markup();
+        assert_eq!(markup.matches("<tr>").count(), MAX_ROWS + 1);
+        assert!(markup.contains("2 more rows are not shown."));
+    }
+
+    #[test]
+    fn backticks_enclose_code() {
+        assert_eq!(prose("a `b<` c").into_markup(), "a <code>b&lt;</code> c");
+    }
+}
