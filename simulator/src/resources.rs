@@ -3,7 +3,7 @@
 //! Given: an image. Computed: its resources, and of the version resource the strings that file properties show.
 //! Safe on any file: tables are followed to the third level, entries and blocks are counted, and every length is checked.
 //!
-//! Sources: PE format, "The .rsrc Section"; Microsoft, "VERSIONINFO resource" and "VS_VERSIONINFO structure".
+//! Sources: PE format, "The .rsrc Section"; Microsoft, "VERSIONINFO resource" and "`VS_VERSIONINFO` structure".
 
 use crate::image::{Directory, DirectoryKind, Image, Rva};
 

@@ -135,7 +135,14 @@ impl Page<'_> {
             .collect();
         about.add(
             "Stack",
-            tag("ul").with_all(stack.iter().map(|line| tag("li").with(line.trim()))),
+            match &stack[..] {
+                [one] => Html::from(one.trim()),
+                all => {
+                    let summary = tag("summary").with(counted(all.len(), "place"));
+                    let list = tag("ul").with_all(all.iter().map(|line| tag("li").with(line.trim())));
+                    tag("details").with(summary).with(list).into()
+                }
+            },
         );
         if let Some(coverage) = self.context.subject.coverage {
             let lines = function

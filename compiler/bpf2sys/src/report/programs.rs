@@ -10,7 +10,7 @@ use bpf2sys_verifier::{Interval, VerifiedModule, VerifiedProgram};
 use super::Context;
 use super::html::{Html, tag};
 use super::parts::{Entry, Facts, Section, Table, code, counted, digits, listed, note, paragraph, prose};
-use super::summary::{helper_name, returned};
+use super::summary::{Returned, helper_name};
 use super::uses::{MapUse, Uses};
 use crate::facts::Range;
 
@@ -105,18 +105,19 @@ fn one(context: &Context<'_>, program: &UserModeProgram, stated: Option<&Program
 }
 
 fn returns(proof: &VerifiedProgram) -> Html {
-    let known = returned(&proof.program_type, proof.returns);
+    let Returned { named, others } = Returned::of(&proof.program_type, proof.returns);
     let range = match proof.returns {
         Interval::FULL => "any number".to_owned(),
         range => Range(range).to_string(),
     };
-    if known.is_empty() {
+    if named.is_empty() {
         return range.into();
     }
-    let meanings = known
+    let meanings = named
         .into_iter()
         .map(|value| Html::from(code(&value.name)).with(format!(" = {}: {}", value.value, value.meaning)));
-    Html::from(range).with(" – ").with(listed(meanings))
+    let others = others.then_some("; and numbers without a name");
+    Html::from(range).with(" – ").with(listed(meanings)).with(others)
 }
 
 /// What the proof tells.
@@ -208,7 +209,8 @@ fn context_fields(program: &UserModeProgram, program_type: &ProgramType, uses: &
             continue;
         };
         let effect = field.store_effect.as_ref().filter(|_| touched.written);
-        let effect = effect.map(|effect| format!(" When written: {effect}"));
+        let holds = field.doc.as_deref().map(prose);
+        let holds = Html::from(holds).with(effect.map(|effect| tag("div").with("When written: ").with(prose(effect))));
         let access = tag("span")
             .class(if touched.written { "written" } else { "" })
             .with(touched.word());
@@ -216,7 +218,7 @@ fn context_fields(program: &UserModeProgram, program_type: &ProgramType, uses: &
             Html::from(code(&field.name)),
             code(&field.c_type).into(),
             access.into(),
-            Html::from(field.doc.as_ref()).with(effect),
+            holds,
         ]);
     }
     if uses.other_context != super::uses::Touched::default() {
@@ -251,7 +253,7 @@ fn helpers(
             Html::from(code(name)),
             id.to_string().into(),
             calls.into(),
-            Html::from(helper.and_then(|helper| helper.description.doc.as_ref())),
+            Html::from(helper.and_then(|helper| helper.description.doc.as_deref()).map(prose)),
         ]);
     }
     table.into()

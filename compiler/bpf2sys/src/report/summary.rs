@@ -1,5 +1,7 @@
 //! What the driver is and can do, for whoever has a minute.
 
+use std::collections::BTreeSet;
+
 use bpf2sys_authenticode::{DigestAlgorithm, image_digest};
 use bpf2sys_bytecode::Module;
 use bpf2sys_check::Status;
@@ -164,13 +166,18 @@ fn can(context: &Context<'_>, number: usize, program: &UserModeProgram) -> Vec<T
     let program_type = &*proof.program_type;
     let module = verified.module();
     let mut all = Vec::new();
-    let returned = returned(program_type, proof.returns);
-    if !returned.is_empty() {
-        let meanings = returned
-            .iter()
-            .map(|value| Html::from(code(&value.name)).with(format!(" ({})", value.meaning)));
-        all.push(item(Html::from("Returns ").with(listed(meanings)).with(".")));
-    }
+    let Returned { named, others } = Returned::of(program_type, proof.returns);
+    let meanings = named
+        .iter()
+        .map(|value| Html::from(code(&value.name)).with(format!(" ({})", value.meaning)));
+    let others = match (named.is_empty(), others) {
+        (_, false) => "",
+        (false, true) => ", and numbers without a name",
+        (true, true) => "numbers without a name",
+    };
+    all.push(item(
+        Html::from("Returns ").with(listed(meanings)).with(others).with("."),
+    ));
     let fields = uses.written_fields(program_type);
     let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
     let context_written = match (names.is_empty(), uses.other_context.written) {
@@ -251,12 +258,28 @@ pub(super) fn helper_name(context: &Context<'_>, program_type: &ProgramType, id:
     helper.map_or_else(|| format!("helper {id}"), |helper| helper.name.clone())
 }
 
-/// The values that a program can return, of those that mean something.
-pub(super) fn returned(program_type: &ProgramType, range: Interval) -> Vec<&ReturnValue> {
-    let values = program_type.return_values.iter();
-    values
-        .filter(|value| (range.min..=range.max).contains(&value.value))
-        .collect()
+/// What a program can return.
+pub(super) struct Returned<'a> {
+    /// Values that its type has names for.
+    pub named: Vec<&'a ReturnValue>,
+    /// Whether there are others.
+    pub others: bool,
+}
+
+impl Returned<'_> {
+    /// What a program of this type can return, whose value is in this range.
+    pub(super) fn of(program_type: &ProgramType, range: Interval) -> Returned<'_> {
+        let values = program_type.return_values.iter();
+        let named: Vec<&ReturnValue> = values
+            .filter(|value| (range.min..=range.max).contains(&value.value))
+            .collect();
+        let distinct: BTreeSet<i64> = named.iter().map(|value| value.value).collect();
+        let all = i128::from(range.max) - i128::from(range.min) + 1;
+        Returned {
+            others: distinct.len() as i128 != all,
+            named,
+        }
+    }
 }
 
 fn sentence(start: &str, names: &[&str], none: &str) -> Html {
