@@ -275,8 +275,11 @@ fn first_moment(image: &[u8]) -> Time {
     signer.map_or(options.at, |signer| signer.not_before)
 }
 
+/// The name of a file, and the statement in it, or why it can't be read.
+type NamedStatement = (String, Result<Statement, String>);
+
 /// The statement of provenance about an image, with its name; none if there is none.
-fn statement(arguments: &Arguments, is_object: bool) -> Result<Option<(String, Result<Statement, String>)>, Error> {
+fn statement(arguments: &Arguments, is_object: bool) -> Result<Option<NamedStatement>, Error> {
     let path = match &arguments.statement {
         Some(path) => path.clone(),
         None if is_object => return Ok(None),

@@ -263,9 +263,8 @@ impl Statement {
 
     /// The same by their names, as text.
     pub(crate) fn options(&self) -> Vec<(String, String)> {
-        let options = match serde_json::to_value(self.parameters()) {
-            Ok(serde_json::Value::Object(options)) => options,
-            _ => return Vec::new(),
+        let Ok(serde_json::Value::Object(options)) = serde_json::to_value(self.parameters()) else {
+            return Vec::new();
         };
         let text = |value: serde_json::Value| match value {
             serde_json::Value::String(text) => text,

@@ -1,9 +1,8 @@
 //! C, eBPF and machine code side by side, function by function, with what was proven about each instruction.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
-use bpf2sys_bytecode::{Callee, Function, FunctionIndex, FunctionKind, InsnIndex, Instruction, SourceLine};
+use bpf2sys_bytecode::{Function, FunctionIndex, FunctionKind, InsnIndex, SourceLine};
 use bpf2sys_codegen::InsnPlace;
 use bpf2sys_codegen::listing::{FunctionRows, Glue, Left, NativeInstruction, Part, Row, rows};
 use bpf2sys_pe_emit::Machine;
@@ -12,7 +11,7 @@ use bpf2sys_verifier::{FunctionFacts, Interval, VerifiedModule};
 use super::graph::{self, Words};
 use super::html::{Html, Tag, tag};
 use super::parts::{Entry, Facts, Section, code, counted, note, paragraph, prose, scrolling};
-use super::{Context, Source, native};
+use super::{Context, Source, blocks, native};
 use crate::facts;
 use crate::provenance::file_name;
 
@@ -38,7 +37,7 @@ fn of_source(context: &Context<'_>, source: Source<'_>) -> Section {
         left: MAX_LINES,
         shown: BTreeSet::new(),
     };
-    let mut content = Html::from(legend(verified));
+    let mut content = legend(verified);
     let (mut below, mut skeleton) = (Vec::new(), Html::default());
     // The native functions of an eBPF function follow each other.
     let mut all = rows(verified, context.subject.platform, source.lowered).peekable();
@@ -164,7 +163,15 @@ impl Page<'_> {
     }
 
     fn graph(&self, index: FunctionIndex, function: &Function, known: &FunctionFacts) -> Html {
-        let drawn = graph::draw(function, known, |range| self.words(index, function, range));
+        let drawn = graph::draw(function, known, |range| {
+            let first = *range.start();
+            let insn = function.instructions.get(first.index());
+            let code = insn.filter(|_| self.shown.contains(&(index, first)));
+            Words {
+                lines: blocks::lines(self.context, self.source.verified, index, range),
+                code: code.map(|insn| row_id(index, insn.slot)),
+            }
+        });
         let count = counted(drawn.blocks + drawn.left_out, "block");
         let remark = (drawn.left_out > 0).then(|| {
             note(format!(
@@ -184,56 +191,6 @@ impl Page<'_> {
             .with(scrolling(&name, drawn.svg))
             .with(note(key))
             .into()
-    }
-
-    /// What a graph says of a block: its slots, its lines of source, and what it calls.
-    fn words(&self, index: FunctionIndex, function: &Function, range: RangeInclusive<InsnIndex>) -> Words {
-        let module = self.source.verified.module();
-        let all = function
-            .instructions
-            .get(range.start().index()..=range.end().index())
-            .unwrap_or_default();
-        let slot = |insn: Option<&bpf2sys_bytecode::Insn>| insn.map_or(0, |insn| insn.slot);
-        let (first, last) = (slot(all.first()), slot(all.last()));
-        let mut lines = vec![if first == last {
-            first.to_string()
-        } else {
-            format!("{first}–{last}")
-        }];
-        let of_main = all.iter().filter_map(|insn| module.line(insn)).map(|line| line.line);
-        if let (Some(low), Some(high)) = (of_main.clone().min(), of_main.max()) {
-            lines.push(if low == high {
-                format!("line {low}")
-            } else {
-                format!("lines {low}–{high}")
-            });
-        }
-        let program_type = self
-            .source
-            .verified
-            .programs()
-            .iter()
-            .find(|program| program.function == index || program.reachable.contains(&index));
-        for insn in all {
-            match insn.op {
-                Instruction::Call(Callee::Helper(id)) => lines.push(program_type.map_or_else(
-                    || format!("helper {id}"),
-                    |program| super::summary::helper_name(self.context, &program.program_type, id as u32),
-                )),
-                Instruction::Call(Callee::Local(callee)) => lines.push(module.function(callee).name.clone()),
-                Instruction::Exit => lines.push("exit".to_owned()),
-                _ => {}
-            }
-        }
-        if lines.len() > 5 {
-            lines.truncate(4);
-            lines.push("…".to_owned());
-        }
-        let code = self
-            .shown
-            .contains(&(index, *range.start()))
-            .then(|| row_id(index, first));
-        Words { lines, code }
     }
 
     /// The rows of a native function. `main` is a line of the file that most are of.
@@ -316,7 +273,7 @@ impl Page<'_> {
                 let ebpf = tag("td")
                     .class("ebpf")
                     .with(tag("span").class("slot").with(numbered))
-                    .with(self.instruction(id.as_deref(), place, text));
+                    .with(self.instruction(id.as_deref(), *place, text));
                 let row_of = tag("tr").class(if dead { "dead" } else { "" });
                 let row_of = match &id {
                     Some(id) => row_of.attribute("id", id),
@@ -328,7 +285,7 @@ impl Page<'_> {
     }
 
     /// An instruction, with what was proven about it if its row has an id.
-    fn instruction(&self, id: Option<&str>, place: &InsnPlace, text: &str) -> Html {
+    fn instruction(&self, id: Option<&str>, place: InsnPlace, text: &str) -> Html {
         let shown = tag("span").class("text");
         let Some((id, notes)) = id.map(|id| (id, self.notes(place.function, place.instruction))) else {
             return shown.with(text).into();
@@ -409,8 +366,9 @@ fn native_cell(native: &[NativeInstruction], machine: Machine) -> Tag {
         .map(|instruction| instruction.digits(machine))
         .collect();
     let titled = tag("td").class("native");
-    match bytes.is_empty() {
-        true => titled,
-        false => titled.attribute("title", bytes.join(" ")).with(cell),
+    if bytes.is_empty() {
+        titled
+    } else {
+        titled.attribute("title", bytes.join(" ")).with(cell)
     }
 }

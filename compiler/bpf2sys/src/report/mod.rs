@@ -9,6 +9,7 @@
 //! [`code::MAX_FUNCTION_LINES`] of a function, [`graph::MAX_BLOCKS`] blocks of a graph, and the letters of a text. What is left out is
 //! told. The same input gives the same page: there is no time of day in it.
 
+mod blocks;
 mod code;
 mod coverage;
 mod graph;

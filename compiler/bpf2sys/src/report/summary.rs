@@ -208,9 +208,10 @@ fn can(context: &Context<'_>, number: usize, program: &UserModeProgram) -> Vec<T
     all.extend(map_sentences(module, &uses).into_iter().map(item));
     if let Some(calls) = &uses.tail_calls {
         let programs: Vec<&str> = calls.programs.iter().map(String::as_str).collect();
-        let at_first = match programs.is_empty() {
-            true => "; which, its user decides".to_owned(),
-            false => format!("; at first {}", programs.join(", ")),
+        let at_first = if programs.is_empty() {
+            "; which, its user decides".to_owned()
+        } else {
+            format!("; at first {}", programs.join(", "))
         };
         all.push(item(
             format!("Can hand over to other programs (tail calls){at_first}.").into(),

@@ -219,9 +219,10 @@ pub(super) fn provenance(context: &Context<'_>) -> Section {
 
 fn none(image: &ImageDescription) -> String {
     let what = "No statement of provenance is beside the image. `bpf2sys package` writes one";
-    match image.signed {
-        true => format!("{what}."),
-        false => format!("{what}, and the package that the dashboard signs."),
+    if image.signed {
+        format!("{what}.")
+    } else {
+        format!("{what}, and the package that the dashboard signs.")
     }
 }
 

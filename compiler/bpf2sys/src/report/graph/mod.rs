@@ -5,6 +5,7 @@
 
 mod flow;
 mod layout;
+mod place;
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
