@@ -1,9 +1,11 @@
-//! The simulator's trials on ARM64: the same that its unit tests run on x64, over the same module, compiled for ARM64.
+//! The simulator's trials in the emulator, for both machines: the same that its unit tests run for x64 on the host's processor, over
+//! the same module.
 //!
 //! They are here because they need the emulator, and a unit test cannot be counted as skipped.
 
 use libtest_mimic::Trial;
 
+use self::shared::fixture::On;
 use crate::support::{Need, test_with};
 
 #[macro_use]
@@ -28,18 +30,27 @@ pub mod shared {
 }
 
 pub fn trials() -> Vec<Trial> {
-    macro_rules! list {
-        ($($module:ident { $($name:ident)* })*) => {
-            vec![$( $( test_with(
-                concat!("simulator::arm64::", stringify!($module), "::", stringify!($name)),
+    let mut trials = Vec::new();
+    macro_rules! add {
+        ($folder:literal, $on:expr, $($module:ident { $($name:ident)* })*) => {
+            $( $( trials.push(test_with(
+                concat!("simulator::", $folder, "::", stringify!($module), "::", stringify!($name)),
                 &[Need::Emulator],
                 || {
-                    shared::fixture::be_on_arm64();
+                    shared::fixture::be_on($on);
                     shared::$module::$name();
                     Ok(())
                 },
-            ), )* )*]
+            )); )* )*
         };
     }
-    every_trial!(list)
+    macro_rules! arm64 {
+        ($($all:tt)*) => { add!("arm64", On::Arm64, $($all)*) };
+    }
+    macro_rules! emulated_x64 {
+        ($($all:tt)*) => { add!("emulated_x64", On::EmulatedX64, $($all)*) };
+    }
+    every_trial!(arm64);
+    every_trial!(emulated_x64);
+    trials
 }

@@ -2,7 +2,7 @@
 //!
 //! Unicorn is no part of the tool: it is under the GNU General Public License, and building it needs a C toolchain. It
 //! is loaded when an image asks for it. What is declared here are the functions and numbers of its public headers,
-//! `unicorn/unicorn.h` and `unicorn/arm64.h`, which are stable within the major version 2.
+//! `unicorn/unicorn.h`, `unicorn/arm64.h` and `unicorn/x86.h`, which are stable within the major version 2.
 
 use std::error::Error;
 use std::ffi::{CStr, OsString, c_char, c_int, c_uint, c_void};
@@ -24,7 +24,7 @@ const NAMES: &[&str] = if cfg!(target_os = "macos") {
 /// The major version whose interface is declared here.
 const MAJOR: c_uint = 2;
 
-/// Whether the emulator is there that ARM64 images need: why not, if not. Loads the library to find out.
+/// Whether the emulator is there that images need which the host's processor does not run: why not, if not. Loads the library to find out.
 pub fn emulator() -> Result<(), String> {
     EmulatorLibrary::load().map(|_| ())
 }
@@ -41,16 +41,31 @@ pub mod number {
 
     /// `UC_ERR_OK`.
     pub const OK: super::Status = 0;
+    /// `UC_ERR_INSN_INVALID`.
+    pub const NO_INSTRUCTION: super::Status = 10;
     /// `UC_ARCH_ARM64`.
     pub const ARCH_ARM64: c_int = 2;
     /// `UC_MODE_LITTLE_ENDIAN`.
     pub const MODE_LITTLE_ENDIAN: c_int = 0;
+    /// `UC_ARCH_X86`.
+    pub const ARCH_X86: c_int = 4;
+    /// `UC_MODE_64`.
+    pub const MODE_64: c_int = 1 << 3;
     /// `UC_CTL_WRITE(UC_CTL_CPU_MODEL, 1)`: the control's number 7, one argument, written.
     pub const SET_CPU_MODEL: c_int = 7 | 1 << 26 | 1 << 30;
+    /// `UC_CTL_WRITE(UC_CTL_TLB_TYPE, 1)`, which version 2.0.1 does not know.
+    pub const SET_TLB: c_int = 12 | 1 << 26 | 1 << 30;
+    /// `UC_TLB_VIRTUAL`: addresses are looked up without the machine's own translation of them.
+    pub const TLB_VIRTUAL: c_int = 1;
     /// `UC_CPU_ARM64_MAX`: every extension that the emulator knows, LSE and pointer authentication among them.
     pub const CPU_ARM64_MAX: c_int = 3;
+    /// `UC_CPU_X86_ICELAKE_SERVER`: of the processors that the emulator knows by name, the one with the most extensions. Those that use
+    /// registers of 256 bits or more it does not have all the same.
+    pub const CPU_X86_ICELAKE_SERVER: c_int = 26;
     /// `UC_HOOK_INTR`.
     pub const HOOK_INTERRUPT: c_int = 1 << 0;
+    /// `UC_HOOK_INSN`: one instruction, which the last argument of `uc_hook_add` names.
+    pub const HOOK_INSTRUCTION: c_int = 1 << 1;
     /// `UC_HOOK_CODE`.
     pub const HOOK_CODE: c_int = 1 << 2;
     /// `UC_HOOK_MEM_INVALID`: `UC_HOOK_MEM_{READ,WRITE,FETCH}_{UNMAPPED,PROT}`.
@@ -81,6 +96,40 @@ pub mod number {
     pub const SYSTEM_REGISTER: c_int = 290;
     /// `UC_ARM64_REG_FPCR`.
     pub const FPCR: c_int = 291;
+    /// `UC_X86_REG_CS`.
+    pub const CS: c_int = 11;
+    /// `UC_X86_REG_EFLAGS`.
+    pub const EFLAGS: c_int = 25;
+    /// `UC_X86_REG_RAX`.
+    pub const RAX: c_int = 35;
+    /// `UC_X86_REG_RBP`.
+    pub const RBP: c_int = 36;
+    /// `UC_X86_REG_RBX`.
+    pub const RBX: c_int = 37;
+    /// `UC_X86_REG_RCX`.
+    pub const RCX: c_int = 38;
+    /// `UC_X86_REG_RDI`.
+    pub const RDI: c_int = 39;
+    /// `UC_X86_REG_RDX`.
+    pub const RDX: c_int = 40;
+    /// `UC_X86_REG_RIP`.
+    pub const RIP: c_int = 41;
+    /// `UC_X86_REG_RSI`.
+    pub const RSI: c_int = 43;
+    /// `UC_X86_REG_RSP`.
+    pub const RSP: c_int = 44;
+    /// `UC_X86_REG_R8`; those to R15 follow.
+    pub const R8: c_int = 106;
+    /// `UC_X86_REG_XMM0`; those to XMM15 follow.
+    pub const XMM0: c_int = 122;
+    /// `UC_X86_REG_GDTR`, a `uc_x86_mmr`.
+    pub const GDTR: c_int = 243;
+    /// `UC_X86_REG_MXCSR`.
+    pub const MXCSR: c_int = 249;
+    /// `UC_X86_INS_SYSCALL`.
+    pub const SYSCALL: c_int = 699;
+    /// `UC_X86_INS_SYSENTER`.
+    pub const SYSENTER: c_int = 700;
 }
 
 macro_rules! functions {

@@ -62,8 +62,8 @@ pub use failure::{Life, Sabotage, SystemState};
 pub use hex_bytes::HexBytes;
 pub use request::{
     Answer, BtfCalls, Calls, ChainLink, HelperCalls, Input, InvocationResult, MachineChange, MapContents,
-    MapEntryContents, MapPreset, Mishap, ObjectFile, Pin, PinnedMap, PresetValue, Provider, ProviderEvent, Reload,
-    RingRecord, RunReport, RunRequest, SentRecord, SimulatedMachine, SimulatedRuntime, Tell,
+    MapEntryContents, MapPreset, Mishap, ObjectFile, Pin, PinnedMap, PresetValue, ProcessorKind, Provider,
+    ProviderEvent, Reload, RingRecord, RunReport, RunRequest, SentRecord, SimulatedMachine, SimulatedRuntime, Tell,
 };
 pub use rule::{Rule, Violation};
 pub use trace::{

@@ -18,6 +18,8 @@ pub struct RunRequest {
     pub interpret: Option<ObjectFile>,
     /// Provider descriptions (file name, TOML text) besides those that are built in.
     pub platform_files: Vec<(String, String)>,
+    /// What executes the image's code. Results, maps, errors and traces are the same.
+    pub processor: ProcessorKind,
     /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
     pub inputs: Vec<Input>,
     /// Map contents of the first load to set before the first input, as user mode would.
@@ -56,6 +58,17 @@ pub struct RunRequest {
     pub echo_helpers: Vec<u32>,
     /// Whether executed instructions are counted.
     pub trace: Trace,
+}
+
+/// What executes an image's code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessorKind {
+    /// The host's processor, if it is one for the image: that of x86-64 Linux is for x64 images. Otherwise the emulator.
+    #[default]
+    Host,
+    /// The emulator, whatever the host is.
+    Emulated,
 }
 
 /// What is told of each invocation besides its result. Everything costs time.

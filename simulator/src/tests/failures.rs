@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bpf2sys_simulator::{EbpfResult, Life, Rule, RunRequest, Sabotage, SimulatorError};
 
-use super::fixture::{image, request, run, sample_request};
+use super::fixture::{bare, image, request, run, sample_request};
 use super::patch::{Break, Patched};
 
 /// A point of the load that can fail, and what must be answered.
@@ -387,7 +387,7 @@ pub fn defects_that_the_runtime_notices_are_answered_and_leave_nothing() {
         let report = run(&RunRequest {
             image: patched.finish(),
             defects_are_answers: true,
-            ..RunRequest::default()
+            ..bare()
         })
         .unwrap_or_else(|e| panic!("{rule:?}: {e}"));
         let [life] = report.lives.as_slice() else {
@@ -418,7 +418,7 @@ pub fn defects_that_it_does_not_notice_stay_errors() {
         let outcome = run(&RunRequest {
             image: patched.finish(),
             defects_are_answers: true,
-            ..RunRequest::default()
+            ..bare()
         });
         assert!(
             matches!(&outcome, Err(SimulatorError::Kernel { violation, .. }) if violation.rule == *rule),
@@ -436,7 +436,7 @@ pub fn a_failure_that_cannot_happen_to_a_module_is_no_request() {
         let outcome = run(&RunRequest {
             image: image().to_vec(),
             sabotage,
-            ..RunRequest::default()
+            ..bare()
         });
         assert!(matches!(outcome, Err(SimulatorError::Request(_))), "{outcome:?}");
     }

@@ -1,11 +1,13 @@
 //! The module of `testdata/module.c` in images that clang and lld made, and requests to run it.
 //!
-//! Trials are the same for both machines. Those of this crate's unit tests run x64; the end-to-end tests, which can count
-//! a test as skipped when there is no emulator, run them for ARM64.
+//! Trials are the same for both machines. Those of this crate's unit tests run x64 on the host's processor; the end-to-end tests,
+//! which can count a test as skipped when there is no emulator, run them for both machines in that.
 
 use std::cell::Cell;
 
-use bpf2sys_simulator::{HexBytes, Input, MapPreset, PresetValue, RunReport, RunRequest, SimulatorError};
+use bpf2sys_simulator::{
+    HexBytes, Input, MapPreset, PresetValue, ProcessorKind, RunReport, RunRequest, SimulatorError,
+};
 
 /// The x64 image.
 pub const IMAGE: &[u8] = include_bytes!("../../testdata/module.image");
@@ -20,20 +22,37 @@ pub const ARM64_SAMPLE: &[u8] = include_bytes!("../../testdata/sample-arm64.imag
 /// An object that can be interpreted in the place of its programs, `testdata/sample-bpf.c`.
 pub const SAMPLE_OBJECT: &[u8] = include_bytes!("../../testdata/sample-bpf.o");
 
+/// What a trial is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code)] // unit tests are for the host's processor
+pub enum On {
+    /// x64 on the host's processor.
+    X64,
+    /// x64 in the emulator.
+    EmulatedX64,
+    /// ARM64.
+    Arm64,
+}
+
 thread_local! {
     /// What this thread's trial is for. Each trial is on one thread from start to end.
-    static ON_ARM64: Cell<bool> = const { Cell::new(false) };
+    static ON: Cell<On> = const { Cell::new(On::X64) };
 }
 
 /// Whether this thread's trial is for ARM64.
 pub fn on_arm64() -> bool {
-    ON_ARM64.get()
+    ON.get() == On::Arm64
 }
 
-/// Makes this thread's trial one for ARM64.
-#[allow(dead_code)] // unit tests are for x64
-pub fn be_on_arm64() {
-    ON_ARM64.set(true);
+/// Whether this thread's trial is for the emulator.
+pub fn is_emulated() -> bool {
+    ON.get() != On::X64
+}
+
+/// Makes this thread's trial one for that.
+#[allow(dead_code)] // unit tests are for the host's processor
+pub fn be_on(on: On) {
+    ON.set(on);
 }
 
 /// The image for the machine that this thread's trial is for.
@@ -64,7 +83,7 @@ pub fn sample_request(inputs: Vec<Input>) -> RunRequest {
         image: sample_image().to_vec(),
         platform_files: vec![("other.toml".into(), OTHER_PROVIDER.into())],
         inputs,
-        ..RunRequest::default()
+        ..bare()
     }
 }
 
@@ -72,6 +91,19 @@ pub fn request(inputs: Vec<Input>) -> RunRequest {
     RunRequest {
         image: image().to_vec(),
         inputs,
+        ..bare()
+    }
+}
+
+/// A request for the processor that this thread's trial is for, and nothing else.
+pub fn bare() -> RunRequest {
+    let processor = if ON.get() == On::EmulatedX64 {
+        ProcessorKind::Emulated
+    } else {
+        ProcessorKind::Host
+    };
+    RunRequest {
+        processor,
         ..RunRequest::default()
     }
 }

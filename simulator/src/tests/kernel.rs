@@ -2,7 +2,7 @@
 
 use bpf2sys_simulator::{Rule, RunRequest, SimulatorError};
 
-use super::fixture::{image, on_arm64, packet, preset, run};
+use super::fixture::{bare, image, on_arm64, packet, preset, run};
 use super::patch::{Break, NOP, Patched};
 
 pub fn each_check_of_the_kernel_catches_its_own() {
@@ -307,7 +307,7 @@ pub fn each_check_of_the_kernel_catches_its_own() {
         break_it(&mut patched);
         let outcome = run(&RunRequest {
             image: patched.finish(),
-            ..RunRequest::default()
+            ..bare()
         });
         let found = match &outcome {
             Err(SimulatorError::Kernel { violation, .. } | SimulatorError::UserMode(violation)) => Some(violation.rule),
@@ -336,7 +336,7 @@ pub fn the_right_program_info_hash_is_accepted() {
     patched.pointer(pointer, place).put(length, &[32]);
     run(&RunRequest {
         image: patched.finish(),
-        ..RunRequest::default()
+        ..bare()
     })
     .unwrap();
 }
@@ -352,7 +352,7 @@ pub fn programs_of_older_versions_get_the_shorter_map_table() {
     let request = RunRequest {
         image,
         inputs: vec![packet("count", &[1, 2])],
-        ..RunRequest::default()
+        ..bare()
     };
     let outcome = run(&request);
     assert!(
@@ -363,10 +363,7 @@ pub fn programs_of_older_versions_get_the_shorter_map_table() {
 pub fn images_that_the_loader_refuses_are_not_run() {
     let mut image = image().to_vec();
     *image.last_mut().unwrap() ^= 1;
-    let outcome = run(&RunRequest {
-        image,
-        ..RunRequest::default()
-    });
+    let outcome = run(&RunRequest { image, ..bare() });
     assert!(matches!(outcome, Err(SimulatorError::Loader(list)) if list[0].rule == Rule::Checksum));
 }
 
@@ -378,7 +375,7 @@ pub fn large_arrays_are_reported_by_what_is_in_them() {
     let request = RunRequest {
         image: patched.finish(),
         presets: vec![preset("array", &key, &[7; 8]), preset("array", &[3, 0, 0, 0], &[6; 8])],
-        ..RunRequest::default()
+        ..bare()
     };
     let report = run(&request).unwrap();
     let array = report.maps.iter().find(|m| m.name == "array").unwrap();
@@ -398,7 +395,7 @@ pub fn what_does_not_fit_is_an_error_and_not_a_crash() {
     patched.put(entries, &u32::MAX.to_le_bytes());
     let outcome = run(&RunRequest {
         image: patched.finish(),
-        ..RunRequest::default()
+        ..bare()
     });
     assert!(
         matches!(&outcome, Err(SimulatorError::NotSimulated(what)) if what == "map array of this size"),
@@ -426,7 +423,7 @@ pub fn garbled_images_end_in_an_answer() {
             image: patched.finish(),
             inputs,
             time_limit_ms: 1000,
-            ..RunRequest::default()
+            ..bare()
         });
         assert!(
             !matches!(

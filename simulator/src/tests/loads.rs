@@ -6,7 +6,7 @@ use bpf2sys_simulator::{
 
 use super::call::Arg::{Map, Memory, Number};
 use super::call::{Helper, btf, helper, input, result};
-use super::fixture::{packet, preset, request, run, sample_image, sample_request};
+use super::fixture::{bare, packet, preset, request, run, sample_image, sample_request};
 use super::patch::Patched;
 
 /// Map indices in `testdata/sample.c`.
@@ -233,7 +233,7 @@ pub fn older_runtimes_refuse_the_long_form_of_programs() {
         runtime,
         image,
         inputs: vec![packet("count", &[1, 2])],
-        ..RunRequest::default()
+        ..bare()
     };
     let long = request(vec![]).image;
     let short = short_entries(&long, 11);

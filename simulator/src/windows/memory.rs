@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::unicorn::{ADDRESS_BITS, Engine};
+use super::unicorn::Engine;
 use crate::address_space::AddressSpace;
 
 /// Size of a page.
@@ -85,8 +85,8 @@ const SLAB: usize = 1 << 20;
 /// Most bytes that all blocks together may take: more than any test needs, less than a machine has.
 const LIMIT: u64 = 4 << 30;
 
-/// Addresses of the memory that the emulator sees: the upper half of those that its processor has.
-const EMULATED: std::ops::Range<u64> = 1 << (ADDRESS_BITS - 1)..1 << ADDRESS_BITS;
+/// Addresses of the memory that the emulator sees: the upper half of the 44 bits that its ARM64 processor has.
+const EMULATED: std::ops::Range<u64> = 1 << 43..1 << 44;
 
 /// Bytes that are compared at once.
 const LANES: usize = 64;
@@ -99,6 +99,11 @@ impl Memory {
             next: EMULATED.start,
             ..Memory::default()
         }
+    }
+
+    /// Whether code in an emulator sees it.
+    pub fn is_emulated(&self) -> bool {
+        self.emulator.is_some()
     }
 
     /// A zeroed block of `length` bytes that ends at a guard page, rounded so that it starts at a multiple of

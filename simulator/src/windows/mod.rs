@@ -1,5 +1,5 @@
-//! The Windows that an image runs in: loader, kernel, registration, maps and helpers, in a process made for one run on an
-//! x86-64 host. x86-64 code is run by the host itself, ARM64 code in an emulator.
+//! The Windows that an image runs in: loader, kernel, registration, maps and helpers, in a process made for one run on a
+//! Linux host. x86-64 code is run by the host itself, if it can and nothing else is asked for; all other code in an emulator.
 //!
 //! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
@@ -30,6 +30,7 @@ mod registry;
 mod report;
 mod sandbox;
 mod status;
+#[cfg(target_arch = "x86_64")]
 mod switch;
 mod system;
 mod thunks;
@@ -47,15 +48,19 @@ use crate::failure::{Life, Sabotage};
 use crate::image::Image;
 use crate::kernel_tables::Tables;
 use crate::loader_rules;
-use crate::request::{Input, InvocationResult, MapContents, MapPreset, PresetValue, RunReport, RunRequest};
+use crate::request::{
+    Input, InvocationResult, MapContents, MapPreset, PresetValue, ProcessorKind, RunReport, RunRequest,
+};
 use crate::rule::{Rule, Violation};
 use crate::trace::Trace;
 use crate::usermode::{self, UserModeView};
 use cpu::Processor;
 use cpu::arm64::Arm64;
 use cpu::x64::X64;
+use cpu::x64::emulated::Emulated;
 use kernel::Kernel;
-use memory::Memory;
+use memory::{Memory, PAGE};
+#[cfg(target_arch = "x86_64")]
 use switch::Switch;
 use thunks::Form;
 use unicorn::Engine;
@@ -113,7 +118,7 @@ pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Resul
     }
 
     // SAFETY: promised by the caller: this thread is the only one, and it is done once.
-    let (mut memory, form, mut cpu) = unsafe { processor(image.machine) }?;
+    let (mut memory, form, mut cpu) = unsafe { processor(image.machine, request.processor) }?;
     let mut thunks = thunks::Thunks::new(form);
     let full = |_| kernel::no_memory("the kernel's code");
     let return_address = thunks.add(&mut memory, thunks::Target::Return).map_err(full)?;
@@ -136,7 +141,12 @@ pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Resul
     if request.trace == Trace::Instructions && object.is_none() {
         cpu.start_counting(trace::CodeCounts::new(&images[0]));
     }
-    sandbox::enter(&images).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
+    let code = if memory.is_emulated() {
+        sandbox::Code::Emulated
+    } else {
+        sandbox::Code::native(&images)
+    };
+    sandbox::enter(code).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
     let mut kernel = Kernel {
         memory,
         cpu,
@@ -247,22 +257,52 @@ fn use_module(
     Ok(report)
 }
 
+/// Whether the host's own processor executes the code of images for a machine.
+pub const fn is_native(machine: u16, kind: ProcessorKind) -> bool {
+    cfg!(target_arch = "x86_64") && machine == Image::X64 && matches!(kind, ProcessorKind::Host)
+}
+
 /// The processor for a machine, the memory that it sees, and how its code calls the kernel.
 ///
 /// # Safety
 /// To be called at most once in a process that has one thread.
-unsafe fn processor(machine: u16) -> Result<(Memory, Form, Box<dyn Processor>), SimulatorError> {
-    if machine == Image::ARM64 {
+unsafe fn processor(machine: u16, kind: ProcessorKind) -> Result<(Memory, Form, Box<dyn Processor>), SimulatorError> {
+    #[cfg(target_arch = "x86_64")]
+    if is_native(machine, kind) {
         // SAFETY: promised by the caller.
-        let engine = unsafe { Engine::new() }.map_err(SimulatorError::Unsupported)?;
-        let mut memory = Memory::emulated(Rc::clone(&engine));
-        engine.boot(&mut memory).map_err(SimulatorError::Unsupported)?;
-        return Ok((memory, Form::Unmapped, Box::new(Arm64::new(engine))));
+        let switch = unsafe { Switch::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
+        let form = Form::Jump(Switch::trap_address());
+        return Ok((Memory::default(), form, Box::new(X64::new(switch))));
     }
     // SAFETY: promised by the caller.
-    let switch = unsafe { Switch::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
-    let form = Form::Jump(Switch::trap_address());
-    Ok((Memory::default(), form, Box::new(X64::new(switch))))
+    unsafe { emulated(machine) }.map_err(SimulatorError::Unsupported)
+}
+
+/// The same, in the emulator.
+///
+/// # Safety
+/// As of [`processor`].
+unsafe fn emulated(machine: u16) -> Result<(Memory, Form, Box<dyn Processor>), String> {
+    let is_arm64 = machine == Image::ARM64;
+    let model = if is_arm64 {
+        &unicorn::arm64::MODEL
+    } else {
+        &unicorn::x64::MODEL
+    };
+    // SAFETY: promised by the caller.
+    let engine = unsafe { Engine::new(model) }?;
+    let mut memory = Memory::emulated(Rc::clone(&engine));
+    if is_arm64 {
+        unicorn::arm64::boot(&engine, &mut memory)?;
+        return Ok((memory, Form::Unmapped, Box::new(Arm64::new(engine))));
+    }
+    unicorn::x64::boot(&engine, &mut memory)?;
+    let trap = memory.map_pages(PAGE).map_err(|_| "no memory")?;
+    Ok((
+        memory,
+        Form::Jump(trap),
+        Box::new(X64::new(Emulated::new(engine, trap))),
+    ))
 }
 
 /// User mode pairs what it read from the file with what the kernel loaded, by position (native module contract §5.4).

@@ -13,7 +13,6 @@ use libc::{
 };
 
 use super::mapping::MappedImage;
-use crate::image::Image;
 
 /// `AUDIT_ARCH_X86_64`.
 const ARCHITECTURE: u32 = 0xC000_003E;
@@ -83,11 +82,23 @@ fn answer(k: u32) -> sock_filter {
 
 /// How the image's code runs.
 #[derive(Clone, Debug)]
-enum Code {
+pub enum Code {
     /// By the host, between two addresses each time. Calls from there are refused if the addresses share their upper half.
     Native(Vec<(u64, u64)>),
     /// In the emulator: nothing becomes executable.
     Emulated,
+}
+
+impl Code {
+    /// That of these images, by the host.
+    pub fn native(images: &[MappedImage]) -> Code {
+        Code::Native(
+            images
+                .iter()
+                .map(|image| (image.base, image.base + image.size))
+                .collect(),
+        )
+    }
 }
 
 /// The filter.
@@ -134,18 +145,9 @@ fn filter(code: Code) -> Vec<sock_filter> {
     program
 }
 
-/// Confines the process, in which these images are, for good.
-pub fn enter(images: &[MappedImage]) -> std::io::Result<()> {
-    let mut program = filter(if images.iter().any(|image| image.machine == Image::ARM64) {
-        Code::Emulated
-    } else {
-        Code::Native(
-            images
-                .iter()
-                .map(|image| (image.base, image.base + image.size))
-                .collect(),
-        )
-    });
+/// Confines the process for good.
+pub fn enter(code: Code) -> std::io::Result<()> {
+    let mut program = filter(code);
     let program = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),

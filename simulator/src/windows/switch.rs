@@ -15,45 +15,14 @@
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
 
+use super::cpu::x64::{Core, MXCSR, Registers};
 use super::cpu::{Access, Cause, Event, Exception};
 use super::trace::CodeCounts;
-
-/// The registers that a call can see.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Registers {
-    pub rax: u64,
-    pub rbx: u64,
-    pub rcx: u64,
-    pub rdx: u64,
-    pub rsi: u64,
-    pub rdi: u64,
-    pub rbp: u64,
-    pub rsp: u64,
-    pub r8: u64,
-    pub r9: u64,
-    pub r10: u64,
-    pub r11: u64,
-    pub r12: u64,
-    pub r13: u64,
-    pub r14: u64,
-    pub r15: u64,
-    pub flags: u64,
-    pub mxcsr: u32,
-    pub padding: u32,
-    pub xmm: [u128; 16],
-}
-
-/// MXCSR as Windows starts threads with.
-pub const MXCSR: u32 = 0x1F80;
+use crate::trace::NativeTrace;
 
 /// Trap flag: the processor stops behind each instruction that begins with it set (Intel SDM, volume 3, "Single-Step Exception
 /// Condition").
 const TRAP_FLAG: u64 = 0x100;
-
-/// Direction flag.
-pub const DIRECTION_FLAG: u64 = 0x400;
 
 /// What the signal handler saw.
 #[derive(Clone, Copy, Debug, Default)]
@@ -368,30 +337,32 @@ impl Switch {
         trap as *const () as u64
     }
 
-    /// Registers as native code left them.
-    #[allow(clippy::unused_self)] // whoever holds the processor may look at its registers
-    pub fn registers(&self) -> &Registers {
+    /// What was counted.
+    #[allow(clippy::unused_self)] // whoever holds the processor may look at it
+    fn counts(&self) -> Option<&CodeCounts> {
+        // SAFETY: as in `count`.
+        unsafe { (*STATE.0.get()).counts.as_ref() }
+    }
+}
+
+impl Core for Switch {
+    fn registers(&self) -> &Registers {
         // SAFETY: native code is not running, and a `&mut` only comes from `registers_mut`, which borrows `self` alone.
         unsafe { &(*STATE.0.get()).registers }
     }
 
-    /// Registers as native code will find them.
-    #[allow(clippy::unused_self)] // whoever holds the processor may set its registers
-    pub fn registers_mut(&mut self) -> &mut Registers {
+    fn registers_mut(&mut self) -> &mut Registers {
         // SAFETY: native code is not running, and `&mut self` makes this the only reference.
         unsafe { &mut (*STATE.0.get()).registers }
     }
 
-    /// Counts into `counts` from now on, when [`Switch::count`] says so.
-    #[allow(clippy::unused_self)] // whoever holds the processor may count
-    pub fn start_counting(&mut self, counts: CodeCounts) {
+    fn start_counting(&mut self, counts: CodeCounts) {
         let counts = Box::into_raw(Box::new(counts));
         // SAFETY: native code is not running, so the signal handler does not look at the state.
         unsafe { (*STATE.0.get()).counts = counts };
     }
 
-    /// Whether the instructions of the image at this address are counted, which go on now.
-    pub fn count(&mut self, image: Option<u64>) {
+    fn count(&mut self, image: Option<u64>) {
         // SAFETY: `counts` is null or what `start_counting` has left there for good. Native code is not running, so the
         // signal handler does not use it, and the only other reference comes from `counts`, which borrows `self`.
         let counting = unsafe {
@@ -404,20 +375,15 @@ impl Switch {
         *flags = *flags & !TRAP_FLAG | if counting { TRAP_FLAG } else { 0 };
     }
 
-    /// What was counted.
-    #[allow(clippy::unused_self)] // whoever holds the processor may look at it
-    pub fn counts(&self) -> Option<&CodeCounts> {
-        // SAFETY: as in `count`.
-        unsafe { (*STATE.0.get()).counts.as_ref() }
+    fn counted(&self) -> u64 {
+        self.counts().map_or(0, CodeCounts::total)
     }
 
-    /// Continues native code at the address that the stack's top word holds, until it gives the processor back.
-    ///
-    /// # Safety
-    /// The registers must describe code whose effects the caller accepts: it can write to any writable memory of the
-    /// process. Only memory of `Memory` is known to it, and the process is made for this one run.
-    #[allow(clippy::unused_self)] // whoever holds the processor may run it
-    pub unsafe fn run(&mut self) -> Event {
+    fn trace(&self) -> NativeTrace {
+        self.counts().map(CodeCounts::trace).unwrap_or_default()
+    }
+
+    unsafe fn run(&mut self) -> Event {
         // SAFETY: `enter` keeps the host's registers and comes back by `trap` or `abandon` with the host's stack as
         // it was. The state is reached through a raw pointer, so no Rust reference to it is live meanwhile.
         unsafe {

@@ -1,15 +1,76 @@
-//! x86-64 code on the host's processor, with the x64 calling convention of Windows.
+//! x86-64 code, with the x64 calling convention of Windows, on the host's processor or an emulated one.
+
+pub mod emulated;
 
 use super::{Call, CallSite, Event, NoStack, POISON, Processor, STACK_FILL, STAND_IN_FRAME};
 use crate::trace::NativeTrace;
 use crate::windows::memory::Memory;
-use crate::windows::switch::{DIRECTION_FLAG, MXCSR, Registers, Switch};
 use crate::windows::thunks::Thunks;
 use crate::windows::trace::CodeCounts;
 
-/// The host's processor, and the calls that run on it.
-pub struct X64 {
-    switch: Switch,
+/// The registers that a call can see.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Registers {
+    pub rax: u64,
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub rbp: u64,
+    pub rsp: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub flags: u64,
+    pub mxcsr: u32,
+    pub padding: u32,
+    pub xmm: [u128; 16],
+}
+
+/// MXCSR as Windows starts threads with.
+pub const MXCSR: u32 = 0x1F80;
+
+/// Direction flag.
+pub const DIRECTION_FLAG: u64 = 0x400;
+
+/// What executes the code. Between [`Core::run`] and the next, it keeps the registers.
+pub trait Core {
+    /// Registers as the code left them.
+    fn registers(&self) -> &Registers;
+
+    /// Registers as the code will find them.
+    fn registers_mut(&mut self) -> &mut Registers;
+
+    /// Continues at the address that the stack's top word holds, which it takes from there, until the code gives the processor back.
+    ///
+    /// # Safety
+    /// As of [`Processor::run`].
+    unsafe fn run(&mut self) -> Event;
+
+    /// As of [`Processor`].
+    fn start_counting(&mut self, counts: CodeCounts);
+
+    /// As of [`Processor`].
+    fn count(&mut self, image: Option<u64>);
+
+    /// As of [`Processor`].
+    fn counted(&self) -> u64;
+
+    /// As of [`Processor`].
+    fn trace(&self) -> NativeTrace;
+}
+
+/// An x64 processor, and the calls that run on it.
+pub struct X64<C> {
+    core: C,
     calls: Vec<Frame>,
 }
 
@@ -23,19 +84,19 @@ struct Frame {
     return_rsp: u64,
 }
 
-impl X64 {
-    /// Runs code by `switch`.
-    pub fn new(switch: Switch) -> Self {
+impl<C: Core> X64<C> {
+    /// Runs code by `core`.
+    pub fn new(core: C) -> Self {
         X64 {
-            switch,
+            core,
             calls: Vec::new(),
         }
     }
 }
 
-impl Processor for X64 {
+impl<C: Core> Processor for X64<C> {
     fn enter(&mut self, memory: &mut Memory, call: &Call<'_>) -> Result<(), NoStack> {
-        let outer = *self.switch.registers();
+        let outer = *self.core.registers();
         let top = if self.calls.is_empty() {
             call.stack_top
         } else {
@@ -73,7 +134,7 @@ impl Processor for X64 {
             padding: 0,
             xmm: std::array::from_fn(|i| 0xB1B1_0000_0000_0000_A5A5 + i as u128),
         };
-        *self.switch.registers_mut() = before;
+        *self.core.registers_mut() = before;
         self.calls.push(Frame {
             before,
             outer,
@@ -84,27 +145,27 @@ impl Processor for X64 {
 
     unsafe fn run(&mut self, _: &Thunks) -> Event {
         // SAFETY: promised by the caller; `enter` and `resume` have left an address on top of the stack.
-        unsafe { self.switch.run() }
+        unsafe { self.core.run() }
     }
 
     fn start_counting(&mut self, counts: CodeCounts) {
-        self.switch.start_counting(counts);
+        self.core.start_counting(counts);
     }
 
     fn count(&mut self, image: Option<u64>) {
-        self.switch.count(image);
+        self.core.count(image);
     }
 
     fn counted(&self) -> u64 {
-        self.switch.counts().map_or(0, CodeCounts::total)
+        self.core.counted()
     }
 
     fn trace(&self) -> NativeTrace {
-        self.switch.counts().map(CodeCounts::trace).unwrap_or_default()
+        self.core.trace()
     }
 
     fn argument(&self, memory: &Memory, index: usize) -> Option<u64> {
-        let registers = self.switch.registers();
+        let registers = self.core.registers();
         match index {
             0 => Some(registers.rcx),
             1 => Some(registers.rdx),
@@ -115,7 +176,7 @@ impl Processor for X64 {
     }
 
     fn call_site(&self, memory: &Memory) -> CallSite {
-        let registers = self.switch.registers();
+        let registers = self.core.registers();
         let rsp = registers.rsp;
         CallSite {
             return_address: memory.read_u64(rsp),
@@ -128,19 +189,19 @@ impl Processor for X64 {
     }
 
     fn guarded_target(&self, jumps: bool) -> u64 {
-        let registers = self.switch.registers();
+        let registers = self.core.registers();
         if jumps { registers.rax } else { registers.rcx }
     }
 
     fn resume_checked(&mut self) {
-        let registers = self.switch.registers_mut();
+        let registers = self.core.registers_mut();
         for register in [&mut registers.rax, &mut registers.r10, &mut registers.r11] {
             *register = POISON;
         }
     }
 
     fn resume(&mut self, memory: &mut Memory, value: u64) -> Result<(), NoStack> {
-        let registers = self.switch.registers_mut();
+        let registers = self.core.registers_mut();
         registers.rax = value;
         for register in [
             &mut registers.rcx,
@@ -168,7 +229,7 @@ impl Processor for X64 {
         let Some(frame) = self.calls.pop() else {
             return Err(vec!["a call that was not made".into()]);
         };
-        let (before, after) = (&frame.before, *self.switch.registers());
+        let (before, after) = (&frame.before, *self.core.registers());
         let mut changed: Vec<String> = [
             ("rbx", before.rbx, after.rbx),
             ("rbp", before.rbp, after.rbp),
@@ -191,7 +252,7 @@ impl Processor for X64 {
                 .filter(|&i| before.xmm[i] != after.xmm[i])
                 .map(|i| format!("xmm{i}")),
         );
-        *self.switch.registers_mut() = frame.outer;
+        *self.core.registers_mut() = frame.outer;
         if changed.is_empty() {
             Ok(after.rax)
         } else {

@@ -1,4 +1,5 @@
-//! One ARM64 processor of the Unicorn emulator, which sees the memory of the run at its own addresses.
+//! One processor of the Unicorn emulator, which sees the memory of the run at its own addresses: for ARM64 code as [`arm64`]
+//! makes it, for x64 code as [`x64`] does.
 //!
 //! [`Engine`] is told which pages the code may use and for what. It gives the emulator a run of pages when the code
 //! first touches it, and takes it back when its protection changes: the emulator's own bookkeeping grows with the square
@@ -6,6 +7,9 @@
 //!
 //! The emulator keeps pointers into that memory. This is sound as long as each run of pages is taken back before its
 //! memory is unmapped or forbidden to the host, which [`Engine::set_protection`] does.
+
+pub mod arm64;
+pub mod x64;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,57 +23,13 @@ use super::trace::CodeCounts;
 use crate::emulator_library::{EmulatorLibrary, Handle, Status, number};
 
 /// An address that is no instruction's: emulation is never asked to stop by reaching an address.
-const NOWHERE: u64 = u64::MAX - 3;
-
-/// A system register with its value, `uc_arm64_cp_reg`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct SystemRegister {
-    crn: u32,
-    crm: u32,
-    op0: u32,
-    op1: u32,
-    op2: u32,
-    value: u64,
-}
-
-/// What firmware and hypervisor have set up for a kernel on an ARM64 machine ("Arm Architecture Reference Manual for
-/// A-profile", system register descriptions); each register by op1, `CRn`, `CRm` and op2, and its value.
-///
-/// `SCR_EL3` with NS, RW, APK, API and the bits that are always one; `HCR_EL2` with RW, APK and API; then the keys of
-/// pointer authentication, which a real kernel draws at random: `APIAKey`, `APIBKey`, `APDAKey` and `APDBKey`, each as
-/// `Lo_EL1` and `Hi_EL1`.
-const BOOT: [(u32, u32, u32, u32, u64); 10] = [
-    (6, 1, 1, 0, 1 << 0 | 0b11 << 4 | 1 << 10 | 1 << 16 | 1 << 17),
-    (4, 1, 1, 0, 1 << 31 | 1 << 40 | 1 << 41),
-    (0, 2, 1, 0, 0x0123_4567_89AB_CDEF),
-    (0, 2, 1, 1, 0xFEDC_BA98_7654_3210),
-    (0, 2, 1, 2, 0x0F1E_2D3C_4B5A_6978),
-    (0, 2, 1, 3, 0x8796_A5B4_C3D2_E1F0),
-    (0, 2, 2, 0, 0x1357_9BDF_0246_8ACE),
-    (0, 2, 2, 1, 0xECA8_6420_FDB9_7531),
-    (0, 2, 2, 2, 0x1122_3344_5566_7788),
-    (0, 2, 2, 3, 0x8877_6655_4433_2211),
-];
-
-/// What the kernel itself then does: it turns pointer authentication on.
-#[rustfmt::skip]
-const KERNEL: [u32; 8] = [
-    0xD538_1000, // mrs x0, SCTLR_EL1
-    0xD284_0001, // mov x1, #0x2000
-    0xF2B9_0001, // movk x1, #0xC800, lsl #16
-    0xAA01_0000, // orr x0, x0, x1            EnIA, EnIB, EnDA, EnDB
-    0xD518_1000, // msr SCTLR_EL1, x0
-    0xD503_3FDF, // isb
-    0xDAC1_0044, // pacia x4, x2              shows that it works
-    0xD65F_03C0, // ret
-];
-
-/// Bits of the processor's addresses.
-pub const ADDRESS_BITS: u32 = 44;
+pub const NOWHERE: u64 = u64::MAX - 3;
 
 /// Most runs of pages that the emulator has when code starts. While it runs, there may be more.
 const MOST_MAPPED: usize = 128;
+
+/// How many addresses are known at once of instructions that do nothing wrong unnoticed.
+const HARMLESS: usize = 8192;
 
 /// Consecutive pages with one protection.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +38,38 @@ struct Pages {
     protection: i32,
 }
 
+/// What a machine needs that the emulator can be.
+pub struct Model {
+    /// Its name.
+    pub name: &'static str,
+    /// `UC_ARCH_*`.
+    pub architecture: c_int,
+    /// `UC_MODE_*`.
+    pub mode: c_int,
+    /// `UC_CPU_*`.
+    pub cpu: c_int,
+    /// Whether addresses of more bits than the machine's memory has are to be seen as they are. Version 2.1 otherwise forgets the
+    /// upper ones; version 2.0.1 never does and refuses to be asked for that.
+    pub all_address_bits: bool,
+    /// The register of the program counter.
+    pub pc: c_int,
+    /// Instructions that call the system, `UC_*_INS_*`: those that the emulator takes for nothing if nobody asks for them.
+    pub system_calls: &'static [c_int],
+    /// What an access to an address is that no memory can have; `None` if some can.
+    pub impossible: fn(Access, u64) -> Option<Cause>,
+    /// What an exception is that no access to memory caused, by the emulator's number.
+    pub exception: fn(&Engine, u32) -> Cause,
+    /// What the instruction at an address is, which the emulator does not know.
+    pub unknown: fn(&Engine, u64) -> Cause,
+    /// What the instruction at an address is about to do wrong that the emulator lets pass.
+    pub unnoticed: Option<fn(&Engine, u64) -> Option<Cause>>,
+    /// The instruction that could not be fetched, because it, or the rest of it, would be at this address.
+    pub unfetched: fn(&Engine, u64) -> u64,
+}
+
 /// An emulated processor.
 pub struct Engine {
+    model: &'static Model,
     library: EmulatorLibrary,
     handle: Handle,
     /// What the code may use, by first byte.
@@ -94,22 +84,29 @@ pub struct Engine {
     counting: Cell<bool>,
     /// What was counted.
     counts: RefCell<Option<CodeCounts>>,
+    /// Addresses of instructions that do nothing wrong unnoticed, by their low bits.
+    harmless: Box<[Cell<u64>]>,
 }
 
 impl Engine {
-    /// Loads the emulator and makes a processor that [`Engine::boot`] sets up.
+    /// Loads the emulator and makes a processor, which is as it is at the machine's start.
     ///
     /// # Safety
     /// At most one may exist in a process, on the only thread that ever uses it: it installs the handler of the timer.
-    pub unsafe fn new() -> Result<Rc<Engine>, String> {
+    pub unsafe fn new(model: &'static Model) -> Result<Rc<Engine>, String> {
         let library = EmulatorLibrary::load()?;
         let mut handle: Handle = std::ptr::null_mut();
         // SAFETY: the pointer is valid, and the numbers are those of the header.
-        let status = unsafe { (library.open)(number::ARCH_ARM64, number::MODE_LITTLE_ENDIAN, &raw mut handle) };
+        let status = unsafe { (library.open)(model.architecture, model.mode, &raw mut handle) };
         if status != number::OK {
-            return Err(format!("Unicorn has no ARM64 processor: {}", library.text(status)));
+            return Err(format!(
+                "Unicorn has no {} processor: {}",
+                model.name,
+                library.text(status)
+            ));
         }
         let engine = Rc::new(Engine {
+            model,
             library,
             handle,
             pages: RefCell::default(),
@@ -118,6 +115,7 @@ impl Engine {
             last: Cell::new(0),
             counting: Cell::new(false),
             counts: RefCell::default(),
+            harmless: vec![Cell::new(NOWHERE); HARMLESS].into(),
         });
         let user = Rc::as_ptr(&engine).cast::<c_void>().cast_mut();
         let mut hook = 0usize;
@@ -130,10 +128,20 @@ impl Engine {
         // types that their kinds of hook ask for, and the user data is the engine, which `drop` closes before it goes.
         // A range that ends before it begins means all addresses.
         let status = unsafe {
-            let mut status = (engine.library.control)(handle, number::SET_CPU_MODEL, number::CPU_ARM64_MAX);
+            let mut status = (engine.library.control)(handle, number::SET_CPU_MODEL, model.cpu);
+            if model.all_address_bits {
+                (engine.library.control)(handle, number::SET_TLB, number::TLB_VIRTUAL);
+            }
             for (kind, callback) in hooks {
                 if status == number::OK {
                     status = (engine.library.add_hook)(handle, &raw mut hook, kind, callback, user, 1, 0);
+                }
+            }
+            let callback = on_system_call as *const () as *mut c_void;
+            for &instruction in model.system_calls {
+                if status == number::OK {
+                    let kind = number::HOOK_INSTRUCTION;
+                    status = (engine.library.add_hook)(handle, &raw mut hook, kind, callback, user, 1, 0, instruction);
                 }
             }
             status
@@ -144,38 +152,27 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Does what comes before a driver on a real machine: [`BOOT`], then [`KERNEL`]. The emulator also makes its code
-    /// buffer now, which it could not once the process is confined.
-    pub fn boot(&self, memory: &mut Memory) -> Result<(), String> {
-        for (op1, crn, crm, op2, value) in BOOT {
-            let register = SystemRegister {
-                crn,
-                crm,
-                op0: 3,
-                op1,
-                op2,
-                value,
-            };
-            self.write(&[number::SYSTEM_REGISTER], &[register]);
-        }
+    /// Executes what comes before a driver on a real machine, from the first byte of a page of its own, up to a jump to
+    /// [`NOWHERE`]. The emulator also makes its code buffer now, which it could not once the process is confined.
+    fn execute_at_start(&self, memory: &mut Memory, code: &[u8], prepare: impl FnOnce(u64)) -> Result<(), String> {
         let refused = |_| "no memory".to_owned();
         let page = memory.map_pages(PAGE).map_err(refused)?;
         let writable = libc::PROT_READ | libc::PROT_WRITE;
         memory.protect(page, PAGE, writable).map_err(refused)?;
-        let code: Vec<u8> = KERNEL.iter().flat_map(|word| word.to_le_bytes()).collect();
         // SAFETY: the page was made writable in the line before.
-        unsafe { memory.write_while_mapping(page, &code) };
+        unsafe { memory.write_while_mapping(page, code) };
         let executable = libc::PROT_READ | libc::PROT_EXEC;
         memory.protect(page, PAGE, executable).map_err(refused)?;
-        self.write(&[number::X0 + 4, number::X29 + 1], &[page, NOWHERE]);
+        prepare(page);
         // SAFETY: the code stores to no memory.
         let end = unsafe { self.run(page) };
         memory.protect(page, PAGE, libc::PROT_NONE).map_err(refused)?;
-        let [signed] = self.read::<u64, 1>(&[number::X0 + 4]);
-        if end.cause == Cause::Access(Access::Execute, NOWHERE) && signed != page {
-            Ok(())
-        } else {
-            Err(format!("this Unicorn has no pointer authentication ({:?})", end.cause))
+        match end.cause {
+            Cause::Access(Access::Execute, NOWHERE) => Ok(()),
+            other => Err(format!(
+                "this Unicorn's {} processor does not start ({other:?})",
+                self.model.name
+            )),
         }
     }
 
@@ -206,6 +203,9 @@ impl Engine {
     /// Says what the code may do with whole pages: `PROT_*`. To be called before the host's own protection changes.
     pub fn set_protection(&self, start: u64, length: u64, protection: i32) {
         let end = start + length;
+        if protection & libc::PROT_EXEC != 0 {
+            self.harmless.iter().for_each(|address| address.set(NOWHERE));
+        }
         self.mapped.borrow_mut().retain(|&(base, size)| {
             let keep = base >= end || base + size <= start;
             if !keep {
@@ -294,45 +294,53 @@ impl Engine {
         // held here. What the code does to memory is the caller's promise.
         let status = unsafe { (self.library.start)(self.handle, pc, NOWHERE, 0, 0) };
         let cause = self.cause.get().unwrap_or(match status {
-            number::OK if self.read::<u64, 1>(&[number::PC]) == [NOWHERE] => Cause::Access(Access::Execute, NOWHERE),
+            number::OK if self.pc() == NOWHERE => Cause::Access(Access::Execute, NOWHERE),
             // `wfi` and its like.
             number::OK => Cause::Other("the processor was halted"),
+            number::NO_INSTRUCTION => (self.model.unknown)(self, self.last.get()),
             _ => Cause::Other("exception that the emulator does not name"),
         });
         let pc = match cause {
-            Cause::Access(Access::Execute, address) => address,
+            Cause::Access(Access::Execute, address) => (self.model.unfetched)(self, address),
             _ => self.last.get(),
         };
         Exception { cause, pc }
     }
 
-    /// Why the last instruction's access was not even looked up: the address is no multiple of its size although the
-    /// instruction demands that, or has more bits than addresses have.
-    fn data_abort(&self) -> Cause {
-        let pc = self.last.get();
+    /// The program counter.
+    fn pc(&self) -> u64 {
+        self.read(&[self.model.pc])[0]
+    }
+
+    /// Bytes that the code may use, from an address on: as many as there are, up to `N`.
+    pub fn bytes<const N: usize>(&self, address: u64) -> ([u8; N], usize) {
+        let (mut bytes, mut length) = ([0; N], 0);
         let pages = self.pages.borrow();
-        let executed = pages
-            .range(..=pc)
-            .next_back()
-            .is_some_and(|(base, p)| pc - base + 4 <= p.length);
-        if !executed {
-            return Cause::Other("data abort");
+        while length < N {
+            let at = address.wrapping_add(length as u64);
+            let Some((&base, found)) = pages
+                .range(..=at)
+                .next_back()
+                .filter(|(base, p)| at - **base < p.length)
+            else {
+                break;
+            };
+            let here = (N - length).min((base + found.length - at) as usize);
+            // SAFETY: the bytes lie in pages of the run, which are mapped readable, and nothing of the code runs.
+            unsafe { std::ptr::copy_nonoverlapping(at as *const u8, bytes[length..].as_mut_ptr(), here) };
+            length += here;
         }
-        // SAFETY: the instruction lies in pages of the run, which are mapped readable.
-        let instruction = u32::from_le(unsafe { std::ptr::read_unaligned(pc as *const u32) });
-        // "Loads and stores" of the instruction encoding: exclusive and ordered ones, atomic memory operations.
-        let exclusive = instruction >> 24 & 0x3F == 0b00_1000;
-        let atomic = instruction >> 24 & 0x3F == 0b11_1000 && instruction & 0x0020_0C00 == 0x0020_0000;
-        let [address] = self.read::<u64, 1>(&[match instruction >> 5 & 31 {
-            31 => number::SP,
-            base @ 29..31 => number::X29 + base as c_int - 29,
-            base => number::X0 + base as c_int,
-        }]);
-        if (exclusive || atomic) && address & ((1 << (instruction >> 30)) - 1) != 0 {
-            Cause::Misaligned(address)
-        } else {
-            Cause::NoSuchAddress
-        }
+        (bytes, length)
+    }
+
+    /// Whether the instruction at an address is known to do nothing wrong unnoticed.
+    fn is_harmless(&self, address: u64) -> bool {
+        self.harmless[address as usize % HARMLESS].get() == address
+    }
+
+    /// The instruction at an address never does anything wrong unnoticed.
+    fn set_harmless(&self, address: u64) {
+        self.harmless[address as usize % HARMLESS].set(address);
     }
 
     /// Counts into `counts` from now on, when [`Engine::count`] says so.
@@ -384,11 +392,7 @@ extern "C" fn on_access(_: Handle, kind: c_int, address: u64, _: c_int, _: i64, 
         _ => Access::Read,
     };
     // Some versions look such addresses up before they find that there are none.
-    let cause = if address >> ADDRESS_BITS != 0 && access != Access::Execute {
-        Cause::NoSuchAddress
-    } else {
-        Cause::Access(access, address)
-    };
+    let cause = (engine.model.impossible)(access, address).unwrap_or(Cause::Access(access, address));
     if engine.cause.get().is_none() {
         engine.cause.set(Some(cause));
     }
@@ -403,35 +407,33 @@ extern "C" fn on_instruction(_: Handle, address: u64, _: u32, user: *mut c_void)
     if clock::is_up() {
         engine.stop(Cause::TimeUp);
     }
+    if let Some(unnoticed) = engine.model.unnoticed
+        && let Some(cause) = unnoticed(engine, address)
+    {
+        engine.stop(cause);
+        return;
+    }
     if engine.counting.get()
         && let Some(counts) = engine.counts.borrow_mut().as_mut()
+        && counts.arrive(address)
     {
-        counts.arrive(address);
+        // Into a thunk, which gives the processor back.
+        engine.counting.set(false);
     }
-}
-
-/// Exception numbers of the ARM processor that the emulator is made of, QEMU's (`target/arm/cpu.h`, `EXCP_*`).
-mod exception {
-    pub const UNDEFINED: u32 = 1;
-    pub const SUPERVISOR_CALL: u32 = 2;
-    pub const PREFETCH_ABORT: u32 = 3;
-    pub const DATA_ABORT: u32 = 4;
-    pub const BREAKPOINT: u32 = 7;
 }
 
 /// An instruction raised an exception that no memory access caused.
 extern "C" fn on_interrupt(_: Handle, number: u32, user: *mut c_void) {
     // SAFETY: as in `on_access`.
     let engine = unsafe { &*user.cast::<Engine>() };
-    engine.stop(match number {
-        exception::UNDEFINED => Cause::IllegalInstruction,
-        exception::SUPERVISOR_CALL => Cause::SystemCall,
-        // Other aborts come as accesses to memory.
-        exception::PREFETCH_ABORT => Cause::Access(Access::Execute, engine.read(&[number::PC])[0]),
-        exception::DATA_ABORT => engine.data_abort(),
-        exception::BREAKPOINT => Cause::Breakpoint,
-        _ => Cause::Other("exception"),
-    });
+    engine.stop((engine.model.exception)(engine, number));
+}
+
+/// An instruction of [`Model::system_calls`] is executed.
+extern "C" fn on_system_call(_: Handle, user: *mut c_void) {
+    // SAFETY: as in `on_access`.
+    let engine = unsafe { &*user.cast::<Engine>() };
+    engine.stop(Cause::SystemCall);
 }
 
 extern "C" fn on_timer(_: c_int) {
