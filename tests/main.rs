@@ -23,6 +23,8 @@ mod coverage;
 mod differential;
 mod dll;
 mod emit;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod emulated;
 mod exactness;
 mod examples;
 mod facts;
@@ -97,6 +99,8 @@ fn main() {
         differential::trials(),
         dll::trials(),
         emit::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        emulated::trials(),
         exactness::trials(),
         examples::trials(),
         facts::trials(),

@@ -17,10 +17,19 @@ use serde::{Deserialize, Serialize};
 use crate::error::{SimulatorError, TimeOut};
 use crate::frames;
 use crate::image::Image;
-use crate::request::{Input, InvocationResult, MapContents, RunReport, RunRequest};
+use crate::request::{Input, InvocationResult, MapContents, ProcessorKind, RunReport, RunRequest};
 
-/// Whether images run on this host: x64 images need its processor, arm64 images for now the same.
-const HOST_RUNS_IMAGES: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+/// Whether images run on this host.
+const HOST_RUNS_IMAGES: bool = cfg!(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+));
+
+/// Whether images for a machine, `IMAGE_FILE_MACHINE_*`, run in the emulator here, which must be there then ([`emulator`](crate::emulator)).
+pub const fn is_emulated(machine: u16, processor: ProcessorKind) -> bool {
+    let is_native = cfg!(target_arch = "x86_64") && machine == Image::X64 && matches!(processor, ProcessorKind::Host);
+    HOST_RUNS_IMAGES && !is_native
+}
 
 /// First argument of the process that runs an image.
 const ARGUMENT: &str = "--bpf2sys-simulator-child";
@@ -96,7 +105,7 @@ pub fn run_each(
     }
     if !HOST_RUNS_IMAGES {
         return Err(SimulatorError::Unsupported(format!(
-            "the host is {} {}; images run on x86_64 Linux only",
+            "the host is {} {}; images run on Linux only, on x86_64 and aarch64",
             std::env::consts::ARCH,
             std::env::consts::OS
         )));
@@ -280,7 +289,7 @@ impl<I: Read, O: Write> Pipes<I, O> {
         frames::write(&mut self.output, &mut self.buffer, message)
     }
 
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn serve(&mut self) -> Result<RunReport, SimulatorError> {
         let mut part = || {
             self.part()
@@ -299,14 +308,16 @@ impl<I: Read, O: Write> Pipes<I, O> {
         unsafe { crate::windows::execute(request, self) }
     }
 
-    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
     #[allow(clippy::unused_self)] // elsewhere it does
     fn serve(&mut self) -> Result<RunReport, SimulatorError> {
-        Err(SimulatorError::Unsupported("images run on x86_64 Linux only".into()))
+        Err(SimulatorError::Unsupported(
+            "images run on Linux only, on x86_64 and aarch64".into(),
+        ))
     }
 
     /// A part of the request.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn part(&mut self) -> std::io::Result<Vec<u8>> {
         let mut length = [0; 8];
         self.input.read_exact(&mut length)?;
@@ -320,7 +331,7 @@ impl<I: Read, O: Write> Pipes<I, O> {
     }
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 impl<I: Read, O: Write> crate::windows::Exchange for Pipes<I, O> {
     fn next(&mut self) -> Result<Option<Input>, SimulatorError> {
         let bad = |e: std::io::Error| process("the next input", &e);
@@ -346,7 +357,7 @@ impl<I: Read, O: Write> crate::windows::Exchange for Pipes<I, O> {
     }
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn without_core_dump() {
     let none = libc::rlimit {
         rlim_cur: 0,

@@ -35,7 +35,10 @@ pub type Handle = *mut c_void;
 pub type Status = c_int;
 
 /// Numbers of the headers.
-#[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code))]
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code)
+)]
 pub mod number {
     use std::ffi::c_int;
 
@@ -135,7 +138,7 @@ pub mod number {
 macro_rules! functions {
     ($( $(#[doc = $doc:literal])+ $field:ident = $name:literal: fn($($argument:ty),* $(; $($variadic:tt)+)?) -> $result:ty; )+) => {
         /// The loaded library.
-        #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code))]
+        #[cfg_attr(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))), allow(dead_code))]
         pub struct EmulatorLibrary {
             $( $(#[doc = $doc])+ pub $field: unsafe extern "C" fn($($argument,)* $($($variadic)+)?) -> $result, )+
             /// What the functions above are in.
@@ -241,7 +244,10 @@ impl EmulatorLibrary {
     }
 
     /// What a status means, in Unicorn's words.
-    #[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), allow(dead_code))]
+    #[cfg_attr(
+        not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+        allow(dead_code)
+    )]
     pub fn text(&self, status: Status) -> String {
         // SAFETY: `uc_strerror` takes any number and gives a constant string.
         unsafe {

@@ -50,11 +50,11 @@ mod rule;
 pub mod tables;
 mod trace;
 pub mod usermode;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod windows;
 
 pub use address_space::{AddressSpace, FileSpace};
-pub use child::{Progress, child_main_if_requested, run, run_each};
+pub use child::{Progress, child_main_if_requested, is_emulated, run, run_each};
 pub use ebpf_result::EbpfResult;
 pub use emulator_library::emulator;
 pub use error::{CodeLocation, Fault, InterpretedFault, InterpretedLine, SimulatorError, TimeOut};

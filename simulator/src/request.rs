@@ -18,7 +18,8 @@ pub struct RunRequest {
     pub interpret: Option<ObjectFile>,
     /// Provider descriptions (file name, TOML text) besides those that are built in.
     pub platform_files: Vec<(String, String)>,
-    /// What executes the image's code. Results, maps, errors and traces are the same.
+    /// What executes the image's code. What is reported is the same, except for which of the kernel's blocks a wild access beyond guard pages
+    /// hits: each has its own order of addresses.
     pub processor: ProcessorKind,
     /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
     pub inputs: Vec<Input>,

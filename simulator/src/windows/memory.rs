@@ -8,6 +8,7 @@
 //! its own addresses. The host's processor then executes none of it, and no page is executable for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::unicorn::Engine;
@@ -68,8 +69,8 @@ pub struct Memory {
     /// Where the poisoned parts around blocks start that are not sealed.
     slack: BTreeSet<u64>,
     emulator: Option<Rc<Engine>>,
-    /// Where the next mapping for the emulator is tried.
-    next: u64,
+    /// Where mappings for the emulator are still to be made.
+    rest: Range<u64>,
 }
 
 /// What the bytes around a block are filled with.
@@ -85,8 +86,9 @@ const SLAB: usize = 1 << 20;
 /// Most bytes that all blocks together may take: more than any test needs, less than a machine has.
 const LIMIT: u64 = 4 << 30;
 
-/// Addresses of the memory that the emulator sees: the upper half of the 44 bits that its ARM64 processor has.
-const EMULATED: std::ops::Range<u64> = 1 << 43..1 << 44;
+/// Addresses of the memory that the emulator sees: the upper half of the 44 bits that its ARM64 processor has. Some kernels for ARM64
+/// give processes 39 bits only; there, a part of these in which the system places nothing by itself.
+const EMULATED: [Range<u64>; 2] = [1 << 43..1 << 44, 1 << 37..1 << 38];
 
 /// Bytes that are compared at once.
 const LANES: usize = 64;
@@ -94,9 +96,10 @@ const LANES: usize = 64;
 impl Memory {
     /// Memory that code in an emulator sees.
     pub fn emulated(emulator: Rc<Engine>) -> Memory {
+        let range = EMULATED.into_iter().find(|range| can_map(range.start));
         Memory {
             emulator: Some(emulator),
-            next: EMULATED.start,
+            rest: range.unwrap_or_default(),
             ..Memory::default()
         }
     }
@@ -302,9 +305,9 @@ impl Memory {
             return Err(OutOfMemory);
         }
         let address = if self.emulator.is_some() {
-            let address = self.next;
-            self.next += length as u64;
-            if self.next > EMULATED.end || map(address, length) != Some(address) {
+            let address = self.rest.start;
+            self.rest.start += length as u64;
+            if self.rest.start > self.rest.end || map(address, length) != Some(address) {
                 return Err(OutOfMemory);
             }
             address
@@ -513,6 +516,16 @@ fn map(address: u64, length: usize) -> Option<u64> {
         )
     };
     (found != libc::MAP_FAILED).then_some(found as u64)
+}
+
+/// Whether the host gives this process pages at `address`.
+fn can_map(address: u64) -> bool {
+    let found = map(address, PAGE);
+    if let Some(page) = found {
+        // SAFETY: the page was mapped in the line before, and nobody knows it.
+        unsafe { libc::munmap(page as *mut libc::c_void, PAGE) };
+    }
+    found == Some(address)
 }
 
 impl AddressSpace for Memory {

@@ -43,6 +43,7 @@ use std::rc::Rc;
 use bpf2sys_bytecode::Module;
 use bpf2sys_platform::Platform;
 
+use crate::child::is_emulated;
 use crate::error::SimulatorError;
 use crate::failure::{Life, Sabotage};
 use crate::image::Image;
@@ -257,32 +258,52 @@ fn use_module(
     Ok(report)
 }
 
-/// Whether the host's own processor executes the code of images for a machine.
-pub const fn is_native(machine: u16, kind: ProcessorKind) -> bool {
-    cfg!(target_arch = "x86_64") && machine == Image::X64 && matches!(kind, ProcessorKind::Host)
-}
+/// A processor, the memory that it sees, and how its code calls the kernel.
+type Parts = (Memory, Form, Box<dyn Processor>);
 
 /// The processor for a machine, the memory that it sees, and how its code calls the kernel.
 ///
 /// # Safety
 /// To be called at most once in a process that has one thread.
-unsafe fn processor(machine: u16, kind: ProcessorKind) -> Result<(Memory, Form, Box<dyn Processor>), SimulatorError> {
-    #[cfg(target_arch = "x86_64")]
-    if is_native(machine, kind) {
-        // SAFETY: promised by the caller.
-        let switch = unsafe { Switch::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
-        let form = Form::Jump(Switch::trap_address());
-        return Ok((Memory::default(), form, Box::new(X64::new(switch))));
+unsafe fn processor(machine: u16, kind: ProcessorKind) -> Result<Parts, SimulatorError> {
+    // SAFETY: it asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if page != PAGE as libc::c_long {
+        let message = format!("the host's pages have {page} bytes; images run where they have {PAGE}");
+        return Err(SimulatorError::Unsupported(message));
     }
-    // SAFETY: promised by the caller.
-    unsafe { emulated(machine) }.map_err(SimulatorError::Unsupported)
+    if is_emulated(machine, kind) {
+        // SAFETY: promised by the caller.
+        unsafe { emulated(machine) }.map_err(SimulatorError::Unsupported)
+    } else {
+        // SAFETY: promised by the caller.
+        unsafe { native() }
+    }
 }
 
-/// The same, in the emulator.
+/// The host's own, for x64.
 ///
 /// # Safety
 /// As of [`processor`].
-unsafe fn emulated(machine: u16) -> Result<(Memory, Form, Box<dyn Processor>), String> {
+#[cfg(target_arch = "x86_64")]
+unsafe fn native() -> Result<Parts, SimulatorError> {
+    // SAFETY: promised by the caller.
+    let switch = unsafe { Switch::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
+    let form = Form::Jump(Switch::trap_address());
+    Ok((Memory::default(), form, Box::new(X64::new(switch))))
+}
+
+/// The host's own, which is for no image.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn native() -> Result<Parts, SimulatorError> {
+    Err(SimulatorError::Unsupported("the host's processor runs no image".into()))
+}
+
+/// An emulated one.
+///
+/// # Safety
+/// As of [`processor`].
+unsafe fn emulated(machine: u16) -> Result<Parts, String> {
     let is_arm64 = machine == Image::ARM64;
     let model = if is_arm64 {
         &unicorn::arm64::MODEL

@@ -14,8 +14,12 @@ use libc::{
 
 use super::mapping::MappedImage;
 
-/// `AUDIT_ARCH_X86_64`.
-const ARCHITECTURE: u32 = 0xC000_003E;
+/// `AUDIT_ARCH_*` of the host (`linux/audit.h`): `X86_64` or `AARCH64`.
+const ARCHITECTURE: u32 = if cfg!(target_arch = "x86_64") {
+    0xC000_003E
+} else {
+    0xC000_00B7
+};
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpf2sys_platform::{Guid, Platform, ProgramType};
-use bpf2sys_simulator::{ObjectFile, RunRequest, SimulatorError, describe};
+use bpf2sys_simulator::{ObjectFile, ProcessorKind, RunRequest, SimulatorError, describe};
 
 use super::file::Suite;
 use super::parse::machine;
@@ -18,6 +18,8 @@ pub struct Parts {
     pub interpret: Option<ObjectFile>,
     /// The types of the object, if it is known.
     pub types: Option<ModuleTypes>,
+    /// What executes the image's code.
+    pub processor: ProcessorKind,
     /// All providers.
     pub platform: Platform,
     /// Descriptions of those that are not built in.
@@ -103,6 +105,7 @@ impl Driver {
         let presets = maps_from_json(&suite.maps, &self.shapes, self.types());
         Ok(RunRequest {
             image: self.parts.image.clone(),
+            processor: self.parts.processor,
             platform_files: self.parts.platform_files.clone(),
             presets: presets.map_err(|e| format!("`maps`: {e}"))?,
             machine: machine(&suite.machine)?,

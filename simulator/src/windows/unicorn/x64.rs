@@ -121,6 +121,7 @@ fn instruction(engine: &Engine, address: u64) -> Instruction {
 fn unknown(engine: &Engine, address: u64) -> Cause {
     match instruction(engine, address).mnemonic() {
         Mnemonic::INVALID | Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => Cause::IllegalInstruction,
+        Mnemonic::Int1 => Cause::Breakpoint,
         _ => MISSING,
     }
 }
@@ -187,8 +188,10 @@ fn unfetched(engine: &Engine, missing: u64) -> u64 {
     let mut at = engine.pc();
     let end = (at & !(PAGE as u64 - 1)).saturating_add(PAGE as u64);
     while at < end && at != missing {
-        let next = at + instruction(engine, at).len().max(1) as u64;
-        if next > end {
+        let instruction = instruction(engine, at);
+        let next = at + instruction.len() as u64;
+        // One that cannot be decoded lacks bytes: otherwise it would have been executed, and stopped the code itself.
+        if next > end || instruction.is_invalid() {
             return at;
         }
         at = next;

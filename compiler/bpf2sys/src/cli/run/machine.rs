@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use bpf2sys_platform::Platform;
-use bpf2sys_simulator::{Answer, Mishap, Provider, ProviderEvent, RunRequest, SimulatedMachine, SimulatedRuntime};
+use bpf2sys_simulator::{
+    Answer, Mishap, ProcessorKind, Provider, ProviderEvent, RunRequest, SimulatedMachine, SimulatedRuntime,
+};
 use bpf2sys_testing::conditions::{self, FAILURE_FORM, mishap, provider};
 
 use crate::{Error, ErrorKind, files};
@@ -51,6 +53,10 @@ pub(super) struct MachineOptions {
     /// Stop if loading, unloading or a run takes longer than this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: u64,
+
+    /// Emulate the processor, even where this machine's own could run the driver's code. What comes out is the same
+    #[arg(long)]
+    emulate: bool,
 
     /// What a helper or function gives that only its extension implements, whatever it is called with
     ///
@@ -107,6 +113,9 @@ impl MachineOptions {
         request.machine = machine;
         request.runtime = self.runtime;
         request.time_limit_ms = self.time_limit * 1000;
+        if self.emulate {
+            request.processor = ProcessorKind::Emulated;
+        }
         let read = |text: &String| {
             conditions::answer(text, platform).map_err(|message| usage(format!("`--answer {text}`: {message}")))
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_simulator::image::Image;
-use bpf2sys_simulator::{ObjectFile, SimulatorError};
+use bpf2sys_simulator::{ObjectFile, ProcessorKind, SimulatorError};
 use bpf2sys_testing::suite::{self, Arch, Driver, Parts, Suite};
 use bpf2sys_testing::values::ModuleTypes;
 
@@ -104,6 +104,7 @@ fn read_one(path: &Path) -> Result<Loaded, Error> {
 struct Tools {
     providers: Providers,
     compiler: Option<Compiler>,
+    processor: ProcessorKind,
 }
 
 /// Builds the drivers of those files that are needed. Gives the status; a file whose driver can't be made has none.
@@ -163,7 +164,11 @@ fn prepare(file: &Loaded, common: &Providers, arguments: &Arguments, reporter: &
         return Err(wrong(file, message));
     }
     let compiler = arguments.sources.compiler(&source, &providers, false, reporter)?;
-    Ok(Tools { providers, compiler })
+    Ok(Tools {
+        providers,
+        compiler,
+        processor: arguments.processor(),
+    })
 }
 
 /// What was made for a file.
@@ -182,6 +187,7 @@ fn drivers(file: &Loaded, tools: &Tools, is_counted: bool) -> Result<Made, Error
             image,
             interpret,
             types,
+            processor: tools.processor,
             platform: tools.providers.platform().clone(),
             platform_files: tools.providers.files().to_vec(),
             folder: file.folder(),

@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bpf2sys_simulator::{Trace, TraceReport};
+use bpf2sys_simulator::{ProcessorKind, Trace, TraceReport};
 use bpf2sys_testing::coverage::Coverage;
 use bpf2sys_testing::suite::How;
 use clap::ValueHint;
@@ -67,6 +67,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
+    /// Emulate the processor, even where this machine's own could run the drivers' code. What comes out is the same
+    #[arg(long)]
+    emulate: bool,
+
     /// Write what comes out of tests to their golden files
     #[arg(long)]
     bless: bool,
@@ -95,6 +99,17 @@ pub(super) struct Arguments {
 
     #[command(flatten, next_help_heading = "Options")]
     providers: super::providers::ProviderOptions,
+}
+
+impl Arguments {
+    /// What executes the code of drivers.
+    fn processor(&self) -> ProcessorKind {
+        if self.emulate {
+            ProcessorKind::Emulated
+        } else {
+            ProcessorKind::Host
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
@@ -155,7 +170,8 @@ fn perform(
     };
     let work = |index: usize| {
         let unit: &Unit = &units[index];
-        unit.perform(&files[unit.file], how, &|done| progress.inc(done))
+        let file = &files[unit.file];
+        unit.perform(file, arguments.processor(), how, &|done| progress.inc(done))
     };
     // What no test ran is told, too.
     let counted = || {

@@ -1,6 +1,7 @@
 //! The tests that are run: those of test files, for each machine, and property runs.
 
-use bpf2sys_simulator::{TraceReport, emulator};
+use bpf2sys_simulator::image::Image;
+use bpf2sys_simulator::{ProcessorKind, TraceReport, emulator, is_emulated};
 use bpf2sys_testing::suite::fuzz::{self, FuzzOptions, Fuzzed};
 use bpf2sys_testing::suite::{self, Arch, Golden, How, Outcome, Verdict};
 
@@ -104,7 +105,13 @@ impl Unit {
         }
     }
 
-    pub(super) fn perform(&self, file: &Loaded, how: How, progress: &dyn Fn(u64)) -> Came {
+    pub(super) fn perform(
+        &self,
+        file: &Loaded,
+        processor: ProcessorKind,
+        how: How,
+        progress: &dyn Fn(u64),
+    ) -> Came {
         let came = |outcome| Came {
             outcome,
             golden: None,
@@ -119,7 +126,11 @@ impl Unit {
                 ..came(Outcome::Error("its driver can't be made".to_owned()))
             };
         };
-        if self.arch == Arch::Arm64
+        let machine = match self.arch {
+            Arch::Arm64 => Image::ARM64,
+            Arch::X64 => Image::X64,
+        };
+        if is_emulated(machine, processor)
             && let Err(why) = emulator()
         {
             progress(self.size());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bpf2sys_platform::Platform;
 use bpf2sys_simulator::map_definitions::kind;
-use bpf2sys_simulator::{HexBytes, Input, InvocationResult, MapContents, MapEntryContents};
+use bpf2sys_simulator::{HexBytes, Input, InvocationResult, MapContents, MapEntryContents, ProcessorKind};
 
 use super::driver::{Driver, Parts, Program};
 use crate::values::MapShape;
@@ -33,6 +33,7 @@ pub(in crate::suite) fn driver() -> Driver {
             image: Vec::new(),
             interpret: None,
             types: None,
+            processor: ProcessorKind::Host,
             platform: Platform::builtin(),
             platform_files: Vec::new(),
             folder: PathBuf::new(),
