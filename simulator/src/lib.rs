@@ -1,17 +1,21 @@
 //! Loads a native eBPF image as Windows would, and runs it.
 //!
 //! Given: the bytes of a driver image. Computed: what user mode reads in the file ([`usermode`]), what the kernel's
-//! loader thinks of it ([`loader_rules`]), a description of both ([`describe`]), and, on x86-64 Linux, the outcome of
+//! loader thinks of it ([`loader_rules`]), a description of both ([`describe`]), and, on Linux, the outcome of
 //! really loading and running it ([`run`]), with every check of the runtime performed. What Windows would crash on is
 //! an error here.
 //!
 //! Running is safe for the caller because it happens in a child process that exists for one run, and that may ask the
 //! host for nothing but memory once code of the image runs.
 //!
-//! x64 code runs on the host's processor. ARM64 code runs in the Unicorn emulator, version 2, which is loaded from the
-//! system when an ARM64 image is run, or from the file that the environment variable `BPF2SYS_UNICORN` names;
-//! [`emulator`] tells whether it is there. The emulated processor sees the same memory at the same addresses, and maps,
-//! helpers, registration and every check are the same code for both machines.
+//! x64 code runs on the host's processor, if that is one for it and nothing else is asked for ([`ProcessorKind`]). All other code, of
+//! ARM64 images and on aarch64 hosts, runs in the Unicorn emulator, version 2, which is loaded from the
+//! system when it is needed, or from the file that the environment variable `BPF2SYS_UNICORN` names;
+//! [`emulator`] tells whether it is there, and [`is_emulated`] what needs it. The emulated processor sees the same memory at the same
+//! addresses, and maps, helpers, registration and every check are the same code for both machines.
+//!
+//! What an emulated x64 processor has is that of the machine's first days and what the installed version knows beyond; code that
+//! uses more, as AVX, is told so.
 //!
 //! An image that says that it takes part in Control Flow Guard is held to it: its pointers lead to functions of the simulated
 //! kernel, every call of a helper must come through them, and the kernel calls only functions that the image's table has.

@@ -18,8 +18,9 @@ pub struct RunRequest {
     pub interpret: Option<ObjectFile>,
     /// Provider descriptions (file name, TOML text) besides those that are built in.
     pub platform_files: Vec<(String, String)>,
-    /// What executes the image's code. What is reported is the same, except for which of the kernel's blocks a wild access beyond guard pages
-    /// hits: each has its own order of addresses.
+    /// What executes the image's code. What is reported is the same, with two exceptions. Which of the kernel's blocks a wild access beyond
+    /// guard pages hits depends on the order of addresses, which is another. And only the host's processor tells, in MXCSR, that x64 code
+    /// computed with floating-point numbers.
     pub processor: ProcessorKind,
     /// What to run, in this order. Empty: the image is loaded, checked and unloaded.
     pub inputs: Vec<Input>,

@@ -10,7 +10,8 @@ pub enum Trace {
     #[default]
     None,
     /// Each one that a program executes, with its subprograms and those that it tail-calls; not what helpers do, and not
-    /// what the rest of the driver does. Results, maps and errors stay the same. Native x64 code becomes thousands of times slower.
+    /// what the rest of the driver does. Results, maps and errors stay the same. On the host's processor, code becomes
+    /// thousands of times slower; in the emulator it hardly does.
     Instructions,
 }
 

@@ -1,7 +1,7 @@
 //! What the simulated kernel asks of a processor, whichever it is: run the image's code until that code gives it back,
 //! and speak the calling convention of Windows for it.
 //!
-//! x86-64 code runs on the host's processor (`x64`), ARM64 code in an emulator (`arm64`). Both find the same memory at
+//! x86-64 code (`x64`) runs on the host's processor or in an emulator, ARM64 code (`arm64`) in an emulator. All find the same memory at
 //! the same addresses, so everything else of the kernel is one implementation.
 
 pub mod arm64;
