@@ -30,12 +30,14 @@ pub fn trials() -> Vec<Trial> {
 /// What comes of a request on both processors, in words, if that is the same.
 fn both(request: &RunRequest) -> Result<String, Failed> {
     let [native, emulated] = [ProcessorKind::Host, ProcessorKind::Emulated].map(|processor| {
-        run(&RunRequest {
+        let outcome = run(&RunRequest {
             processor,
             ..request.clone()
-        })
-        .map(|report| serde_json::to_string(&report).unwrap_or_default())
-        .unwrap_or_else(|error| format!("{error:?}"))
+        });
+        match outcome {
+            Ok(report) => serde_json::to_string(&report).unwrap_or_default(),
+            Err(error) => format!("{error:?}"),
+        }
     });
     if native == emulated {
         Ok(native)

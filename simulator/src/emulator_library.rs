@@ -57,7 +57,7 @@ pub mod number {
     /// `UC_CTL_WRITE(UC_CTL_CPU_MODEL, 1)`: the control's number 7, one argument, written.
     pub const SET_CPU_MODEL: c_int = 7 | 1 << 26 | 1 << 30;
     /// `UC_CTL_WRITE(UC_CTL_TLB_TYPE, 1)`, which version 2.0.1 does not know.
-    pub const SET_TLB: c_int = 12 | 1 << 26 | 1 << 30;
+    pub const SET_TLB: c_int = 0xC | 1 << 26 | 1 << 30;
     /// `UC_TLB_VIRTUAL`: addresses are looked up without the machine's own translation of them.
     pub const TLB_VIRTUAL: c_int = 1;
     /// `UC_CPU_ARM64_MAX`: every extension that the emulator knows, LSE and pointer authentication among them.
