@@ -303,7 +303,8 @@ impl<I: Read, O: Write> Pipes<I, O> {
             interpreted.bytes = object;
         }
         without_core_dump();
-        crate::windows::clock::start(request.time_limit_ms);
+        // SAFETY: this process has no handlers yet.
+        unsafe { crate::windows::clock::start(request.time_limit_ms) }.map_err(|e| process("the timer", &e))?;
         // SAFETY: this is a process that `run_each` started for this one image, before it had any other thread.
         unsafe { crate::windows::execute(request, self) }
     }

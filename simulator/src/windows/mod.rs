@@ -273,8 +273,7 @@ unsafe fn processor(machine: u16, kind: ProcessorKind) -> Result<Parts, Simulato
         return Err(SimulatorError::Unsupported(message));
     }
     if is_emulated(machine, kind) {
-        // SAFETY: promised by the caller.
-        unsafe { emulated(machine) }.map_err(SimulatorError::Unsupported)
+        emulated(machine).map_err(SimulatorError::Unsupported)
     } else {
         // SAFETY: promised by the caller.
         unsafe { native() }
@@ -300,18 +299,14 @@ unsafe fn native() -> Result<Parts, SimulatorError> {
 }
 
 /// An emulated one.
-///
-/// # Safety
-/// As of [`processor`].
-unsafe fn emulated(machine: u16) -> Result<Parts, String> {
+fn emulated(machine: u16) -> Result<Parts, String> {
     let is_arm64 = machine == Image::ARM64;
     let model = if is_arm64 {
         &unicorn::arm64::MODEL
     } else {
         &unicorn::x64::MODEL
     };
-    // SAFETY: promised by the caller.
-    let engine = unsafe { Engine::new(model) }?;
+    let engine = Engine::new(model)?;
     let mut memory = Memory::emulated(Rc::clone(&engine));
     if is_arm64 {
         unicorn::arm64::boot(&engine, &mut memory)?;

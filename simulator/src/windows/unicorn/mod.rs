@@ -90,10 +90,7 @@ pub struct Engine {
 
 impl Engine {
     /// Loads the emulator and makes a processor, which is as it is at the machine's start.
-    ///
-    /// # Safety
-    /// At most one may exist in a process, on the only thread that ever uses it: it installs the handler of the timer.
-    pub unsafe fn new(model: &'static Model) -> Result<Rc<Engine>, String> {
+    pub fn new(model: &'static Model) -> Result<Rc<Engine>, String> {
         let library = EmulatorLibrary::load()?;
         let mut handle: Handle = std::ptr::null_mut();
         // SAFETY: the pointer is valid, and the numbers are those of the header.
@@ -147,8 +144,6 @@ impl Engine {
             status
         };
         engine.succeeded(status)?;
-        // SAFETY: promised by the caller.
-        unsafe { catch_timer() }.map_err(|e| e.to_string())?;
         Ok(engine)
     }
 
@@ -434,26 +429,4 @@ extern "C" fn on_system_call(_: Handle, user: *mut c_void) {
     // SAFETY: as in `on_access`.
     let engine = unsafe { &*user.cast::<Engine>() };
     engine.stop(Cause::SystemCall);
-}
-
-extern "C" fn on_timer(_: c_int) {
-    clock::tick();
-}
-
-/// Installs the handler of `SIGALRM`. The code is stopped at its next instruction.
-///
-/// # Safety
-/// Nobody else may handle that signal.
-unsafe fn catch_timer() -> std::io::Result<()> {
-    // SAFETY: the handler has the type that plain handlers have, and only stores to an atomic.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_timer as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigemptyset(&raw mut action.sa_mask);
-        if libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }
