@@ -213,6 +213,11 @@ fn refused() -> Result<(), Failed> {
             2,
             "about a driver",
         ),
+        (
+            &["udp_filter.sys", "--coverage", "text.o", "-o", "page.html"],
+            3,
+            "BPF5019",
+        ),
         (&["udp_filter.sys"], 2, "--output"),
         (&["missing.sys", "-o", "page.html"], 1, "missing.sys"),
     ] {
@@ -322,6 +327,20 @@ fn in_a_browser() -> Result<(), Failed> {
         succeed(tool().current_dir(&folder).args(["report", file, "-o", &page]))?;
         pages.push(page);
     }
+    // What ran, as a page of its own and in the report.
+    let mut command = tool();
+    command
+        .current_dir(root())
+        .args(["test", "examples/udp_filter", "examples/tail_dispatch", "--quiet"]);
+    for file in ["ran.html", "ran.info"] {
+        command.arg("--coverage").arg(folder.path().join(file));
+    }
+    succeed(&mut command)?;
+    let marked = page(folder.path(), &["tail_dispatch.o", "--coverage", "ran.info"])?;
+    assert!(marked.contains("class=\"never-ran\"") && marked.contains("Lines that ran"));
+    fs::write(folder.path().join("marked.html"), marked)?;
+    held_to_rules(folder.path(), &["ran.html", "marked.html"])?;
+    pages.extend(["ran.html".to_owned(), "marked.html".to_owned()]);
     let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
     let said = told_by_browser(folder.path(), &pages)?;
     assert_eq!(said.len(), pages.len() * 4);

@@ -10,15 +10,16 @@ use bpf2sys_simulator::image::Image;
 use bpf2sys_simulator::program_code::{ProgramCode, program_code};
 use bpf2sys_testing::coverage::Coverage;
 
-use crate::{Error, files};
+use crate::{Error, files, report};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct CoverageOptions {
-    /// Write which lines and branches of the source ran, and how often, to this file, for lcov and what reads its tracefiles
+    /// Write which lines and branches of the source ran, and how often, to this file: a page (`.html`), or a tracefile of lcov, which
+    /// editors and build servers read. Several times for both
     ///
-    /// Lines are those of programs of the driver, also of those that were not run; helpers' code is not counted. x64 drivers run one instruction
-    /// at a time then, which takes long.
+    /// Lines are those of all programs of the driver, whether they were run or not. x64 drivers run one instruction at a time
+    /// then, which takes long; with `--emulate` it does not.
     #[arg(long, value_name = "FILE")]
     coverage: Vec<PathBuf>,
 }
@@ -61,12 +62,18 @@ impl CoverageOptions {
     /// Writes the files. Sources that are not where the compiler was are looked for in `folders`. Gives what people are told.
     pub(super) fn write(&self, coverage: Coverage, folders: &[&Path]) -> Result<String, Error> {
         let coverage = coverage.renamed(|name| found(name, folders));
-        let lcov = coverage.to_lcov();
-        let outputs: Vec<(&Path, &[u8])> = self
-            .coverage
-            .iter()
-            .map(|path| (path.as_path(), lcov.as_bytes()))
-            .collect();
+        let source = |name: &str| files::text(files::read(Path::new(name)).ok()?);
+        let texts = self.coverage.iter().map(|path| {
+            let extension = path.extension().unwrap_or_default();
+            if ["html", "htm"].iter().any(|page| extension.eq_ignore_ascii_case(page)) {
+                report::coverage_page(&coverage, &source)
+            } else {
+                coverage.to_lcov()
+            }
+        });
+        let texts: Vec<String> = texts.collect();
+        let paths = self.coverage.iter().map(PathBuf::as_path);
+        let outputs: Vec<(&Path, &[u8])> = paths.zip(texts.iter().map(String::as_bytes)).collect();
         files::write_all(&outputs)?;
         Ok(text(&coverage))
     }

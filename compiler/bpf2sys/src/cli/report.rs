@@ -9,6 +9,7 @@ use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 use bpf2sys_simulator::describe::describe;
 use bpf2sys_simulator::image::Image;
 use bpf2sys_simulator::resources;
+use bpf2sys_testing::coverage::Coverage;
 use bpf2sys_verifier::VerifiedModule;
 use clap::{ValueEnum, ValueHint};
 
@@ -30,6 +31,7 @@ use crate::{BuildOptions, Error, ErrorKind, Form, Providers, files, signing};
 #[command(after_help = "Examples:
   bpf2sys report udp_filter.sys -o udp_filter.html
   bpf2sys report udp_filter.sys --object build/udp_filter.o --root root.cer -o udp_filter.html
+  bpf2sys test --coverage tests.info && bpf2sys report udp_filter.sys --coverage tests.info -o udp_filter.html
   bpf2sys report udp_filter.o --arch arm64 -o udp_filter.html")]
 pub(super) struct Arguments {
     /// A driver (`.sys`), a DLL, or an object file
@@ -52,6 +54,10 @@ pub(super) struct Arguments {
     /// The statement of provenance [default: the image's name with `.intoto.jsonl` behind it, if it is there]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     statement: Option<PathBuf>,
+
+    /// Mark the lines that ran: a tracefile of lcov, such as `bpf2sys test --coverage` writes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    coverage: Option<PathBuf>,
 
     /// Where the driver is to load: hvci, test-signed or production, as `bpf2sys check` judges it
     #[arg(long, value_name = "POLICY", default_value = "hvci", value_parser = str::parse::<Policy>)]
@@ -112,6 +118,7 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         Some(&arguments.file),
         arguments.object.as_ref(),
         arguments.statement.as_ref(),
+        arguments.coverage.as_ref(),
     ];
     if inputs
         .into_iter()
@@ -170,8 +177,25 @@ fn page(arguments: &Arguments, bytes: Vec<u8>, providers: &Providers) -> Result<
         statement: statement
             .as_ref()
             .map(|(name, read)| (name.as_str(), read.as_ref().map_err(Clone::clone))),
-        coverage: None,
+        coverage: coverage(arguments)?.as_ref(),
     })
+}
+
+/// What ran, if the user says it.
+fn coverage(arguments: &Arguments) -> Result<Option<Coverage>, Error> {
+    let Some(path) = &arguments.coverage else {
+        return Ok(None);
+    };
+    let wrong = |message: String| ErrorKind::Lines {
+        path: path.clone(),
+        message,
+    };
+    let text = files::text(files::read(path)?).ok_or_else(|| wrong("it is no text".into()))?;
+    let coverage = Coverage::from_lcov(&text).map_err(|e| wrong(format!("no tracefile of lcov: {e}")))?;
+    if coverage.line_share().of == 0 {
+        return Err(wrong("no tracefile of lcov with lines in it".into()).into());
+    }
+    Ok(Some(coverage))
 }
 
 /// The image, and what its code was made of.

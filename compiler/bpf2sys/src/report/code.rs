@@ -8,6 +8,7 @@ use bpf2sys_codegen::listing::{FunctionRows, Glue, Left, NativeInstruction, Part
 use bpf2sys_pe_emit::Machine;
 use bpf2sys_verifier::{FunctionFacts, Interval, VerifiedModule};
 
+use super::coverage::{count as times, share as lines_that_ran};
 use super::graph::{self, Words};
 use super::html::{Html, Tag, tag};
 use super::parts::{Entry, Facts, Section, code, counted, note, paragraph, prose, scrolling};
@@ -148,10 +149,9 @@ impl Page<'_> {
                 .instructions
                 .iter()
                 .filter_map(|insn| verified.module().line(insn));
-            let share = coverage.share(lines.map(|line| (line.file.as_str(), line.line)));
-            if let Some(percent) = (100 * share.covered).checked_div(share.all) {
-                let text = format!("{percent} % of the lines ran: {} of {}", share.covered, share.all);
-                about.add("Coverage", text);
+            let share = lines_that_ran(coverage, lines.map(|line| (line.file.as_str(), line.line)));
+            if share.of > 0 {
+                about.add("Lines that ran", share.to_string());
             }
         }
         let main = function
@@ -328,7 +328,7 @@ impl Page<'_> {
             .context
             .subject
             .coverage
-            .and_then(|coverage| coverage.count(&line.file, line.line));
+            .and_then(|coverage| times(coverage, &line.file, line.line));
         let number = match main {
             Some(main) if main.file == line.file => line.line.to_string(),
             // Where it lay on the machine that compiled it is nobody's business.

@@ -32,9 +32,10 @@ use bpf2sys_platform::{Platform, ProgramType};
 use bpf2sys_simulator::SimulatorError;
 use bpf2sys_simulator::describe::{ImageDescription, describe};
 use bpf2sys_simulator::usermode::UserModeProgram;
+use bpf2sys_testing::coverage::Coverage;
 use bpf2sys_verifier::{VerifiedModule, VerifiedProgram};
 
-pub(crate) use self::coverage::Coverage;
+pub(crate) use self::coverage::coverage_page;
 use crate::Error;
 use crate::provenance::Statement;
 
@@ -179,18 +180,15 @@ mod tests {
     #[test]
     fn lines_that_ran_and_did_not_run_are_marked() {
         let file = "examples/udp_filter/udp_filter.c";
-        let lines = [(176, 5), (178, 0), (181, 12), (9999, 1)];
-        let coverage = lines
-            .map(|(line, count)| (file.to_owned(), line, count))
-            .into_iter()
-            .collect();
+        let tracefile = format!("SF:{file}\nDA:176,5\nDA:178,0\nDA:181,12\nDA:9999,1\nend_of_record\n");
+        let coverage = Coverage::from_lcov(&tracefile).unwrap();
         let page = page_of("udp_filter", Some(&coverage));
-        assert!(page.contains("66 % of the lines ran: 2 of 3"));
+        assert!(page.contains("2 of 3 (66.6 %)"));
         for mark in [r#"class="ran""#, r#"class="never-ran""#, ">5×<", ">0×<", ">12×<"] {
             assert!(page.contains(mark), "{mark}");
         }
         let without = page_of("udp_filter", None);
-        assert!(!without.contains("of the lines ran") && !without.contains(r#"class="ran""#));
+        assert!(!without.contains("Lines that ran") && !without.contains(r#"class="ran""#));
     }
 
     #[test]

@@ -20,7 +20,31 @@ pub(super) fn write(context: &Context<'_>) -> String {
         trust::provenance(context),
         image::section(context),
     ];
-    let title = format!("{} – driver report", file_name(context.subject.file));
+    let file = file_name(context.subject.file);
+    document(&Document {
+        kicker: "Driver report",
+        title: &format!("{file} – driver report"),
+        heading: file,
+        lead: summary::lead(context),
+        sections: &sections,
+    })
+}
+
+/// A page in the making.
+pub(super) struct Document<'a, L> {
+    /// What kind of page it is.
+    pub kicker: &'a str,
+    /// What windows and bookmarks are called.
+    pub title: &'a str,
+    pub heading: &'a str,
+    /// A sentence below the heading.
+    pub lead: L,
+    pub sections: &'a [Section],
+}
+
+/// Writes a page.
+pub(super) fn document<L: Into<Html> + Clone>(document: &Document<'_, L>) -> String {
+    let sections = document.sections;
     let head = tag("head")
         .with(tag("meta").attribute("charset", "utf-8"))
         .with(
@@ -43,19 +67,19 @@ pub(super) fn write(context: &Context<'_>) -> String {
                 .attribute("name", "generator")
                 .attribute("content", generator()),
         )
-        .with(tag("title").with(title))
+        .with(tag("title").with(document.title))
         .with(Html::style(STYLE));
     let header = tag("header")
-        .with(tag("p").class("kicker").with("Driver report"))
-        .with(tag("h1").with(file_name(context.subject.file)))
-        .with(tag("p").class("lead").with(summary::lead(context)));
+        .with(tag("p").class("kicker").with(document.kicker))
+        .with(tag("h1").with(document.heading))
+        .with(tag("p").class("lead").with(document.lead.clone()));
     let main = tag("main")
         .attribute("id", "main")
         .with(header)
         .with_all(sections.iter().map(part))
         .with(footer());
     let skip = tag("a").class("skip").attribute("href", "#main").with("To the report");
-    let body = tag("body").with(skip).with(contents(&sections)).with(main);
+    let body = tag("body").with(skip).with(contents(sections)).with(main);
     let page = Html::from(tag("html").attribute("lang", "en").with(head).with("\n").with(body));
     format!("<!DOCTYPE html>\n{}\n", page.into_markup())
 }
@@ -101,6 +125,6 @@ fn footer() -> Tag {
 }
 
 /// The last part of a path of any system.
-fn file_name(path: &str) -> &str {
+pub(super) fn file_name(path: &str) -> &str {
     crate::provenance::file_name(path)
 }

@@ -98,6 +98,11 @@ impl Mark {
         }
     }
 
+    /// Good or bad.
+    pub(super) fn of(is_good: bool) -> Mark {
+        if is_good { Mark::Good } else { Mark::Bad }
+    }
+
     /// A word with that mark.
     pub(super) fn on(self, word: impl Into<Html>) -> Tag {
         tag("span").class(self.class()).with(word)

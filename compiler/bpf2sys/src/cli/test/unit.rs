@@ -105,13 +105,7 @@ impl Unit {
         }
     }
 
-    pub(super) fn perform(
-        &self,
-        file: &Loaded,
-        processor: ProcessorKind,
-        how: How,
-        progress: &dyn Fn(u64),
-    ) -> Came {
+    pub(super) fn perform(&self, file: &Loaded, processor: ProcessorKind, how: How, progress: &dyn Fn(u64)) -> Came {
         let came = |outcome| Came {
             outcome,
             golden: None,
