@@ -506,7 +506,11 @@ fn instructions() -> Result<(), Failed> {
     let (least, most) = (all.iter().min().ok_or("no runs")?, all.iter().max().ok_or("no runs")?);
     let run = all.iter().position(|number| number == most).ok_or("no run")? + 1;
     let told = format!("instructions: {least} to {most}, ");
-    if all.len() != 5 || least == most || !text.contains(&told) || !text.contains(&format!("; most in run {run}\n")) {
+    if all.len() != 5
+        || least == most
+        || !text.contains(&told)
+        || !text.contains(&format!("most instructions: run {run} {most}"))
+    {
         return Err(text.into());
     }
     let (alone, text) = numbers(&["--packet", "dns.bin", "--repeat", "2"])?;

@@ -221,7 +221,7 @@ impl Kernel {
         self.state.packet = (data, frame.packet_length as u64);
         self.state.redirect_context = None;
 
-        let executed_before = self.executed();
+        let (executed_before, time_before) = (self.executed(), self.cpu.nanoseconds());
         let several = programs.len() > 1;
         let mut chain = Vec::new();
         let mut last = ChainLink::default();
@@ -272,6 +272,7 @@ impl Kernel {
                 .executed()
                 .zip(executed_before)
                 .map(|(after, before)| after - before),
+            time_ns: (self.cpu.nanoseconds().zip(time_before)).map(|(after, before)| after - before),
             ..InvocationResult::default()
         };
         if tell.records {

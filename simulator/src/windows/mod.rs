@@ -142,6 +142,11 @@ pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Resul
     if request.trace == Trace::Instructions && object.is_none() {
         cpu.start_counting(trace::CodeCounts::new(&images[0]));
     }
+    if request.tell.times && (object.is_some() || !cpu.start_timing()) {
+        return Err(SimulatorError::Request(
+            "time is taken of native code alone: what an emulator or the interpreter takes says nothing".into(),
+        ));
+    }
     let code = if memory.is_emulated() {
         sandbox::Code::Emulated
     } else {

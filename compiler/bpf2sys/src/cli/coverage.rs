@@ -79,14 +79,23 @@ impl CoverageOptions {
     }
 }
 
-/// Where a source file is: as the compiler named it, or in one of these folders. Of one that is nowhere, its name.
+/// How many folders above one are looked in: names of sources often begin at the top of a project.
+const ABOVE: usize = 8;
+
+/// Where a source file is: as the compiler named it, or below one of these folders or one that they are in, or by its name alone
+/// in one of them. Of one that is nowhere, its name.
 fn found(name: &str, folders: &[&Path]) -> String {
-    if Path::new(name).is_file() {
-        return name.to_owned();
-    }
+    let above = |folder: &Path, levels: usize| -> PathBuf {
+        let up: PathBuf = std::iter::repeat_n("..", levels).collect();
+        folder.join(up).join(name)
+    };
     let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let places = folders.iter().flat_map(|folder| [folder.join(name), folder.join(last)]);
-    let place = places.into_iter().find(|path| path.is_file());
+    let below = folders
+        .iter()
+        .flat_map(|folder| (0..=ABOVE).map(move |levels| above(folder, levels)));
+    let beside = folders.iter().map(|folder| folder.join(last));
+    let mut places = std::iter::once(PathBuf::from(name)).chain(below).chain(beside);
+    let place = places.find(|path| path.is_file());
     place.map_or_else(|| name.to_owned(), |path| path.display().to_string())
 }
 

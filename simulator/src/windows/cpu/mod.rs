@@ -119,6 +119,16 @@ pub trait Processor {
     /// this one run, and no Rust value may live in memory that `Memory` has given to the code.
     unsafe fn run(&mut self, thunks: &Thunks) -> Event;
 
+    /// Has time taken that code runs. `false` if that says nothing, because it is emulated.
+    fn start_timing(&mut self) -> bool {
+        false
+    }
+
+    /// How long code has run since then, in nanoseconds.
+    fn nanoseconds(&self) -> Option<u64> {
+        None
+    }
+
     /// Gives it what [`count`](Processor::count) needs. To be called once.
     fn start_counting(&mut self, counts: CodeCounts);
 

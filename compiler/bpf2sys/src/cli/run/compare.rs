@@ -13,8 +13,9 @@ use bpf2sys_testing::contexts::{self, Fields};
 use bpf2sys_testing::values::{self, MapChange, ModuleTypes, difference};
 use serde::Serialize;
 
+use super::cost::{Cost, Unit};
 use super::inputs::Origin;
-use super::report::{Cost, EACH};
+use super::report::EACH;
 use crate::cli::output;
 use crate::{Error, ErrorKind};
 
@@ -30,6 +31,8 @@ pub(super) struct Wanted<'a> {
     /// Whether all differences are told.
     pub each: bool,
     pub json: bool,
+    /// What costs are.
+    pub unit: Unit,
     pub program_type: Option<&'a ProgramType>,
     pub types: Option<&'a ModuleTypes>,
 }
@@ -58,6 +61,9 @@ struct Side {
     /// Instructions of all runs, if they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<u64>,
+    /// What half of the runs took at most, in nanoseconds, if time was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median_ns: Option<u64>,
 }
 
 /// A run that differs.
@@ -80,6 +86,7 @@ pub(super) fn compare(
     inputs: impl Iterator<Item = Input> + Send,
     origins: &Receiver<Origin>,
 ) -> Result<(), (bool, Error)> {
+    let costs = [Cost::new(wanted.unit), Cost::new(wanted.unit)];
     let mut comparing = Comparing {
         wanted,
         origins,
@@ -87,7 +94,7 @@ pub(super) fn compare(
         runs: 0,
         different: 0,
         differences: Vec::new(),
-        costs: [Cost::default(), Cost::default()],
+        costs,
     };
     let (reports, ended_early) = run_both(requests, inputs, |a, b| comparing.take(a, b));
     let [first, other] = reports;
@@ -165,9 +172,10 @@ impl Comparing<'_> {
             // Each input is told before it is given.
             self.origin = self.origins.try_recv().unwrap_or_default();
         }
+        let input = (self.runs / u64::from(self.wanted.repeat), self.origin.number);
         self.runs += 1;
         for (cost, result) in self.costs.iter_mut().zip([first, other]) {
-            cost.add(self.runs, result.instructions);
+            cost.add(self.runs, input, result.instructions.or(result.time_ns));
         }
         let what = self.what_differs(first, other);
         if what.is_empty() {
@@ -267,7 +275,11 @@ impl Comparing<'_> {
         let sides = (self.wanted.names.iter().zip(sizes).zip(&self.costs)).map(|((name, size), cost)| Side {
             file: name.display().to_string(),
             size,
-            instructions: (cost.runs > 0).then_some(cost.sum),
+            instructions: cost.sum().filter(|_| self.wanted.unit == Unit::Instructions),
+            median_ns: cost
+                .sum()
+                .filter(|_| self.wanted.unit == Unit::Time)
+                .map(|_| cost.median()),
         });
         let sides: Vec<Side> = sides.collect();
         let comparison = Comparison {
@@ -280,7 +292,7 @@ impl Comparing<'_> {
         if self.wanted.json {
             output::print_json(&comparison)?;
         } else {
-            output::print(&text(&comparison, &self.costs))?;
+            output::print(&text(&comparison, &self.costs, self.wanted.unit))?;
         }
         match (comparison.different_runs, comparison.maps.len()) {
             (0, 0) => Ok(()),
@@ -319,7 +331,7 @@ fn around_first_difference(a: &[u8], b: &[u8]) -> [String; 2] {
     })
 }
 
-fn text(comparison: &Comparison, costs: &[Cost; 2]) -> String {
+fn text(comparison: &Comparison, costs: &[Cost; 2], unit: Unit) -> String {
     let mut text = String::new();
     let [first, other] = &comparison.drivers;
     let _ = writeln!(
@@ -353,18 +365,16 @@ fn text(comparison: &Comparison, costs: &[Cost; 2]) -> String {
     let (all, other) = (comparison.runs, comparison.different_runs);
     let _ = writeln!(text, "{all} {runs}: {same} the same, {other} differ");
     let [a, b] = costs;
-    if a.runs > 0 && b.runs > 0 {
-        let mean = |cost: &Cost| cost.sum as f64 / cost.runs as f64;
+    if a.sum().is_some() && b.sum().is_some() {
+        let ((least_a, most_a), (least_b, most_b)) = (a.range(), b.range());
+        let (what, [of_a, of_b], middle, unit) = match unit {
+            Unit::Time => ("time", [a, b].map(|cost| cost.median() as f64), "in the median", " ns"),
+            Unit::Instructions => ("instructions", [a, b].map(Cost::mean), "in the mean", ""),
+        };
+        let times = of_b / of_a.max(1.0);
         let _ = writeln!(
             text,
-            "instructions of a run: {:.1} -> {:.1} in the mean (times {:.2}), {} to {} -> {} to {}",
-            mean(a),
-            mean(b),
-            mean(b) / mean(a).max(1.0),
-            a.least,
-            a.most.0,
-            b.least,
-            b.most.0
+            "{what} of a run: {of_a:.1} -> {of_b:.1}{unit} {middle} (times {times:.2}), {least_a} to {most_a} -> {least_b} to {most_b}{unit}"
         );
     }
     text

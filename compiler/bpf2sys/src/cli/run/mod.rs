@@ -1,6 +1,7 @@
 //! `bpf2sys run`: load a driver as Windows would, and run a program of it, by its code or by the interpreter.
 
 mod compare;
+mod cost;
 mod inputs;
 mod machine;
 mod maps;
@@ -153,6 +154,7 @@ fn perform(
             repeat: arguments.inputs.repeat(),
             each: arguments.output.each,
             json: arguments.output.json,
+            unit: arguments.output.unit(),
             program_type,
             types: known.types.as_ref(),
         };

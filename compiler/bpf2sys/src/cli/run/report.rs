@@ -15,6 +15,7 @@ use bpf2sys_testing::values::{self, Json, MapChange, ModuleTypes, difference, ma
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::cost::{Cost, Unit};
 use super::inputs::Origin;
 use crate::cli::coverage::CoverageOptions;
 use crate::cli::output;
@@ -70,6 +71,13 @@ pub(super) struct OutputOptions {
     #[arg(long, value_name = "FILE", requires = "coverage", conflicts_with = "interpret")]
     pub(super) lines: Option<PathBuf>,
 
+    /// Take the time of each run, without helpers, and tell which run took most
+    ///
+    /// It is that of the driver's code on this machine, so it differs from run to run: with `--repeat` there are many. There is none of
+    /// code that is interpreted or emulated.
+    #[arg(long, conflicts_with_all = ["instructions", "coverage", "interpret"])]
+    time: bool,
+
     /// Nobody reads what programs send: records stay in their maps until there is no room
     #[arg(long)]
     unread: bool,
@@ -94,6 +102,11 @@ impl OutputOptions {
         self.each || self.json || self.write_pcap.is_some() || self.compare.is_some()
     }
 
+    /// What runs are told to cost.
+    pub(super) fn unit(&self) -> Unit {
+        if self.time { Unit::Time } else { Unit::Instructions }
+    }
+
     pub(super) fn trace(&self) -> Trace {
         if self.instructions || self.coverage.is_wanted() {
             Trace::Instructions
@@ -107,6 +120,7 @@ impl OutputOptions {
             records: !self.unread,
             maps: self.changes == Some(Changes::Each),
             maps_before: self.changes.is_some(),
+            times: self.time,
         }
     }
 }
@@ -148,45 +162,6 @@ pub(super) struct Telling<'a> {
 
 /// After how many results the progress line is told.
 const STEP: u64 = 1 << 10;
-
-/// Instructions of all runs.
-#[derive(Default)]
-pub(super) struct Cost {
-    pub runs: u64,
-    pub sum: u64,
-    pub least: u64,
-    /// The most, and the run that took them first, from 1.
-    pub most: (u64, u64),
-}
-
-impl Cost {
-    pub(super) fn add(&mut self, run: u64, instructions: Option<u64>) {
-        let Some(instructions) = instructions else {
-            return;
-        };
-        self.least = if self.runs == 0 {
-            instructions
-        } else {
-            self.least.min(instructions)
-        };
-        if self.runs == 0 || instructions > self.most.0 {
-            self.most = (instructions, run);
-        }
-        self.runs += 1;
-        self.sum += instructions;
-    }
-
-    fn tell(&self, text: &mut String) {
-        if self.runs > 1 {
-            let (mean, (most, run)) = (self.sum as f64 / self.runs as f64, self.most);
-            let _ = writeln!(
-                text,
-                "instructions: {} to {most}, {mean:.1} in the mean; most in run {run}",
-                self.least
-            );
-        }
-    }
-}
 
 struct Capture {
     path: PathBuf,
@@ -257,7 +232,7 @@ impl<'a> Telling<'a> {
             more: BTreeMap::new(),
             printed: 0,
             sent: BTreeMap::new(),
-            cost: Cost::default(),
+            cost: Cost::new(options.unit()),
             results: Vec::new(),
             maps_before: Vec::new(),
             maps: Vec::new(),
@@ -291,8 +266,10 @@ impl<'a> Telling<'a> {
         if self.count.is_multiple_of(STEP) {
             self.progress.set_position(self.count);
         }
-        self.cost
-            .add(self.count, result.instructions.filter(|_| self.options.instructions));
+        let (run, packet) = (self.count, self.origin.number);
+        let instructions = result.instructions.filter(|_| self.options.instructions);
+        let input = (run - 1) / u64::from(self.repeat);
+        self.cost.add(run, (input, packet), instructions.or(result.time_ns));
         self.write_packet(&result)?;
         self.write_events(&result)?;
         if !self.is_silent {
@@ -336,6 +313,9 @@ impl<'a> Telling<'a> {
         add_tail_calls(&mut text, &result.tail_calls);
         if let Some(instructions) = result.instructions.filter(|_| self.options.instructions) {
             let _ = write!(text, ", {instructions} instructions");
+        }
+        if let Some(time) = result.time_ns {
+            let _ = write!(text, ", {time} ns");
         }
         text.push('\n');
         for link in &result.chain {

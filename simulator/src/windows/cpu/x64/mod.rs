@@ -56,6 +56,16 @@ pub trait Core {
     unsafe fn run(&mut self) -> Event;
 
     /// As of [`Processor`].
+    fn start_timing(&mut self) -> bool {
+        false
+    }
+
+    /// As of [`Processor`].
+    fn nanoseconds(&self) -> Option<u64> {
+        None
+    }
+
+    /// As of [`Processor`].
     fn start_counting(&mut self, counts: CodeCounts);
 
     /// As of [`Processor`].
@@ -146,6 +156,14 @@ impl<C: Core> Processor for X64<C> {
     unsafe fn run(&mut self, _: &Thunks) -> Event {
         // SAFETY: promised by the caller; `enter` and `resume` have left an address on top of the stack.
         unsafe { self.core.run() }
+    }
+
+    fn start_timing(&mut self) -> bool {
+        self.core.start_timing()
+    }
+
+    fn nanoseconds(&self) -> Option<u64> {
+        self.core.nanoseconds()
     }
 
     fn start_counting(&mut self, counts: CodeCounts) {
