@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         test("runs::without_a_reader_rings_run_full", unread),
         test("runs::types_come_from_the_object_of_the_driver_alone", types),
         test("runs::instructions_are_counted", instructions),
+        test("runs::time_is_taken_of_native_code", time),
         test("runs::what_goes_wrong_is_told", mishaps),
         test("runs::providers_come_and_go", providers),
         test("runs::the_machine_is_as_asked_for", machine),
@@ -517,6 +518,26 @@ fn instructions() -> Result<(), Failed> {
     if alone.len() != 2 || alone[0] != alone[1] || !all.contains(&alone[0]) {
         return Err(text.into());
     }
+    Ok(())
+}
+
+fn time() -> Result<(), Failed> {
+    let folder = udp_filter()?;
+    let arguments = ["--packet", "traffic.pcapng", "--repeat", "50", "--time"];
+    let results = folder.json(&arguments)?;
+    let results = results["results"].as_array().ok_or("no results")?;
+    let times: Vec<u64> = results.iter().filter_map(|result| result["time_ns"].as_u64()).collect();
+    // Of some hundred instructions; what else the machine does comes on top.
+    let shortest = times.iter().min().ok_or("no times")?;
+    assert!(times.len() == 250 && (10..100_000).contains(shortest), "{times:?}");
+    let text = folder.run(&arguments)?;
+    assert!(
+        text.contains("\ntime: ") && text.contains("\nmost time: run "),
+        "{text}"
+    );
+    assert!(text.contains(" (packet 5) "), "{text}");
+    let (_, said) = folder.fails(2, &[&arguments[..], &["--instructions"]].concat())?;
+    assert!(said.contains("cannot be used with"), "{said}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! How fast programs run in simulated runs: `cargo bench --bench runs`, with the number of packets behind `--` if it is not to be a
-//! million. Prints packets per second for the filter example, as a driver for x64, by the interpreter and, if there is the emulator, as a driver for
-//! ARM64, and the memory of the process that runs it, after the first part of the packets and near the end: what leaks, grows.
+//! million. Prints packets per second for the filter example, as a driver for x64, by the interpreter and, if there is the emulator, as drivers for
+//! both machines in it, with coverage and comparison; and the memory of the process that runs it, after the first part of the packets and near the end: what leaks, grows.
 //!
 //! Everything is measured from outside, over the built tool. Absolute figures hold for the machine they were taken on; the last column is a
 //! ratio within one run.
@@ -66,13 +66,31 @@ fn main() {
     native.arg("run").arg(folder.path().join("x64.sys"));
     let mut emulated = tool();
     emulated.arg("run").arg(folder.path().join("arm64.sys"));
+    let mut emulated_x64 = tool();
+    emulated_x64
+        .arg("run")
+        .arg(folder.path().join("x64.sys"))
+        .arg("--emulate");
+    let mut covered = tool();
+    covered.arg("run").arg(folder.path().join("x64.sys")).arg("--emulate");
+    covered.arg("--lines").arg(&object).args(["--coverage", "/dev/null"]);
+    let mut compared = tool();
+    compared.arg("run").arg(folder.path().join("x64.sys")).arg("--compare");
+    compared.arg(folder.path().join("x64.sys"));
     for (name, mut command, capture, count) in [
         ("x64", native, &all, packets),
         ("x64, --write-pcap", with_data, &all, packets),
         ("interpreter", interpreter, &some, packets / SLOW_PART),
         ("ARM64, emulated", emulated, &some, packets / SLOW_PART),
+        ("x64, emulated", emulated_x64, &some, packets / SLOW_PART),
+        ("x64 emul., --coverage", covered, &some, packets / SLOW_PART),
+        ("x64, --compare", compared, &some, packets / SLOW_PART),
     ] {
-        command.arg("--changes").arg("--packet").arg(capture);
+        command.arg("--packet").arg(capture);
+        // What is in maps is told otherwise, and of two drivers only what differs.
+        if name != "x64, --compare" {
+            command.arg("--changes");
+        }
         let (elapsed, memory, is_done) = run(&mut command);
         if !is_done {
             println!("{name:22} does not run here");
