@@ -76,6 +76,7 @@ pub enum ProcessorKind {
 /// What is told of each invocation besides its result. Everything costs time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub struct Tell {
     /// Records of ring buffers and perf event arrays are taken out after each invocation, as an application does that reads
     /// them; its result has them. Otherwise they stay, until there is no room for more, and are told with the maps.

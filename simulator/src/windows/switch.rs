@@ -334,7 +334,7 @@ impl Timing {
         let (took, last) = (begun.elapsed(), ticks());
         Timing {
             ticks: 0,
-            nanoseconds_per_tick: took.as_nanos() as f64 / last.wrapping_sub(first).max(1) as f64,
+            nanoseconds_per_tick: took.as_secs_f64() * 1e9 / last.wrapping_sub(first).max(1) as f64,
         }
     }
 }
