@@ -16,6 +16,11 @@ pub fn trials() -> Vec<Trial> {
             &[Need::Program("tshark")],
             written_capture,
         ),
+        test_with(
+            "runs::answers_of_the_example_are_right_by_wireshark",
+            &[Need::Program("tshark")],
+            answers,
+        ),
         test("runs::a_capture_that_is_cut_off_is_run_up_to_there", cut_off),
         test("runs::a_file_that_cannot_be_written_is_told_before_the_run", unwritable),
         test("runs::the_clock_follows_the_capture", clock),
@@ -172,13 +177,7 @@ fn written_capture() -> Result<(), Failed> {
         "--write-pcap",
         "judged.pcapng",
     ])?;
-    let fields = |file: &str, fields: &[&str]| {
-        let mut tshark = Command::new("tshark");
-        tshark
-            .current_dir(&folder.folder)
-            .args(["-n", "-r", file, "-T", "fields"]);
-        succeed(tshark.args(fields.iter().flat_map(|field| ["-e", field])))
-    };
+    let fields = |file: &str, fields: &[&str]| wireshark(&folder, &["-r", file], fields);
     let judged = fields("judged.pcapng", &["frame.interface_name", "frame.comment"])?;
     let expected = [
         ("passed", "PASS"),
@@ -202,6 +201,55 @@ fn written_capture() -> Result<(), Failed> {
         "tcp.srcport",
     ];
     equal(&fields("judged.pcapng", &same)?, &fields("traffic.pcapng", &same)?)
+}
+
+/// What Wireshark says of the frames of a file, one line for each.
+fn wireshark(folder: &Folder, arguments: &[&str], fields: &[&str]) -> Result<String, Failed> {
+    let mut tshark = Command::new("tshark");
+    tshark
+        .current_dir(&folder.folder)
+        .args(["-n", "-T", "fields"])
+        .args(arguments);
+    succeed(tshark.args(fields.iter().flat_map(|field| ["-e", field])))
+}
+
+/// A capture of a neighbour's frames: what the program sends back has right checksums, and answers what was asked.
+fn answers() -> Result<(), Failed> {
+    let folder = Folder::of("tail_dispatch")?;
+    let capture = root().join("examples/tail_dispatch/traffic.pcap");
+    std::fs::copy(capture, folder.path("traffic.pcap"))?;
+    folder.run(&[
+        "--program",
+        "dispatch",
+        "--packet",
+        "traffic.pcap",
+        "--write-pcap",
+        "answered.pcapng",
+    ])?;
+    let judged = ["-o", "ip.check_checksum:TRUE", "-r", "answered.pcapng", "-Y", "icmp"];
+    let shown = wireshark(
+        &folder,
+        &judged,
+        &[
+            "frame.interface_name",
+            "icmp.type",
+            "ip.checksum.status",
+            "icmp.checksum.status",
+            "eth.dst",
+            "ip.dst",
+        ],
+    )?;
+    // 1 is Wireshark's word for right.
+    equal(
+        &shown,
+        &"sent back\t0\t1\t1\t02:00:5e:10:00:01\t198.51.100.1\n".repeat(3),
+    )?;
+    let asked = ["icmp.ident", "icmp.seq", "data.data"];
+    let questions = wireshark(&folder, &["-r", "traffic.pcap", "-Y", "icmp"], &asked)?;
+    equal(
+        &wireshark(&folder, &["-r", "answered.pcapng", "-Y", "icmp"], &asked)?,
+        &questions,
+    )
 }
 
 fn cut_off() -> Result<(), Failed> {

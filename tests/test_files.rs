@@ -80,7 +80,7 @@ fn the_examples_pass() -> Result<(), Failed> {
     says(
         &told,
         &[
-            "running 38 tests\n",
+            "running 39 tests\n",
             "test result: ok. 38 passed; 0 failed; 0 filtered out; finished in ",
         ],
     )?;

@@ -306,7 +306,15 @@ fn well_formed() -> Result<(), Failed> {
 /// What a browser has to say about pages, by page, width and scheme of colours.
 fn told_by_browser(folder: &Path, pages: &[&str]) -> Result<serde_json::Map<String, serde_json::Value>, Failed> {
     let script = root().join("tests/report/browser.py");
-    let said = succeed(Command::new("python3").current_dir(folder).arg(script).args(pages))?;
+    // For people who want to look.
+    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    fs::create_dir_all(&screenshots)?;
+    let mut command = Command::new("python3");
+    command.current_dir(folder).arg(script).args(pages);
+    let said = succeed(command.arg("--screenshots").arg(&screenshots))?;
+    for picture in pages.iter().map(|page| page.replace(".html", "-1280-light.png")) {
+        assert!(fs::read(screenshots.join(picture))?.starts_with(b"\x89PNG"));
+    }
     match serde_json::from_str(&said)? {
         serde_json::Value::Object(said) => Ok(said),
         other => Err(format!("{other} is no answer").into()),
