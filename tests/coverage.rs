@@ -240,6 +240,11 @@ fn options_are_found_out() -> Result<(), Failed> {
             .filter(|line| line.starts_with("DA:") && line.ends_with(",0"));
         lines.map(str::to_owned).collect()
     };
+    // A part of the names of maps comes from the object's name then, whatever it is called now.
+    let folder = built(&[])?;
+    std::fs::copy(&object, folder.path().join("renamed.o"))?;
+    let (_, found) = run(folder.path(), &["--lines", "renamed.o"])?;
+    assert_eq!(lines_of(&found), lines_of(&expected));
     for options in [
         &["--optimize", "none"][..],
         &["--runtime", "0.21", "--cfg", "off"],

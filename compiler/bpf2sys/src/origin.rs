@@ -107,12 +107,13 @@ pub(crate) fn of_image(
     let Ok(code) = code_hash(image) else {
         return Ok(None);
     };
+    let name = name_of_object(&description).unwrap_or_else(|| name.to_owned());
     let mut verified: Option<VerifiedModule> = None;
     for options in candidates(path, image, &description, providers) {
         let module = match verified.take() {
             // Candidates differ in what comes after the proof.
             Some(module) => module,
-            None => crate::verify(object, name, &options)?,
+            None => crate::verify(object, &name, &options)?,
         };
         for &machine in &options.machines {
             let linked = link(&module, &options, machine, form)?;
@@ -123,6 +124,19 @@ pub(crate) fn of_image(
         verified = Some(module);
     }
     Ok(None)
+}
+
+/// The name that an object had when an image was built from it, as far as that matters: maps of global variables are called after it.
+/// The object may have another name now.
+fn name_of_object(image: &ImageDescription) -> Option<String> {
+    let sections = image.tables.iter().flat_map(|tables| &tables.global_sections);
+    let names = sections.filter_map(|section| {
+        let ends = [".rodata", ".data", ".bss"]
+            .into_iter()
+            .filter_map(|of| section.name.rfind(of));
+        section.name.get(..ends.max()?)
+    });
+    names.map(|name| format!("{name}.o")).next()
 }
 
 /// Options that an image can have been built with, likely ones first.
