@@ -22,6 +22,7 @@
 //!
 //! [`maps`] has the JSON form of whole maps.
 
+mod dwarf;
 mod error;
 mod json;
 mod layout;

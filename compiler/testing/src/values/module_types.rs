@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bpf2sys_bytecode::{DataTypes, EntryTypes, MapIndex, MapOrigin, Module, TypeIndex, Variable};
 use bpf2sys_simulator::map_definitions::kind;
 
+use super::dwarf;
 use super::error::{Near, near};
 
 /// The types of a module's maps.
@@ -57,10 +58,7 @@ pub enum RecordTypeError {
     },
     /// The object has no such type. Compilers write types down that maps, functions and global variables use; for one that no other has, a
     /// variable that nothing uses does: `const struct event *unused;`.
-    #[error(
-        "the object's BTF, which has what maps, functions and global variables use, has no type `{name}`{}",
-        Near(near)
-    )]
+    #[error("the object's BTF and debug information have no type `{name}`{}", Near(near))]
     Type {
         /// The name.
         name: String,
@@ -108,6 +106,13 @@ impl ModuleTypes {
             maps.insert(map.name.clone(), found);
         }
         ModuleTypes { types, maps }
+    }
+
+    /// The same, and of the object's debug information the types that BTF does not have: those of local variables.
+    pub fn from_object(module: &Module, object: &[u8]) -> ModuleTypes {
+        let mut known = ModuleTypes::from_module(module);
+        dwarf::add(&mut known.types, object);
+        known
     }
 
     /// All types.

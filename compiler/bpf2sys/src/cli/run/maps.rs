@@ -124,7 +124,7 @@ impl MapOptions {
 }
 
 fn types_of(name: &str, object: &[u8]) -> Result<ModuleTypes, Error> {
-    Ok(ModuleTypes::from_module(&bpf2sys_bytecode::read(object, name)?))
+    Ok(ModuleTypes::from_object(&bpf2sys_bytecode::read(object, name)?, object))
 }
 
 /// The types of the object beside an image, if it is the one whose hash the image states. One that can't be read is none.

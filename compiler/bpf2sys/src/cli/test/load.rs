@@ -209,7 +209,7 @@ fn drivers(file: &Loaded, tools: &Tools, is_counted: bool) -> Result<Made, Error
             let path = file.folder().join(name);
             let object = files::read(&path)?;
             let module = bpf2sys_bytecode::read(&object, &path.to_string_lossy())?;
-            Ok::<_, Error>(ModuleTypes::from_module(&module))
+            Ok::<_, Error>(ModuleTypes::from_object(&module, &object))
         });
         let driver = driver(image, None, types.transpose()?)?;
         return Ok(Made {
@@ -243,7 +243,7 @@ fn drivers(file: &Loaded, tools: &Tools, is_counted: bool) -> Result<Made, Error
         ..BuildOptions::default()
     };
     let built = crate::build(&object, &name, &options)?;
-    let types = ModuleTypes::from_module(&bpf2sys_bytecode::read(&object, &name)?);
+    let types = ModuleTypes::from_object(&bpf2sys_bytecode::read(&object, &name)?, &object);
     let interpret = suite.interpret.then_some(ObjectFile { name, bytes: object });
     let mut made = Made {
         drivers: Vec::new(),

@@ -148,6 +148,6 @@ fn records_get_types_by_name() {
     assert_eq!(error("big", "struct key"), "the map `big` holds no records");
     assert_eq!(
         error("events", "struct keys"),
-        "the object's BTF, which has what maps, functions and global variables use, has no type `struct keys`; did you mean `struct key`?"
+        "the object's BTF and debug information have no type `struct keys`; did you mean `struct key`?"
     );
 }
