@@ -145,10 +145,10 @@ fn perform(
     };
     let (sender, origins) = mpsc::channel();
     let failure = Failure::default();
+    let inputs = inputs
+        .into_iter()
+        .flat_map(|inputs: Inputs| inputs.each(sender.clone(), &failure));
     if let Some(other) = &arguments.output.compare {
-        let inputs = inputs
-            .into_iter()
-            .flat_map(|inputs| inputs.each(sender.clone(), &failure));
         let wanted = Wanted {
             names: [&arguments.image, other],
             repeat: arguments.inputs.repeat(),
@@ -184,9 +184,6 @@ fn perform(
         (arguments.inputs.repeat(), arguments.maps.takes_output(), progress),
     )?;
     let mut untold = None;
-    let inputs = inputs
-        .into_iter()
-        .flat_map(|inputs: Inputs| inputs.each(sender.clone(), &failure));
     let report: RunReport = bpf2sys_simulator::run_each(request, inputs, |progress| match telling.take(progress) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {

@@ -174,13 +174,8 @@ fn perform(
         unit.perform(file, arguments.processor(), how, &|done| progress.inc(done))
     };
     // What no test ran is told, too.
-    let counted = || {
-        files
-            .iter()
-            .flat_map(|file| file.counted.iter().map(|(_, counted)| counted))
-    };
     let mut coverage = Coverage::default();
-    for counted in counted() {
+    for (_, counted) in files.iter().flat_map(|file| &file.counted) {
         coverage.add(counted.coverage(&TraceReport::default()));
     }
     work::in_order(units.len(), jobs, work, |index, mut came| {
