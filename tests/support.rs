@@ -21,8 +21,8 @@ pub enum Need {
     Emulator,
     /// What [`judge`] finds, and Python. Its absence skips, and never fails.
     Judge,
-    /// The tool as a program for Windows, which `BPF2SYS_WINDOWS_EXE` names. Its absence skips, and never fails.
-    WindowsTool,
+    /// A program or library for Windows, which this variable names. Its absence skips, and never fails.
+    ForWindows(&'static str),
     /// That this environment variable is 1: what takes long or a large download. Its absence skips, and never fails.
     Asked(&'static str),
     /// Permission to run a program with mounts and a network of its own. Its absence skips, and never fails.
@@ -43,8 +43,8 @@ impl Need {
             Need::Emulator => emulator(),
             Need::Judge => (judge().is_none() || find_program("python3").is_none())
                 .then(|| "no `image_check.py` beside the corpus, or no `python3`".into()),
-            Need::WindowsTool => (std::env::var_os("BPF2SYS_WINDOWS_EXE").is_none())
-                .then(|| "no `BPF2SYS_WINDOWS_EXE`; `tests/wine/README.md` tells how to make it".into()),
+            Need::ForWindows(variable) => (std::env::var_os(variable).is_none())
+                .then(|| format!("no `{variable}`; `tests/wine/README.md` tells what it names")),
             Need::Asked(variable) => {
                 let asked = std::env::var_os(variable).is_some_and(|value| value == "1");
                 (!asked).then(|| format!("only with {variable}=1"))

@@ -19,16 +19,10 @@ use crate::frames;
 use crate::image::Image;
 use crate::request::{Input, InvocationResult, MapContents, ProcessorKind, RunReport, RunRequest};
 
-/// Whether images run on this host.
-const HOST_RUNS_IMAGES: bool = cfg!(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-));
-
 /// Whether images for a machine, `IMAGE_FILE_MACHINE_*`, run in the emulator here, which must be there then ([`emulator`](crate::emulator)).
 pub const fn is_emulated(machine: u16, processor: ProcessorKind) -> bool {
-    let is_native = cfg!(target_arch = "x86_64") && machine == Image::X64 && matches!(processor, ProcessorKind::Host);
-    HOST_RUNS_IMAGES && !is_native
+    let is_host = cfg!(all(target_os = "linux", target_arch = "x86_64")) && machine == Image::X64;
+    !(is_host && matches!(processor, ProcessorKind::Host))
 }
 
 /// First argument of the process that runs an image.
@@ -101,13 +95,6 @@ pub fn run_each(
         return Err(SimulatorError::Unsupported(format!(
             "it is for {}; images for x64 and arm64 run",
             image.machine_name()
-        )));
-    }
-    if !HOST_RUNS_IMAGES {
-        return Err(SimulatorError::Unsupported(format!(
-            "the host is {} {}; images run on Linux only, on x86_64 and aarch64",
-            std::env::consts::ARCH,
-            std::env::consts::OS
         )));
     }
     let limit_ms = match request.time_limit_ms {
@@ -289,7 +276,6 @@ impl<I: Read, O: Write> Pipes<I, O> {
         frames::write(&mut self.output, &mut self.buffer, message)
     }
 
-    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn serve(&mut self) -> Result<RunReport, SimulatorError> {
         let mut part = || {
             self.part()
@@ -302,23 +288,13 @@ impl<I: Read, O: Write> Pipes<I, O> {
         if let Some(interpreted) = &mut request.interpret {
             interpreted.bytes = object;
         }
-        without_core_dump();
         // SAFETY: this process has no handlers yet.
-        unsafe { crate::windows::clock::start(request.time_limit_ms) }.map_err(|e| process("the timer", &e))?;
+        unsafe { crate::windows::prepare(request.time_limit_ms) }.map_err(|e| process("the timer", &e))?;
         // SAFETY: this is a process that `run_each` started for this one image, before it had any other thread.
         unsafe { crate::windows::execute(request, self) }
     }
 
-    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    #[allow(clippy::unused_self)] // elsewhere it does
-    fn serve(&mut self) -> Result<RunReport, SimulatorError> {
-        Err(SimulatorError::Unsupported(
-            "images run on Linux only, on x86_64 and aarch64".into(),
-        ))
-    }
-
     /// A part of the request.
-    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn part(&mut self) -> std::io::Result<Vec<u8>> {
         let mut length = [0; 8];
         self.input.read_exact(&mut length)?;
@@ -332,7 +308,6 @@ impl<I: Read, O: Write> Pipes<I, O> {
     }
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 impl<I: Read, O: Write> crate::windows::Exchange for Pipes<I, O> {
     fn next(&mut self) -> Result<Option<Input>, SimulatorError> {
         let bad = |e: std::io::Error| process("the next input", &e);
@@ -355,17 +330,5 @@ impl<I: Read, O: Write> crate::windows::Exchange for Pipes<I, O> {
     fn done(&mut self, result: InvocationResult) -> Result<(), SimulatorError> {
         self.tell(&Message::Done(Box::new(result)))
             .map_err(|e| process("a result", &e))
-    }
-}
-
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn without_core_dump() {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: it only reads the structure, which lives until it returns.
-    unsafe {
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
     }
 }

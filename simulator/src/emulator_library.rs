@@ -35,10 +35,6 @@ pub type Handle = *mut c_void;
 pub type Status = c_int;
 
 /// Numbers of the headers.
-#[cfg_attr(
-    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
-    allow(dead_code)
-)]
 pub mod number {
     use std::ffi::c_int;
 
@@ -138,7 +134,6 @@ pub mod number {
 macro_rules! functions {
     ($( $(#[doc = $doc:literal])+ $field:ident = $name:literal: fn($($argument:ty),* $(; $($variadic:tt)+)?) -> $result:ty; )+) => {
         /// The loaded library.
-        #[cfg_attr(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))), allow(dead_code))]
         pub struct EmulatorLibrary {
             $( $(#[doc = $doc])+ pub $field: unsafe extern "C" fn($($argument,)* $($($variadic)+)?) -> $result, )+
             /// What the functions above are in.
@@ -210,7 +205,9 @@ impl EmulatorLibrary {
             }
         }
         let install = if cfg!(target_os = "macos") {
-            "`brew install unicorn`"
+            "it with `brew install unicorn`"
+        } else if cfg!(windows) {
+            "it with `pip install unicorn` and put the package's `unicorn.dll` on the PATH"
         } else {
             "Debian's package `libunicorn2`"
         };
@@ -244,10 +241,6 @@ impl EmulatorLibrary {
     }
 
     /// What a status means, in Unicorn's words.
-    #[cfg_attr(
-        not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
-        allow(dead_code)
-    )]
     pub fn text(&self, status: Status) -> String {
         // SAFETY: `uc_strerror` takes any number and gives a constant string.
         unsafe {

@@ -1,15 +1,15 @@
 //! Loads a native eBPF image as Windows would, and runs it.
 //!
 //! Given: the bytes of a driver image. Computed: what user mode reads in the file ([`usermode`]), what the kernel's
-//! loader thinks of it ([`loader_rules`]), a description of both ([`describe`]), and, on Linux, the outcome of
+//! loader thinks of it ([`loader_rules`]), a description of both ([`describe`]), and the outcome of
 //! really loading and running it ([`run`]), with every check of the runtime performed. What Windows would crash on is
 //! an error here.
 //!
-//! Running is safe for the caller because it happens in a child process that exists for one run, and that may ask the
+//! Running is safe for the caller because it happens in a child process that exists for one run. On Linux that process may ask the
 //! host for nothing but memory once code of the image runs.
 //!
-//! x64 code runs on the host's processor, if that is one for it and nothing else is asked for ([`ProcessorKind`]). All other code, of
-//! ARM64 images and on aarch64 hosts, runs in the Unicorn emulator, version 2, which is loaded from the
+//! x64 code runs on the host's processor, if that is one for it, its system is Linux, and nothing else is asked for
+//! ([`ProcessorKind`]). All other code, of ARM64 images and on other hosts, runs in the Unicorn emulator, version 2, which is loaded from the
 //! system when it is needed, or from the file that the environment variable `BPF2SYS_UNICORN` names;
 //! [`emulator`] tells whether it is there, and [`is_emulated`] what needs it. The emulated processor sees the same memory at the same
 //! addresses, and maps, helpers, registration and every check are the same code for both machines.
@@ -54,7 +54,6 @@ mod rule;
 pub mod tables;
 mod trace;
 pub mod usermode;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod windows;
 
 pub use address_space::{AddressSpace, FileSpace};

@@ -10,7 +10,18 @@ use super::{COMPILER, alone, compile_as, folder, wine};
 use crate::examples::EXAMPLES;
 use crate::support::{Need, output, root, succeed, test_with, tool};
 
-const NEEDS: [Need; 3] = [Need::WindowsTool, Need::Program("wine"), Need::Program(COMPILER)];
+const NEEDS: [Need; 3] = [Need::ForWindows(TOOL), Need::Program("wine"), Need::Program(COMPILER)];
+const RUN_NEEDS: [Need; 5] = [
+    Need::ForWindows(TOOL),
+    Need::ForWindows(EMULATOR),
+    Need::Program("wine"),
+    Need::Program(COMPILER),
+    Need::Emulator,
+];
+/// Names the tool.
+const TOOL: &str = "BPF2SYS_WINDOWS_EXE";
+/// Names the emulator as a library of Windows.
+const EMULATOR: &str = "BPF2SYS_WINDOWS_UNICORN";
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -23,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
             &NEEDS,
             signing,
         ),
+        test_with("wine::the_tool_runs_drivers_in_the_emulator", &RUN_NEEDS, runs),
     ]
 }
 
@@ -125,7 +137,7 @@ fn executable() -> Result<PathBuf, Failed> {
             let place = folder().join("windows host");
             std::fs::create_dir_all(&place)?;
             std::fs::copy(library, place.join("bcryptprimitives.dll"))?;
-            let named = std::env::var_os("BPF2SYS_WINDOWS_EXE").ok_or("no BPF2SYS_WINDOWS_EXE")?;
+            let named = std::env::var_os(TOOL).ok_or("no BPF2SYS_WINDOWS_EXE")?;
             let tool = place.join("bpf2sys.exe");
             std::fs::copy(named, &tool)?;
             Ok(tool)
@@ -170,6 +182,74 @@ fn same_outputs() -> Result<(), Failed> {
         if String::from_utf8_lossy(&there.stdout) != place.here(question)? {
             return Err(format!("{question:?} is answered differently").into());
         }
+    }
+    Ok(())
+}
+
+/// What the examples' tests and a run of packets report is what they report here.
+fn runs() -> Result<(), Failed> {
+    let place = Place::new("runs")?;
+    let library = std::env::var_os(EMULATOR).unwrap_or_default();
+    let of_windows = |path: &Path| format!("Z:{}", path.display()).replace('/', "\\");
+    let emulator = of_windows(Path::new(&library));
+    let examples = root().join("examples");
+    let capture = examples.join("tail_dispatch/traffic.pcap");
+    place.here(&[
+        "build",
+        "--quiet",
+        "--arch",
+        "x64,arm64",
+        "tail_dispatch.o",
+        "udp_filter.o",
+    ])?;
+    let mut passed = 0;
+    for (command, path) in [
+        (
+            &["test", "--emulate", "--fuzz", "20", "--seed", "1", "--json"][..],
+            &examples,
+        ),
+        (
+            &[
+                "run",
+                "tail_dispatch.x64.sys",
+                "-p",
+                "dispatch",
+                "--each",
+                "--instructions",
+                "--packet",
+            ],
+            &capture,
+        ),
+        (
+            &["run", "tail_dispatch.arm64.sys", "-p", "dispatch", "--json", "--packet"],
+            &capture,
+        ),
+    ] {
+        let there = {
+            let _alone = alone();
+            let mut there = wine("wine");
+            there.env("BPF2SYS_UNICORN", &emulator).arg(executable()?).args(command);
+            output(there.arg(of_windows(path)).current_dir(&place.0))?
+        };
+        let mut here = tool();
+        here.args(command).arg(path).current_dir(&place.0);
+        let here = succeed(&mut here)?;
+        // Times and paths are each host's own.
+        let told = |text: &str| -> Vec<String> {
+            let lines = text
+                .lines()
+                .filter(|line| !line.contains("seconds") && !line.contains("examples"));
+            lines.map(str::to_owned).collect()
+        };
+        let (there, here) = (told(&String::from_utf8_lossy(&there.stdout)), told(&here));
+        if there != here {
+            let other = there.iter().zip(&here).find(|(there, here)| there != here);
+            return Err(format!("{command:?}: {} and {} lines; {other:?}", there.len(), here.len()).into());
+        }
+        passed += here.len();
+    }
+    if passed < 100 {
+        return Err(format!("only {passed} lines were compared").into());
     }
     Ok(())
 }

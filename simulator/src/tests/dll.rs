@@ -29,7 +29,7 @@ fn a_dll_passes_every_static_check() {
     assert_eq!(loader_rules::check(&patched.image()), []);
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[test]
 fn programs_do_in_a_dll_what_they_do_in_a_driver() {
     let inputs = vec![
@@ -123,7 +123,7 @@ fn names_that_bisection_would_miss_are_noticed() {
     assert!(error.detail.contains("not sorted"), "{error}");
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[test]
 fn a_dll_without_entry_point_runs() {
     let mut patched = Patched::of(DLL);
@@ -136,7 +136,7 @@ fn a_dll_without_entry_point_runs() {
     assert!(run(&request).is_ok());
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[test]
 fn what_a_running_dll_does_wrong_is_caught() {
     // (what went on, rule, what is wrong)
@@ -187,7 +187,7 @@ fn what_a_running_dll_does_wrong_is_caught() {
     }
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[test]
 fn failures_around_a_driver_cannot_be_asked_of_a_dll() {
     let mut request = dll_request(vec![]);

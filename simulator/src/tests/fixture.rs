@@ -46,7 +46,7 @@ pub fn on_arm64() -> bool {
 
 /// Whether this thread's trial is for the emulator.
 pub fn is_emulated() -> bool {
-    ON.get() != On::X64
+    cfg!(windows) || ON.get() != On::X64
 }
 
 /// Makes this thread's trial one for that.

@@ -7,32 +7,32 @@ mod module_tables;
 mod patch;
 
 // What runs native code, where that is possible.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[macro_use]
 mod every_trial;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod call;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod chains;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod failures;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod helpers;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod kernel;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod loads;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod maps;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod mishaps;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod programs;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod providers;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod streams;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod traces;
 
 pub use fixture::{ARM64_IMAGE, IMAGE, packet, preset, request, run};
@@ -41,9 +41,10 @@ use crate::{Input, RunRequest, SimulatorError};
 
 /// The test binary is the executable that `run` starts again. libtest owns its `main`, so the child's side runs before
 /// that, as a constructor.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[cfg_attr(windows, unsafe(link_section = ".CRT$XCU"))]
+#[cfg_attr(not(windows), unsafe(link_section = ".init_array"))]
 static CHILD: extern "C" fn() = {
     extern "C" fn child() {
         crate::child_main_if_requested();
@@ -55,7 +56,7 @@ static CHILD: extern "C" fn() = {
 pub const DLL: &[u8] = include_bytes!("../../testdata/module-dll.image");
 
 /// Unit tests of the trials, for x64.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 mod x64 {
     macro_rules! unit_tests {
         ($($module:ident { $($name:ident)* })*) => {
@@ -68,7 +69,7 @@ mod x64 {
 }
 
 /// `BLESS=1` writes the table that the document ends with.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 #[test]
 fn the_document_of_failures_ends_with_their_table() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/failures.md");

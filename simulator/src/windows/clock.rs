@@ -4,7 +4,10 @@
 //! A timer of the system ticks all the time. Steps are measured in ticks, because beginning one must not cost a system call: once
 //! code of the image runs, the process may make few of them, and there are millions of steps.
 
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::host;
 
 /// Longest time between ticks, in milliseconds.
 const LONGEST_TICK: u64 = 50;
@@ -15,41 +18,18 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Starts the timer, whose signal, `SIGALRM`, is counted. Whoever installs another handler for it calls [`tick`].
-///
-/// There must be a handler from the start: Linux starts an interval timer anew when its signal is taken, and one that is ignored never is.
+/// Starts the timer. Where it is the signal `SIGALRM`, whoever installs another handler for it calls [`tick`].
 ///
 /// # Safety
 /// Nobody else may have a handler of that signal by now.
 pub unsafe fn start(limit_ms: u64) -> std::io::Result<()> {
     let tick_ms = (limit_ms / TICKS_IN_LIMIT).clamp(1, LONGEST_TICK);
     LIMIT.store(limit_ms.div_ceil(tick_ms).max(1), Ordering::Relaxed);
-    let time = libc::timeval {
-        tv_sec: 0,
-        tv_usec: (tick_ms * 1000) as libc::suseconds_t,
-    };
-    let timer = libc::itimerval {
-        it_value: time,
-        it_interval: time,
-    };
-    // SAFETY: the calls only read their arguments, which live until they return. The handler has the type that plain handlers have,
-    // and only adds to an atomic.
-    let failed = unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_timer as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigemptyset(&raw mut action.sa_mask);
-        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) != 0
-            || libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) != 0
-    };
-    if failed {
-        Err(std::io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    // SAFETY: promised by the caller; the handler only adds to an atomic.
+    unsafe { host::start_ticks(tick_ms, on_timer) }
 }
 
-extern "C" fn on_timer(_: libc::c_int) {
+extern "C" fn on_timer(_: c_int) {
     tick();
 }
 
@@ -84,6 +64,7 @@ mod tests {
         while !is_up() && Instant::now() < last {
             std::thread::sleep(Duration::from_millis(1));
         }
+        #[cfg(unix)]
         // SAFETY: zero is a timer that is stopped, which the call only reads.
         unsafe {
             let none: libc::itimerval = std::mem::zeroed();

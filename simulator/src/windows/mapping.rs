@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::host::Protection;
 use super::memory::{Memory, OutOfMemory, PAGE, Region, Use};
 use super::thunks::{Import, Target, Thunks};
 use crate::directories::{base_relocations, imports};
@@ -191,13 +192,13 @@ fn put(contents: &mut [u8], at: Rva, value: u64) {
 pub fn fill(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorError> {
     let (base, size) = (image.base, image.size as usize);
     memory
-        .protect(base, size, libc::PROT_READ | libc::PROT_WRITE)
+        .protect(base, size, Protection::READ | Protection::WRITE)
         .map_err(full)?;
     // SAFETY: the `size` bytes at `base` were made writable above, and `contents` has exactly as many.
     unsafe { memory.write_while_mapping(base, &image.contents) };
-    memory.protect(base, size, libc::PROT_NONE).map_err(full)?;
+    memory.protect(base, size, Protection::NONE).map_err(full)?;
     memory
-        .protect(base, image.header_length, libc::PROT_READ)
+        .protect(base, image.header_length, Protection::READ)
         .map_err(full)?;
     memory.add(Region {
         start: base,
@@ -207,11 +208,11 @@ pub fn fill(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorErr
     });
     for section in &image.sections {
         let has = |flag| section.flags & flag != 0;
-        let mut protection = 0;
+        let mut protection = Protection::NONE;
         for (flag, bit) in [
-            (Section::READ, libc::PROT_READ),
-            (Section::WRITE, libc::PROT_WRITE),
-            (Section::EXECUTE, libc::PROT_EXEC),
+            (Section::READ, Protection::READ),
+            (Section::WRITE, Protection::WRITE),
+            (Section::EXECUTE, Protection::EXECUTE),
         ] {
             if has(flag) {
                 protection |= bit;
@@ -238,7 +239,7 @@ pub fn fill(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorErr
 /// Takes the image out of memory. Its place stays its own.
 pub fn unload(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorError> {
     memory
-        .protect(image.base, image.size as usize, libc::PROT_NONE)
+        .protect(image.base, image.size as usize, Protection::NONE)
         .map_err(full)?;
     memory.relabel(image.base, "the unloaded image's headers".into(), Use::None);
     for section in &image.sections {
@@ -252,7 +253,7 @@ pub fn unload(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorE
 pub fn discard(image: &MappedImage, memory: &mut Memory) -> Result<(), SimulatorError> {
     for section in image.sections.iter().filter(|s| s.flags & Section::DISCARDABLE != 0) {
         memory
-            .protect(section.start, section.length as usize, libc::PROT_NONE)
+            .protect(section.start, section.length as usize, Protection::NONE)
             .map_err(full)?;
         memory.relabel(
             section.start,

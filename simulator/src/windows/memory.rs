@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::host::{self, Protection};
 use super::unicorn::Engine;
 use crate::address_space::AddressSpace;
 
@@ -71,6 +72,8 @@ pub struct Memory {
     emulator: Option<Rc<Engine>>,
     /// Where mappings for the emulator are still to be made.
     rest: Range<u64>,
+    /// The host's pages are larger than these, so that only the emulator protects them.
+    coarse: bool,
 }
 
 /// What the bytes around a block are filled with.
@@ -100,6 +103,7 @@ impl Memory {
         Memory {
             emulator: Some(emulator),
             rest: range.unwrap_or_default(),
+            coarse: host::page_size() != PAGE,
             ..Memory::default()
         }
     }
@@ -114,7 +118,7 @@ impl Memory {
     pub fn allocate(&mut self, length: usize, align: usize, label: &str, allowed: Use) -> Result<u64, OutOfMemory> {
         let used = pages_for(length, align);
         let base = self.map_pages(used + 2 * PAGE)?;
-        self.protect(base + PAGE as u64, used, libc::PROT_READ | libc::PROT_WRITE)?;
+        self.protect(base + PAGE as u64, used, Protection::READ | Protection::WRITE)?;
         Ok(self.lay_out(base, used, (length, align), label, allowed))
     }
 
@@ -205,7 +209,7 @@ impl Memory {
         if self.slab.1 < size {
             let slab = (size as usize).max(SLAB);
             let start = self.map_pages(slab)?;
-            self.protect(start, slab, libc::PROT_READ | libc::PROT_WRITE)?;
+            self.protect(start, slab, Protection::READ | Protection::WRITE)?;
             self.slab = (start, slab as u64);
         }
         let start = self.slab.0;
@@ -254,7 +258,7 @@ impl Memory {
             return Ok(());
         };
         let page = start & !(PAGE as u64 - 1);
-        self.protect(page, (start + length - page) as usize, libc::PROT_READ)?;
+        self.protect(page, (start + length - page) as usize, Protection::READ)?;
         let end = (start + length).next_multiple_of(PAGE as u64);
         for (place, region) in self.regions.range_mut(page..end) {
             region.allowed = Use::KernelRead;
@@ -275,10 +279,10 @@ impl Memory {
         }
         let page = start & !(PAGE as u64 - 1);
         let length = (start - page) as usize + bytes.len();
-        self.protect(page, length, libc::PROT_READ | libc::PROT_WRITE)?;
+        self.protect(page, length, Protection::READ | Protection::WRITE)?;
         // SAFETY: the pages of the block were made writable in the line before.
         unsafe { self.write_while_mapping(start, bytes) };
-        self.protect(page, length, libc::PROT_READ)?;
+        self.protect(page, length, Protection::READ)?;
         Ok(true)
     }
 
@@ -306,13 +310,20 @@ impl Memory {
         }
         let address = if self.emulator.is_some() {
             let address = self.rest.start;
-            self.rest.start += length as u64;
-            if self.rest.start > self.rest.end || map(address, length) != Some(address) {
+            self.rest.start += (length as u64).next_multiple_of(host::GRANULE.max(host::page_size() as u64));
+            if self.rest.start > self.rest.end || host::map(address, length) != Some(address) {
                 return Err(OutOfMemory);
+            }
+            if self.coarse {
+                // SAFETY: they were mapped above, and nobody knows them yet.
+                let done = unsafe { host::protect(address, length, Protection::READ | Protection::WRITE) };
+                if !done {
+                    return Err(OutOfMemory);
+                }
             }
             address
         } else {
-            map(0, length).ok_or(OutOfMemory)?
+            host::map(0, length).ok_or(OutOfMemory)?
         };
         self.mappings.insert(address, length as u64);
         Ok(address)
@@ -325,24 +336,27 @@ impl Memory {
     }
 
     /// Sets the protection of whole pages that `map_pages` gave.
-    pub fn protect(&mut self, start: u64, length: usize, protection: i32) -> Result<(), OutOfMemory> {
+    pub fn protect(&mut self, start: u64, length: usize, protection: Protection) -> Result<(), OutOfMemory> {
         let length = length.next_multiple_of(PAGE);
         assert!(self.is_mapped(start, length as u64), "only pages of this are protected");
         let host = match &self.emulator {
             Some(emulator) => {
                 emulator.set_protection(start, length as u64, protection);
-                if protection == libc::PROT_NONE {
+                if self.coarse {
+                    return Ok(());
+                }
+                if protection == Protection::NONE {
                     protection
                 } else {
-                    protection & !libc::PROT_EXEC | libc::PROT_READ
+                    protection.without_execution() | Protection::READ
                 }
             }
             None => protection,
         };
         // SAFETY: the pages are in a mapping made by `map_pages`, which no Rust value lives in: Rust code reaches
         // them only through the copying functions below.
-        let status = unsafe { libc::mprotect(start as *mut libc::c_void, length, host) };
-        if status == 0 { Ok(()) } else { Err(OutOfMemory) }
+        let done = unsafe { host::protect(start, length, host) };
+        if done { Ok(()) } else { Err(OutOfMemory) }
     }
 
     /// Records what lies at a place. Regions do not overlap.
@@ -487,11 +501,11 @@ impl Memory {
         self.mapped -= end - base;
         self.mappings.remove(&base);
         if let Some(emulator) = &self.emulator {
-            emulator.set_protection(base, end - base, libc::PROT_NONE);
+            emulator.set_protection(base, end - base, Protection::NONE);
         }
         // SAFETY: base to end is exactly one mapping of `map_pages`, guard pages included, and its regions are gone,
         // so no later read or write of the simulator reaches it.
-        unsafe { libc::munmap(base as *mut libc::c_void, (end - base) as usize) };
+        unsafe { host::unmap(base, (end - base) as usize) };
     }
 }
 
@@ -500,30 +514,12 @@ fn pages_for(length: usize, align: usize) -> usize {
     length.next_multiple_of(align.max(1)).next_multiple_of(PAGE).max(PAGE)
 }
 
-/// Inaccessible pages at `address`, or, if that is 0, wherever the host likes. Not where something is already.
-fn map(address: u64, length: usize) -> Option<u64> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let fixed = if address == 0 { 0 } else { libc::MAP_FIXED_NOREPLACE };
-    // SAFETY: a fresh anonymous mapping where nothing is touches no memory that is in use.
-    let found = unsafe {
-        libc::mmap(
-            address as *mut libc::c_void,
-            length,
-            libc::PROT_NONE,
-            flags | fixed,
-            -1,
-            0,
-        )
-    };
-    (found != libc::MAP_FAILED).then_some(found as u64)
-}
-
 /// Whether the host gives this process pages at `address`.
 fn can_map(address: u64) -> bool {
-    let found = map(address, PAGE);
+    let found = host::map(address, PAGE);
     if let Some(page) = found {
         // SAFETY: the page was mapped in the line before, and nobody knows it.
-        unsafe { libc::munmap(page as *mut libc::c_void, PAGE) };
+        unsafe { host::unmap(page, PAGE) };
     }
     found == Some(address)
 }

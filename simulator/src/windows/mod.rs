@@ -1,17 +1,18 @@
-//! The Windows that an image runs in: loader, kernel, registration, maps and helpers, in a process made for one run on a
-//! Linux host. x86-64 code is run by the host itself, if it can and nothing else is asked for; all other code in an emulator.
+//! The Windows that an image runs in: loader, kernel, registration, maps and helpers, in a process made for one run.
+//! x86-64 code is run by the host itself, if that is Linux on such a machine and nothing else is asked for; all other code in an emulator.
 //!
 //! The programs in it are executed by their native code, or by the interpreter ([`interpret`]) with everything around them
 //! the same: the driver is loaded, its tables are read, maps are made and helpers are resolved from the image.
 
 mod addresses;
 mod chain;
-pub mod clock;
+mod clock;
 mod cpu;
 mod dll;
 mod driver;
 mod fault;
 mod helpers;
+mod host;
 mod imports;
 mod interpret;
 mod invoke;
@@ -28,9 +29,10 @@ mod program;
 mod providers;
 mod registry;
 mod report;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sandbox;
 mod status;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod switch;
 mod system;
 mod thunks;
@@ -61,7 +63,7 @@ use cpu::x64::X64;
 use cpu::x64::emulated::Emulated;
 use kernel::Kernel;
 use memory::{Memory, PAGE};
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use switch::Switch;
 use thunks::Form;
 use unicorn::Engine;
@@ -77,6 +79,16 @@ pub trait Exchange {
     fn loaded(&mut self, maps: Vec<MapContents>) -> Result<(), SimulatorError>;
     /// Takes what came out of an invocation.
     fn done(&mut self, result: InvocationResult) -> Result<(), SimulatorError>;
+}
+
+/// Starts what a run needs before anything of the image is looked at.
+///
+/// # Safety
+/// The process has no handlers of signals yet.
+pub unsafe fn prepare(time_limit_ms: u64) -> std::io::Result<()> {
+    host::without_core_dump();
+    // SAFETY: promised by the caller.
+    unsafe { clock::start(time_limit_ms) }
 }
 
 /// Loads the image, runs what is asked for, unloads it, and reports.
@@ -147,12 +159,7 @@ pub unsafe fn execute(request: RunRequest, exchange: &mut dyn Exchange) -> Resul
             "time is taken of native code alone: what an emulator or the interpreter takes says nothing".into(),
         ));
     }
-    let code = if memory.is_emulated() {
-        sandbox::Code::Emulated
-    } else {
-        sandbox::Code::native(&images)
-    };
-    sandbox::enter(code).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))?;
+    confine(&memory, &images)?;
     let mut kernel = Kernel {
         memory,
         cpu,
@@ -263,6 +270,28 @@ fn use_module(
     Ok(report)
 }
 
+/// Takes from the process what it may ask of the host beyond what the run needs.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn confine(memory: &Memory, images: &[mapping::MappedImage]) -> Result<(), SimulatorError> {
+    let code = if memory.is_emulated() {
+        sandbox::Code::Emulated
+    } else {
+        sandbox::Code::native(images)
+    };
+    sandbox::enter(code).map_err(|e| SimulatorError::Process(format!("the process cannot be confined: {e}")))
+}
+
+/// Code runs in the emulator only, from where it can't ask the host for anything.
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[allow(clippy::unnecessary_wraps)] // elsewhere it fails
+fn confine(memory: &Memory, _: &[mapping::MappedImage]) -> Result<(), SimulatorError> {
+    assert!(
+        memory.is_emulated(),
+        "no code of an image runs on this host's processor"
+    );
+    Ok(())
+}
+
 /// A processor, the memory that it sees, and how its code calls the kernel.
 type Parts = (Memory, Form, Box<dyn Processor>);
 
@@ -271,12 +300,6 @@ type Parts = (Memory, Form, Box<dyn Processor>);
 /// # Safety
 /// To be called at most once in a process that has one thread.
 unsafe fn processor(machine: u16, kind: ProcessorKind) -> Result<Parts, SimulatorError> {
-    // SAFETY: it asks for a number.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    if page != PAGE as libc::c_long {
-        let message = format!("the host's pages have {page} bytes; images run where they have {PAGE}");
-        return Err(SimulatorError::Unsupported(message));
-    }
     if is_emulated(machine, kind) {
         emulated(machine).map_err(SimulatorError::Unsupported)
     } else {
@@ -289,7 +312,7 @@ unsafe fn processor(machine: u16, kind: ProcessorKind) -> Result<Parts, Simulato
 ///
 /// # Safety
 /// As of [`processor`].
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 unsafe fn native() -> Result<Parts, SimulatorError> {
     // SAFETY: promised by the caller.
     let switch = unsafe { Switch::new() }.map_err(|e| SimulatorError::Process(e.to_string()))?;
@@ -298,7 +321,7 @@ unsafe fn native() -> Result<Parts, SimulatorError> {
 }
 
 /// The host's own, which is for no image.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 unsafe fn native() -> Result<Parts, SimulatorError> {
     Err(SimulatorError::Unsupported("the host's processor runs no image".into()))
 }

@@ -1,5 +1,6 @@
 //! Addresses that native code calls for functions of the kernel.
 
+use super::host::Protection;
 use super::memory::{Memory, OutOfMemory, PAGE, Region, Use};
 
 /// A function of the kernel that native code can import.
@@ -176,7 +177,7 @@ impl Thunks {
                 allowed,
             });
             if let Form::Jump(trap) = self.form {
-                memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
+                memory.protect(page, PAGE, Protection::READ | Protection::WRITE)?;
                 // SAFETY: the page was made writable in the line before.
                 unsafe { memory.write_while_mapping(page + PAGE as u64 - 8, &trap.to_le_bytes()) };
             }
@@ -190,10 +191,10 @@ impl Thunks {
             code[1..5].copy_from_slice(&(index as u32).to_le_bytes());
             code[5..7].copy_from_slice(&[0xFF, 0x25]); // jmp [rip + disp32]
             code[7..11].copy_from_slice(&((PAGE - 8 - offset - 11) as u32).to_le_bytes());
-            memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
+            memory.protect(page, PAGE, Protection::READ | Protection::WRITE)?;
             // SAFETY: the page was made writable in the line before.
             unsafe { memory.write_while_mapping(page + offset as u64, &code) };
-            memory.protect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC)?;
+            memory.protect(page, PAGE, Protection::READ | Protection::EXECUTE)?;
         }
         self.targets.push(target);
         Ok(page + offset as u64)

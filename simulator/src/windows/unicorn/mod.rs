@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use super::clock;
 use super::cpu::{Access, Cause, Exception};
+use super::host::Protection;
 use super::memory::{Memory, PAGE};
 use super::trace::CodeCounts;
 use crate::emulator_library::{EmulatorLibrary, Handle, Status, number};
@@ -35,7 +36,7 @@ const HARMLESS: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 struct Pages {
     length: u64,
-    protection: i32,
+    protection: Protection,
 }
 
 /// What a machine needs that the emulator can be.
@@ -152,16 +153,16 @@ impl Engine {
     fn execute_at_start(&self, memory: &mut Memory, code: &[u8], prepare: impl FnOnce(u64)) -> Result<(), String> {
         let refused = |_| "no memory".to_owned();
         let page = memory.map_pages(PAGE).map_err(refused)?;
-        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        let writable = Protection::READ | Protection::WRITE;
         memory.protect(page, PAGE, writable).map_err(refused)?;
         // SAFETY: the page was made writable in the line before.
         unsafe { memory.write_while_mapping(page, code) };
-        let executable = libc::PROT_READ | libc::PROT_EXEC;
+        let executable = Protection::READ | Protection::EXECUTE;
         memory.protect(page, PAGE, executable).map_err(refused)?;
         prepare(page);
         // SAFETY: the code stores to no memory.
         let end = unsafe { self.run(page) };
-        memory.protect(page, PAGE, libc::PROT_NONE).map_err(refused)?;
+        memory.protect(page, PAGE, Protection::NONE).map_err(refused)?;
         match end.cause {
             Cause::Access(Access::Execute, NOWHERE) => Ok(()),
             other => Err(format!(
@@ -195,10 +196,10 @@ impl Engine {
         unsafe { (self.library.write_registers)(self.handle, registers.as_ptr(), places.as_ptr(), N as c_int) };
     }
 
-    /// Says what the code may do with whole pages: `PROT_*`. To be called before the host's own protection changes.
-    pub fn set_protection(&self, start: u64, length: u64, protection: i32) {
+    /// Says what the code may do with whole pages. To be called before the host's own protection changes.
+    pub fn set_protection(&self, start: u64, length: u64, protection: Protection) {
         let end = start + length;
-        if protection & libc::PROT_EXEC != 0 {
+        if protection.has(Protection::EXECUTE) {
             self.harmless.iter().for_each(|address| address.set(NOWHERE));
         }
         self.mapped.borrow_mut().retain(|&(base, size)| {
@@ -226,7 +227,7 @@ impl Engine {
                 pages.insert(end, Pages { length, ..old });
             }
         }
-        if protection != libc::PROT_NONE {
+        if protection != Protection::NONE {
             pages.insert(start, Pages { length, protection });
         }
     }
@@ -253,7 +254,7 @@ impl Engine {
                 self.handle,
                 base,
                 length as usize,
-                protection as u32,
+                protection.bits(),
                 base as *mut c_void,
             )
         };
