@@ -357,6 +357,7 @@ fn lookups_in_place_are_asked_both_ways(name: &str, machine: Machine) -> Result<
             },
             inner: None,
             origin: MapOrigin::Btf,
+            flags: 0,
             initial_values: Vec::new(),
         });
         for insn in &mut module.functions[0].instructions {

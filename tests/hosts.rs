@@ -14,7 +14,7 @@ use syn::visit::{self, Visit};
 use crate::support::{root, test};
 
 /// Folders of the crates that the tool is made of.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "codegen",
     "compiler/bpf2sys",
     "compiler/build-script",
@@ -22,6 +22,7 @@ const CRATES: [&str; 12] = [
     "compiler/check",
     "compiler/lines",
     "compiler/platform",
+    "compiler/retarget",
     "compiler/testing",
     "compiler/verifier",
     "pe-emit",

@@ -142,6 +142,7 @@ impl Directives {
             },
             inner: None,
             origin: MapOrigin::Global(bpf2sys_bytecode::GlobalIndex(self.globals.len() as u32)),
+            flags: 0,
             initial_values: Vec::new(),
         });
         self.globals.push(GlobalSection {
@@ -224,6 +225,7 @@ fn map(name: &str, map_type: &str, numbers: &[&str]) -> Result<Map, Failed> {
         definition,
         inner: None,
         origin: MapOrigin::Btf,
+        flags: 0,
         initial_values: Vec::new(),
     })
 }

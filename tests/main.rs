@@ -55,6 +55,8 @@ mod reading;
 mod rejected;
 mod release;
 mod report;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod retarget;
 mod rule_table;
 mod runs;
 mod rust;
@@ -130,6 +132,8 @@ fn main() {
         rejected::trials(),
         release::trials(),
         report::trials(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        retarget::trials(),
         rule_table::trials(),
         runs::trials(),
         rust::trials(),

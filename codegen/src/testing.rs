@@ -147,6 +147,7 @@ pub(crate) fn map(name: &str, map_type: u32, key_size: u32, value_size: u32) -> 
         },
         inner: None,
         origin: MapOrigin::Btf,
+        flags: 0,
         initial_values: Vec::new(),
     }
 }

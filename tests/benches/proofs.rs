@@ -389,6 +389,7 @@ fn maps(count: usize) -> Module {
             },
             inner: None,
             origin: MapOrigin::Btf,
+            flags: 0,
             initial_values: Vec::new(),
         })
         .collect();

@@ -21,6 +21,7 @@ mod index;
 mod insn;
 mod lines;
 mod maps;
+mod marks;
 mod module;
 mod opcode;
 mod read;
@@ -42,10 +43,11 @@ pub use insn::{
     AluOp, AtomicOp, Callee, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width,
     WordSize,
 };
+pub use marks::{ContextLoad, MapMark, Marks};
 pub use module::{
     BtfFunction, Function, FunctionKind, GlobalSection, InitialValue, Insn, Map, MapDefinition, MapOrigin, Module,
     Pinning, SourceLine,
 };
-pub use read::{MAX_SLOTS, read, read_with};
+pub use read::{MAX_SLOTS, read, read_linux, read_with};
 pub use slot::Slot;
 pub use types::{DataMember, DataType, DataTypes, EntryTypes, TypeIndex, Variable};

@@ -130,6 +130,8 @@ pub struct Map {
     pub name: String,
     /// The definition.
     pub definition: MapDefinition,
+    /// Creation flags (`map_flags`), which only Linux has.
+    pub flags: u32,
     /// The template of a map of maps, resolved.
     pub inner: Option<MapIndex>,
     /// Where the definition came from.

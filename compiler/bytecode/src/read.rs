@@ -11,7 +11,7 @@ use crate::error::{Place, Problem, ReadError};
 use crate::externs::Externs;
 use crate::functions::{CodeSection, Extent, FunctionTable};
 use crate::lines;
-use crate::maps::{self, MapTable};
+use crate::maps::{self, MapTable, Records};
 use crate::relocate::{FunctionReferences, Resolved};
 use crate::{Callee, DataTypes, Function, FunctionKind, HashAlgorithm, Instruction, Module, Slot};
 
@@ -40,11 +40,24 @@ pub fn read(bytes: &[u8], name: &str) -> Result<Module, ReadError> {
 /// # Errors
 /// The first thing that is wrong with the object, with its place.
 pub fn read_with(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Result<Module, ReadError> {
+    read_as(bytes, name, hash, Records::Windows)
+}
+
+/// Reads an object file that was compiled for Linux, as [`read_with`] does. What its numbers mean, of helpers, of map types and of bytes of
+/// contexts, is left as it is; only records of `maps` sections are read as Linux's loaders do.
+///
+/// # Errors
+/// Those of [`read_with`].
+pub fn read_linux(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Result<Module, ReadError> {
+    read_as(bytes, name, hash, Records::Linux)
+}
+
+fn read_as(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>, records: Records) -> Result<Module, ReadError> {
     let name = module_name(name)?;
     let elf = Elf::parse(bytes)?;
     let code = FunctionTable::read(&elf)?;
     let btf = elf.section_by_name(".BTF")?.map(|s| Btf::parse(s.data)).transpose()?;
-    let mut maps = MapTable::read(&elf, btf.as_ref(), &name, &referenced_sections(&elf, &code)?)?;
+    let mut maps = MapTable::read(&elf, btf.as_ref(), &name, &referenced_sections(&elf, &code)?, records)?;
     let externs = Externs::read(&elf, &code, btf.as_ref())?;
     let is_joined = elf.is_joined() || btf.as_ref().is_some_and(|b| b.objects() > 1);
     let mut functions = Vec::new();

@@ -59,6 +59,7 @@ pub(crate) fn embed(cases: &[Case], placement: Placement) -> Module {
             },
             inner: None,
             origin: MapOrigin::Global(GlobalIndex(0)),
+            flags: 0,
             initial_values: Vec::new(),
         }],
         globals: vec![GlobalSection {
@@ -252,6 +253,7 @@ impl Embedding {
                 },
                 ..definition
             },
+            flags: map.flags,
             inner: map.inner.map(|inner| self.map_index(inner)),
             origin: match map.origin {
                 MapOrigin::Global(section) => MapOrigin::Global(GlobalIndex(section.0 + self.globals)),

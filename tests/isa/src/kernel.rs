@@ -14,9 +14,11 @@ use bpf2sys_bytecode::{
 
 use crate::engine::{Case, Engine, Outcome};
 
+mod packets;
 mod syscalls;
 mod verdict;
 
+pub use packets::{Ran, run_packets};
 pub use verdict::{Verdict, release, verdict};
 
 /// Bytes of the map's value: the most memory that a case can have, and `r0`.

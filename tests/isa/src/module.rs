@@ -122,6 +122,7 @@ mod tests {
             definition: MapDefinition::default(),
             inner: None,
             origin: MapOrigin::Btf,
+            flags: 0,
             initial_values: Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use super::{MapTable, named_symbols};
 use crate::btf::{Btf, Member, Type, TypeId};
 use crate::elf::{Elf, Section};
 use crate::error::{Problem, ReadError};
-use crate::{Map, MapDefinition, MapIndex, MapOrigin, Pinning};
+use crate::{Map, MapDefinition, MapIndex, MapMark, MapOrigin, Pinning};
 
 /// How deep templates of maps of maps may be nested.
 const MAX_NESTING: usize = 2;
@@ -20,6 +20,7 @@ const MAX_NESTING: usize = 2;
 #[derive(Clone, Copy)]
 struct Described {
     definition: MapDefinition,
+    flags: u32,
     inner: Option<TypeId>,
     /// Offset in bytes of the `values` member, and what its elements are.
     values: Option<(u32, ValueKind)>,
@@ -80,9 +81,7 @@ pub(super) fn read(
                 .values
                 .push(Values::new(index, kind, section.index, offset, size, start).map_err(|p| place.error(p))?);
         }
-        table
-            .maps
-            .push(map(name.to_owned(), described.definition, MapOrigin::Btf));
+        table.maps.push(map(name.to_owned(), &described, MapOrigin::Btf));
     }
     if table.maps.is_empty() && !variables.is_empty() {
         return Err(section
@@ -127,17 +126,18 @@ fn add_templates(
         by_type.insert(id, index);
         inner.push((index, described.inner));
         let name = format!("__anonymous_{}", number + 1);
-        table.maps.push(map(name, described.definition, MapOrigin::Anonymous));
+        table.maps.push(map(name, &described, MapOrigin::Anonymous));
     }
     Ok(())
 }
 
-fn map(name: String, definition: MapDefinition, origin: MapOrigin) -> Map {
+fn map(name: String, described: &Described, origin: MapOrigin) -> Map {
     Map {
         name,
-        definition,
+        definition: described.definition,
         inner: None,
         origin,
+        flags: described.flags,
         initial_values: Vec::new(),
     }
 }
@@ -147,6 +147,25 @@ fn not_a_variable(id: TypeId) -> Problem {
         id: id.0,
         problem: "not a variable",
     }
+}
+
+/// What a variable of `.maps` shows of its map.
+pub(super) fn mark(btf: &Btf<'_>, variable: TypeId) -> Option<MapMark> {
+    let Ok(Type::Variable { name, of, .. }) = btf.get(variable) else {
+        return None;
+    };
+    let (_, Type::Struct { members, .. }) = btf.resolve(*of).ok()? else {
+        return None;
+    };
+    let number = |name: &str| {
+        let member = members.iter().find(|m| m.name == name)?;
+        uint(btf, member.of).ok()
+    };
+    Some(MapMark {
+        name: (*name).to_owned(),
+        map_type: number("type")?,
+        flags: number("map_flags"),
+    })
 }
 
 /// Reads the definition that a map structure encodes.
@@ -198,6 +217,8 @@ fn describe(btf: &Btf<'_>, id: TypeId) -> Result<Described, Problem> {
     }
     Ok(Described {
         definition,
+        // Rust's libraries have one in any object.
+        flags: number("map_flags")?.unwrap_or(0),
         inner,
         values,
     })

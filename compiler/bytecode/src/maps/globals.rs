@@ -71,6 +71,7 @@ pub(super) fn read(
         },
         inner: None,
         origin: MapOrigin::Global(global),
+        flags: 0,
         initial_values: Vec::new(),
     });
     table.globals.push(GlobalSection {

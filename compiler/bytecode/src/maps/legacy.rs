@@ -1,15 +1,15 @@
 //! Maps that are records of a `maps` section: up to eight 32-bit numbers, `ebpf_map_definition_in_file_t` of native
 //! module contract §1.1.
 //!
-//! Objects made for Linux have records of the same form whose numbers after the fourth mean other things (flags, inner
-//! map, NUMA node); they are read as they stand.
+//! Objects made for Linux have records of similar forms whose numbers after the fourth mean other things (flags, inner
+//! map, NUMA node). They are read so if the object is taken for one; otherwise as they stand.
 
 use std::collections::BTreeMap;
 
-use super::{MapTable, btf::pinning, named_symbols};
+use super::{MapTable, Records, btf::pinning, named_symbols};
 use crate::elf::{Elf, Section};
 use crate::error::{Place, Problem, ReadError};
-use crate::{Map, MapDefinition, MapIndex, MapOrigin};
+use crate::{Map, MapDefinition, MapIndex, MapMark, MapOrigin};
 
 /// Size in bytes of what is read of a record; the rest of a longer one is ignored.
 const KNOWN: usize = size_of::<[u32; 8]>();
@@ -19,6 +19,15 @@ const SHORTEST: u64 = 16;
 // Types whose records name an inner map (`ebpf_structs.h`, `ebpf_map_type_t`).
 const HASH_OF_MAPS: u32 = 6;
 const ARRAY_OF_MAPS: u32 = 7;
+// The same on Linux.
+const LINUX_MAPS_OF_MAPS: [u32; 2] = [12, 13];
+
+fn is_map_of_maps(map_type: u32, records: Records) -> bool {
+    match records {
+        Records::Windows => matches!(map_type, HASH_OF_MAPS | ARRAY_OF_MAPS),
+        Records::Linux => LINUX_MAPS_OF_MAPS.contains(&map_type),
+    }
+}
 
 /// Whether a section holds map records unless BTF describes it.
 pub(super) fn is_map_section(name: &str) -> bool {
@@ -28,8 +37,27 @@ pub(super) fn is_map_section(name: &str) -> bool {
         .any(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// What the records of a section show of their maps.
+pub(super) fn marks(elf: &Elf<'_>, section: &Section<'_>) -> Vec<MapMark> {
+    let symbols = named_symbols(elf, section);
+    let mark = |&(offset, _, name): &(u64, u64, &str)| {
+        let record = section.data.get(usize::try_from(offset).ok()?..)?;
+        Some(MapMark {
+            name: name.to_owned(),
+            map_type: u32::from_le_bytes(*record.first_chunk()?),
+            flags: None,
+        })
+    };
+    symbols.iter().filter_map(mark).collect()
+}
+
 /// Reads the records of a section.
-pub(super) fn read(table: &mut MapTable, elf: &Elf<'_>, section: &Section<'_>) -> Result<(), ReadError> {
+pub(super) fn read(
+    table: &mut MapTable,
+    elf: &Elf<'_>,
+    section: &Section<'_>,
+    records: Records,
+) -> Result<(), ReadError> {
     let fail = |what| section.place().error(Problem::Map(what));
     if section.name.starts_with(".maps") && section.data.iter().all(|b| *b == 0) {
         // BTF-defined maps are all zeros themselves.
@@ -61,13 +89,18 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf<'_>, section: &Section<'_>) -
                 .of_symbol(name)
                 .error(Problem::Map("shares its place with another map")));
         }
-        let definition = definition(bytes).map_err(|p| place.clone().of_symbol(name).error(p))?;
+        let (definition, flags) = match records {
+            Records::Windows => definition(bytes).map(|definition| (definition, 0)),
+            Records::Linux => linux_definition(bytes),
+        }
+        .map_err(|p| place.clone().of_symbol(name).error(p))?;
         table.by_place.insert((section.index, offset), table.next_index());
         table.maps.push(Map {
             name: name.to_owned(),
             definition,
             inner: None,
             origin: MapOrigin::Legacy,
+            flags,
             initial_values: Vec::new(),
         });
     }
@@ -105,9 +138,35 @@ fn definition(record: &[u8]) -> Result<MapDefinition, Problem> {
     })
 }
 
+/// What a record of Linux says, and its flags. Loaders have known two forms: that of the kernel's samples, up to seven numbers (after the
+/// four: flags, index of the inner map, NUMA node), and that of iproute2, nine (flags, id, pinning, id and index of the inner map).
+fn linux_definition(record: &[u8]) -> Result<(MapDefinition, u32), Problem> {
+    const IPROUTE2: usize = size_of::<[u32; 9]>();
+    let number = |index: usize| {
+        let bytes = record.get(index * 4..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    };
+    let [map_type, key_size, value_size, max_entries, flags] = [0, 1, 2, 3, 4].map(number);
+    let mut definition = MapDefinition {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        ..MapDefinition::default()
+    };
+    if record.len() >= IPROUTE2 {
+        // Pinned for an object or for all of them: here, the same.
+        definition.pinning = pinning(number(6).min(1))?;
+        (definition.id, definition.inner_id, definition.inner_map_idx) = (number(5), number(7), number(8));
+    } else {
+        definition.inner_map_idx = number(5);
+    }
+    Ok((definition, flags))
+}
+
 /// Finds the inner maps that legacy maps of maps name by index or id (native module contract §4.3). A map of maps that
 /// names none is left without: verification refuses it where the type means a map of maps.
-pub(super) fn resolve_inner_maps(table: &mut MapTable) -> Result<(), ReadError> {
+pub(super) fn resolve_inner_maps(table: &mut MapTable, records: Records) -> Result<(), ReadError> {
     // The first two maps of each id: a map is not its own template.
     let mut by_id: BTreeMap<u32, (usize, Option<usize>)> = BTreeMap::new();
     for (index, map) in table.maps.iter().enumerate() {
@@ -119,7 +178,7 @@ pub(super) fn resolve_inner_maps(table: &mut MapTable) -> Result<(), ReadError> 
     let count = table.maps.len();
     for (outer, map) in table.maps.iter_mut().enumerate() {
         let definition = &map.definition;
-        if map.origin != MapOrigin::Legacy || !matches!(definition.map_type, HASH_OF_MAPS | ARRAY_OF_MAPS) {
+        if map.origin != MapOrigin::Legacy || !is_map_of_maps(definition.map_type, records) {
             continue;
         }
         let fail = |what| Err(Place::symbol(&map.name).error(Problem::Map(what)));
@@ -146,7 +205,7 @@ pub(super) fn resolve_inner_maps(table: &mut MapTable) -> Result<(), ReadError> 
 #[cfg(test)]
 mod tests {
     use crate::testing::{DATA, EXIT, OBJECT, Object, PROGBITS};
-    use crate::{MapDefinition, MapIndex, Module, Pinning, ReadError, read};
+    use crate::{MapDefinition, MapIndex, Module, Pinning, ReadError, read, read_linux};
 
     fn bytes(records: &[&[u32]]) -> Vec<u8> {
         records
@@ -198,6 +257,35 @@ mod tests {
                 assert!(module.maps.iter().all(|m| m.definition == expected), "{size}");
             }
         }
+    }
+
+    #[test]
+    fn records_of_linux_have_flags_and_inner_maps_at_other_places() {
+        let linux = |records: &[&[u32]], size| read_linux(&object(records, size).build(), "test.o", None).unwrap();
+        // Type, sizes and capacity; flags, index of the inner map, NUMA node.
+        let module = linux(&[&[1, 4, 8, 16, 3, 0, 9], &[12, 4, 4, 1, 0, 0, 0]], 28);
+        let definition = MapDefinition {
+            map_type: 1,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 16,
+            ..MapDefinition::default()
+        };
+        assert_eq!((module.maps[0].definition, module.maps[0].flags), (definition, 3));
+        let module = linux(&[&[13, 4, 4, 1, 0, 1, 0], &[1, 4, 4, 1, 1, 0, 0]], 28);
+        assert_eq!(module.maps[0].inner, Some(MapIndex(1)));
+        // iproute2's: flags, id, pinning, id and index of the inner map.
+        let record = [1, 4, 8, 16, 1, 7, 2, 0, 0];
+        let module = linux(&[&record], 36);
+        let expected = MapDefinition {
+            pinning: Pinning::ByName,
+            id: 7,
+            ..definition
+        };
+        assert_eq!((module.maps[0].definition, module.maps[0].flags), (expected, 1));
+        // The same bytes mean other things on Windows.
+        let module = maps(&object(&[&[1, 4, 8, 16, 3, 0, 9, 0]], 32)).unwrap();
+        assert_eq!((module.maps[0].definition.inner_map_idx, module.maps[0].flags), (3, 0));
     }
 
     #[test]

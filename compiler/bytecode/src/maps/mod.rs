@@ -15,12 +15,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::btf::Btf;
 use crate::elf::{Elf, Section, SectionIndex};
 use crate::error::{Place, Problem, ReadError};
-use crate::{GlobalIndex, GlobalSection, Map, MapIndex};
+use crate::{GlobalIndex, GlobalSection, Map, MapIndex, MapMark};
 
 pub(crate) use initial::resolve as resolve_initial_values;
 
 /// Most maps of a module: what a program refers to is a list of 16-bit indices (native module contract §1.1).
 const MAX_MAPS: usize = 1 << 16;
+
+/// What the numbers of map records mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Records {
+    /// What they mean on Windows.
+    Windows,
+    /// What they mean on Linux.
+    Linux,
+}
 
 /// The maps of an object and where they stand.
 #[derive(Default)]
@@ -44,6 +53,7 @@ impl MapTable {
         btf: Option<&Btf<'_>>,
         module: &str,
         referenced: &BTreeSet<SectionIndex>,
+        records: Records,
     ) -> Result<MapTable, ReadError> {
         let mut table = MapTable::default();
         let descriptions = btf.map(Btf::data_sections).unwrap_or_default();
@@ -56,7 +66,7 @@ impl MapTable {
                 }
                 _ if legacy::is_map_section(section.name) => {
                     table.sections.insert(section.index);
-                    legacy::read(&mut table, elf, section)?;
+                    legacy::read(&mut table, elf, section, records)?;
                 }
                 _ if globals::is_global_section(section)
                     && (description.is_some_and(|d| !d.variables.is_empty())
@@ -73,7 +83,7 @@ impl MapTable {
                 limit: MAX_MAPS as u64,
             }));
         }
-        legacy::resolve_inner_maps(&mut table)?;
+        legacy::resolve_inner_maps(&mut table, records)?;
         table.check_names()?;
         Ok(table)
     }
@@ -105,6 +115,22 @@ impl MapTable {
             None => Ok(()),
         }
     }
+}
+
+/// The maps that an object defines, as far as they can be told without a meaning.
+pub(crate) fn marks(elf: &Elf<'_>, btf: Option<&Btf<'_>>) -> Vec<MapMark> {
+    let descriptions = btf.map(Btf::data_sections).unwrap_or_default();
+    let mut found = Vec::new();
+    for section in elf.sections.iter().filter(|s| s.size != 0 && !s.is_executable()) {
+        match (btf, descriptions.get(section.name)) {
+            (Some(btf), Some(description)) if section.name == ".maps" => {
+                found.extend(description.variables.iter().filter_map(|id| btf::mark(btf, *id)));
+            }
+            _ if legacy::is_map_section(section.name) => found.extend(legacy::marks(elf, section)),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The named symbols of a section: (offset, size, name), by offset and then by end.

@@ -75,6 +75,7 @@ pub fn map(name: &str, map_type: u32, key_size: u32, value_size: u32) -> Map {
         },
         inner: None,
         origin: MapOrigin::Btf,
+        flags: 0,
         initial_values: Vec::new(),
     }
 }

@@ -1,12 +1,15 @@
 //! The system calls of `bpf(2)`, and memory shared with a map: the one place of this crate that needs `unsafe`.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 const MAP_CREATE: i64 = 0;
+const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
+const MAP_GET_NEXT_KEY: i64 = 4;
 const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
 const MAP_FREEZE: i64 = 22;
@@ -34,7 +37,7 @@ pub(super) struct MapCreate {
     pub(super) inner_map_fd: u32,
 }
 
-/// `union bpf_attr` of `BPF_MAP_UPDATE_ELEM`.
+/// `union bpf_attr` of `BPF_MAP_UPDATE_ELEM`, `BPF_MAP_LOOKUP_ELEM` and `BPF_MAP_GET_NEXT_KEY`, the last with the next key as value.
 #[repr(C)]
 struct UpdateElem {
     map_fd: u32,
@@ -207,4 +210,57 @@ pub(super) fn run(program: &OwnedFd, _value: &mut SharedValue) -> io::Result<()>
         ..TestRun::default()
     };
     bpf(PROG_TEST_RUN, &mut attributes).map(|_| ())
+}
+
+/// Runs a program of type XDP on a packet: what it returns, and the packet afterwards.
+pub(super) fn run_packet(program: &OwnedFd, packet: &[u8]) -> io::Result<(u32, Vec<u8>)> {
+    // Programs may make a packet larger, by less than a page.
+    let mut out = vec![0u8; packet.len() + 4096];
+    let mut attributes = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: packet.len() as u32,
+        data_size_out: out.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        ..TestRun::default()
+    };
+    // Both buffers live until the call returns and have the sizes stated.
+    bpf(PROG_TEST_RUN, &mut attributes)?;
+    out.truncate(attributes.data_size_out as usize);
+    Ok((attributes.retval, out))
+}
+
+/// All entries of a map, whose keys and values, as user mode sees them, have these sizes.
+pub(super) fn entries(
+    map: BorrowedFd<'_>,
+    (key_size, value_size): (usize, usize),
+) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut last: Option<Vec<u8>> = None;
+    loop {
+        let mut key = vec![0u8; key_size];
+        let mut attributes = UpdateElem {
+            map_fd: map.as_raw_fd() as u32,
+            padding: 0,
+            key: last.as_ref().map_or(ptr::null(), Vec::as_ptr),
+            value: key.as_mut_ptr(),
+            flags: 0,
+        };
+        // The kernel writes a key at `value`, which has room for one, and reads one at `key` unless that is null.
+        match bpf(MAP_GET_NEXT_KEY, &mut attributes) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
+            Err(error) => return Err(error),
+        }
+        let mut value = vec![0u8; value_size];
+        let mut attributes = UpdateElem {
+            key: key.as_ptr(),
+            value: value.as_mut_ptr(),
+            ..attributes
+        };
+        // It writes a value at `value`, which has room for one.
+        bpf(MAP_LOOKUP_ELEM, &mut attributes)?;
+        last = Some(key.clone());
+        found.insert(key, value);
+    }
 }

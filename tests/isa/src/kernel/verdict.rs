@@ -42,6 +42,18 @@ pub fn release() -> io::Result<String> {
 
 /// The kernel's verdict on a program of a module as one of this type (`enum bpf_prog_type`).
 pub fn verdict(module: &Module, program: FunctionIndex, program_type: u32) -> Verdict {
+    match loaded(module, program, program_type) {
+        Ok(_) => Verdict::Accepted,
+        Err(verdict) => verdict,
+    }
+}
+
+/// A program in the kernel, with its maps; otherwise the verdict.
+pub(super) fn loaded(
+    module: &Module,
+    program: FunctionIndex,
+    program_type: u32,
+) -> Result<(Maps<'_>, OwnedFd), Verdict> {
     let mut order = vec![program];
     order.extend(module.reachable_from(program));
     let functions: Vec<(FunctionIndex, Vec<Instruction>)> = order
@@ -65,12 +77,14 @@ pub fn verdict(module: &Module, program: FunctionIndex, program_type: u32) -> Ve
                 ..
             } => module.globals[section.index()].map,
             Instruction::Call(Callee::Btf(_)) => {
-                return Verdict::NotAsked("it calls a function of another Windows module".to_owned());
+                return Err(Verdict::NotAsked(
+                    "it calls a function of another Windows module".to_owned(),
+                ));
             }
             _ => continue,
         };
         if let Err(reason) = maps.create(map) {
-            return Verdict::NotAsked(reason);
+            return Err(Verdict::NotAsked(reason));
         }
     }
     let number = |reference| match reference {
@@ -81,8 +95,8 @@ pub fn verdict(module: &Module, program: FunctionIndex, program_type: u32) -> Ve
     let code = encode_all(&functions, number);
     let mut log = vec![0; LOG_BYTES];
     match syscalls::load(program_type, &code, &mut log) {
-        Ok(_) => Verdict::Accepted,
-        Err(error) => refusal(&text(&log), &error),
+        Ok(program) => Ok((maps, program)),
+        Err(error) => Err(refusal(&text(&log), &error)),
     }
 }
 
@@ -100,12 +114,19 @@ fn refusal(log: &str, error: &io::Error) -> Verdict {
 }
 
 /// The maps that a program uses, each created once.
-struct Maps<'a> {
+pub(super) struct Maps<'a> {
     module: &'a Module,
     created: BTreeMap<usize, OwnedFd>,
 }
 
 impl Maps<'_> {
+    /// Those that were created.
+    pub(super) fn created(&self) -> impl Iterator<Item = (&Map, &OwnedFd)> {
+        self.created
+            .iter()
+            .map(|(index, descriptor)| (&self.module.maps[*index], descriptor))
+    }
+
     fn descriptor(&self, map: MapIndex) -> i32 {
         self.created.get(&map.index()).map_or(-1, AsRawFd::as_raw_fd)
     }
@@ -140,12 +161,11 @@ impl Maps<'_> {
 /// A map as the object defines it, and as loaders complete it.
 fn attributes(map: &Map) -> MapCreate {
     let definition = &map.definition;
-    // The fifth number of a Linux record is flags; our reader has it under the name that it has on Windows.
-    let flags = if map.origin == MapOrigin::Legacy {
-        definition.inner_map_idx & !NUMA_NODE
-    } else {
-        0
-    };
+    // The fifth number of a Linux record is flags; an object that is read as for Windows has it under the name that it has there.
+    let flags = match map.origin {
+        MapOrigin::Legacy if map.flags == 0 && map.inner.is_none() => definition.inner_map_idx,
+        _ => map.flags,
+    } & !NUMA_NODE;
     let demanded = if definition.map_type == LPM_TRIE {
         NO_PREALLOC
     } else {

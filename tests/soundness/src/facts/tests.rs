@@ -131,6 +131,7 @@ fn module() -> Module {
         },
         inner: None,
         origin,
+        flags: 0,
         initial_values: Vec::new(),
     };
     Module {

@@ -51,6 +51,7 @@ impl Tables {
             },
             inner: None,
             origin: MapOrigin::Btf,
+            flags: 0,
             initial_values: Vec::new(),
         });
         MapIndex(index as u32)

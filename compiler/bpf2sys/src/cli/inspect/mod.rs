@@ -7,7 +7,9 @@ mod object_file;
 
 use std::path::{Path, PathBuf};
 
+use bpf2sys_bytecode::{HashAlgorithm, Marks};
 use bpf2sys_platform::Platform;
+use bpf2sys_retarget::System;
 use bpf2sys_simulator::SimulatorError;
 use clap::ValueEnum;
 
@@ -108,11 +110,22 @@ fn print(arguments: &Arguments, bytes: &[u8], reporter: &mut Reporter) -> Result
     }
     let json = format == Format::Json;
     if is_object {
-        let module = bpf2sys_bytecode::read(bytes, &file.to_string_lossy())?;
+        let recognition = bpf2sys_retarget::recognize(&Marks::read(bytes)?, platform);
+        let name = file.to_string_lossy();
+        // Its numbers mean what they mean there.
+        let (module, platform) = if recognition.system == Some(System::Linux) {
+            let hash = Some(HashAlgorithm::default());
+            (
+                bpf2sys_bytecode::read_linux(bytes, &name, hash)?,
+                bpf2sys_retarget::linux(),
+            )
+        } else {
+            (bpf2sys_bytecode::read(bytes, &name)?, platform)
+        };
         if arguments.disassemble {
             return output::print(&object::disassembly(&module));
         }
-        let description = object::Description::new(&module, platform);
+        let description = object::Description::new(&module, &recognition, platform);
         return if json {
             output::print_json(&description)
         } else {

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use bpf2sys_bytecode::{Callee, FunctionIndex, FunctionKind, Imm64, Instruction, Module, Pinning};
-use bpf2sys_platform::Platform;
+use bpf2sys_platform::{Platform, linux_helper_name};
+use bpf2sys_retarget::{Recognition, System, linux_section};
 use serde::Serialize;
 
 use super::{MapLine, map_type_name, uses_line};
@@ -13,11 +14,41 @@ use super::{MapLine, map_type_name, uses_line};
 /// An object file, for `--json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Description {
+    compiled_for: Origin,
     sha256: Option<String>,
     programs: Vec<FunctionDescription>,
     subprograms: Vec<FunctionDescription>,
     maps: Vec<MapDescription>,
     global_sections: Vec<GlobalDescription>,
+}
+
+/// The system that an object was compiled for.
+#[derive(Debug, Serialize)]
+struct Origin {
+    /// `linux`, `windows`, or null if nothing tells.
+    system: Option<&'static str>,
+    because: String,
+}
+
+impl Origin {
+    fn new(recognition: &Recognition) -> Self {
+        Origin {
+            system: recognition.system.map(|system| match system {
+                System::Linux => "linux",
+                System::Windows => "windows",
+            }),
+            because: recognition.because.clone(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let system = match self.system {
+            Some("linux") => "Linux",
+            Some(_) => "Windows",
+            None => "Linux or Windows",
+        };
+        format!("compiled for {system}: {}\n", self.because)
+    }
 }
 
 /// A function of an object.
@@ -56,17 +87,19 @@ struct GlobalDescription {
 }
 
 impl Description {
-    pub(super) fn new(module: &Module, platform: &Platform) -> Self {
+    pub(super) fn new(module: &Module, recognition: &Recognition, platform: &Platform) -> Self {
+        let is_linux = recognition.system == Some(System::Linux);
         let of_kind = |kind: FunctionKind| {
             module
                 .functions
                 .iter()
                 .enumerate()
                 .filter(|(_, f)| f.kind == kind)
-                .map(|(index, _)| function_description(module, platform, index))
+                .map(|(index, _)| function_description(module, is_linux, platform, index))
                 .collect()
         };
         Description {
+            compiled_for: Origin::new(recognition),
             sha256: module.hash.as_ref().map(ToString::to_string),
             programs: of_kind(FunctionKind::Program),
             subprograms: of_kind(FunctionKind::Subprogram),
@@ -98,7 +131,7 @@ impl Description {
     }
 }
 
-fn function_description(module: &Module, platform: &Platform, index: usize) -> FunctionDescription {
+fn function_description(module: &Module, is_linux: bool, platform: &Platform, index: usize) -> FunctionDescription {
     let function = &module.functions[index];
     let found = platform.program_type_for_section(&function.section);
     let (mut helpers, mut btf_functions, mut maps) = (Vec::new(), BTreeSet::new(), Vec::new());
@@ -108,7 +141,11 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
         match insn.op {
             Instruction::Call(Callee::Helper(id)) => {
                 let known = found.and_then(|(t, _)| platform.helper(t, id as u32));
-                let name = known.map_or_else(|| format!("helper {id}"), |h| h.name.clone());
+                let name = match (known, linux_helper_name(id as u32).filter(|_| is_linux)) {
+                    (Some(helper), _) => helper.name.clone(),
+                    (None, Some(name)) => name.to_owned(),
+                    (None, None) => format!("helper {id}"),
+                };
                 if !helpers.contains(&name) {
                     helpers.push(name);
                 }
@@ -135,6 +172,10 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
         section: function.section.clone(),
         program_type: found
             .map(|(t, _)| t.name.clone())
+            .or_else(|| {
+                let section = linux_section(&function.section).filter(|_| is_linux)?;
+                Some(section.program_type.clone())
+            })
             .filter(|_| function.kind == FunctionKind::Program),
         instructions: function.slots(),
         helpers,
@@ -149,6 +190,7 @@ fn function_description(module: &Module, platform: &Platform, index: usize) -> F
 /// The description as text.
 pub(super) fn text(file: &Path, object: &Description, platform: &Platform) -> String {
     let mut text = format!("{}: eBPF object\n", file.display());
+    text += &object.compiled_for.text();
     for (title, functions) in [("programs", &object.programs), ("subprograms", &object.subprograms)] {
         if !functions.is_empty() {
             let _ = writeln!(text, "{title}:");

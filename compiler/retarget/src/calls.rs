@@ -1,0 +1,236 @@
+//! What stands in the place of calls of helpers.
+
+use bpf2sys_bytecode::{AluOp, Condition, GlobalSection, Instruction, Module, Operand, Reg, Width, WordSize};
+use bpf2sys_platform::Platform;
+use bpf2sys_verifier::{InsnFacts, Object, RegisterFact, RegisterKind};
+
+use crate::rules::{Helper, ResultBits, Sequence};
+use crate::sequence::{alu, alu32, call, copy, jump, load, mov, register, sign32, skip, store, width};
+
+/// `-EINVAL` of Linux.
+const INVALID: i32 = -22;
+/// Map types of Linux whose entries no program can delete.
+const ARRAYS: [u32; 2] = [2, 6];
+/// Most bytes that are copied from or to the packet one by one.
+const COPIED: u64 = 256;
+/// Offsets of a packet are smaller.
+const MOST_OFFSET: i32 = 0xffff;
+
+/// A call of a helper of Linux.
+pub(crate) struct Called<'a> {
+    pub(crate) helper: &'a Helper,
+    /// What is known at it.
+    pub(crate) facts: &'a InsnFacts,
+    /// What is known of registers.
+    pub(crate) registers: [RegisterFact; Reg::COUNT],
+    /// The module, for Linux still.
+    pub(crate) module: &'a Module,
+    /// The program type of Windows.
+    pub(crate) program_type: &'a str,
+    /// Windows.
+    pub(crate) windows: &'a Platform,
+}
+
+/// What stands in the place of a call.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) ops: Vec<Instruction>,
+    /// What the program lacks.
+    pub(crate) degraded: Option<String>,
+}
+
+impl Called<'_> {
+    /// What stands in its place, or why nothing can.
+    pub(crate) fn replace(&self) -> Result<Answer, String> {
+        let helper = self.helper;
+        if let Some(value) = helper.value {
+            return Ok(Answer {
+                ops: vec![mov(Reg::R0, value)],
+                degraded: helper.degraded.clone(),
+            });
+        }
+        let mut ops = match helper.inline {
+            Some(Sequence::Delete) if self.deletes_from_array()? => {
+                return Ok(Answer {
+                    ops: vec![mov(Reg::R0, INVALID)],
+                    degraded: None,
+                });
+            }
+            Some(Sequence::Printk) => return Ok(self.printk()),
+            Some(Sequence::Checksum) => {
+                let (seed, carry) = (register(5), Reg::R0);
+                vec![
+                    alu32(AluOp::Mov, carry, Operand::Reg(seed)),
+                    alu32(AluOp::Rsh, carry, Operand::Imm(16)),
+                    alu32(AluOp::And, seed, Operand::Imm(0xffff)),
+                    alu32(AluOp::Add, seed, Operand::Reg(carry)),
+                ]
+            }
+            Some(Sequence::Pop | Sequence::Peek) => self.cleared()?,
+            Some(Sequence::NetworkNamespace) => return self.network_namespace(),
+            Some(Sequence::PacketLength) => {
+                let start = register(2);
+                return Ok(Answer::exact([
+                    load(Width::Dw, Reg::R0, Reg::R1, 8),
+                    load(Width::Dw, start, Reg::R1, 0),
+                    alu(AluOp::Sub, Reg::R0, Operand::Reg(start)),
+                ]));
+            }
+            Some(Sequence::LoadBytes) => return self.copied(false),
+            Some(Sequence::StoreBytes) => return self.copied(true),
+            Some(Sequence::Delete) | None => Vec::new(),
+        };
+        let windows = helper.windows.ok_or("there is no rule for it")?;
+        ops.push(call(windows));
+        match helper.result {
+            Some(ResultBits::Sign32) => ops.push(sign32(Reg::R0)),
+            Some(ResultBits::Zero32) => ops.push(alu32(AluOp::Mov, Reg::R0, Operand::Reg(Reg::R0))),
+            None => {}
+        }
+        Ok(Answer { ops, degraded: None })
+    }
+
+    fn register(&self, number: u8) -> &RegisterFact {
+        &self.registers[usize::from(number)]
+    }
+
+    /// The type of the map that it is given.
+    fn map_type(&self) -> Result<(u32, u32), String> {
+        let map = self.facts.map.ok_or("which map it is given is not known here")?;
+        let definition = &self.module.maps[map.index()].definition;
+        Ok((definition.map_type, definition.value_size))
+    }
+
+    fn deletes_from_array(&self) -> Result<bool, String> {
+        // A map that another map holds has the definition of its template, which is not told.
+        Ok(ARRAYS.contains(&self.map_type()?.0))
+    }
+
+    /// Zeros where a value is to be written: Linux leaves zeros there if there is none, and Windows what was there.
+    fn cleared(&self) -> Result<Vec<Instruction>, String> {
+        let (_, size) = self.map_type()?;
+        let target = register(2);
+        let aligned = self.register(2).stack_offset.is_some_and(|offset| offset % 8 == 0);
+        let mut ops = Vec::new();
+        let mut at = 0;
+        while at < size {
+            let step = if aligned && size - at >= 8 { 8 } else { 1 };
+            let wide = width(step).ok_or("there is no such store")?;
+            let offset = i16::try_from(at).map_err(|_| "its values are too large to clear".to_owned())?;
+            ops.push(store(wide, target, offset, Operand::Imm(0)));
+            at += step;
+        }
+        Ok(ops)
+    }
+
+    fn network_namespace(&self) -> Result<Answer, String> {
+        match (self.register(1).kind, self.register(1).constant()) {
+            // The initial one.
+            (_, Some(0)) => Ok(Answer::exact([mov(Reg::R0, 1)])),
+            (RegisterKind::Context, _) => {
+                let types = &self.windows.program_types;
+                let at = types
+                    .iter()
+                    .find(|t| t.name == self.program_type)
+                    .and_then(|t| t.context.fields.iter().find(|f| f.name == "compartment_id"))
+                    .and_then(|field| i16::try_from(field.offset).ok())
+                    .ok_or("the context of Windows has no compartment")?;
+                Ok(Answer::exact([load(Width::W, Reg::R0, Reg::R1, at)]))
+            }
+            _ => Err("whether it is given the context or null is not known here".into()),
+        }
+    }
+
+    /// Bytes from the packet to memory, or the other way round.
+    fn copied(&self, to_packet: bool) -> Result<Answer, String> {
+        let size = self
+            .register(4)
+            .constant()
+            .filter(|size| *size <= COPIED)
+            .ok_or_else(|| format!("its size is no constant up to {COPIED}, which is not done yet"))?;
+        let size = size as i32;
+        let [packet, offset, memory, end] = [1, 2, 3, 5].map(register);
+        let mut body = Vec::new();
+        for at in 0..size as i16 {
+            let (from, to) = if to_packet { (memory, packet) } else { (packet, memory) };
+            body.push(load(Width::B, Reg::R0, from, at));
+            body.push(store(Width::B, to, at, Operand::Reg(Reg::R0)));
+        }
+        body.push(mov(Reg::R0, 0));
+        let mut failed = vec![mov(Reg::R0, INVALID)];
+        if !to_packet {
+            // Memory counts as written on Linux even then.
+            failed.extend((0..size as i16).map(|at| store(Width::B, memory, at, Operand::Imm(0))));
+        }
+        body.push(skip(failed.len() as i32));
+        let far = |behind: usize| (body.len() + behind) as i16;
+        let mut ops = vec![
+            alu32(AluOp::Mov, offset, Operand::Reg(offset)),
+            load(Width::Dw, end, packet, 8),
+            load(Width::Dw, packet, packet, 0),
+            jump(WordSize::W64, Condition::Gt, offset, Operand::Imm(MOST_OFFSET), far(4)),
+            alu(AluOp::Add, packet, Operand::Reg(offset)),
+            copy(Reg::R0, packet),
+            alu(AluOp::Add, Reg::R0, Operand::Imm(size)),
+            jump(WordSize::W64, Condition::Gt, Reg::R0, Operand::Reg(end), far(0)),
+        ];
+        ops.extend(body);
+        ops.extend(failed);
+        Ok(Answer { ops, degraded: None })
+    }
+
+    /// The call that prints as many values as the text has conversions.
+    fn printk(&self) -> Answer {
+        const HELPERS: u32 = 12;
+        match self.text().and_then(conversions) {
+            Ok(count) => Answer::exact([call(HELPERS + count), sign32(Reg::R0)]),
+            Err(why) => Answer {
+                ops: vec![mov(Reg::R0, INVALID)],
+                degraded: Some(format!("nothing is printed: {why}")),
+            },
+        }
+    }
+
+    /// The text that is printed.
+    fn text(&self) -> Result<&[u8], &'static str> {
+        const UNKNOWN: &str = "the text is not known here";
+        let (text, size) = (self.register(1), self.register(2).constant().ok_or(UNKNOWN)?);
+        let (Some(Object::Global(global)), Some((at, last))) = (text.object, text.offset) else {
+            return Err(UNKNOWN);
+        };
+        let GlobalSection { data, read_only, .. } = &self.module.globals[global.index()];
+        let bytes = usize::try_from(at).ok().and_then(|at| data.get(at..at + size as usize));
+        bytes.filter(|_| at == last && *read_only).ok_or(UNKNOWN)
+    }
+}
+
+impl Answer {
+    fn exact<const N: usize>(ops: [Instruction; N]) -> Answer {
+        Answer {
+            ops: ops.into(),
+            degraded: None,
+        }
+    }
+}
+
+/// How many values a text prints, if Windows prints them as Linux does.
+fn conversions(text: &[u8]) -> Result<u32, &'static str> {
+    const OTHER: &str = "Windows knows only %d, %i, %u and %x, alone or with ll";
+    let text = text.strip_suffix(&[0]).ok_or("the text does not end with its size")?;
+    if text.is_empty() || text.len() > 509 || text.contains(&0) {
+        return Err("Windows prints 1 to 509 characters");
+    }
+    let mut count = 0;
+    for part in text.split(|c| *c == b'%').skip(1) {
+        let conversion = part.strip_prefix(b"ll").unwrap_or(part);
+        match conversion.first() {
+            Some(b'd' | b'i' | b'u' | b'x') => count += 1,
+            _ => return Err(OTHER),
+        }
+    }
+    if count <= 3 {
+        Ok(count)
+    } else {
+        Err("it prints more than three values")
+    }
+}

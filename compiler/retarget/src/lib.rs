@@ -1,0 +1,20 @@
+//! Objects that were compiled for Linux.
+//!
+//! An eBPF object says nowhere which system it was made for, and the two give the same numbers other meanings: of helpers, of map types, of
+//! return values, of bytes of the context. [`recognize`] tells them apart by their marks.
+
+mod calls;
+mod contexts;
+mod edit;
+mod liveness;
+mod platform;
+mod recognize;
+mod retarget;
+mod rules;
+mod sections;
+mod sequence;
+
+pub use platform::linux;
+pub use recognize::{Recognition, System, recognize};
+pub use retarget::{Blocked, Change, Retargeted, prospects, retarget};
+pub use sections::{LinuxSection, linux_section};
