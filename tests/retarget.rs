@@ -3,6 +3,7 @@
 //! Linux runs the object as it was compiled (`BPF_PROG_TEST_RUN`), the simulator the driver that was made of it. Verdicts, as the other system
 //! has them, packets and maps must agree.
 
+mod refused;
 mod sockets;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,11 @@ pub fn trials() -> Vec<Trial> {
             )
         })
         .collect();
+    trials.push(test_with(
+        "retarget::what_has_no_counterpart_is_refused",
+        &[Need::Program("clang-19")],
+        refused::refused,
+    ));
     trials.push(test("retarget::inspect_tells_the_system_and_why", inspected));
     trials.push(test_with(
         "retarget::fields_of_sockets_are_as_on_linux",
@@ -120,12 +126,17 @@ fn make(module: &Module) -> Result<Made, String> {
 
 /// A program of `tests/retarget`, compiled.
 fn compiled(name: &str) -> Result<Module, Failed> {
+    compiled_with(name, &[])
+}
+
+/// The same, with further options.
+fn compiled_with(name: &str, options: &[String]) -> Result<Module, Failed> {
     let folder = tempfile::tempdir()?;
     let object = folder.path().join(name).with_extension("o");
     let source = root().join("tests/retarget").join(name).with_extension("c");
     let mut clang = Command::new("clang-19");
     clang.args(["-g", "-O2", "-target", "bpf", "-mcpu=v3"]);
-    clang.args(["-Wall", "-Werror", "-c", "-o"]);
+    clang.args(["-Wall", "-Werror"]).args(options).args(["-c", "-o"]);
     succeed(clang.arg(&object).arg(source))?;
     Ok(read_linux(&fs::read(&object)?, name, None)?)
 }
@@ -368,6 +379,13 @@ fn corpus_is_judged() -> Result<(), Failed> {
         "linux/xdp2_kern.o",
     ];
     let expected_degraded = [
+        "linux/tcp_basertt_kern.o",
+        "linux/tcp_bufs_kern.o",
+        "linux/tcp_clamp_kern.o",
+        "linux/tcp_cong_kern.o",
+        "linux/tcp_iw_kern.o",
+        "linux/tcp_rwnd_kern.o",
+        "linux/tcp_synrto_kern.o",
         "linux/xdp_adjust_tail_kern.o",
         "linux/xdp_rxq_info_kern.o",
         "linux/xdp_sample_pkts_kern.o",

@@ -74,5 +74,7 @@ SEC("sockops") int operations(void *context) {
     READ(12, u32, 64);
     READ(13, u32, 68);
     READ(14, u32, 88);
+    for (int i = 0; i < 4; i++)
+        READ(15 + i, u32, 4 + 4 * i);
     return 1;
 }

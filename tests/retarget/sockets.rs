@@ -22,10 +22,11 @@ fn seen_on_linux(program: &str, context: &[u8]) -> BTreeMap<u32, u64> {
             return seen;
         }
         let is_v6 = bytes(4, 4) == 23;
-        let [op, state] = match bytes(0, 4) {
-            0 => [4, 1],
-            1 => [5, 1],
-            _ => [10, 7],
+        // The arguments of a change of state are the state before and the new one.
+        let [op, state, before, now] = match bytes(0, 4) {
+            0 => [4, 1, 0, 0],
+            1 => [5, 1, 0, 0],
+            _ => [10, 7, 1, 7],
         };
         let v4 = |at| if is_v6 { 0 } else { bytes(at, 4) };
         seen.extend([(0, op), (1, family(4)), (2, v4(28)), (3, v4(8))]);
@@ -35,6 +36,7 @@ fn seen_on_linux(program: &str, context: &[u8]) -> BTreeMap<u32, u64> {
         }
         let swapped = u64::from((bytes(24, 2) as u16).swap_bytes());
         seen.extend([(12, bytes(44, 2) << 16), (13, swapped), (14, state)]);
+        seen.extend([(15, before), (16, now)]);
         return seen;
     }
     let kind = match bytes(44, 4) {

@@ -44,8 +44,14 @@ impl Called<'_> {
     pub(crate) fn replace(&self) -> Result<Answer, String> {
         let helper = self.helper;
         if let Some(value) = helper.value {
+            let mut ops = Vec::new();
+            if let Some([pointer, size]) = helper.clears {
+                let size = self.register(size).constant().and_then(|size| u32::try_from(size).ok());
+                ops = self.zeros(pointer, size.ok_or("the size of its buffer is no constant")?)?;
+            }
+            ops.push(mov(Reg::R0, value));
             return Ok(Answer {
-                ops: vec![mov(Reg::R0, value)],
+                ops,
                 degraded: helper.degraded.clone(),
             });
         }
@@ -108,16 +114,27 @@ impl Called<'_> {
 
     /// Zeros where a value is to be written: Linux leaves zeros there if there is none, and Windows what was there.
     fn cleared(&self) -> Result<Vec<Instruction>, String> {
-        let (_, size) = self.map_type()?;
-        let target = register(2);
-        let aligned = self.register(2).stack_offset.is_some_and(|offset| offset % 8 == 0);
+        self.zeros(2, self.map_type()?.1)
+    }
+
+    /// Stores of zeros behind an address in a register.
+    fn zeros(&self, pointer: u8, size: u32) -> Result<Vec<Instruction>, String> {
+        const MOST: u32 = 512;
+        if size > MOST {
+            return Err(format!("{size} bytes are too many to clear"));
+        }
+        let target = register(pointer);
+        let aligned = self
+            .register(pointer)
+            .stack_offset
+            .is_some_and(|offset| offset % 8 == 0);
         let mut ops = Vec::new();
         let mut at = 0;
         while at < size {
             let step = if aligned && size - at >= 8 { 8 } else { 1 };
             let wide = width(step).ok_or("there is no such store")?;
-            let offset = i16::try_from(at).map_err(|_| "its values are too large to clear".to_owned())?;
-            ops.push(store(wide, target, offset, Operand::Imm(0)));
+            // At most `MOST`.
+            ops.push(store(wide, target, at as i16, Operand::Imm(0)));
             at += step;
         }
         Ok(ops)

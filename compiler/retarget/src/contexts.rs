@@ -3,7 +3,7 @@
 //! Given: a load or store of a context for Linux, whose address is that context's start plus a constant. Computed: instructions that give the
 //! same of the context of Windows, whose address is the same register.
 
-use bpf2sys_bytecode::{AluOp, Instruction, Operand, Reg};
+use bpf2sys_bytecode::{AluOp, Instruction, Operand, Reg, Width};
 
 use crate::liveness;
 use crate::rules::{Context, Field};
@@ -25,6 +25,8 @@ pub(crate) struct Access<'a> {
     pub(crate) sections: &'a [&'a str],
     /// Registers that are needed after it.
     pub(crate) live: u16,
+    /// Whether something of the module loads the field.
+    pub(crate) read_too: bool,
 }
 
 /// What stands in the place of an access.
@@ -32,7 +34,8 @@ pub(crate) struct Access<'a> {
 pub(crate) struct Replaced<'a> {
     pub(crate) ops: Vec<Instruction>,
     pub(crate) field: &'a Field,
-    pub(crate) degraded: bool,
+    /// What the program lacks.
+    pub(crate) degraded: Option<String>,
 }
 
 impl<'a> Access<'a> {
@@ -81,7 +84,14 @@ impl<'a> Access<'a> {
         Ok(Replaced {
             ops: ops.map_err(|why| format!("field {}: {why}", field.name))?,
             field,
-            degraded: !is_store && field.load.degraded,
+            degraded: if is_store {
+                field.store.as_ref().and_then(|store| store.lost.clone())
+            } else {
+                field
+                    .load
+                    .degraded
+                    .then(|| format!("field {} tells nothing", field.name))
+            },
         })
     }
 
@@ -102,8 +112,17 @@ impl<'a> Access<'a> {
         if let Some(why) = &rule.refuse {
             return Err(why.clone());
         }
-        if rule.shadow {
-            return Err("Windows has no such bytes, and replies go nowhere".into());
+        if let Some(deleted) = &rule.deleted {
+            let unless = rule.unless.unwrap_or(0);
+            let value = deleted.values.get(inside as usize / 4).copied().unwrap_or(unless);
+            let selector = load(Width::W, dst, base, self.offset(deleted.at)?);
+            return Ok(vec![
+                selector,
+                unless_equal(dst, deleted.is, 2),
+                mov(dst, value),
+                skip(1),
+                mov(dst, unless),
+            ]);
         }
         if let Some(value) = rule.value {
             return Ok(vec![mov(dst, value)]);
@@ -162,8 +181,12 @@ impl<'a> Access<'a> {
         if let Some(why) = &rule.refuse {
             return Err(why.clone());
         }
-        if rule.shadow {
-            return Err("Windows has no such bytes, and replies go nowhere".into());
+        if rule.lost.is_some() {
+            return if self.read_too {
+                Err("the program reads it, too, and no bytes of Windows stand for it".into())
+            } else {
+                Ok(Vec::new())
+            };
         }
         if let Some(only) = &rule.only
             && let Some(section) = self.sections.iter().find(|s| !s.starts_with(only.as_str()))

@@ -155,6 +155,7 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
             }),
         }
     }
+    let read = read_fields(verified);
     for index in (0..module.functions.len() as u32).map(FunctionIndex) {
         let mut rewriter = Rewriter {
             verified,
@@ -162,6 +163,7 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
             index,
             function: verified.module().function(index),
             facts: verified.facts(index),
+            read: &read,
             changes: Vec::new(),
         };
         match rewriter.rewrite() {
@@ -179,12 +181,38 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
     }
 }
 
+/// Fields of contexts that something of a module loads.
+fn read_fields(verified: &VerifiedModule) -> BTreeSet<(&'static str, Option<u32>)> {
+    let mut read = BTreeSet::new();
+    for program in verified.programs() {
+        let Some(context) = rules::context(&program.program_type.name) else {
+            continue;
+        };
+        for function in std::iter::once(program.function).chain(program.reachable.iter().copied()) {
+            let facts = verified.facts(function);
+            for (position, insn) in verified.module().function(function).instructions.iter().enumerate() {
+                if let Instruction::Load { base, .. } = insn.op
+                    && facts.instructions[position].reachable
+                {
+                    let pointer = facts.register(InsnIndex(position as u32), base);
+                    if let (RegisterKind::Context, Some((low, _))) = (pointer.kind, pointer.offset) {
+                        read.insert((context.name.as_str(), context.field_of(low, &insn.op)));
+                    }
+                }
+            }
+        }
+    }
+    read
+}
+
 struct Rewriter<'a> {
     verified: &'a VerifiedModule,
     windows: &'a Platform,
     index: FunctionIndex,
     function: &'a Function,
     facts: &'a FunctionFacts,
+    /// Fields that something of the module loads: the structure, and where they are in it.
+    read: &'a BTreeSet<(&'static str, Option<u32>)>,
     changes: Vec<Change>,
 }
 
@@ -347,17 +375,18 @@ impl<'a> Rewriter<'a> {
                     Some((low, high)) if low == high => low,
                     _ => return Err("the address is not that of the context plus a constant, as Linux demands".into()),
                 };
+                let at = context.field_of(base_at, &insn.op);
                 let access = Access {
                     op: insn.op,
                     base_at,
                     context,
                     sections,
                     live,
+                    read_too: self.read.contains(&(context.name.as_str(), at)),
                 };
                 let replaced = access.replace()?;
                 let field = &replaced.field.name;
-                let degraded = replaced.degraded.then(|| format!("field {field} tells nothing"));
-                change(format!("{}.{field}", context.name), degraded);
+                change(format!("{}.{field}", context.name), replaced.degraded.clone());
                 Ok(Some(replaced.ops))
             }
             Instruction::Call(Callee::Helper(id)) => {

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use bpf2sys_bytecode::Instruction;
 use serde::Deserialize;
 
 /// What becomes of a context.
@@ -83,11 +84,21 @@ pub(crate) struct Load {
     /// The value tells nothing.
     #[serde(default)]
     pub(crate) degraded: bool,
-    /// Bytes of the program's frame stand for it.
-    #[serde(default)]
-    pub(crate) shadow: bool,
+    /// Values that a word of the context selects.
+    pub(crate) deleted: Option<Deleted>,
+    /// The value where it does not.
+    pub(crate) unless: Option<i32>,
     /// Why there is no answer.
     pub(crate) refuse: Option<String>,
+}
+
+/// The values of a field, word by word, where a word of the context has a certain value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Deleted {
+    pub(crate) at: u32,
+    pub(crate) is: i32,
+    pub(crate) values: Vec<i32>,
 }
 
 /// What a store to a field becomes.
@@ -96,8 +107,8 @@ pub(crate) struct Load {
 pub(crate) struct Store {
     pub(crate) at: Option<u32>,
     pub(crate) size: Option<u32>,
-    #[serde(default)]
-    pub(crate) shadow: bool,
+    /// It is left out: what the program lacks by that.
+    pub(crate) lost: Option<String>,
     pub(crate) refuse: Option<String>,
     /// How the sections begin in which it has an effect.
     pub(crate) only: Option<String>,
@@ -134,6 +145,8 @@ pub(crate) struct Helper {
     pub(crate) result: Option<ResultBits>,
     /// No call: this result.
     pub(crate) value: Option<i32>,
+    /// Registers of a pointer and a size: the memory becomes zeros.
+    pub(crate) clears: Option<[u8; 2]>,
     /// A sequence of this name.
     pub(crate) inline: Option<Sequence>,
     /// Program types for which this holds; empty for all.
@@ -266,6 +279,15 @@ pub(crate) fn maps() -> &'static Maps {
 }
 
 impl Context {
+    /// Where the field starts that an instruction accesses whose base register points so far behind the context's start.
+    pub(crate) fn field_of(&self, base_at: i32, op: &Instruction) -> Option<u32> {
+        let (Instruction::Load { width, offset, .. } | Instruction::Store { width, offset, .. }) = op else {
+            return None;
+        };
+        let at = u32::try_from(base_at + i32::from(*offset)).ok()?;
+        self.field(at, width.bytes()).map(|field| field.at)
+    }
+
     /// The field that holds `width` bytes at `offset`.
     pub(crate) fn field(&self, offset: u32, width: u32) -> Option<&Field> {
         self.fields
@@ -292,7 +314,7 @@ mod tests {
                 let answers = [
                     load.at.is_some(),
                     load.value.is_some(),
-                    load.shadow,
+                    load.deleted.is_some(),
                     load.refuse.is_some(),
                 ];
                 assert_eq!(answers.iter().filter(|a| **a).count(), 1, "{}", field.name);
