@@ -1,5 +1,7 @@
 //! What has no counterpart is refused, each with its reason.
 
+use bpf2sys_bytecode::Module;
+use bpf2sys_platform::Platform;
 use bpf2sys_retarget::{Blocked, linux, prospects, retarget};
 use bpf2sys_verifier::{Options, verify};
 use libtest_mimic::Failed;
@@ -77,6 +79,18 @@ const REFUSED: [(u32, u32, &str, &str); 22] = [
     (20, 2, "", "it is part of programs of types sock_addr and sockops"),
 ];
 
+/// What of a module is refused.
+fn judged(module: Module) -> Result<Vec<Blocked>, String> {
+    if let Err(blocked) = prospects(&module) {
+        return Ok(blocked);
+    }
+    let verified = verify(module, linux(), &Options::default()).map_err(|e| format!("on Linux: {e}"))?;
+    match retarget(&verified, &Platform::builtin()) {
+        Err(blocked) => Ok(blocked),
+        Ok(_) => Err("it is not refused".into()),
+    }
+}
+
 pub fn refused() -> Result<(), Failed> {
     for (number, map_type, defined, expected) in REFUSED {
         let mut options = vec![format!("-DREFUSED={number}"), format!("-DMAP={map_type}")];
@@ -84,17 +98,7 @@ pub fn refused() -> Result<(), Failed> {
         // Not all programs use all that is declared.
         options.push("-Wno-unused".into());
         let module = compiled_with("refused", &options)?;
-        let blocked: Vec<Blocked> = match prospects(&module) {
-            Err(blocked) => blocked,
-            Ok(()) => {
-                let verified =
-                    verify(module, linux(), &Options::default()).map_err(|e| format!("{number} on Linux: {e}"))?;
-                match retarget(&verified, &bpf2sys_platform::Platform::builtin()) {
-                    Err(blocked) => blocked,
-                    Ok(_) => return Err(format!("{number}, with map type {map_type}, is not refused").into()),
-                }
-            }
-        };
+        let blocked = judged(module).map_err(|e| format!("{number}, with map type {map_type}: {e}"))?;
         if !blocked.iter().any(|b| b.reason.contains(expected)) {
             return Err(format!("{number}: not `{expected}`: {blocked:#?}").into());
         }
