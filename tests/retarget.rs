@@ -44,6 +44,11 @@ pub fn trials() -> Vec<Trial> {
         &[Need::Program("clang-19")],
         refused::refused,
     ));
+    trials.push(test_with(
+        "retarget::lines_are_printed_as_on_linux",
+        &[Need::Program("clang-19")],
+        printed,
+    ));
     trials.push(test("retarget::inspect_tells_the_system_and_why", inspected));
     trials.push(test_with(
         "retarget::fields_of_sockets_are_as_on_linux",
@@ -255,6 +260,27 @@ fn total<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u64> {
         }
     }
     total
+}
+
+/// Lines with values of 32 and 64 bits; what Windows can't print is told and left out.
+fn printed() -> Result<(), Failed> {
+    for (options, degraded) in [(&[][..], 0), (&["-DWIDTHS".to_owned()], 1)] {
+        let made = make(&compiled_with("printing", options)?)?;
+        let report = bpf2sys_simulator::run(&RunRequest {
+            image: driver(&made)?,
+            inputs: vec![Input {
+                program: "printing".into(),
+                packet: HexBytes(vec![5, 10, 0, 0]),
+                ..Input::default()
+            }],
+            ..RunRequest::default()
+        })?;
+        let expected = ["a packet", "4 bytes, 4294967301 and 20000000a"];
+        if report.printed != expected || made.degraded.len() != degraded {
+            return Err(format!("{:?}; {:?}", report.printed, made.degraded).into());
+        }
+    }
+    Ok(())
 }
 
 /// Each of three objects, with names as that system has them.

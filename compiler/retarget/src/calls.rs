@@ -1,6 +1,8 @@
 //! What stands in the place of calls of helpers.
 
-use bpf2sys_bytecode::{AluOp, Condition, GlobalSection, Instruction, Module, Operand, Reg, Width, WordSize};
+use bpf2sys_bytecode::{
+    AluOp, Condition, GlobalIndex, GlobalSection, Instruction, Module, Operand, Reg, Width, WordSize,
+};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{InsnFacts, Object, RegisterFact, RegisterKind};
 
@@ -37,6 +39,8 @@ pub(crate) struct Answer {
     pub(crate) ops: Vec<Instruction>,
     /// What the program lacks.
     pub(crate) degraded: Option<String>,
+    /// A text that the registers of the first two arguments are to have, address and size: it goes into this section.
+    pub(crate) text: Option<(GlobalIndex, Vec<u8>)>,
 }
 
 impl Called<'_> {
@@ -53,14 +57,12 @@ impl Called<'_> {
             return Ok(Answer {
                 ops,
                 degraded: helper.degraded.clone(),
+                text: None,
             });
         }
         let mut ops = match helper.inline {
             Some(Sequence::Delete) if self.deletes_from_array()? => {
-                return Ok(Answer {
-                    ops: vec![mov(Reg::R0, INVALID)],
-                    degraded: None,
-                });
+                return Ok(Answer::exact([mov(Reg::R0, INVALID)]));
             }
             Some(Sequence::Printk) => return Ok(self.printk()),
             Some(Sequence::Checksum) => {
@@ -93,7 +95,10 @@ impl Called<'_> {
             Some(ResultBits::Zero32) => ops.push(alu32(AluOp::Mov, Reg::R0, Operand::Reg(Reg::R0))),
             None => {}
         }
-        Ok(Answer { ops, degraded: None })
+        Ok(Answer {
+            ops,
+            ..Answer::default()
+        })
     }
 
     fn register(&self, number: u8) -> &RegisterFact {
@@ -193,31 +198,44 @@ impl Called<'_> {
         ];
         ops.extend(body);
         ops.extend(failed);
-        Ok(Answer { ops, degraded: None })
+        Ok(Answer {
+            ops,
+            ..Answer::default()
+        })
     }
 
     /// The call that prints as many values as the text has conversions.
     fn printk(&self) -> Answer {
         const HELPERS: u32 = 12;
-        match self.text().and_then(conversions) {
-            Ok(count) => Answer::exact([call(HELPERS + count), sign32(Reg::R0)]),
+        let printed = self
+            .text()
+            .and_then(|(section, text)| Ok((section, text, conversions(text)?)));
+        match printed {
+            Ok((section, text, (count, copy))) => Answer {
+                ops: vec![call(HELPERS + count), sign32(Reg::R0)],
+                degraded: None,
+                text: (copy != text).then_some((section, copy)),
+            },
             Err(why) => Answer {
                 ops: vec![mov(Reg::R0, INVALID)],
                 degraded: Some(format!("nothing is printed: {why}")),
+                text: None,
             },
         }
     }
 
-    /// The text that is printed.
-    fn text(&self) -> Result<&[u8], &'static str> {
+    /// The text that is printed, and the section that it is in.
+    fn text(&self) -> Result<(GlobalIndex, &[u8]), &'static str> {
         const UNKNOWN: &str = "the text is not known here";
         let (text, size) = (self.register(1), self.register(2).constant().ok_or(UNKNOWN)?);
         let (Some(Object::Global(global)), Some((at, last))) = (text.object, text.offset) else {
             return Err(UNKNOWN);
         };
         let GlobalSection { data, read_only, .. } = &self.module.globals[global.index()];
-        let bytes = usize::try_from(at).ok().and_then(|at| data.get(at..at + size as usize));
-        bytes.filter(|_| at == last && *read_only).ok_or(UNKNOWN)
+        let range = usize::try_from(at).ok().zip(usize::try_from(size).ok());
+        let bytes = range.and_then(|(at, size)| data.get(at..at.checked_add(size)?));
+        let bytes = bytes.filter(|_| at == last && *read_only).ok_or(UNKNOWN)?;
+        Ok((global, bytes))
     }
 }
 
@@ -225,29 +243,70 @@ impl Answer {
     fn exact<const N: usize>(ops: [Instruction; N]) -> Answer {
         Answer {
             ops: ops.into(),
-            degraded: None,
+            ..Answer::default()
         }
     }
 }
 
-/// How many values a text prints, if Windows prints them as Linux does.
-fn conversions(text: &[u8]) -> Result<u32, &'static str> {
-    const OTHER: &str = "Windows knows only %d, %i, %u and %x, alone or with ll";
-    let text = text.strip_suffix(&[0]).ok_or("the text does not end with its size")?;
-    if text.is_empty() || text.len() > 509 || text.contains(&0) {
-        return Err("Windows prints 1 to 509 characters");
+/// How many values a text prints, and the text that has Windows print what Linux does.
+fn conversions(text: &[u8]) -> Result<(u32, Vec<u8>), &'static str> {
+    const OTHER: &str = "Windows knows only %d, %i, %u and %x, with l and ll";
+    const MOST: usize = 510;
+    let body = text.strip_suffix(&[0]).ok_or("the text does not end with its size")?;
+    if body.is_empty() || body.contains(&0) {
+        return Err("the text is empty, or ends before its size");
     }
-    let mut count = 0;
-    for part in text.split(|c| *c == b'%').skip(1) {
-        let conversion = part.strip_prefix(b"ll").unwrap_or(part);
-        match conversion.first() {
-            Some(b'd' | b'i' | b'u' | b'x') => count += 1,
-            _ => return Err(OTHER),
+    let (mut count, mut copy) = (0, Vec::new());
+    for (index, part) in body.split(|c| *c == b'%').enumerate() {
+        if index == 0 {
+            copy.extend(part);
+            continue;
         }
+        let conversion = part.strip_prefix(b"ll").or(part.strip_prefix(b"l")).unwrap_or(part);
+        if !matches!(conversion.first(), Some(b'd' | b'i' | b'u' | b'x')) {
+            return Err(OTHER);
+        }
+        // One l is 64 bits on Linux and 32 on Windows.
+        copy.extend(if conversion.len() == part.len() {
+            &b"%"[..]
+        } else {
+            b"%ll"
+        });
+        copy.extend(conversion);
+        count += 1;
     }
-    if count <= 3 {
-        Ok(count)
-    } else {
-        Err("it prints more than three values")
+    copy.push(0);
+    match count {
+        0..=3 if copy.len() <= MOST => Ok((count, copy)),
+        0..=3 => Err("it is longer than 509 characters"),
+        _ => Err("it prints more than three values"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::conversions;
+
+    #[test]
+    fn texts_are_printed_as_on_linux_or_not_at_all() {
+        for (text, expected) in [
+            (&b"plain\0"[..], Some((0, &b"plain\0"[..]))),
+            (b"%d %i %u\0", Some((3, b"%d %i %u\0"))),
+            (b"%lu and %llx\0", Some((2, b"%llu and %llx\0"))),
+            (b"%d%d%d%d\0", None),
+            (b"%s\0", None),
+            (b"%pI4\0", None),
+            (b"%08x\0", None),
+            (b"100%%\0", None),
+            (b"100%\0", None),
+            (b"no end", None),
+            (b"two\0ends\0", None),
+            (b"\0", None),
+        ] {
+            let found = conversions(text).ok();
+            assert_eq!(found, expected.map(|(count, copy)| (count, copy.to_vec())), "{text:?}");
+        }
+        assert!(conversions(&[&[b'x'; 509][..], &[0]].concat()).is_ok());
+        assert!(conversions(&[&[b'x'; 510][..], &[0]].concat()).is_err());
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use bpf2sys_bytecode::{
-    Callee, Function, FunctionIndex, FunctionKind, Insn, InsnIndex, Instruction, Map, Module, Operand, Reg,
+    Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, InsnIndex, Instruction, Map, Module, Operand, Reg,
 };
 use bpf2sys_platform::{Platform, linux_helper_name};
 use bpf2sys_verifier::{FunctionFacts, RegisterKind, VerifiedModule, VerifiedProgram};
@@ -17,7 +17,7 @@ use crate::calls::Called;
 use crate::contexts::Access;
 use crate::edit::Edits;
 use crate::rules::{self, Context, Returns};
-use crate::sequence::{alu32, load, mov, unless_equal, width};
+use crate::sequence::{alu32, load, mov, register, unless_equal, width};
 use crate::{linux_section, liveness};
 
 /// What became of a place of the module.
@@ -156,6 +156,7 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
         }
     }
     let read = read_fields(verified);
+    let mut globals: Vec<Vec<u8>> = module.globals.iter().map(|g| g.data.clone()).collect();
     for index in (0..module.functions.len() as u32).map(FunctionIndex) {
         let mut rewriter = Rewriter {
             verified,
@@ -164,6 +165,7 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
             function: verified.module().function(index),
             facts: verified.facts(index),
             read: &read,
+            globals: &mut globals,
             changes: Vec::new(),
         };
         match rewriter.rewrite() {
@@ -173,6 +175,10 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
             }
             Err(mut found) => blocked.append(&mut found),
         }
+    }
+    for (section, data) in module.globals.iter_mut().zip(globals) {
+        module.maps[section.map.index()].definition.value_size = data.len() as u32;
+        section.data = data;
     }
     if blocked.is_empty() {
         Ok(Retargeted { module, changes })
@@ -213,6 +219,8 @@ struct Rewriter<'a> {
     facts: &'a FunctionFacts,
     /// Fields that something of the module loads: the structure, and where they are in it.
     read: &'a BTreeSet<(&'static str, Option<u32>)>,
+    /// What is in the sections of global variables.
+    globals: &'a mut Vec<Vec<u8>>,
     changes: Vec<Change>,
 }
 
@@ -404,7 +412,19 @@ impl<'a> Rewriter<'a> {
                     .replace()
                     .map_err(|why| format!("helper {}: {why}", helper.name))?;
                 change(helper.name.clone(), answer.degraded);
-                Ok(Some(answer.ops))
+                let mut ops = Vec::new();
+                if let Some((section, text)) = answer.text {
+                    let data = &mut self.globals[section.index()];
+                    let offset = u32::try_from(data.len()).map_err(|_| "there is no room for its text".to_owned())?;
+                    let value = Imm64::Global { section, offset };
+                    ops = vec![
+                        Instruction::LoadImm64 { dst: Reg::R1, value },
+                        mov(register(2), text.len() as i32),
+                    ];
+                    data.extend(text);
+                }
+                ops.extend(answer.ops);
+                Ok(Some(ops))
             }
             Instruction::Call(Callee::Btf(_)) => Err("Windows has none of the kernel's own functions".into()),
             Instruction::Exit => Ok(returns.map(mapped)),
