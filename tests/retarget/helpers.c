@@ -48,7 +48,17 @@ SEC("xdp") int helpers(struct xdp_md *context) {
     key = data[3] & 7;
     note(1, sign(delete(&small, &key)));
     note(2, delete(&answers, &zero));
-    note(3, sign(push(&queue, &value, 0)));
+    // The numbers themselves, as they are on Linux.
+    note(16, update(&small, &key, &value, 1));
+    key = data[3] & 7;
+    note(17, delete(&small, &key));
+    note(18, update(&small, &key, &value, 2));
+    long answer = push(&queue, &value, 0);
+    note(3, sign(answer));
+    if (answer == -7) // E2BIG
+        note(19, 1);
+    if (data[4] & 2)
+        note(20, pop(&queue, &out));
     if (data[4] & 1) {
         note(4, sign(pop(&queue, &out)));
         note(5, out);

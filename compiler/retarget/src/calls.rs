@@ -7,7 +7,7 @@ use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{InsnFacts, Object, RegisterFact, RegisterKind};
 
 use crate::rules::{Helper, ResultBits, Sequence};
-use crate::sequence::{alu, alu32, call, copy, jump, load, mov, register, sign32, skip, store, width};
+use crate::sequence::{alu, alu32, call, copy, jump, load, mov, register, sign32, skip, store, unless_equal, width};
 
 /// `-EINVAL` of Linux.
 const INVALID: i32 = -22;
@@ -31,6 +31,8 @@ pub(crate) struct Called<'a> {
     pub(crate) program_type: &'a str,
     /// Windows.
     pub(crate) windows: &'a Platform,
+    /// Whether the program looks at more of the answer than its sign.
+    pub(crate) number_used: bool,
 }
 
 /// What stands in the place of a call.
@@ -59,6 +61,13 @@ impl Called<'_> {
                 degraded: helper.degraded.clone(),
                 text: None,
             });
+        }
+        if let Some((number, most)) = helper.most
+            && self.register(number).range().unsigned.1 > most
+        {
+            return Err(format!(
+                "its argument {number} may be larger than {most}, which Windows does not know"
+            ));
         }
         let mut ops = match helper.inline {
             Some(Sequence::Delete) if self.deletes_from_array()? => {
@@ -94,6 +103,24 @@ impl Called<'_> {
             Some(ResultBits::Sign32) => ops.push(sign32(Reg::R0)),
             Some(ResultBits::Zero32) => ops.push(alu32(AluOp::Mov, Reg::R0, Operand::Reg(Reg::R0))),
             None => {}
+        }
+        if helper.errors && self.number_used {
+            let pairs: Vec<_> = helper
+                .error_numbers()
+                .filter(|[windows, linux]| windows != linux)
+                .collect();
+            let not_failed = jump(
+                WordSize::W64,
+                Condition::Sge,
+                Reg::R0,
+                Operand::Imm(0),
+                pairs.len() as i16 * 3,
+            );
+            ops.push(not_failed);
+            for (index, [windows, linux]) in pairs.iter().enumerate() {
+                let rest = (pairs.len() - index - 1) as i32 * 3;
+                ops.extend([unless_equal(Reg::R0, *windows, 2), mov(Reg::R0, *linux), skip(rest)]);
+            }
         }
         Ok(Answer {
             ops,

@@ -9,6 +9,7 @@ mod edit;
 mod liveness;
 mod platform;
 mod recognize;
+mod results;
 mod retarget;
 mod rules;
 mod sections;

@@ -13,7 +13,7 @@ fn bit(register: Reg) -> u16 {
 }
 
 /// The registers that an instruction reads, and those that it writes.
-fn effect(op: &Instruction) -> (u16, u16) {
+pub(crate) fn effect(op: &Instruction) -> (u16, u16) {
     let operand = |src: Operand| match src {
         Operand::Reg(src) => bit(src),
         Operand::Imm(_) => 0,

@@ -18,7 +18,7 @@ use crate::contexts::Access;
 use crate::edit::Edits;
 use crate::rules::{self, Context, Returns};
 use crate::sequence::{alu32, load, mov, register, unless_equal, width};
-use crate::{linux_section, liveness};
+use crate::{linux_section, liveness, results};
 
 /// What became of a place of the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -407,6 +407,7 @@ impl<'a> Rewriter<'a> {
                     module: self.verified.module(),
                     program_type,
                     windows: self.windows,
+                    number_used: results::is_number_used(self.function, index.index()),
                 };
                 let answer = called
                     .replace()

@@ -145,6 +145,14 @@ pub(crate) struct Helper {
     pub(crate) result: Option<ResultBits>,
     /// No call: this result.
     pub(crate) value: Option<i32>,
+    /// It fails with results of Windows.
+    #[serde(default)]
+    pub(crate) errors: bool,
+    /// Those that mean something else than elsewhere.
+    #[serde(default)]
+    pub(crate) other_errors: Vec<[i32; 2]>,
+    /// A register and the largest value that it may have.
+    pub(crate) most: Option<(u8, u64)>,
     /// Registers of a pointer and a size: the memory becomes zeros.
     pub(crate) clears: Option<[u8; 2]>,
     /// A sequence of this name.
@@ -220,6 +228,7 @@ struct Contexts {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Helpers {
+    errors: Vec<[i32; 2]>,
     helpers: Vec<Helper>,
 }
 
@@ -266,6 +275,16 @@ pub(crate) fn helper(id: u32, program_type: &str) -> Option<&'static Helper> {
         .helpers
         .iter()
         .find(|h| h.id == id && (h.types.is_empty() || h.types.iter().any(|t| t == program_type)))
+}
+
+impl Helper {
+    /// Results of Windows and what Linux has for them.
+    pub(crate) fn error_numbers(&self) -> impl Iterator<Item = [i32; 2]> + '_ {
+        HELPERS.errors.iter().map(|[windows, linux]| {
+            let other = self.other_errors.iter().find(|[of, _]| of == windows);
+            [*windows, other.map_or(*linux, |[_, number]| *number)]
+        })
+    }
 }
 
 /// Whether a helper has a counterpart in any program type.
