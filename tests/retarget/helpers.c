@@ -49,6 +49,7 @@ SEC("xdp") int helpers(struct xdp_md *context) {
     note(1, sign(delete(&small, &key)));
     note(2, delete(&answers, &zero));
     // The numbers themselves, as they are on Linux.
+    key = data[2] & 7;
     note(16, update(&small, &key, &value, 1));
     key = data[3] & 7;
     note(17, delete(&small, &key));
