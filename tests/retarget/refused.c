@@ -86,4 +86,10 @@ SEC("xdp") int caller(struct xdp_md *context) { return program(context) + 1; }
 NOINLINE u32 part(struct bpf_sock_addr *context) { return *(volatile u32 *)&context->user_family; }
 SEC("cgroup/connect4") int connect(struct bpf_sock_addr *context) { return part(context) & 1; }
 SEC("sockops") int program(void *context) { return part(context) & 1; }
+#elif REFUSED == 21
+NOINLINE u32 first(u32 *of) { return *(volatile u32 *)of; }
+SEC("cgroup/connect4") int program(struct bpf_sock_addr *context) {
+    u32 memory = 7;
+    return (first(&context->user_family) + first(&memory)) & 1;
+}
 #endif

@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use super::compiled_with;
 
 /// The number of the program in `refused.c`, the type of its map, what else is defined, and part of the reason.
-const REFUSED: [(u32, u32, &str, &str); 22] = [
+const REFUSED: [(u32, u32, &str, &str); 23] = [
     (1, 2, "", "helper bpf_redirect has no counterpart"),
     (2, 14, "", "helper bpf_redirect_map has no counterpart"),
     (3, 2, "", "helper bpf_sk_lookup_tcp has no counterpart"),
@@ -77,6 +77,12 @@ const REFUSED: [(u32, u32, &str, &str); 22] = [
     ),
     (19, 2, "", "it is a program, and other functions call it"),
     (20, 2, "", "it is part of programs of types sock_addr and sockops"),
+    (
+        21,
+        2,
+        "",
+        "the address is that of the context in one case and of other memory in another",
+    ),
 ];
 
 /// What of a module is refused.

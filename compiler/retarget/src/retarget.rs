@@ -283,7 +283,8 @@ impl<'a> Rewriter<'a> {
                 let ops = if dead_before && !targets.contains(&index) {
                     Vec::new()
                 } else {
-                    vec![mov(Reg::R0, 0), Instruction::Exit]
+                    let harmless = returns.and_then(|r| r.otherwise).unwrap_or(0);
+                    vec![mov(Reg::R0, harmless), Instruction::Exit]
                 };
                 dead_before = true;
                 edits.sequences.insert(position, ops);
@@ -376,8 +377,15 @@ impl<'a> Rewriter<'a> {
         match insn.op {
             Instruction::Load { base, .. } | Instruction::Store { base, .. } | Instruction::Atomic { base, .. } => {
                 let pointer = self.facts.register(index, base);
-                if pointer.kind != RegisterKind::Context {
-                    return Ok(None);
+                match pointer.kind {
+                    RegisterKind::Context => {}
+                    // Where calls or ways join that know other things, one of them may be the context.
+                    RegisterKind::Unknown => {
+                        return Err(
+                            "the address is that of the context in one case and of other memory in another".into(),
+                        );
+                    }
+                    _ => return Ok(None),
                 }
                 let base_at = match pointer.offset {
                     Some((low, high)) if low == high => low,
