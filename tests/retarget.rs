@@ -5,18 +5,19 @@
 
 mod refused;
 mod sockets;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bpf2sys_bytecode::{FunctionIndex, Marks, Module, read_linux};
+use bpf2sys_bytecode::{FunctionIndex, Marks, Module};
 use bpf2sys_codegen as codegen;
 use bpf2sys_isa_tests::kernel::{Ran, Verdict, run_packets};
 use bpf2sys_pe_emit as pe_emit;
 use bpf2sys_platform::Platform;
-use bpf2sys_retarget::{Blocked, System, linux, prospects, recognize, retarget};
+use bpf2sys_retarget::{Settings, System, Use, linux, outline, read_linux, recognize, retarget};
 use bpf2sys_simulator::{HexBytes, Input, ProcessorKind, RunRequest, SimulatedMachine};
 use bpf2sys_verifier::{Options, VerifiedModule, verify};
 use libtest_mimic::{Failed, Trial};
@@ -48,6 +49,16 @@ pub fn trials() -> Vec<Trial> {
         "retarget::lines_are_printed_as_on_linux",
         &[Need::Program("clang-19")],
         printed,
+    ));
+    trials.push(test("retarget::port_tells_how_far_programs_come", tools::ported));
+    trials.push(test(
+        "retarget::nothing_is_built_of_linux_unless_that_is_said",
+        tools::built,
+    ));
+    trials.push(test_with(
+        "retarget::what_a_loader_of_linux_does_is_done",
+        &[Need::Program("clang-19")],
+        tools::relocated,
     ));
     trials.push(test("retarget::inspect_tells_the_system_and_why", inspected));
     trials.push(test_with(
@@ -118,14 +129,15 @@ struct Made {
 }
 
 fn make(module: &Module) -> Result<Made, String> {
-    let tell = |blocked: Vec<Blocked>| blocked.first().map_or_else(String::new, |b| b.reason.clone());
-    prospects(module).map_err(tell)?;
+    let blocked = |uses: &[Use]| uses.iter().find_map(Use::blocked).map(str::to_owned);
     let options = Options::default();
-    let on_linux = verify(module.clone(), linux(), &options).map_err(|e| format!("on Linux: {e}"))?;
+    let on_linux = verify(module.clone(), linux(), &options)
+        .map_err(|e| blocked(&outline(module)).unwrap_or_else(|| format!("on Linux: {e}")))?;
     let windows = Platform::builtin();
-    let made = retarget(&on_linux, &windows).map_err(tell)?;
-    let degraded = made.changes.iter().filter_map(|c| c.degraded.clone()).collect();
-    let verified = verify(made.module, &windows, &options).map_err(|e| format!("on Windows: {e}"))?;
+    let made = retarget(&on_linux, &windows);
+    let degraded = made.uses.iter().filter_map(Use::degraded).map(str::to_owned).collect();
+    let module = made.module.ok_or_else(|| blocked(&made.uses).unwrap_or_default())?;
+    let verified = verify(module, &windows, &options).map_err(|e| format!("on Windows: {e}"))?;
     Ok(Made { verified, degraded })
 }
 
@@ -143,7 +155,7 @@ fn compiled_with(name: &str, options: &[String]) -> Result<Module, Failed> {
     clang.args(["-g", "-O2", "-target", "bpf", "-mcpu=v3"]);
     clang.args(["-Wall", "-Werror"]).args(options).args(["-c", "-o"]);
     succeed(clang.arg(&object).arg(source))?;
-    Ok(read_linux(&fs::read(&object)?, name, None)?)
+    Ok(read_linux(&fs::read(&object)?, name, None, &Settings::default())?)
 }
 
 /// The driver of what was made.
@@ -343,6 +355,7 @@ fn corpus_agrees() -> Result<(), Failed> {
             &bytes,
             Path::new(&name).file_name().unwrap_or_default().to_str().unwrap_or("x"),
             None,
+            &Settings::default(),
         ) else {
             continue;
         };
@@ -383,7 +396,7 @@ fn corpus_is_judged() -> Result<(), Failed> {
             None => {}
         }
         let file = name.rsplit('/').next().unwrap_or(&name);
-        let Ok(made) = read_linux(&bytes, file, None)
+        let Ok(made) = read_linux(&bytes, file, None, &Settings::default())
             .map_err(|e| e.to_string())
             .and_then(|m| make(&m))
         else {

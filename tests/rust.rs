@@ -25,7 +25,7 @@ fn builds() -> Result<(), Failed> {
     }
     succeed(
         tool()
-            .args(["build", "--arch", "x64,arm64", "--out-dir"])
+            .args(["build", "--from", "windows", "--arch", "x64,arm64", "--out-dir"])
             .arg(folder.path())
             .arg(object()),
     )?;
@@ -34,7 +34,11 @@ fn builds() -> Result<(), Failed> {
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     }
     // Its lines are those of the Rust source.
-    let listing = succeed(tool().args(["build", "--emit", "asm", "-o", "-"]).arg(object()))?;
+    let listing = succeed(
+        tool()
+            .args(["build", "--from", "windows", "--emit", "asm", "-o", "-"])
+            .arg(object()),
+    )?;
     assert!(listing.contains("src/main.rs:"), "no source lines");
     Ok(())
 }
@@ -43,7 +47,13 @@ fn builds() -> Result<(), Failed> {
 fn counts() -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let image = folder.path().join("count_packets.sys");
-    succeed(tool().arg("build").arg(object()).arg("-o").arg(&image))?;
+    succeed(
+        tool()
+            .args(["build", "--from", "windows"])
+            .arg(object())
+            .arg("-o")
+            .arg(&image),
+    )?;
     let mut run = tool();
     run.arg("run").arg(&image);
     for (name, packet) in [

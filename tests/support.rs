@@ -127,9 +127,11 @@ pub fn judge() -> Option<(PathBuf, PathBuf)> {
     (script.is_file() && expected.is_dir()).then_some((script, expected))
 }
 
-/// The built tool, ready for arguments.
+/// The built tool, ready for arguments. Objects of the tests without a mark are for Windows.
 pub fn tool() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_bpf2sys"))
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_bpf2sys"));
+    tool.env("BPF2SYS_FROM", "windows");
+    tool
 }
 
 /// Runs a command and gives its output; failing to start is an error of the test.

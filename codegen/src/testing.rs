@@ -162,6 +162,7 @@ pub(crate) fn module(functions: Vec<Function>) -> Module {
         globals: Vec::new(),
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }
 }

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// From this crate's folder.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 8] = [
     "../bytecode/src",
     "../platform/src",
     "../platform/providers",
     "../verifier/src",
+    "../retarget/src",
+    "../retarget/data",
     "src",
     "../../Cargo.lock",
 ];

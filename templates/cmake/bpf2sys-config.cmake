@@ -40,14 +40,15 @@ endif()
 # variable that has it when the build runs, SIGN_PASSWORD_FILE a file.
 function(bpf2sys_add_driver NAME)
   set(switches EXCLUDE_FROM_ALL)
-  set(tool_switches DENY_WARNINGS FORCE_INTEGRITY KEEP_OBJECT LSE SIGN_PAGE_HASHES SIGN_RETURN_ADDRESS)
+  set(tool_switches ALLOW_DEGRADED DENY_WARNINGS FORCE_INTEGRITY KEEP_OBJECT LSE RETARGET SIGN_PAGE_HASHES
+      SIGN_RETURN_ADDRESS)
   # Options whose value is a word, a file, words, files. Outputs depend on the files.
-  set(words CFG HASH MEMORY_LIMIT OPTIMIZE RUNTIME SIGN_DESCRIPTION SIGN_DIGEST SIGN_PASSWORD_ENV SIGN_SIGNER_COMMAND
+  set(words CFG FROM HASH MEMORY_LIMIT OPTIMIZE RUNTIME SIGN_DESCRIPTION SIGN_DIGEST SIGN_PASSWORD_ENV SIGN_SIGNER_COMMAND
       SIGN_SIGNER_TIMEOUT SIGN_TIMESTAMP SIGN_URL TIME_LIMIT TYPE VERIFIER)
   set(files SIGN_CERT SIGN_KEY SIGN_PASSWORD_FILE SIGN_PFX VERSION_INFO)
   set(file_lists PLATFORM SIGN_CHAIN)
   set(own CLANG OUTPUT_DIRECTORY SOURCE_ROOT)
-  set(own_lists ARCH CFLAGS DEFINITIONS DEPENDS EMIT INCLUDE_DIRECTORIES OPTIONS SOURCES)
+  set(own_lists ARCH CFLAGS CONFIG DEFINITIONS DEPENDS EMIT INCLUDE_DIRECTORIES OPTIONS SET SOURCES)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "${switches};${tool_switches}" "${words};${files};${own}"
                         "${file_lists};${own_lists}")
   if(ARG_UNPARSED_ARGUMENTS)
@@ -129,6 +130,12 @@ function(bpf2sys_add_driver NAME)
   endforeach()
   foreach(definition IN LISTS ARG_DEFINITIONS)
     _bpf2sys_append(options --define= "${definition}")
+  endforeach()
+  foreach(definition IN LISTS ARG_SET)
+    _bpf2sys_append(options --set= "${definition}")
+  endforeach()
+  foreach(definition IN LISTS ARG_CONFIG)
+    _bpf2sys_append(options --config= "${definition}")
   endforeach()
   foreach(flag IN LISTS ARG_CFLAGS)
     _bpf2sys_append(options --cflag= "${flag}")

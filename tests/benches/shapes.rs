@@ -324,6 +324,7 @@ pub fn module(functions: Vec<Function>) -> Module {
         globals: Vec::new(),
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }
 }

@@ -94,7 +94,7 @@ fn all_options() -> Result<(), Failed> {
         "cmake_minimum_required(VERSION 3.20)\nproject(p LANGUAGES NONE)\nfind_package(bpf2sys REQUIRED)\n\
          bpf2sys_add_driver(f EXCLUDE_FROM_ALL KEEP_OBJECT DENY_WARNINGS FORCE_INTEGRITY LSE SIGN_RETURN_ADDRESS\n\
          SIGN_PAGE_HASHES SOURCES f.bpf.c ARCH arm64 EMIT sys dll INCLUDE_DIRECTORIES \"my headers\"\n\
-         DEFINITIONS LIMIT=1 \"NAME=\\\"a b c\\\"\" CFLAGS -mcpu=v4 -Wall CLANG clang-19 TYPE xdp OPTIMIZE no-inlining RUNTIME 1.4 HASH sha512 CFG off\n\
+         DEFINITIONS LIMIT=1 \"NAME=\\\"a b c\\\"\" CFLAGS -mcpu=v4 -Wall CLANG clang-19 TYPE xdp FROM windows OPTIMIZE no-inlining RUNTIME 1.4 HASH sha512 CFG off\n\
          VERIFIER both TIME_LIMIT 50 MEMORY_LIMIT 4000 VERSION_INFO version.toml SIGN_PFX signing.pfx\n\
          SIGN_PASSWORD_ENV MY_PASSWORD SIGN_DIGEST sha384 SIGN_DESCRIPTION \"A $driver; or two\" SIGN_URL https://example.org/\n\
          OPTIONS --color never)\n\

@@ -246,15 +246,22 @@ fn property_sheet() -> Result<(), Failed> {
 }
 
 /// What each option is for an item, and as property; and the words that the tool is given for it.
-const OPTIONS: [(&str, &str, &[&str]); 35] = [
+const OPTIONS: [(&str, &str, &[&str]); 40] = [
+    ("AllowDegraded", "true", &["--allow-degraded"]),
     ("Arch", "x64;arm64", &["--arch=x64", "--arch=arm64"]),
     ("CFlags", "-Wall;-Wextra", &["--cflag=-Wall", "--cflag=-Wextra"]),
     ("Cfg", "off", &["--cfg=off"]),
     ("Clang", "clang-19", &["--clang=clang-19"]),
+    (
+        "Config",
+        "CONFIG_HZ=250;A=y",
+        &["--config=CONFIG_HZ=250", "--config=A=y"],
+    ),
     ("Definitions", "A=1;B", &["--define=A=1", "--define=B"]),
     ("DenyWarnings", "true", &["--deny-warnings"]),
     ("Emit", "sys;dll", &["--emit=sys", "--emit=dll"]),
     ("ForceIntegrity", "true", &["--force-integrity"]),
+    ("From", "linux", &["--from=linux"]),
     ("Hash", "sha384", &["--hash=sha384"]),
     ("IncludeDirectories", "a b;c", &["--include=a b", "--include=c"]),
     ("KeepObject", "true", &["--keep-object"]),
@@ -266,7 +273,9 @@ const OPTIONS: [(&str, &str, &[&str]); 35] = [
         "no-inlining,no-selects",
         &["--optimize=no-inlining,no-selects"],
     ),
+    ("Retarget", "true", &["--retarget"]),
     ("Runtime", "1.4", &["--runtime=1.4"]),
+    ("Set", "port=53;flag=true", &["--set=port=53", "--set=flag=true"]),
     ("SignCert", "a.cer", &["--sign-cert=a.cer"]),
     (
         "SignChain",

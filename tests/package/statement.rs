@@ -52,7 +52,8 @@ fn what_is_stated() -> Result<(), Failed> {
     ];
     assert_eq!(build["resolvedDependencies"], json!(dependencies));
     let parameters = json!({
-        "object": "filter.o", "arch": "x64", "emit": "sys", "type": null, "platform": ["sample.toml"],
+        "object": "filter.o", "arch": "x64", "emit": "sys", "type": null, "from": null, "unmarked": "windows",
+        "retarget": false, "allow-degraded": false, "set": {}, "config": {}, "platform": ["sample.toml"],
         "verifier": "native", "deny-warnings": false, "optimize": "all", "runtime": "1.6", "hash": "sha256", "lse": false, "sign-return-address": false,
         "cfg": "on", "force-integrity": false, "version-info": null,
     });

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::sha256;
 use crate::verdict::Verdict;
-use crate::{BuildOptions, Code, Diagnostic, Error, ErrorKind, files};
+use crate::{BuildOptions, Code, Diagnostic, Error, ErrorKind, System, files};
 
 /// Changes with the form of the entries.
 const FORMAT: &str = "bpf2sys-verdict-1";
@@ -59,8 +59,8 @@ impl VerdictCache {
         let kept = if let Some(known) = self.load(&key) {
             known
         } else {
-            let fresh = match crate::verify(object, name, options) {
-                Ok(verified) => Kept::Safe(Verdict::of(&verified)),
+            let fresh = match crate::prove(object, name, options) {
+                Ok(proven) => Kept::Safe(Verdict::of(&proven.verified, proven.warnings())),
                 Err(error) => match error.kind() {
                     ErrorKind::Verify(VerifyError::Rejected(_)) | ErrorKind::DeniedWarnings(_) => {
                         Kept::Rejected(error.diagnostics())
@@ -161,9 +161,25 @@ fn key(object: &[u8], name: &str, options: &BuildOptions) -> String {
             Verifier::Both => "both",
         },
         if options.deny_warnings { "deny" } else { "warn" },
+        match options.from.or(options.unmarked) {
+            None => "marks",
+            Some(System::Linux) => "linux",
+            Some(System::Windows) => "windows",
+        },
+        if options.from.is_some() { "from" } else { "by marks" },
+        if options.retarget { "retarget" } else { "as it is" },
+        if options.allow_degraded { "degraded" } else { "exact" },
         if program_type.is_some() { "type" } else { "section" },
         program_type.unwrap_or_default(),
     ];
+    for (kind, settings) in [
+        ("set", &options.linux.variables),
+        ("config", &options.linux.configuration),
+    ] {
+        for (name, value) in settings {
+            parts.extend([kind, name, value]);
+        }
+    }
     for (name, text) in options.providers.files() {
         parts.extend([name.as_str(), text.as_str()]);
     }

@@ -13,7 +13,9 @@ use bpf2sys_simulator::image::ImageError;
 use bpf2sys_testing::captures::CaptureError;
 use bpf2sys_verifier::{VerifyError, Warning};
 
-use crate::{CompileError, Diagnostic, ProjectError, ProvenanceError, SigningError, SourcePlace};
+use crate::{
+    CompileError, Diagnostic, LinuxError, PortingError, ProjectError, ProvenanceError, SigningError, SourcePlace,
+};
 
 /// A failure of the tool. [`Error::diagnostics`] gives what to tell the user.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,12 @@ pub enum ErrorKind {
     /// Programs are proven safe, but there are warnings, which were not to be.
     #[error("there are warnings, and `--deny-warnings` makes errors of them")]
     DeniedWarnings(Vec<Warning>),
+    /// An object can't be read as one for Linux.
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
+    /// An object was compiled for Linux, or for nobody knows what, and no driver is made of it.
+    #[error(transparent)]
+    Porting(#[from] PortingError),
     /// The module can't be lowered to native code.
     #[error("{source}")]
     Lower {
@@ -231,9 +239,11 @@ impl Error {
             | ErrorKind::Lines { .. }
             | ErrorKind::TestFile { .. }
             | ErrorKind::Compile(CompileError::Refused { .. })
+            | ErrorKind::Linux(_)
             | ErrorKind::Read(_) => 3,
             ErrorKind::Verify(_) | ErrorKind::Rejected(_) | ErrorKind::DeniedWarnings(_) => 4,
-            ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
+            ErrorKind::Porting(PortingError::Unsafe { .. }) => 4,
+            ErrorKind::Porting(_) | ErrorKind::Lower { .. } | ErrorKind::Link { .. } => 5,
             ErrorKind::Simulate(_) | ErrorKind::NoTables(_) | ErrorKind::DriversDiffer { .. } => 6,
             ErrorKind::Signing(SigningError::Sign(SignError::File(_))) => 3,
             ErrorKind::Provenance(ProvenanceError::Package(_)) => 3,

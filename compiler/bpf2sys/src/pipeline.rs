@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use bpf2sys_bytecode::HashAlgorithm;
 use bpf2sys_codegen::{self as codegen, Optimizations, RuntimeLevel};
 use bpf2sys_pe_emit::{self as pe_emit, ImageOptions, Machine};
+use bpf2sys_retarget::{Settings, System};
 use bpf2sys_verifier::{self as verifier, VerifiedModule, Verifier};
 
 use crate::origin;
+use crate::porting::{self, Ported};
 use crate::timings::{ProgramTimes, Timings};
 use crate::{Diagnostic, Error, ErrorKind, Providers};
 
@@ -17,6 +19,17 @@ use crate::{Diagnostic, Error, ErrorKind, Providers};
 pub struct BuildOptions {
     /// Verify every program as this section name says (`--type`), whatever section it is in.
     pub program_type: Option<String>,
+    /// The system that the object was compiled for (`--from`); none to tell by its marks.
+    pub from: Option<System>,
+    /// The system that an object was compiled for whose marks tell nothing (`BPF2SYS_FROM`); none to build none of it. Linux by marks is
+    /// [`retarget`](BuildOptions::retarget)'s.
+    pub unmarked: Option<System>,
+    /// Whether an object whose marks say that it was compiled for Linux is rewritten for Windows (`--retarget`).
+    pub retarget: bool,
+    /// Whether programs for Linux may get less than on Linux (`--allow-degraded`).
+    pub allow_degraded: bool,
+    /// What a loader of Linux would be told (`--set`, `--config`).
+    pub linux: Settings,
     /// Which engine proves programs safe (`--verifier`).
     pub verifier: Verifier,
     /// The providers whose program types, helpers and maps programs use (`--platform`).
@@ -52,6 +65,11 @@ impl Default for BuildOptions {
     fn default() -> Self {
         BuildOptions {
             program_type: None,
+            from: None,
+            unmarked: Some(System::Windows),
+            retarget: false,
+            allow_degraded: false,
+            linux: Settings::default(),
             verifier: Verifier::default(),
             providers: Providers::builtin(),
             time_limit: None,
@@ -136,6 +154,8 @@ impl Form {
 pub struct Built {
     /// The verified module.
     pub verified: VerifiedModule,
+    /// What became of what it had of Linux; none if it was made for Windows.
+    pub ported: Option<Ported>,
     /// Everything that [`BuildOptions::products`] names, in that order.
     pub outputs: Vec<Output>,
 }
@@ -158,7 +178,8 @@ pub struct Output {
 /// # Errors
 /// See [`ErrorKind`]. If one output fails, there is none.
 pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built, Error> {
-    let verified = verify(object, name, options)?;
+    porting::buildable(object, options)?;
+    let Proven { verified, ported, .. } = prove(object, name, options)?;
     let mut lowerings = Lowerings {
         verified: &verified,
         options,
@@ -169,27 +190,78 @@ pub fn build(object: &[u8], name: &str, options: &BuildOptions) -> Result<Built,
         .into_iter()
         .map(|(machine, form)| lowerings.output(machine, form))
         .collect::<Result<_, _>>()?;
-    Ok(Built { verified, outputs })
+    Ok(Built {
+        verified,
+        ported,
+        outputs,
+    })
 }
 
-/// Reads and verifies an object file, and makes nothing.
+/// Reads and verifies an object file, and makes nothing. Of one for Linux, it is the module that was made of it.
+///
+/// # Errors
+/// See [`ErrorKind`].
 pub fn verify(object: &[u8], name: &str, options: &BuildOptions) -> Result<VerifiedModule, Error> {
-    let module = bpf2sys_bytecode::read_with(object, name, options.hash)?;
-    let platform = options.providers.platform();
-    accept(verifier::verify(module, platform, &verifier_options(options))?, options)
+    Ok(prove(object, name, options)?.verified)
 }
 
-/// The same, and what it took: nothing of a program that has no verdict.
-pub fn verify_timed(object: &[u8], name: &str, options: &BuildOptions) -> (Result<VerifiedModule, Error>, Timings) {
+/// A module that is proven safe.
+#[derive(Debug)]
+pub struct Proven {
+    /// The module.
+    pub verified: VerifiedModule,
+    /// What became of what it had of Linux; none if it was made for Windows.
+    pub ported: Option<Ported>,
+    /// Why it was compiled for Linux, as its marks say, although it is taken for one of Windows.
+    pub(crate) marked_for_linux: Option<String>,
+}
+
+impl Proven {
+    /// What its author should know although it is safe.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let mut all = warnings(&self.verified, self.ported.as_ref());
+        all.extend(self.marked_for_linux.as_deref().map(crate::diagnose::taken_for_windows));
+        all
+    }
+}
+
+/// The same, with what became of what the object had of Linux.
+///
+/// # Errors
+/// See [`ErrorKind`].
+pub fn prove(object: &[u8], name: &str, options: &BuildOptions) -> Result<Proven, Error> {
+    let porting::Read {
+        module,
+        ported,
+        marked_for_linux,
+    } = porting::read(object, name, options)?;
+    let platform = options.providers.platform();
+    let verified = verifier::verify(module, platform, &verifier_options(options));
+    let verified = verified.map_err(|error| porting::unproven(error, ported.as_ref()))?;
+    let proven = Proven {
+        verified,
+        ported,
+        marked_for_linux,
+    };
+    accept(proven, options)
+}
+
+/// The same, and what it took: nothing of a program that has no verdict. Of an object for Linux, all that comes before the proof for Windows
+/// counts as reading.
+pub fn verify_timed(object: &[u8], name: &str, options: &BuildOptions) -> (Result<Proven, Error>, Timings) {
     let started = Instant::now();
-    let read = bpf2sys_bytecode::read_with(object, name, options.hash);
+    let read = porting::read(object, name, options);
     let mut timings = Timings {
         reading: started.elapsed(),
         programs: Vec::new(),
     };
-    let module = match read {
-        Ok(module) => module,
-        Err(error) => return (Err(error.into()), timings),
+    let porting::Read {
+        module,
+        ported,
+        marked_for_linux,
+    } = match read {
+        Ok(read) => read,
+        Err(error) => return (Err(error), timings),
     };
     let names: Vec<String> = module.functions.iter().map(|f| f.name.clone()).collect();
     let mut observer = |cost: &verifier::ProgramCost| {
@@ -200,19 +272,28 @@ pub fn verify_timed(object: &[u8], name: &str, options: &BuildOptions) -> (Resul
     };
     let platform = options.providers.platform();
     let result = verifier::verify_observed(module, platform, &verifier_options(options), &mut observer);
-    let result = result.map_err(Error::from);
-    (result.and_then(|verified| accept(verified, options)), timings)
+    let result = result.map_err(|error| porting::unproven(error, ported.as_ref()));
+    let accepted = result.and_then(|verified| {
+        let proven = Proven {
+            verified,
+            ported,
+            marked_for_linux,
+        };
+        accept(proven, options)
+    });
+    (accepted, timings)
 }
 
 /// The module, unless there must be no warnings and there are.
-fn accept(verified: VerifiedModule, options: &BuildOptions) -> Result<VerifiedModule, Error> {
-    if options.deny_warnings && !verified.warnings().is_empty() {
-        return Err(ErrorKind::DeniedWarnings(verified.warnings().to_vec()).into());
+fn accept(proven: Proven, options: &BuildOptions) -> Result<Proven, Error> {
+    let warnings = proven.verified.warnings();
+    if options.deny_warnings && !warnings.is_empty() {
+        return Err(ErrorKind::DeniedWarnings(warnings.to_vec()).into());
     }
-    Ok(verified)
+    Ok(proven)
 }
 
-fn verifier_options(options: &BuildOptions) -> verifier::Options {
+pub(crate) fn verifier_options(options: &BuildOptions) -> verifier::Options {
     let defaults = verifier::Options::default();
     verifier::Options {
         verifier: options.verifier,
@@ -224,8 +305,11 @@ fn verifier_options(options: &BuildOptions) -> verifier::Options {
 }
 
 /// What the author of a verified module should know although it is safe.
-pub fn warnings(verified: &VerifiedModule) -> Vec<Diagnostic> {
-    verified.warnings().iter().map(crate::diagnose::warning).collect()
+pub fn warnings(verified: &VerifiedModule, ported: Option<&Ported>) -> Vec<Diagnostic> {
+    let of_porting = ported.into_iter().flat_map(Ported::warnings);
+    of_porting
+        .chain(verified.warnings().iter().map(crate::diagnose::warning))
+        .collect()
 }
 
 fn codegen_options(options: &BuildOptions, machine: Machine, form: Form) -> codegen::Options {

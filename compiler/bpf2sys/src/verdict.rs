@@ -27,7 +27,7 @@ pub struct SafeProgram {
 
 impl Verdict {
     /// That on a verified module.
-    pub fn of(verified: &VerifiedModule) -> Verdict {
+    pub fn of(verified: &VerifiedModule, warnings: Vec<Diagnostic>) -> Verdict {
         let programs = verified.programs().iter().map(|program| {
             let function = verified.module().function(program.function);
             SafeProgram {
@@ -38,7 +38,7 @@ impl Verdict {
         });
         Verdict {
             programs: programs.collect(),
-            warnings: crate::warnings(verified),
+            warnings,
         }
     }
 }

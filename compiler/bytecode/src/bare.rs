@@ -70,6 +70,7 @@ pub fn read_instructions(code: &[u8], name: &str) -> Result<Module, ReadError> {
         btf_functions: Vec::new(),
         types: DataTypes::default(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
     })
 }
 

@@ -153,6 +153,12 @@ impl<'a> Elf<'a> {
         }
     }
 
+    /// Whether the object does without a symbol that it does not define.
+    pub(crate) fn is_weak(&self, name: &str) -> bool {
+        let mut named = self.symbols.iter().filter(|s| s.name == name);
+        named.any(|symbol| symbol.bind == elf::STB_WEAK)
+    }
+
     /// Whether a linker that knows nothing of eBPF put the object together from several (`ld -r`): there are several source files, and BTF is
     /// missing or as the compiler left it, where `bpftool gen object` merges it.
     ///

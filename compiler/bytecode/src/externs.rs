@@ -10,12 +10,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use object::elf::R_BPF_64_32;
+use object::elf::{R_BPF_64_32, STB_WEAK};
 
 use crate::btf::{Btf, Type, TypeId};
-use crate::elf::{Elf, Home};
+use crate::elf::{Elf, Home, Symbol};
 use crate::error::{Problem, ReadError};
 use crate::functions::FunctionTable;
+use crate::linux::Configuration;
 use crate::{BtfFunction, BtfFunctionIndex, Guid};
 
 /// The section that BTF lists functions of other modules in.
@@ -32,13 +33,23 @@ pub(crate) struct Externs<'b> {
     variables: BTreeMap<&'b str, &'b str>,
     /// The functions that are called.
     pub(crate) called: Vec<BtfFunction>,
+    /// Of an object for Linux: values of names of the kernel's configuration. Functions may be of no module then.
+    configuration: Option<Configuration>,
     indices: BTreeMap<String, BtfFunctionIndex>,
 }
 
 impl<'b> Externs<'b> {
     /// Finds the functions of other modules that the code calls.
-    pub(crate) fn read(elf: &Elf<'_>, code: &FunctionTable<'_>, btf: Option<&'b Btf<'_>>) -> Result<Self, ReadError> {
-        let mut externs = Externs::default();
+    pub(crate) fn read(
+        elf: &Elf<'_>,
+        code: &FunctionTable<'_>,
+        btf: Option<&'b Btf<'_>>,
+        configuration: Option<Configuration>,
+    ) -> Result<Self, ReadError> {
+        let mut externs = Externs {
+            configuration,
+            ..Externs::default()
+        };
         if let Some(btf) = btf {
             externs.declare(btf);
         }
@@ -96,7 +107,15 @@ impl<'b> Externs<'b> {
         let mut modules = tags
             .iter()
             .filter_map(|tag| std::str::from_utf8(tag).ok()?.strip_prefix(TAG));
-        let module = modules.next().ok_or(Problem::NoModule)?;
+        let Some(module) = modules.next() else {
+            // A function of the kernel itself.
+            return self.configuration.as_ref().map_or(Err(Problem::NoModule), |_| {
+                Ok(BtfFunction {
+                    module: Guid::ZERO,
+                    name: name.to_owned(),
+                })
+            });
+        };
         if let Some(second) = modules.next() {
             return Err(Problem::TwoModules(module.to_owned(), second.to_owned()));
         }
@@ -112,6 +131,33 @@ impl<'b> Externs<'b> {
     /// The index of a function that is called.
     pub(crate) fn index(&self, name: &str) -> Option<BtfFunctionIndex> {
         self.indices.get(name).copied()
+    }
+
+    /// Whether the object is for Linux.
+    pub(crate) fn is_for_linux(&self) -> bool {
+        self.configuration.is_some()
+    }
+
+    /// What an object for Linux has where it refers to a symbol that it does not define: the place of a value of the configuration, nothing
+    /// (0) for a weak symbol, or why there is nothing. None of other objects.
+    pub(crate) fn of_kernel(&self, symbol: &Symbol<'_>) -> Option<Result<Option<u32>, String>> {
+        let configuration = self.configuration.as_ref()?;
+        let name = symbol.name;
+        if let Some(place) = configuration.places.get(name) {
+            return Some(place.clone().map(Some));
+        }
+        if symbol.bind == STB_WEAK {
+            return Some(Ok(None));
+        }
+        Some(Err(
+            if self.functions.contains_key(name) || self.variables.get(name) == Some(&SECTION) {
+                format!("{name} is a symbol of the Linux kernel, and Windows has none of them")
+            } else {
+                format!(
+                    "{name} is not defined in this object; link it with the one that defines it (`bpftool gen object`)"
+                )
+            },
+        ))
     }
 
     /// Why the address of an undefined symbol cannot be had.

@@ -72,6 +72,13 @@ impl<'a> FunctionTable<'a> {
                 .symbols_of(section.index)
                 .filter(|s| s.kind == elf::STT_FUNC)
                 .collect();
+            if symbols.is_empty() && section.name == ".text" {
+                // Clang before version 8 gives symbols no types. Of those, global ones of this section are functions; others are labels, too.
+                symbols.extend(
+                    elf.symbols_of(section.index)
+                        .filter(|s| s.kind == elf::STT_NOTYPE && s.bind == elf::STB_GLOBAL),
+                );
+            }
             symbols.sort_by_key(|s| s.value);
             let functions = tile(section, &symbols)?;
             table.by_section.insert(section.index, table.sections.len());
@@ -111,7 +118,7 @@ impl CodeSection<'_> {
 }
 
 /// Divides a section among the functions that its symbols name. Symbols at the same place are names of one function; the
-/// first in the symbol table is the one it is known by. A section without FUNC symbols is one function, which has the
+/// first in the symbol table is the one it is known by. A section without symbols is one function, which has the
 /// section's name (objects of old compilers).
 fn tile(section: &Section<'_>, symbols: &[&Symbol<'_>]) -> Result<Vec<Extent>, ReadError> {
     let slot = |offset: u64| (offset / Slot::SIZE as u64) as u32;

@@ -20,12 +20,15 @@ mod hash;
 mod index;
 mod insn;
 mod lines;
+mod linux;
 mod maps;
 mod marks;
 mod module;
 mod opcode;
 mod read;
 mod relocate;
+mod select;
+mod set;
 mod slot;
 #[cfg(test)]
 mod testing;
@@ -43,11 +46,13 @@ pub use insn::{
     AluOp, AtomicOp, Callee, Condition, Extension, Imm64, Instruction, Operand, Reg, SwapKind, SwapWidth, Width,
     WordSize,
 };
+pub use linux::{Kernel, Structure, Unresolved};
 pub use marks::{ContextLoad, MapMark, Marks};
 pub use module::{
     BtfFunction, Function, FunctionKind, GlobalSection, InitialValue, Insn, Map, MapDefinition, MapOrigin, Module,
     Pinning, SourceLine,
 };
 pub use read::{MAX_SLOTS, read, read_linux, read_with};
+pub use set::SetError;
 pub use slot::Slot;
 pub use types::{DataMember, DataType, DataTypes, EntryTypes, TypeIndex, Variable};

@@ -2,6 +2,7 @@
 
 use crate::{
     Callee, DataTypes, FunctionIndex, GlobalIndex, Guid, InsnIndex, Instruction, LineIndex, MapIndex, ObjectHash,
+    Unresolved,
 };
 
 /// An eBPF object file.
@@ -25,6 +26,8 @@ pub struct Module {
     pub btf_functions: Vec<BtfFunction>,
     /// Source lines that instructions refer to.
     pub lines: Vec<SourceLine>,
+    /// What the code refers to and nothing is known of. Empty of objects for Windows, which are refused then.
+    pub unresolved: Vec<Unresolved>,
     /// What the bytes of map entries and global variables mean. Nothing that runs depends on it.
     pub types: DataTypes,
 }

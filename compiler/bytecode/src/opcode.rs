@@ -46,6 +46,8 @@ pub(crate) const CALL_BTF: u8 = 2;
 pub(crate) const LDDW_CONSTANT: u8 = 0;
 pub(crate) const LDDW_MAP: u8 = 1;
 pub(crate) const LDDW_MAP_VALUE: u8 = 2;
+/// `BPF_PSEUDO_FUNC`: the address of code.
+pub(crate) const LDDW_CODE: u8 = 4;
 pub(crate) const LDDW_MAP_VALUE_BY_INDEX: u8 = 6;
 
 /// Set in an atomic's immediate when `src` receives the old value (§5.3).

@@ -11,9 +11,12 @@ use crate::error::{Place, Problem, ReadError};
 use crate::externs::Externs;
 use crate::functions::{CodeSection, Extent, FunctionTable};
 use crate::lines;
+use crate::linux::{self, Configuration, Kernel};
 use crate::maps::{self, MapTable, Records};
 use crate::relocate::{FunctionReferences, Resolved};
-use crate::{Callee, DataTypes, Function, FunctionKind, HashAlgorithm, Instruction, Module, Slot};
+use crate::{
+    Callee, DataTypes, Function, FunctionIndex, FunctionKind, HashAlgorithm, Instruction, Module, Slot, Unresolved,
+};
 
 /// Most slots that an object may have.
 pub const MAX_SLOTS: usize = 1_000_000;
@@ -40,30 +43,58 @@ pub fn read(bytes: &[u8], name: &str) -> Result<Module, ReadError> {
 /// # Errors
 /// The first thing that is wrong with the object, with its place.
 pub fn read_with(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Result<Module, ReadError> {
-    read_as(bytes, name, hash, Records::Windows)
+    read_as(bytes, name, hash, None)
 }
 
-/// Reads an object file that was compiled for Linux, as [`read_with`] does. What its numbers mean, of helpers, of map types and of bytes of
-/// contexts, is left as it is; only records of `maps` sections are read as Linux's loaders do.
+/// Reads an object file that was compiled for Linux, as Linux's loaders do. What its numbers mean, of helpers, of map types and of bytes of
+/// contexts, is left as it is. CO-RE relocations are applied and names of the configuration get values as `kernel` says; what it does not
+/// know, and functions of the kernel, are in [`Module::unresolved`].
 ///
 /// # Errors
 /// Those of [`read_with`].
-pub fn read_linux(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>) -> Result<Module, ReadError> {
-    read_as(bytes, name, hash, Records::Linux)
+pub fn read_linux(
+    bytes: &[u8],
+    name: &str,
+    hash: Option<HashAlgorithm>,
+    kernel: &dyn Kernel,
+) -> Result<Module, ReadError> {
+    read_as(bytes, name, hash, Some(kernel))
 }
 
-fn read_as(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>, records: Records) -> Result<Module, ReadError> {
+fn read_as(
+    bytes: &[u8],
+    name: &str,
+    hash: Option<HashAlgorithm>,
+    kernel: Option<&dyn Kernel>,
+) -> Result<Module, ReadError> {
     let name = module_name(name)?;
     let elf = Elf::parse(bytes)?;
-    let code = FunctionTable::read(&elf)?;
+    let mut code = FunctionTable::read(&elf)?;
     let btf = elf.section_by_name(".BTF")?.map(|s| Btf::parse(s.data)).transpose()?;
+    let records = if kernel.is_some() {
+        Records::Linux
+    } else {
+        Records::Windows
+    };
     let mut maps = MapTable::read(&elf, btf.as_ref(), &name, &referenced_sections(&elf, &code)?, records)?;
-    let externs = Externs::read(&elf, &code, btf.as_ref())?;
+    let (mut unresolved, mut configuration) = (Vec::new(), Configuration::default());
+    if let (Some(kernel), Some(btf)) = (kernel, &btf) {
+        unresolved = linux::relocate(&elf, btf, &mut code, kernel)?;
+        configuration = Configuration::read(&elf, btf, kernel)?;
+        maps.add_configuration(&name, &configuration)?;
+    }
+    let externs = Externs::read(&elf, &code, btf.as_ref(), kernel.is_some().then_some(configuration))?;
     let is_joined = elf.is_joined() || btf.as_ref().is_some_and(|b| b.objects() > 1);
     let mut functions = Vec::new();
     for section in &code.sections {
         let resolved = Resolved::read(&elf, &code, &maps, &externs, section, is_joined)?;
-        for extent in &section.functions {
+        for (extent, index) in section.functions.iter().zip(section.first..) {
+            let here = resolved.unresolved.range(extent.start..extent.end);
+            unresolved.extend(here.map(|(slot, reason)| Unresolved {
+                function: FunctionIndex(index),
+                slot: slot - extent.start,
+                reason: reason.clone(),
+            }));
             functions.push(function(section, extent, &resolved)?);
         }
     }
@@ -72,7 +103,7 @@ fn read_as(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>, records: Recor
     maps::resolve_initial_values(&mut maps, &elf, &code, &functions, is_joined)?;
     let lines = match (&btf, elf.section_by_name(".BTF.ext")?) {
         (Some(btf), Some(section)) => {
-            let records = btf::records(section.data, btf)?;
+            let records = btf::records(section.data, btf, kernel.is_some())?;
             lines::assign(records, btf, &code.sections, &mut functions)?
         }
         (None, Some(section)) => return Err(section.place().error(Problem::Malformed("there is no .BTF"))),
@@ -91,6 +122,7 @@ fn read_as(bytes: &[u8], name: &str, hash: Option<HashAlgorithm>, records: Recor
         globals: maps.globals,
         btf_functions: externs.called,
         lines,
+        unresolved,
     })
 }
 

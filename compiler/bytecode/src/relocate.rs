@@ -10,14 +10,23 @@ use crate::error::{Problem, ReadError};
 use crate::externs::Externs;
 use crate::functions::{CodeSection, FunctionTable};
 use crate::maps::MapTable;
-use crate::{Callee, Imm64, Slot, opcode};
+use crate::{Callee, GlobalIndex, Imm64, Slot, opcode};
 
 /// What the instructions of a section refer to, by slot of the section.
 #[derive(Default)]
 pub(crate) struct Resolved {
     constants: BTreeMap<u32, Imm64>,
     calls: BTreeMap<u32, Callee>,
+    /// What nothing is known of.
+    pub(crate) unresolved: BTreeMap<u32, String>,
 }
+
+/// A reference of an object for Linux to what is not known. Verification refuses it where it is reached.
+const UNKNOWN: Imm64 = Imm64::Pseudo {
+    src: opcode::LDDW_CODE,
+    imm: 0,
+    next_imm: 0,
+};
 
 impl Resolved {
     /// Resolves the relocations of a section. `is_joined`: see [`Elf::is_joined`].
@@ -51,7 +60,15 @@ impl Resolved {
             match (relocation.kind, first.opcode) {
                 (kind, opcode::LDDW) if kind == R_BPF_64_64.0 && first.src <= opcode::LDDW_MAP_VALUE => {
                     let second = second.unwrap_or_default();
-                    let value = constant(elf, table, maps, externs, &relocation, first, second).map_err(fail)?;
+                    let addend = i64::from(second.imm) << 32 | i64::from(first.imm.cast_unsigned());
+                    let value = match of_kernel(table, maps, externs, &relocation, addend) {
+                        Some(Ok(value)) => value,
+                        Some(Err(reason)) => {
+                            resolved.unresolved.insert(slot, reason);
+                            UNKNOWN
+                        }
+                        None => constant(elf, table, maps, externs, &relocation, addend).map_err(fail)?,
+                    };
                     resolved.constants.insert(slot, value);
                 }
                 (kind, opcode::CALL_IMM) if kind == R_BPF_64_32.0 && first.src == opcode::CALL_LOCAL => {
@@ -81,6 +98,34 @@ fn defined(relocation: &Relocation<'_, '_>, externs: &Externs<'_>) -> Result<Sec
     }
 }
 
+/// What a `lddw` of an object for Linux loads that refers to the kernel or to code, or why nothing. None for anything else.
+fn of_kernel(
+    table: &FunctionTable<'_>,
+    maps: &MapTable,
+    externs: &Externs<'_>,
+    relocation: &Relocation<'_, '_>,
+    addend: i64,
+) -> Option<Result<Imm64, String>> {
+    match relocation.symbol.home {
+        Home::Undefined => Some(externs.of_kernel(relocation.symbol)?.map(|place| match place {
+            Some(place) => {
+                // The section of the configuration is there if anything is in it.
+                let (section, offset) = (maps.configuration.unwrap_or(GlobalIndex(0)), i64::from(place) + addend);
+                let size = maps.globals.get(section.index()).map_or(0, |global| global.data.len());
+                match u32::try_from(offset) {
+                    Ok(offset) if offset as usize <= size => Imm64::Global { section, offset },
+                    _ => UNKNOWN,
+                }
+            }
+            None => Imm64::Constant(addend.cast_unsigned()),
+        })),
+        Home::Section(home) if externs.is_for_linux() && table.code(home).is_some() => Some(Err(
+            "the address of a function is taken, which is not done yet".to_owned(),
+        )),
+        _ => None,
+    }
+}
+
 /// What a `lddw` loads: symbol plus what its two immediates hold.
 fn constant(
     elf: &Elf<'_>,
@@ -88,11 +133,9 @@ fn constant(
     maps: &MapTable,
     externs: &Externs<'_>,
     relocation: &Relocation<'_, '_>,
-    first: Slot,
-    second: Slot,
+    addend: i64,
 ) -> Result<Imm64, Problem> {
     let home = defined(relocation, externs)?;
-    let addend = i64::from(second.imm) << 32 | i64::from(first.imm.cast_unsigned());
     let offset = relocation
         .symbol
         .value

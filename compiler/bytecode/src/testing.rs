@@ -280,3 +280,24 @@ impl Types {
         bytes
     }
 }
+
+/// A kernel that nothing is known of.
+pub(crate) struct NoKernel;
+
+impl crate::Kernel for NoKernel {
+    fn structure(&self, _: &str) -> crate::Structure {
+        crate::Structure::Unknown
+    }
+
+    fn member(&self, _: &str, _: &str) -> Option<(u32, u32)> {
+        None
+    }
+
+    fn has_enumerator(&self, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+
+    fn configuration(&self, _: &str) -> Option<&str> {
+        None
+    }
+}

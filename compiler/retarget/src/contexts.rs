@@ -6,7 +6,7 @@
 use bpf2sys_bytecode::{AluOp, Instruction, Operand, Reg, Width};
 
 use crate::liveness;
-use crate::rules::{Context, Field};
+use crate::rules::{Context, Field, place};
 use crate::sequence::{alu32, load, mov, skip, store, swap16, unless_equal, width};
 
 /// `AF_INET6` of Windows.
@@ -34,6 +34,8 @@ pub(crate) struct Access<'a> {
 pub(crate) struct Replaced<'a> {
     pub(crate) ops: Vec<Instruction>,
     pub(crate) field: &'a Field,
+    /// What it is made of, where it is the same.
+    pub(crate) becomes: String,
     /// What the program lacks.
     pub(crate) degraded: Option<String>,
 }
@@ -84,13 +86,18 @@ impl<'a> Access<'a> {
         Ok(Replaced {
             ops: ops.map_err(|why| format!("field {}: {why}", field.name))?,
             field,
+            becomes: if is_store {
+                field.store.as_ref().map_or_else(String::new, |store| place(store.at))
+            } else {
+                field.load.becomes()
+            },
             degraded: if is_store {
                 field.store.as_ref().and_then(|store| store.lost.clone())
             } else {
                 field
                     .load
                     .degraded
-                    .then(|| format!("field {} tells nothing", field.name))
+                    .then(|| format!("it is always {} on Windows", field.load.value.unwrap_or(0)))
             },
         })
     }

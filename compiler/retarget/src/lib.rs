@@ -6,6 +6,8 @@
 mod calls;
 mod contexts;
 mod edit;
+mod examine;
+mod kernel;
 mod liveness;
 mod platform;
 mod recognize;
@@ -15,7 +17,9 @@ mod rules;
 mod sections;
 mod sequence;
 
+pub use examine::{Examined, Level, examine};
+pub use kernel::{LinuxError, Settings, read_linux};
 pub use platform::linux;
 pub use recognize::{Recognition, System, recognize};
-pub use retarget::{Blocked, Change, Retargeted, prospects, retarget};
+pub use retarget::{Fate, Retargeted, Subject, Use, outline, retarget};
 pub use sections::{LinuxSection, linux_section};

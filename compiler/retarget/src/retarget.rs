@@ -17,86 +17,161 @@ use crate::calls::Called;
 use crate::contexts::Access;
 use crate::edit::Edits;
 use crate::rules::{self, Context, Returns};
+use crate::sections::old_section;
 use crate::sequence::{alu32, load, mov, register, unless_equal, width};
 use crate::{linux_section, liveness, results};
 
-/// What became of a place of the module.
+/// Something that a program has of Linux, and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct Use {
     /// The function; none for a map.
     pub function: Option<FunctionIndex>,
     /// The slot of its instruction.
     pub slot: u32,
-    /// What it was on Linux: a field, a helper, a map.
-    pub what: String,
-    /// What the program lacks, if Linux gave it more.
-    pub degraded: Option<String>,
+    /// What it is on Linux.
+    pub subject: Subject,
+    /// What becomes of it.
+    pub fate: Fate,
 }
 
-/// Something of a module has no counterpart on Windows.
+/// What a program has of Linux.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// The section, which says what programs are run for.
+    Section(String),
+    /// A field of the context, as `structure.field`, or what is no field.
+    Field(String),
+    /// A helper.
+    Helper(String),
+    /// A map.
+    Map(String),
+    /// What programs return.
+    Return,
+    /// An instruction.
+    Instruction,
+}
+
+/// What becomes of something of Linux.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// The function; none for a map.
-    pub function: Option<FunctionIndex>,
-    /// The slot of its instruction.
-    pub slot: u32,
-    /// What, and why.
-    pub reason: String,
+pub enum Fate {
+    /// The same on Windows, made of this.
+    Exact(String),
+    /// An answer that Linux could give, too; the program lacks what is told here.
+    Degraded(String),
+    /// Nothing of Windows can stand for it.
+    Blocked {
+        /// Why.
+        reason: String,
+        /// What to change.
+        advice: Option<String>,
+    },
 }
 
-/// A module for Windows that was one for Linux.
+/// A module for Linux, seen with the eyes of Windows.
 #[derive(Clone, Debug)]
 pub struct Retargeted {
-    /// The module.
-    pub module: Module,
-    /// What changed, in file order.
-    pub changes: Vec<Change>,
+    /// The module for Windows; none if something of it is blocked.
+    pub module: Option<Module>,
+    /// What it has of Linux, maps first, then in file order.
+    pub uses: Vec<Use>,
+}
+
+impl Use {
+    /// Why nothing of Windows can stand for it, if that is so.
+    pub fn blocked(&self) -> Option<&str> {
+        match &self.fate {
+            Fate::Blocked { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// What the program lacks, if Linux gave it more.
+    pub fn degraded(&self) -> Option<&str> {
+        match &self.fate {
+            Fate::Degraded(lacks) => Some(lacks),
+            _ => None,
+        }
+    }
+}
+
+/// That nothing stands for something.
+fn blocked(reason: impl Into<String>, advice: Option<&str>) -> Fate {
+    Fate::Blocked {
+        reason: reason.into(),
+        advice: advice.map(str::to_owned),
+    }
 }
 
 /// What a perf event array of Windows holds for each processor, in bytes; on Linux user mode says so.
 const PERF_BYTES: u32 = 65536;
 const PERF_EVENT_ARRAY: u32 = 4;
 
-/// Finds what has no counterpart whatever its program does: sections, helpers, map types. To be asked before a module is verified.
-///
-/// # Errors
-/// What blocks, in file order.
-pub fn prospects(module: &Module) -> Result<(), Vec<Blocked>> {
-    let mut blocked = Vec::new();
-    for (index, function) in module.programs() {
-        let section = &function.section;
-        let known = linux_section(section);
-        if known.is_some_and(|s| s.windows.is_none()) {
-            blocked.push(Blocked {
-                function: Some(index),
-                slot: 0,
-                reason: format!("Windows has nothing like programs of section {section}"),
-            });
+/// Finds what can be told whatever programs do: sections, helpers, map types. For modules that are not, or cannot be, verified.
+pub fn outline(module: &Module) -> Vec<Use> {
+    let mut uses: Vec<Use> = module.maps.iter().map(map_use).collect();
+    for (function, index) in module.functions.iter().zip(0..) {
+        let index = FunctionIndex(index);
+        let at = |slot, subject, fate| Use {
+            function: Some(index),
+            slot,
+            subject,
+            fate,
+        };
+        if function.kind == FunctionKind::Program {
+            uses.push(at(
+                0,
+                Subject::Section(function.section.clone()),
+                section_fate(&function.section),
+            ));
         }
-    }
-    for (index, function) in (0..).map(FunctionIndex).zip(&module.functions) {
         for insn in &function.instructions {
-            if let Instruction::Call(Callee::Helper(id)) = insn.op
-                && !rules::has_helper(id)
-            {
-                blocked.push(Blocked {
-                    function: Some(index),
-                    slot: insn.slot,
-                    reason: format!("helper {} has no counterpart", helper_name(id)),
-                });
+            match insn.op {
+                Instruction::Call(Callee::Helper(id)) => {
+                    let fate = match rules::helper_of_any(id) {
+                        Some(helper) => helper.usual_fate(),
+                        None => no_helper(id),
+                    };
+                    uses.push(at(insn.slot, Subject::Helper(helper_name(id)), fate));
+                }
+                Instruction::Call(Callee::Btf(callee)) => {
+                    let name = &module.btf_functions[callee.index()].name;
+                    uses.push(at(insn.slot, Subject::Instruction, no_kernel_function(name)));
+                }
+                _ => {}
             }
         }
-    }
-    for map in &module.maps {
-        if let Err(reason) = map_type(map) {
-            blocked.push(Blocked {
-                function: None,
-                slot: 0,
-                reason,
-            });
+        for unresolved in module.unresolved.iter().filter(|u| u.function == index) {
+            let fate = blocked(unresolved.reason.clone(), None);
+            uses.push(at(unresolved.slot, Subject::Instruction, fate));
         }
     }
-    if blocked.is_empty() { Ok(()) } else { Err(blocked) }
+    uses
+}
+
+/// What becomes of programs of a section.
+fn section_fate(section: &str) -> Fate {
+    let Some(known) = linux_section(section).or_else(|| old_section(section)) else {
+        let reason = format!("section {section} selects no program type");
+        return blocked(reason, Some("`--type SECTION` says what its programs are"));
+    };
+    match &known.windows {
+        Some(windows) => Fate::Exact(format!("section {windows}")),
+        None => blocked(format!("Windows has nothing like programs of section {section}"), None),
+    }
+}
+
+fn no_helper(id: i32) -> Fate {
+    let why = rules::no_helper(id);
+    let because = why.map_or_else(String::new, |why| format!(": {}", why.why));
+    blocked(
+        format!("helper {} has no counterpart{because}", helper_name(id)),
+        why.and_then(|why| why.instead.as_deref()),
+    )
+}
+
+fn no_kernel_function(name: &str) -> Fate {
+    let reason = format!("{name} is a function of the Linux kernel, and Windows has none of them");
+    blocked(reason, None)
 }
 
 fn helper_name(id: i32) -> String {
@@ -104,55 +179,64 @@ fn helper_name(id: i32) -> String {
     name.map_or_else(|| format!("{id}"), str::to_owned)
 }
 
-/// The type of a map on Windows.
-fn map_type(map: &Map) -> Result<u32, String> {
+/// What becomes of a map.
+fn map_use(map: &Map) -> Use {
+    let fate = match map_type(map) {
+        Ok(rule) => Fate::Exact(rule.becomes()),
+        Err(fate) => fate,
+    };
+    Use {
+        function: None,
+        slot: 0,
+        subject: Subject::Map(map.name.clone()),
+        fate,
+    }
+}
+
+/// The type of a map, and what it becomes.
+fn map_type(map: &Map) -> Result<&'static rules::MapType, Fate> {
     let number = map.definition.map_type;
     let rule = rules::maps().types.iter().find(|t| t.linux == number);
     let Some(rule) = rule else {
-        return Err(format!("map {} is of type {number}, which is none of Linux", map.name));
+        let reason = format!("map {} is of type {number}, which is none of Linux", map.name);
+        return Err(blocked(reason, None));
     };
+    if rule.windows.is_none() {
+        let why = rule.why.as_deref().unwrap_or_default();
+        let reason = format!(
+            "map {} is of type {}, which has no counterpart: {why}",
+            map.name, rule.name
+        );
+        return Err(blocked(reason, None));
+    }
     if let Some(flag) = rules::maps()
         .flags
         .iter()
         .find(|f| map.flags >> f.bit & 1 == 1 && f.refuse.is_some())
     {
         let why = flag.refuse.as_deref().unwrap_or_default();
-        return Err(format!(
+        let reason = format!(
             "map {} has flag {}, which has no counterpart: {why}",
             map.name, flag.name
-        ));
+        );
+        return Err(blocked(reason, None));
     }
-    rule.windows.ok_or_else(|| {
-        let why = rule.why.as_deref().unwrap_or_default();
-        format!(
-            "map {} is of type {}, which has no counterpart: {why}",
-            map.name, rule.name
-        )
-    })
+    Ok(rule)
 }
 
-/// Makes a module for Windows of one for Linux.
-///
-/// # Errors
-/// What has no counterpart, in file order.
-pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retargeted, Vec<Blocked>> {
+/// Makes a module for Windows of one for Linux, or tells why there can be none.
+pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Retargeted {
     let mut module = verified.module().clone();
-    let (mut changes, mut blocked) = (Vec::new(), Vec::new());
+    let mut uses = Vec::new();
     for map in &mut module.maps {
-        match map_type(map) {
-            Ok(number) => {
-                if map.definition.map_type == PERF_EVENT_ARRAY {
-                    (map.definition.key_size, map.definition.value_size) = (0, 0);
-                    map.definition.max_entries = PERF_BYTES;
-                }
-                map.definition.map_type = number;
-                map.flags = 0;
+        uses.push(map_use(map));
+        if let Ok(rule) = map_type(map) {
+            if map.definition.map_type == PERF_EVENT_ARRAY {
+                (map.definition.key_size, map.definition.value_size) = (0, 0);
+                map.definition.max_entries = PERF_BYTES;
             }
-            Err(reason) => blocked.push(Blocked {
-                function: None,
-                slot: 0,
-                reason,
-            }),
+            map.definition.map_type = rule.windows.unwrap_or_default();
+            map.flags = 0;
         }
     }
     let read = read_fields(verified);
@@ -166,24 +250,23 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Result<Retarge
             facts: verified.facts(index),
             read: &read,
             globals: &mut globals,
-            changes: Vec::new(),
+            uses: Vec::new(),
         };
-        match rewriter.rewrite() {
-            Ok(instructions) => {
-                module.functions[index.index()].instructions = instructions;
-                changes.append(&mut rewriter.changes);
-            }
-            Err(mut found) => blocked.append(&mut found),
+        let instructions = rewriter.rewrite();
+        uses.append(&mut rewriter.uses);
+        if let Some(instructions) = instructions {
+            module.functions[index.index()].instructions = instructions;
         }
     }
     for (section, data) in module.globals.iter_mut().zip(globals) {
         module.maps[section.map.index()].definition.value_size = data.len() as u32;
         section.data = data;
     }
-    if blocked.is_empty() {
-        Ok(Retargeted { module, changes })
-    } else {
-        Err(blocked)
+    module.unresolved.clear();
+    let is_blocked = uses.iter().any(|u| u.blocked().is_some());
+    Retargeted {
+        module: (!is_blocked).then_some(module),
+        uses,
     }
 }
 
@@ -221,7 +304,7 @@ struct Rewriter<'a> {
     read: &'a BTreeSet<(&'static str, Option<u32>)>,
     /// What is in the sections of global variables.
     globals: &'a mut Vec<Vec<u8>>,
-    changes: Vec<Change>,
+    uses: Vec<Use>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -232,44 +315,78 @@ impl<'a> Rewriter<'a> {
         programs.filter(move |p| p.function == index || p.reachable.contains(&index))
     }
 
-    fn rewrite(&mut self) -> Result<Vec<Insn>, Vec<Blocked>> {
+    /// Notes what becomes of something at a slot of the function.
+    fn note(&mut self, slot: u32, subject: Subject, fate: Fate) {
+        self.uses.push(Use {
+            function: Some(self.index),
+            slot,
+            subject,
+            fate,
+        });
+    }
+
+    /// Its instructions for Windows; none if something is blocked, which is noted then.
+    fn rewrite(&mut self) -> Option<Vec<Insn>> {
         let types: BTreeSet<&str> = self.programs().map(|p| p.program_type.name.as_str()).collect();
         let sections: Vec<&str> = self
             .programs()
             .map(|p| self.verified.module().function(p.function).section.as_str())
             .collect();
-        let block = |slot: u32, reason: String| Blocked {
-            function: Some(self.index),
-            slot,
-            reason,
-        };
         let mut types_of = types.iter();
         let Some(program_type) = types_of.next() else {
             // Nothing runs it.
-            return Ok(Insn::sequence([mov(Reg::R0, 0), Instruction::Exit]));
+            return Some(Insn::sequence([mov(Reg::R0, 0), Instruction::Exit]));
         };
         if let Some(other) = types_of.next() {
-            let reason = format!("it is part of programs of types {program_type} and {other}; make one of it for each");
-            return Err(vec![block(0, reason)]);
+            let reason = format!(
+                "{} is part of programs of types {program_type} and {other}",
+                self.function.name
+            );
+            let advice = "make one function of it for each";
+            self.note(0, Subject::Instruction, blocked(reason, Some(advice)));
+            return None;
         }
         let Some(context) = rules::context(program_type) else {
-            return Err(vec![block(
-                0,
-                format!("Windows has no programs of type {program_type}"),
-            )]);
+            let fate = blocked(format!("Windows has no programs of type {program_type}"), None);
+            self.note(0, Subject::Section(self.function.section.clone()), fate);
+            return None;
         };
         let is_program = self.function.kind == FunctionKind::Program;
+        if is_program {
+            let section = self.function.section.clone();
+            let fate = section_fate(&section);
+            // `--type` says what others are.
+            let fate = if linux_section(&section).is_some() {
+                fate
+            } else {
+                Fate::Exact(format!("type {program_type}"))
+            };
+            self.note(0, Subject::Section(section), fate);
+        }
         if is_program && self.is_called() {
-            let reason = "it is a program, and other functions call it, to which its result means something else; make it two functions";
-            return Err(vec![block(0, reason.into())]);
+            let reason = format!(
+                "{} is a program, and other functions call it, to which its result means something else",
+                self.function.name
+            );
+            self.note(
+                0,
+                Subject::Instruction,
+                blocked(reason, Some("make two functions of it")),
+            );
+            return None;
         }
         let returns = match is_program.then(|| self.returns(program_type)).transpose() {
             Ok(returns) => returns,
-            Err(reason) => return Err(vec![block(0, reason)]),
+            Err(fate) => {
+                self.note(0, Subject::Return, fate);
+                None
+            }
         };
+        if let Some(rule) = returns {
+            self.note(0, Subject::Return, Fate::Exact(rule.becomes()));
+        }
         let live = liveness::live_after(self.function);
         let mut edits = Edits::default();
-        let mut blocked = Vec::new();
         let mut targets = BTreeSet::new();
         for index in (0..self.function.instructions.len() as u32).map(InsnIndex) {
             targets.extend(self.function.jump_target(index));
@@ -291,26 +408,16 @@ impl<'a> Rewriter<'a> {
                 continue;
             }
             dead_before = false;
-            match self.replace(
+            let ops = self.replace(
                 index,
                 insn,
                 (context, program_type),
                 &sections,
                 (live[position], returns),
-            ) {
-                Ok(Some(ops)) => {
-                    edits.sequences.insert(position, ops);
-                }
-                Ok(None) => {}
-                Err(reason) => blocked.push(Blocked {
-                    function: Some(self.index),
-                    slot: insn.slot,
-                    reason,
-                }),
+            );
+            if let Some(ops) = ops {
+                edits.sequences.insert(position, ops);
             }
-        }
-        if !blocked.is_empty() {
-            return Err(blocked);
         }
         if let (true, Some(only)) = (is_program, context.only_if)
             && let Some(byte) = width(1)
@@ -322,13 +429,19 @@ impl<'a> Rewriter<'a> {
                 Instruction::Exit,
             ];
         }
-        edits.apply(self.function).map_err(|_| {
-            vec![Blocked {
-                function: Some(self.index),
-                slot: 0,
-                reason: "a jump goes too far for its 16 bits once the accesses that it skips are rewritten".into(),
-            }]
-        })
+        if self.uses.iter().any(|u| u.blocked().is_some()) {
+            return None;
+        }
+        let edited = edits.apply(self.function);
+        if edited.is_err() {
+            let reason = format!(
+                "a jump of {} goes too far for its 16 bits once the accesses that it skips are rewritten",
+                self.function.name
+            );
+            let advice = "move a part of it to another function";
+            self.note(0, Subject::Instruction, blocked(reason, Some(advice)));
+        }
+        edited.ok()
     }
 
     /// Whether another function calls it.
@@ -341,23 +454,26 @@ impl<'a> Rewriter<'a> {
     }
 
     /// What becomes of what it returns.
-    fn returns(&self, program_type: &str) -> Result<&'static Returns, String> {
+    fn returns(&self, program_type: &str) -> Result<&'static Returns, Fate> {
         let section = &self.function.section;
-        let rule = rules::returns(program_type, section)
-            .ok_or_else(|| format!("what programs of section {section} return means nothing to Windows"))?;
+        let rule = rules::returns(program_type, section).ok_or_else(|| {
+            let reason = format!("what programs of section {section} return means nothing to Windows");
+            blocked(reason, None)
+        })?;
         if let Some([least, most]) = rule.range {
             let returned = self.programs().find(|p| p.function == self.index).map(|p| p.returns);
             let fits = returned.is_some_and(|r| r.min >= least && r.max <= most);
             if !fits {
-                return Err(format!(
+                let reason = format!(
                     "it may return other numbers than {least} to {most}, which Linux does not let programs of section {section} do"
-                ));
+                );
+                return Err(blocked(reason, Some("return one of these numbers on each way")));
             }
         }
         Ok(rule)
     }
 
-    /// What stands in the place of an instruction; none if itself.
+    /// What stands in the place of an instruction; none if itself, or if nothing can, which is noted.
     fn replace(
         &mut self,
         index: InsnIndex,
@@ -365,80 +481,132 @@ impl<'a> Rewriter<'a> {
         (context, program_type): (&'static Context, &str),
         sections: &[&str],
         (live, returns): (u16, Option<&Returns>),
-    ) -> Result<Option<Vec<Instruction>>, String> {
-        let mut change = |what: String, degraded| {
-            self.changes.push(Change {
-                function: Some(self.index),
-                slot: insn.slot,
-                what,
-                degraded,
-            });
-        };
+    ) -> Option<Vec<Instruction>> {
+        let unresolved = &self.verified.module().unresolved;
+        if let Some(unresolved) = unresolved
+            .iter()
+            .find(|u| (u.function, u.slot) == (self.index, insn.slot))
+        {
+            let fate = blocked(unresolved.reason.clone(), None);
+            self.note(insn.slot, Subject::Instruction, fate);
+            return None;
+        }
         match insn.op {
             Instruction::Load { base, .. } | Instruction::Store { base, .. } | Instruction::Atomic { base, .. } => {
-                let pointer = self.facts.register(index, base);
-                match pointer.kind {
-                    RegisterKind::Context => {}
-                    // Where calls or ways join that know other things, one of them may be the context.
-                    RegisterKind::Unknown => {
-                        return Err(
-                            "the address is that of the context in one case and of other memory in another".into(),
-                        );
-                    }
-                    _ => return Ok(None),
-                }
-                let base_at = match pointer.offset {
-                    Some((low, high)) if low == high => low,
-                    _ => return Err("the address is not that of the context plus a constant, as Linux demands".into()),
-                };
-                let at = context.field_of(base_at, &insn.op);
-                let access = Access {
-                    op: insn.op,
-                    base_at,
-                    context,
-                    sections,
-                    live,
-                    read_too: self.read.contains(&(context.name.as_str(), at)),
-                };
-                let replaced = access.replace()?;
-                let field = &replaced.field.name;
-                change(format!("{}.{field}", context.name), replaced.degraded.clone());
-                Ok(Some(replaced.ops))
+                self.access(index, insn, base, (context, sections, live))
             }
-            Instruction::Call(Callee::Helper(id)) => {
-                let helper = u32::try_from(id).ok().and_then(|id| rules::helper(id, program_type));
-                let helper = helper.ok_or_else(|| format!("helper {} has no counterpart", helper_name(id)))?;
-                let called = Called {
-                    helper,
-                    facts: &self.facts.instructions[index.index()],
-                    registers: self.facts.registers(index),
-                    module: self.verified.module(),
-                    program_type,
-                    windows: self.windows,
-                    number_used: results::is_number_used(self.function, index.index()),
-                };
-                let answer = called
-                    .replace()
-                    .map_err(|why| format!("helper {}: {why}", helper.name))?;
-                change(helper.name.clone(), answer.degraded);
-                let mut ops = Vec::new();
-                if let Some((section, text)) = answer.text {
-                    let data = &mut self.globals[section.index()];
-                    let offset = u32::try_from(data.len()).map_err(|_| "there is no room for its text".to_owned())?;
-                    let value = Imm64::Global { section, offset };
-                    ops = vec![
-                        Instruction::LoadImm64 { dst: Reg::R1, value },
-                        mov(register(2), text.len() as i32),
-                    ];
-                    data.extend(text);
-                }
-                ops.extend(answer.ops);
-                Ok(Some(ops))
+            Instruction::Call(Callee::Helper(id)) => self.call(index, insn, id, program_type),
+            Instruction::Call(Callee::Btf(callee)) => {
+                let name = &self.verified.module().btf_functions[callee.index()].name;
+                self.note(insn.slot, Subject::Instruction, no_kernel_function(name));
+                None
             }
-            Instruction::Call(Callee::Btf(_)) => Err("Windows has none of the kernel's own functions".into()),
-            Instruction::Exit => Ok(returns.map(mapped)),
-            _ => Ok(None),
+            Instruction::Exit => returns.map(mapped),
+            _ => None,
         }
+    }
+
+    /// An access to memory, which may be the context.
+    fn access(
+        &mut self,
+        index: InsnIndex,
+        insn: &Insn,
+        base: Reg,
+        (context, sections, live): (&'static Context, &[&str], u16),
+    ) -> Option<Vec<Instruction>> {
+        let whole = || Subject::Field(format!("struct {}", context.name));
+        let pointer = self.facts.register(index, base);
+        match pointer.kind {
+            RegisterKind::Context => {}
+            // Where calls or ways join that know other things, one of them may be the context.
+            RegisterKind::Unknown => {
+                let reason = "the address is that of the context in one case and of other memory in another";
+                let advice = "access each by an expression of its own";
+                self.note(insn.slot, whole(), blocked(reason, Some(advice)));
+                return None;
+            }
+            _ => return None,
+        }
+        let base_at = match pointer.offset {
+            Some((low, high)) if low == high => low,
+            _ => {
+                let reason = "the address is not that of the context plus a constant, as Linux demands";
+                self.note(insn.slot, whole(), blocked(reason, None));
+                return None;
+            }
+        };
+        let at = context.field_of(base_at, &insn.op);
+        let access = Access {
+            op: insn.op,
+            base_at,
+            context,
+            sections,
+            live,
+            read_too: self.read.contains(&(context.name.as_str(), at)),
+        };
+        match access.replace() {
+            Ok(replaced) => {
+                let name = format!("{}.{}", context.name, replaced.field.name);
+                let becomes = match replaced.degraded {
+                    Some(lacks) => Fate::Degraded(lacks),
+                    None => Fate::Exact(replaced.becomes),
+                };
+                self.note(insn.slot, Subject::Field(name), becomes);
+                Some(replaced.ops)
+            }
+            Err(reason) => {
+                let field = at.and_then(|at| context.fields.iter().find(|f| f.at == at));
+                let subject = field.map_or_else(whole, |f| Subject::Field(format!("{}.{}", context.name, f.name)));
+                self.note(insn.slot, subject, blocked(reason, None));
+                None
+            }
+        }
+    }
+
+    /// A call of a helper.
+    fn call(&mut self, index: InsnIndex, insn: &Insn, id: i32, program_type: &str) -> Option<Vec<Instruction>> {
+        let subject = Subject::Helper(helper_name(id));
+        let helper = u32::try_from(id).ok().and_then(|id| rules::helper(id, program_type));
+        let Some(helper) = helper else {
+            self.note(insn.slot, subject, no_helper(id));
+            return None;
+        };
+        let called = Called {
+            helper,
+            facts: &self.facts.instructions[index.index()],
+            registers: self.facts.registers(index),
+            module: self.verified.module(),
+            program_type,
+            windows: self.windows,
+            number_used: results::is_number_used(self.function, index.index()),
+        };
+        let answer = match called.replace() {
+            Ok(answer) => answer,
+            Err(why) => {
+                let reason = format!("helper {}: {why}", helper.name);
+                self.note(insn.slot, subject, blocked(reason, None));
+                return None;
+            }
+        };
+        let becomes = match answer.degraded {
+            Some(lacks) => Fate::Degraded(lacks),
+            None => Fate::Exact(helper.becomes()),
+        };
+        self.note(insn.slot, subject, becomes);
+        let mut ops = Vec::new();
+        if let Some((section, text)) = answer.text {
+            let data = &mut self.globals[section.index()];
+            // Sections are far smaller than 4 GiB.
+            let offset = data.len() as u32;
+            let value = Imm64::Global { section, offset };
+            ops = vec![
+                Instruction::LoadImm64 { dst: Reg::R1, value },
+                mov(register(2), text.len() as i32),
+            ];
+            data.extend(text);
+        }
+        ops.extend(answer.ops);
+        Some(ops)
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use bpf2sys_bytecode::Instruction;
 use serde::Deserialize;
 
+use crate::Fate;
+
 /// What becomes of a context.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +46,9 @@ pub(crate) struct Pointers {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Field {
     pub(crate) name: String,
+    /// Other names of the same bytes.
+    #[serde(default)]
+    pub(crate) also: Vec<String>,
     /// Offset on Linux.
     pub(crate) at: u32,
     /// Size on Linux.
@@ -229,7 +234,45 @@ struct Contexts {
 #[serde(deny_unknown_fields)]
 struct Helpers {
     errors: Vec<[i32; 2]>,
-    helpers: Vec<Helper>,
+    #[serde(rename = "helpers")]
+    known: Vec<Helper>,
+    missing: Vec<Missing>,
+}
+
+/// Helpers without a counterpart.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Missing {
+    ids: Vec<i32>,
+    /// Why there is none.
+    pub(crate) why: String,
+    /// What to do instead.
+    pub(crate) instead: Option<String>,
+}
+
+/// A difference in behaviour that stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Difference {
+    /// Of programs of these types.
+    #[serde(default)]
+    pub(crate) types: Vec<String>,
+    /// Only in sections that begin so.
+    #[serde(default)]
+    pub(crate) sections: Vec<String>,
+    /// Or of maps of these types of Linux.
+    #[serde(default)]
+    pub(crate) maps: Vec<String>,
+    /// Or of calls of these helpers.
+    #[serde(default)]
+    pub(crate) helpers: Vec<String>,
+    pub(crate) text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllDifferences {
+    differences: Vec<Difference>,
 }
 
 #[derive(Deserialize)]
@@ -254,11 +297,18 @@ static HELPERS: LazyLock<Helpers> =
     LazyLock::new(|| toml::from_str(include_str!("../data/helpers.toml")).expect(BUILTIN));
 static RETURNS: LazyLock<AllReturns> =
     LazyLock::new(|| toml::from_str(include_str!("../data/returns.toml")).expect(BUILTIN));
+static DIFFERENCES: LazyLock<AllDifferences> =
+    LazyLock::new(|| toml::from_str(include_str!("../data/differences.toml")).expect(BUILTIN));
 static MAPS: LazyLock<Maps> = LazyLock::new(|| toml::from_str(include_str!("../data/maps.toml")).expect(BUILTIN));
 
 /// What becomes of the context of a program type.
 pub(crate) fn context(program_type: &str) -> Option<&'static Context> {
     CONTEXTS.context.iter().find(|c| c.program_type == program_type)
+}
+
+/// What becomes of the context that has this structure on Linux.
+pub(crate) fn structure(name: &str) -> Option<&'static Context> {
+    CONTEXTS.context.iter().find(|c| c.name == name)
 }
 
 /// What becomes of what programs of a section return.
@@ -272,12 +322,34 @@ pub(crate) fn returns(program_type: &str, section: &str) -> Option<&'static Retu
 /// What becomes of a helper in a program type.
 pub(crate) fn helper(id: u32, program_type: &str) -> Option<&'static Helper> {
     HELPERS
-        .helpers
+        .known
         .iter()
         .find(|h| h.id == id && (h.types.is_empty() || h.types.iter().any(|t| t == program_type)))
 }
 
 impl Helper {
+    /// What calls become where they are the same.
+    pub(crate) fn becomes(&self) -> String {
+        let result = if self.result.is_some() {
+            ", its result widened to 64 bits"
+        } else {
+            ""
+        };
+        match (self.windows, self.inline) {
+            (Some(id), None) => format!("helper {id}{result}"),
+            (Some(id), Some(_)) => format!("instructions and helper {id}{result}"),
+            (None, _) => "instructions in its place".to_owned(),
+        }
+    }
+
+    /// What calls become if nothing more is known of them.
+    pub(crate) fn usual_fate(&self) -> Fate {
+        match &self.degraded {
+            Some(lacks) => Fate::Degraded(lacks.clone()),
+            None => Fate::Exact(self.becomes()),
+        }
+    }
+
     /// Results of Windows and what Linux has for them.
     pub(crate) fn error_numbers(&self) -> impl Iterator<Item = [i32; 2]> + '_ {
         HELPERS.errors.iter().map(|[windows, linux]| {
@@ -287,9 +359,78 @@ impl Helper {
     }
 }
 
-/// Whether a helper has a counterpart in any program type.
-pub(crate) fn has_helper(id: i32) -> bool {
-    HELPERS.helpers.iter().any(|h| i64::from(h.id) == i64::from(id))
+/// What becomes of a helper in the first program type that has it.
+pub(crate) fn helper_of_any(id: i32) -> Option<&'static Helper> {
+    HELPERS.known.iter().find(|h| i64::from(h.id) == i64::from(id))
+}
+
+/// Whether a helper of this name has a counterpart in some program type.
+pub(crate) fn has_helper_named(name: &str) -> bool {
+    HELPERS.known.iter().any(|h| h.name == name)
+}
+
+/// Why a helper has no counterpart; none for those of tracing, and for numbers that are no helper.
+pub(crate) fn no_helper(id: i32) -> Option<&'static Missing> {
+    HELPERS.missing.iter().find(|missing| missing.ids.contains(&id))
+}
+
+/// Differences in behaviour that stay.
+pub(crate) fn differences() -> &'static [Difference] {
+    &DIFFERENCES.differences
+}
+
+/// Where something lies in the context of Windows, as people read it.
+pub(crate) fn place(at: Option<u32>) -> String {
+    at.map_or_else(
+        || "left out".to_owned(),
+        |at| format!("byte {at} of the context of Windows"),
+    )
+}
+
+impl Load {
+    /// What a field is made of.
+    pub(crate) fn becomes(&self) -> String {
+        match (self.value, &self.deleted) {
+            (Some(value), _) => format!("the number {value}"),
+            (None, Some(deleted)) => format!("a number by {}", place(Some(deleted.at))),
+            (None, None) => {
+                let converted = !self.map.is_empty() || self.shift.is_some() || self.swap || self.zero_if_v6.is_some();
+                place(self.at) + if converted { ", converted" } else { "" }
+            }
+        }
+    }
+}
+
+impl Returns {
+    /// What values become.
+    pub(crate) fn becomes(&self) -> String {
+        let mut parts: Vec<String> = self
+            .map
+            .iter()
+            .map(|[linux, windows]| format!("{linux} becomes {windows}"))
+            .collect();
+        parts.extend(self.otherwise.map(|other| match self.map.len() {
+            0 => format!("all become {other}"),
+            _ => format!("others {other}"),
+        }));
+        parts.extend(self.keep_bits.map(|bits| match bits {
+            1 => "the lowest bit is kept".to_owned(),
+            bits => format!("the bits {bits:#x} are kept"),
+        }));
+        parts.join(", ")
+    }
+}
+
+impl MapType {
+    /// What it becomes.
+    pub(crate) fn becomes(&self) -> String {
+        let name = self.name.trim_start_matches("BPF_MAP_TYPE_").to_lowercase();
+        format!(
+            "{name}, type {} there, {} here",
+            self.linux,
+            self.windows.unwrap_or_default()
+        )
+    }
 }
 
 /// What becomes of maps.
@@ -347,13 +488,14 @@ mod tests {
     #[test]
     fn every_helper_has_a_prototype_and_every_map_type_a_number() {
         let known: BTreeSet<u32> = linux().helpers.iter().map(|h| h.id).collect();
-        for helper in &HELPERS.helpers {
+        for helper in &HELPERS.known {
             assert!(known.contains(&helper.id), "{}", helper.name);
             let ways = [
                 helper.windows.is_some() || helper.inline.is_some(),
                 helper.value.is_some(),
             ];
             assert_eq!(ways.iter().filter(|w| **w).count(), 1, "{}", helper.name);
+            assert!(no_helper(helper.id as i32).is_none(), "{}", helper.name);
         }
         assert_eq!(MAPS.types.len(), linux().map_types.len());
         for (map_type, number) in MAPS.types.iter().zip(1..) {

@@ -44,6 +44,13 @@ pub fn linux_section(section: &str) -> Option<&'static LinuxSection> {
     SECTIONS.iter().find(|known| known.is(section))
 }
 
+/// What a section name means to loaders before libbpf 1.0, which looked only at how it begins: `xdp_prog` is a program of type xdp. Only for
+/// what Windows has, too.
+pub(crate) fn old_section(section: &str) -> Option<&'static LinuxSection> {
+    let base = ["xdp", "sockops"].into_iter().find(|base| section.starts_with(base))?;
+    linux_section(base)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

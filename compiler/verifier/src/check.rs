@@ -192,6 +192,7 @@ mod tests {
             globals: Vec::new(),
             btf_functions: Vec::new(),
             lines: Vec::new(),
+            unresolved: Vec::new(),
             types: bpf2sys_bytecode::DataTypes::default(),
         }
     }

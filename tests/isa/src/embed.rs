@@ -48,6 +48,7 @@ pub(crate) fn embed(cases: &[Case], placement: Placement) -> Module {
         hash: None,
         functions: Vec::new(),
         btf_functions: Vec::new(),
+        unresolved: Vec::new(),
         maps: vec![Map {
             name: RESULTS.to_owned(),
             definition: MapDefinition {

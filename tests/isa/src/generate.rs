@@ -78,6 +78,7 @@ pub(crate) fn module(functions: Vec<Vec<Instruction>>) -> Module {
         globals: Vec::new(),
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }
 }

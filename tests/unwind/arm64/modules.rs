@@ -165,6 +165,7 @@ pub fn frames() -> VerifiedModule {
         globals: Vec::new(),
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     };
     let platform = Platform::builtin();

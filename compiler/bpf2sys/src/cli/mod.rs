@@ -16,6 +16,7 @@ mod messages;
 mod output;
 mod package;
 mod platform;
+mod port;
 mod providers;
 mod report;
 mod reporter;
@@ -61,6 +62,7 @@ const EXAMPLES: &str = "Examples:
   bpf2sys build --arch x64,arm64 udp_filter.o     for both machines
   bpf2sys verify udp_filter.o                     prove it safe, write nothing
   bpf2sys inspect udp_filter.sys                  what is in it
+  bpf2sys port xdp_firewall.o                     what becomes of an object for Linux
   bpf2sys check udp_filter.sys                    would Windows and the runtime take it
   bpf2sys report udp_filter.sys -o report.html    a page about it, for whoever signs it
   bpf2sys run udp_filter.sys --packet dns.bin     load and run it as Windows would
@@ -92,6 +94,7 @@ enum Command {
     Build(Box<build::Arguments>),
     Verify(verify::Arguments),
     Inspect(inspect::Arguments),
+    Port(port::Arguments),
     Check(check::Arguments),
     Report(report::Arguments),
     Run(run::Arguments),
@@ -148,6 +151,7 @@ fn run_words(words: &[OsString]) -> ExitCode {
         Command::Init(arguments) => init::run(&arguments, &reporter),
         Command::Build(arguments) => build::run(&arguments, &mut reporter),
         Command::Verify(arguments) => verify::run(&arguments, &mut reporter),
+        Command::Port(arguments) => port::run(&arguments, &mut reporter),
         Command::Inspect(arguments) => inspect::run(&arguments, &mut reporter),
         Command::Check(arguments) => check::run(&arguments, &mut reporter),
         Command::Report(arguments) => report::run(&arguments, &mut reporter),

@@ -1,5 +1,6 @@
 //! `bpf2sys verify`, and the options of verification that other subcommands share.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use super::source::{self, SourceOptions};
 use super::{Outcome, output};
 use crate::messages::json::Verified;
 use crate::messages::printable;
-use crate::{BuildOptions, Error, Timings, Verdict, VerdictCache};
+use crate::{BuildOptions, Error, ErrorKind, Settings, System, Timings, Verdict, VerdictCache};
 
 /// Prove the programs of object files and C sources safe, and write nothing.
 #[derive(Debug, clap::Args)]
@@ -66,6 +67,22 @@ pub(super) struct Options {
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t = Engine::Native)]
     verifier: Engine,
 
+    /// Take objects for ones that were compiled for this system, whatever their marks say; those for Linux are rewritten for Windows,
+    /// and proven safe as both have it. The environment variable `BPF2SYS_FROM` says it of objects whose marks tell nothing
+    #[arg(long, value_name = "SYSTEM", value_enum)]
+    from: Option<From>,
+
+    /// Rewrite objects whose marks say that they were compiled for Linux
+    #[arg(long)]
+    retarget: bool,
+
+    /// Accept programs for Linux that get less on Windows: answers that Linux could give, too. Each is a warning
+    #[arg(long)]
+    allow_degraded: bool,
+
+    #[command(flatten)]
+    linux: LinuxOptions,
+
     #[command(flatten)]
     limits: Limits,
 
@@ -75,6 +92,24 @@ pub(super) struct Options {
 
     #[command(flatten)]
     providers: super::providers::ProviderOptions,
+}
+
+/// `--from`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum From {
+    /// Linux
+    Linux,
+    /// eBPF for Windows
+    Windows,
+}
+
+impl std::convert::From<From> for System {
+    fn from(from: From) -> System {
+        match from {
+            From::Linux => System::Linux,
+            From::Windows => System::Windows,
+        }
+    }
 }
 
 /// `--verifier`
@@ -88,7 +123,7 @@ enum Engine {
     Both,
 }
 
-impl From<Engine> for Verifier {
+impl std::convert::From<Engine> for Verifier {
     fn from(engine: Engine) -> Verifier {
         match engine {
             Engine::Native => Verifier::Native,
@@ -96,6 +131,56 @@ impl From<Engine> for Verifier {
             Engine::Both => Verifier::Both,
         }
     }
+}
+
+/// What a loader of Linux would be told besides an object.
+#[derive(Debug, clap::Args)]
+pub(super) struct LinuxOptions {
+    /// Give a global variable of an object for Linux this value, as its loader would before it loads it; true, false, a number, or for
+    /// other types all bytes as 0x and two digits for each
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+
+    /// Give a name of Linux's configuration this value: `LINUX_KERNEL_VERSION=6.6`, `CONFIG_HZ=250`, `CONFIG_BPF=y`
+    #[arg(long = "config", value_name = "NAME=VALUE")]
+    config: Vec<String>,
+}
+
+impl LinuxOptions {
+    /// The same as the library takes them.
+    pub(super) fn settings(&self) -> Result<Settings, Error> {
+        Ok(Settings {
+            configuration: pairs("--config", &self.config)?,
+            variables: pairs("--set", &self.set)?,
+        })
+    }
+}
+
+/// The environment variable that says what objects are whose marks tell nothing.
+const VARIABLE: &str = "BPF2SYS_FROM";
+
+fn unmarked() -> Result<Option<System>, Error> {
+    let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    match From::from_str(&value.to_string_lossy(), false) {
+        Ok(from) => Ok(Some(from.into())),
+        Err(_) => Err(ErrorKind::Usage(format!("`{VARIABLE}` is `linux` or `windows`")).into()),
+    }
+}
+
+/// Names with their values, as an option gives them.
+fn pairs(option: &str, given: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = BTreeMap::new();
+    for text in given {
+        let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(ErrorKind::Usage(format!("`{option} {text}` is not NAME=VALUE")).into());
+        };
+        if all.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(ErrorKind::Usage(format!("`{option}` gives `{name}` two values")).into());
+        }
+    }
+    Ok(all)
 }
 
 /// What verification may take.
@@ -132,6 +217,11 @@ impl Options {
         Ok(BuildOptions {
             providers: self.providers.load(reporter)?,
             program_type: self.program_type.clone(),
+            from: self.from.map(System::from),
+            unmarked: unmarked()?,
+            retarget: self.retarget,
+            allow_degraded: self.allow_degraded,
+            linux: self.linux.settings()?,
             verifier: self.verifier.into(),
             deny_warnings: self.deny_warnings,
             ..self.limits.build_options()
@@ -160,13 +250,16 @@ pub(super) fn run(arguments: &Arguments, reporter: &mut Reporter) -> Outcome {
         } else if arguments.timings {
             let (result, took) = crate::verify_timed(&object, &name, &options);
             let _ = timings[index].set(took); // each input is worked on once
-            Verdict::of(&result?)
-        } else {
-            let verified = crate::verify(&object, &name, &options)?;
-            if arguments.facts {
-                facts = crate::facts::listing(&verified);
+            {
+                let proven = result?;
+                Verdict::of(&proven.verified, proven.warnings())
             }
-            Verdict::of(&verified)
+        } else {
+            let proven = crate::prove(&object, &name, &options)?;
+            if arguments.facts {
+                facts = crate::facts::listing(&proven.verified);
+            }
+            Verdict::of(&proven.verified, proven.warnings())
         };
         let warnings = verdict.warnings;
         let verified = Verified {

@@ -1,6 +1,6 @@
 //! Each failure as diagnostics with their codes. A code, once given, keeps its meaning.
 //!
-//! `BPF1…` the object can't be read, `BPF2…` it is not proven safe, `BPF3…` it can't be lowered, `BPF4…` it can't be laid
+//! `BPF1…` the object can't be read, `BPF2…` it is not proven safe, `BPF3…` it can't be made for Windows or be lowered, `BPF4…` it can't be laid
 //! out as an image, `BPF5…` an image was refused or misbehaved, `BPF6…` a
 //! platform description can't be used, `BPF7…` a signature is wrong or can't be made, `BPF8…` a C source can't be compiled,
 //! `BPF9…` files and the command line.
@@ -8,6 +8,7 @@
 mod compile;
 mod lower;
 mod platform;
+mod porting;
 mod provenance;
 mod read;
 mod signing;
@@ -18,10 +19,11 @@ mod violation;
 use bpf2sys_bytecode::SourceLine;
 use bpf2sys_pe_emit::Machine;
 
-use crate::{Code, Diagnostic, ErrorKind, SourcePlace};
+use crate::{Code, Diagnostic, ErrorKind, LinuxError, SourcePlace};
 
 pub(crate) use compile::refused;
 pub(crate) use platform::left_out;
+pub(crate) use porting::{degraded, taken_for_windows};
 pub(crate) use simulate::code as code_of;
 pub(crate) use verify::warning;
 
@@ -35,6 +37,9 @@ pub(crate) fn diagnose(kind: &ErrorKind) -> Vec<Diagnostic> {
         ErrorKind::Compile(error) => compile::diagnose(error),
         ErrorKind::Read(error) => vec![read::read(error)],
         ErrorKind::Verify(error) => verify::diagnose(error),
+        ErrorKind::Linux(LinuxError::Read(error)) => vec![read::read(error)],
+        ErrorKind::Linux(LinuxError::Set(_)) => simple(Code::BPF3106),
+        ErrorKind::Porting(error) => porting::diagnose(error),
         ErrorKind::Rejected(diagnostics) => diagnostics.clone(),
         ErrorKind::DeniedWarnings(warnings) => warnings.iter().map(verify::denied).collect(),
         ErrorKind::Lower { machine, source } => vec![lower::lower(source, *machine)],

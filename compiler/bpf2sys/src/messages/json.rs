@@ -45,6 +45,9 @@ pub(crate) struct Verified {
 pub(crate) struct Built {
     /// The input as it was named.
     pub input: String,
+    /// What was changed, if it was compiled for Linux.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<String>,
     /// What was written.
     pub outputs: Vec<WrittenFile>,
 }

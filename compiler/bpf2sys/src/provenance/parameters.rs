@@ -1,10 +1,12 @@
 //! The options of a build that decide about its bytes, as a statement has them.
 
+use std::collections::BTreeMap;
+
 use bpf2sys_pe_emit::{ImageOptions, Machine, Version, VersionInfo};
 use bpf2sys_verifier::Verifier;
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildOptions, Form, HashAlgorithm, Optimizations, Providers, RuntimeLevel};
+use crate::{BuildOptions, Form, HashAlgorithm, Optimizations, Providers, RuntimeLevel, Settings, System};
 
 /// `externalParameters`: the options of the command line under their own names, with nothing left out, so that another
 /// version of the tool has no defaults to fill in. What is unknown is refused: it could change bytes.
@@ -18,6 +20,16 @@ pub(crate) struct Parameters {
     pub emit: Emit,
     #[serde(rename = "type", deserialize_with = "Option::deserialize")] // may be null, and may not be missing
     pub program_type: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub from: Option<From>,
+    /// What `BPF2SYS_FROM` said.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub unmarked: Option<From>,
+    pub retarget: bool,
+    pub allow_degraded: bool,
+    /// Names with their values.
+    pub set: BTreeMap<String, String>,
+    pub config: BTreeMap<String, String>,
     /// File names of the descriptions besides the built-in ones, without folders, in their order.
     pub platform: Vec<String>,
     pub verifier: Engine,
@@ -47,6 +59,30 @@ pub(crate) enum Arch {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Emit {
     Sys,
+}
+
+/// `--from`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum From {
+    Linux,
+    Windows,
+}
+
+impl From {
+    fn of(system: System) -> From {
+        match system {
+            System::Linux => From::Linux,
+            System::Windows => From::Windows,
+        }
+    }
+
+    fn system(self) -> System {
+        match self {
+            From::Linux => System::Linux,
+            From::Windows => System::Windows,
+        }
+    }
 }
 
 /// `--verifier`
@@ -103,6 +139,11 @@ impl Parameters {
     pub(crate) fn of(object: &str, machine: Machine, options: &BuildOptions) -> Parameters {
         let BuildOptions {
             program_type,
+            from,
+            unmarked,
+            retarget,
+            allow_degraded,
+            linux,
             verifier,
             providers,
             // Limits decide whether there is a verdict, not which.
@@ -132,6 +173,12 @@ impl Parameters {
             },
             emit: Emit::Sys,
             program_type: program_type.clone(),
+            from: from.map(From::of),
+            unmarked: unmarked.map(From::of),
+            retarget: *retarget,
+            allow_degraded: *allow_degraded,
+            set: linux.variables.clone(),
+            config: linux.configuration.clone(),
             platform: providers
                 .files()
                 .iter()
@@ -179,6 +226,14 @@ impl Parameters {
     pub(crate) fn options(&self, providers: Providers, limits: &BuildOptions) -> BuildOptions {
         BuildOptions {
             program_type: self.program_type.clone(),
+            from: self.from.map(From::system),
+            unmarked: self.unmarked.map(From::system),
+            retarget: self.retarget,
+            allow_degraded: self.allow_degraded,
+            linux: Settings {
+                configuration: self.config.clone(),
+                variables: self.set.clone(),
+            },
             providers,
             time_limit: limits.time_limit,
             memory_limit: limits.memory_limit,
@@ -257,6 +312,14 @@ mod tests {
         let toml = |text: &str| Providers::with_files(vec![("x/more.toml".into(), text.into())]).unwrap();
         let changes: Vec<fn(&mut BuildOptions)> = vec![
             |o| o.program_type = Some("xdp".into()),
+            |o| o.from = Some(System::Linux),
+            |o| o.from = Some(System::Windows),
+            |o| o.unmarked = None,
+            |o| o.unmarked = Some(System::Linux),
+            |o| o.retarget = true,
+            |o| o.allow_degraded = true,
+            |o| o.linux.variables = [("port".to_owned(), "53".to_owned())].into(),
+            |o| o.linux.configuration = [("CONFIG_HZ".to_owned(), "250".to_owned())].into(),
             |o| o.verifier = Verifier::Prevail,
             |o| o.verifier = Verifier::Both,
             |o| o.deny_warnings = true,

@@ -35,7 +35,7 @@ pub(crate) fn rebuild(
         let uses = description.uses.iter().find(|uses| uses.program == name);
         uses.and_then(|uses| uses.program_info_hash.clone())
     };
-    let verdict = Verdict::of(&built.verified);
+    let verdict = Verdict::of(&built.verified, crate::warnings(&built.verified, built.ported.as_ref()));
     let programs = verdict.programs.into_iter().map(|program| Program {
         program_info_hash: hash_of(&program.name),
         name: program.name,

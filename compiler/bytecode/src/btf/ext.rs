@@ -1,6 +1,6 @@
 //! The function and line records of `.BTF.ext` (Linux documentation, "BPF Type Format", §4.2).
 
-use super::{Btf, MAGIC, Reader, Text, Type, next_object, part};
+use super::{Btf, MAGIC, Reader, Text, Type, TypeId, next_object, part};
 use crate::error::{Place, Problem, ReadError};
 
 /// What a `.BTF.ext` section says about instructions.
@@ -42,21 +42,74 @@ pub(crate) struct FunctionRecord<'a> {
     pub(crate) name: &'a str,
 }
 
+/// A CO-RE relocation: what an instruction says is to be what the kernel's types say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CoreRecord<'a> {
+    /// Name of the section with the instruction.
+    pub(crate) section: &'a str,
+    /// Offset in bytes of the instruction in the section.
+    pub(crate) offset: u32,
+    /// The type that it is about.
+    pub(crate) of: TypeId,
+    /// Which part of it: positions with colons between.
+    pub(crate) path: &'a str,
+    /// `enum bpf_core_relo_kind`.
+    pub(crate) kind: u32,
+}
+
+/// Reads the CO-RE relocations of a `.BTF.ext` section.
+pub(crate) fn core_records<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Vec<CoreRecord<'a>>, Problem> {
+    let mut all = Vec::new();
+    let [_, _, relocations, behind] = split(bytes)?;
+    if next_object(behind).is_some() && !relocations.is_empty() {
+        return Err(Problem::Unsupported(
+            "a linker that knows nothing of BTF put several objects with CO-RE relocations together; use `bpftool gen object`",
+        ));
+    }
+    let what = [
+        "ends in the middle of a CO-RE relocation",
+        "its CO-RE relocations are too short",
+    ];
+    let mut problem = None;
+    for_each(relocations, btf, 0, 16, what, |section, mut record| {
+        let (offset, id, path, kind) = (record.u32()?, record.u32()?, record.u32()?, record.u32()?);
+        match btf.name(Text {
+            object: 0,
+            offset: path,
+        }) {
+            Ok(path) => all.push(CoreRecord {
+                section,
+                offset,
+                of: btf.id_in(0, id),
+                path,
+                kind,
+            }),
+            Err(error) => problem = Some(error),
+        }
+        Some(())
+    })?;
+    problem.map_or(Ok(all), Err)
+}
+
 /// Reads the records of a `.BTF.ext` section.
 ///
 /// # Errors
-/// If the section is malformed, or holds CO-RE relocations: those are not applied, and code without them would read
-/// wrong offsets.
-pub(crate) fn records<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Records<'a>, ReadError> {
-    read(bytes, btf).map_err(|problem| Place::section(".BTF.ext").error(problem))
+/// If the section is malformed, or holds CO-RE relocations that nobody applied: code without them would read wrong offsets.
+pub(crate) fn records<'a>(bytes: &[u8], btf: &Btf<'a>, is_relocated: bool) -> Result<Records<'a>, ReadError> {
+    read(bytes, btf, is_relocated).map_err(|problem| Place::section(".BTF.ext").error(problem))
 }
 
-fn read<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Records<'a>, Problem> {
+fn read<'a>(bytes: &[u8], btf: &Btf<'a>, is_relocated: bool) -> Result<Records<'a>, Problem> {
     let mut records = Records::default();
     let mut object = 0;
     let mut rest = Some(bytes);
     while let Some(section) = rest {
-        let [functions, lines, behind] = split(section)?;
+        let [functions, lines, relocations, behind] = split(section)?;
+        if !relocations.is_empty() && !is_relocated {
+            return Err(Problem::Unsupported(
+                "the object has CO-RE relocations, and Windows has no such types; build it without `preserve_access_index`",
+            ));
+        }
         line_table(lines, btf, object, &mut records.lines)?;
         if btf.objects() > 1 {
             function_table(functions, btf, object, &mut records.functions)?;
@@ -71,8 +124,8 @@ fn read<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Records<'a>, Problem> {
     Ok(records)
 }
 
-/// Splits the section into its function table, its line table, and what is behind them.
-fn split(bytes: &[u8]) -> Result<[&[u8]; 3], Problem> {
+/// Splits the section into its function table, its line table, its CO-RE relocations, and what is behind them.
+fn split(bytes: &[u8]) -> Result<[&[u8]; 4], Problem> {
     const SHORT: Problem = Problem::Malformed("shorter than its header");
     let mut reader = Reader::new(bytes);
     if reader.u16().ok_or(SHORT)? != MAGIC {
@@ -94,19 +147,15 @@ fn split(bytes: &[u8]) -> Result<[&[u8]; 3], Problem> {
     if header_length < 24 {
         return Err(Problem::Malformed("its header is too short"));
     }
-    if relocations.1 != 0 {
-        return Err(Problem::Unsupported(
-            "the object has CO-RE relocations, which are not applied yet; build it without `preserve_access_index`",
-        ));
-    }
     let body = bytes.get(header_length as usize..).ok_or(SHORT)?;
     let table =
         |(offset, length), what| part(body, offset, length).ok_or(Problem::OutOfRange { what, whole: "section" });
-    let ends = [functions, lines].map(|(offset, length)| offset as usize + length as usize);
+    let ends = [functions, lines, relocations].map(|(offset, length)| offset as usize + length as usize);
     let end = ends.into_iter().max().unwrap_or(0);
     Ok([
         table(functions, "the function table")?,
         table(lines, "the line table")?,
+        table(relocations, "the table of CO-RE relocations")?,
         body.get(end..).unwrap_or_default(),
     ])
 }

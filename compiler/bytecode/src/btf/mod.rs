@@ -9,7 +9,7 @@
 mod ext;
 mod types;
 
-pub(crate) use ext::{FunctionRecord, LineRecord, Records, records};
+pub(crate) use ext::{CoreRecord, FunctionRecord, LineRecord, Records, core_records, records};
 pub(crate) use types::{Btf, DataSection, Member, Scalar, Text, Type, TypeId};
 
 /// Little-endian integers from a section, front to back.

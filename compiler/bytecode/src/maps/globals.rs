@@ -6,6 +6,7 @@ use super::MapTable;
 use crate::btf::DataSection;
 use crate::elf::{Elf, Section};
 use crate::error::{Problem, ReadError};
+use crate::linux::CONFIGURATION;
 use crate::{GlobalIndex, GlobalSection, Map, MapDefinition, MapOrigin};
 
 /// Largest section (native module contract §7).
@@ -57,16 +58,22 @@ pub(super) fn read(
     let size = section.size as usize;
     let mut data = section.data.to_vec();
     data.resize(size, 0);
-    let (global, map) = (GlobalIndex(table.globals.len() as u32), table.next_index());
+    let global = add(table, module, section.name, data, description.map_or(0, |d| d.id.0));
     table.by_section.insert(section.index, global);
+    Ok(())
+}
+
+/// Adds a section with these bytes, and its map.
+pub(super) fn add(table: &mut MapTable, module: &str, section: &str, data: Vec<u8>, id: u32) -> GlobalIndex {
+    let (global, map) = (GlobalIndex(table.globals.len() as u32), table.next_index());
     table.maps.push(Map {
-        name: module.chars().take(PREFIX).chain(section.name.chars()).collect(),
+        name: module.chars().take(PREFIX).chain(section.chars()).collect(),
         definition: MapDefinition {
             map_type: ARRAY,
             key_size: 4,
-            value_size: size as u32,
+            value_size: data.len() as u32,
             max_entries: 1,
-            id: description.map_or(0, |d| d.id.0),
+            id,
             ..MapDefinition::default()
         },
         inner: None,
@@ -75,12 +82,12 @@ pub(super) fn read(
         initial_values: Vec::new(),
     });
     table.globals.push(GlobalSection {
-        section: section.name.to_owned(),
+        section: section.to_owned(),
         map,
         data,
-        read_only: section.name.starts_with(".rodata"),
+        read_only: section.starts_with(".rodata") || section == CONFIGURATION,
     });
-    Ok(())
+    global
 }
 
 #[cfg(test)]

@@ -204,6 +204,7 @@ pub(super) fn resolve_inner_maps(table: &mut MapTable, records: Records) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use crate::testing::NoKernel;
     use crate::testing::{DATA, EXIT, OBJECT, Object, PROGBITS};
     use crate::{MapDefinition, MapIndex, Module, Pinning, ReadError, read, read_linux};
 
@@ -261,7 +262,8 @@ mod tests {
 
     #[test]
     fn records_of_linux_have_flags_and_inner_maps_at_other_places() {
-        let linux = |records: &[&[u32]], size| read_linux(&object(records, size).build(), "test.o", None).unwrap();
+        let linux =
+            |records: &[&[u32]], size| read_linux(&object(records, size).build(), "test.o", None, &NoKernel).unwrap();
         // Type, sizes and capacity; flags, index of the inner map, NUMA node.
         let module = linux(&[&[1, 4, 8, 16, 3, 0, 9], &[12, 4, 4, 1, 0, 0, 0]], 28);
         let definition = MapDefinition {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::btf::Btf;
 use crate::elf::{Elf, Section, SectionIndex};
 use crate::error::{Place, Problem, ReadError};
+use crate::linux::{CONFIGURATION, Configuration};
 use crate::{GlobalIndex, GlobalSection, Map, MapIndex, MapMark};
 
 pub(crate) use initial::resolve as resolve_initial_values;
@@ -40,6 +41,8 @@ pub(crate) struct MapTable {
     by_place: BTreeMap<(SectionIndex, u64), MapIndex>,
     sections: BTreeSet<SectionIndex>,
     by_section: BTreeMap<SectionIndex, GlobalIndex>,
+    /// The section with values of the kernel's configuration, of an object for Linux.
+    pub(crate) configuration: Option<GlobalIndex>,
     /// The `values` members of `.maps`, by offset.
     values: Vec<initial::Values>,
     /// Size of all `globals` together, in bytes.
@@ -86,6 +89,15 @@ impl MapTable {
         legacy::resolve_inner_maps(&mut table, records)?;
         table.check_names()?;
         Ok(table)
+    }
+
+    /// Adds values of the kernel's configuration as a section of global variables.
+    pub(crate) fn add_configuration(&mut self, module: &str, values: &Configuration) -> Result<(), ReadError> {
+        if !values.data.is_empty() {
+            self.configuration = Some(globals::add(self, module, CONFIGURATION, values.data.clone(), 0));
+            self.check_names()?;
+        }
+        Ok(())
     }
 
     /// Whether maps are defined in the section.

@@ -101,6 +101,7 @@ pub fn module(section: &str, functions: &[&[Instruction]]) -> Module {
         globals: Vec::new(),
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }
 }

@@ -102,6 +102,7 @@ fn module(functions: &[&[Instruction]]) -> Module {
         maps: Vec::new(),
         globals: Vec::new(),
         btf_functions: Vec::new(),
+        unresolved: Vec::new(),
         lines: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }

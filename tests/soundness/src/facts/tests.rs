@@ -154,6 +154,7 @@ fn module() -> Module {
         }],
         btf_functions: Vec::new(),
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }
 }

@@ -352,6 +352,7 @@ pub(super) fn module_of(section: &str, functions: Vec<Vec<Instruction>>, tables:
         globals: tables.globals,
         btf_functions: tables.btf_functions,
         lines: Vec::new(),
+        unresolved: Vec::new(),
         types: bpf2sys_bytecode::DataTypes::default(),
     }
 }

@@ -73,7 +73,7 @@ pub fn run_build(arguments: impl IntoIterator<Item = OsString>) -> Result<BuildR
         let result = plan.make(index).map(|made| {
             reads.extend(made.reads);
             let mut warnings = made.said.diagnostics();
-            warnings.extend(crate::warnings(&made.verified));
+            warnings.extend(crate::warnings(&made.verified, made.ported.as_ref()));
             let files = made.files.into_iter().map(|(path, output)| BuiltFile {
                 path: path.to_owned(),
                 machine: output.machine,

@@ -28,7 +28,7 @@ use super::{Outcome, output};
 use crate::hash::sha256;
 use crate::messages::json::{Built, WrittenFile};
 use crate::signing::Signing;
-use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Form, Machine, Output, files};
+use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Form, Machine, Output, Ported, files};
 
 /// Verify eBPF programs and compile each object file or C source to a Windows driver.
 ///
@@ -52,6 +52,7 @@ use crate::{BuildOptions, Compiler, CompilerOutput, Error, ErrorKind, Form, Mach
   bpf2sys build --version-info version.toml filter.o   with file properties
   bpf2sys build --type xdp filter.o                    programs in sections of other names
   bpf2sys build --sign-pfx signing.pfx udp_filter.o    signed, as `bpf2sys sign` does it
+  bpf2sys build --retarget udp_filter.o                an object for Linux, too; see `bpf2sys port`
   bpf2sys build --depfile a.d a.bpf.c                  and tells Make or Ninja what was read
   bpf2sys build --summary json @inputs.txt             many, with one JSON document about all")]
 #[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
@@ -365,6 +366,7 @@ struct Told {
 /// What was made of an input.
 struct Made<'a> {
     verified: VerifiedModule,
+    ported: Option<Ported>,
     /// The outputs that are files, and where they are.
     files: Vec<(&'a Path, Output)>,
     /// Of each, whether it was written.
@@ -395,6 +397,7 @@ fn make<'a>(input: &Path, targets: &'a Targets, group: &'a Group) -> Result<Made
     let written = files::update_all(&contents)?;
     Ok(Made {
         verified: built.verified,
+        ported: built.ported,
         files,
         written,
         group,
@@ -423,14 +426,20 @@ impl Made<'_> {
             }
             _ => lines(&self.files, &outputs),
         };
+        let rewritten = self.ported.as_ref().map(Ported::summary);
+        let text = match &rewritten {
+            Some(changes) if !told.quiet => format!("{}: {changes}\n{text}", input.display()),
+            _ => text,
+        };
         Ok(Done {
             text,
             record: Some(Record::Built(Built {
                 input: input.display().to_string(),
+                rewritten,
                 outputs,
             })),
             quiet: told.quiet,
-            warnings: crate::warnings(&self.verified),
+            warnings: crate::warnings(&self.verified, self.ported.as_ref()),
             said: self.said,
             reads: self.reads,
         })

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bpf2sys_bytecode::{HashAlgorithm, Marks};
 use bpf2sys_platform::Platform;
-use bpf2sys_retarget::System;
+use bpf2sys_retarget::{Settings, System};
 use bpf2sys_simulator::SimulatorError;
 use clap::ValueEnum;
 
@@ -116,7 +116,7 @@ fn print(arguments: &Arguments, bytes: &[u8], reporter: &mut Reporter) -> Result
         let (module, platform) = if recognition.system == Some(System::Linux) {
             let hash = Some(HashAlgorithm::default());
             (
-                bpf2sys_bytecode::read_linux(bytes, &name, hash)?,
+                bpf2sys_retarget::read_linux(bytes, &name, hash, &Settings::default())?,
                 bpf2sys_retarget::linux(),
             )
         } else {
