@@ -5,7 +5,7 @@ use std::path::Path;
 use bpf2sys::{BuildReport, Diagnostic, Severity};
 
 /// The environment that a build depends on.
-const VARIABLES: [&str; 2] = ["BPF2SYS_CLANG", "BPF2SYS_PLATFORM"];
+const VARIABLES: [&str; 3] = ["BPF2SYS_CLANG", "BPF2SYS_FROM", "BPF2SYS_PLATFORM"];
 
 /// Tells of a build that ran: what it read, and its warnings. Errors are the caller's.
 pub(crate) fn tell_of(report: &BuildReport) {

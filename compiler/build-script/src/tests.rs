@@ -42,7 +42,10 @@ fn run(build: &mut Build, program: &str) {
 #[test]
 fn types_of_c_have_the_same_bytes_in_rust() {
     run(
-        Build::new().input(TYPES).machine(Machine::X64),
+        Build::new()
+            .input(TYPES)
+            .option("from", "windows")
+            .machine(Machine::X64),
         r#"
         use drivers::types::{maps, sections, types};
         use core::mem::{offset_of, size_of};
@@ -131,7 +134,11 @@ fn what_is_wrong_is_an_error() {
         ErrorKind::ReadFile { .. }
     ));
     let mut build = Build::new();
-    build.out_dir(folder.path()).input(TYPES).option("runtime", "0.1");
+    build
+        .out_dir(folder.path())
+        .input(TYPES)
+        .option("from", "windows")
+        .option("runtime", "0.1");
     assert!(matches!(build.try_compile().unwrap_err().kind(), ErrorKind::Usage(_)));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -140,7 +147,7 @@ fn what_is_wrong_is_an_error() {
 fn what_has_not_changed_keeps_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut build = Build::new();
-    build.input(TYPES).out_dir(folder.path());
+    build.input(TYPES).option("from", "windows").out_dir(folder.path());
     build.try_compile().unwrap();
     let times =
         || ["types.sys", "bpf2sys.rs"].map(|name| fs::metadata(folder.path().join(name)).unwrap().modified().unwrap());

@@ -5,7 +5,7 @@
 //! Safe because: the file type is checked first, then each range is checked against the file, each index against its
 //! table, and no two sections share bytes, so that all sections together are no larger than the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object::LittleEndian as Le;
 use object::elf;
@@ -153,10 +153,10 @@ impl<'a> Elf<'a> {
         }
     }
 
-    /// Whether the object does without a symbol that it does not define.
-    pub(crate) fn is_weak(&self, name: &str) -> bool {
-        let mut named = self.symbols.iter().filter(|s| s.name == name);
-        named.any(|symbol| symbol.bind == elf::STB_WEAK)
+    /// Names of symbols that the object does without if nothing defines them.
+    pub(crate) fn weak_symbols(&self) -> BTreeSet<&'a str> {
+        let weak = self.symbols.iter().filter(|s| s.bind == elf::STB_WEAK);
+        weak.map(|symbol| symbol.name).collect()
     }
 
     /// Whether a linker that knows nothing of eBPF put the object together from several (`ld -r`): there are several source files, and BTF is

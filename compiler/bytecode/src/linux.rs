@@ -63,20 +63,19 @@ pub(crate) fn relocate(
     };
     let fail = |problem| Place::section(".BTF.ext").error(problem);
     let mut unresolved = Vec::new();
+    let mut sections: BTreeMap<&str, _> = code.sections.iter_mut().map(|code| (code.section.name, code)).collect();
     for record in core_records(section.data, btf).map_err(fail)? {
-        let Some(code) = code.sections.iter_mut().find(|s| s.section.name == record.section) else {
+        let Some(code) = sections.get_mut(record.section) else {
             continue;
         };
         let slot = record.offset / Slot::SIZE as u32;
-        let found = code
-            .functions
-            .iter()
-            .zip(code.first..)
-            .find(|(f, _)| (f.start..f.end).contains(&slot));
-        let Some((extent, index)) = found.filter(|_| record.offset.is_multiple_of(Slot::SIZE as u32)) else {
+        // Functions tile their section.
+        let position = code.functions.partition_point(|f| f.end <= slot);
+        let found = code.functions.get(position);
+        let Some(extent) = found.filter(|_| record.offset.is_multiple_of(Slot::SIZE as u32)) else {
             return Err(fail(Problem::Malformed("a CO-RE relocation is at no instruction")));
         };
-        let start = extent.start;
+        let (start, index) = (extent.start, code.first + position as u32);
         let resolved = value(btf, &record, kernel).map_err(fail)?;
         let patched = resolved.and_then(|value| match value {
             Some(value) => patch(&mut code.slots, slot as usize, value),
@@ -270,8 +269,8 @@ pub(crate) struct Configuration {
     pub(crate) places: BTreeMap<String, Result<u32, String>>,
 }
 
-/// Largest value of the configuration, in bytes.
-const MOST_CONFIGURATION: u32 = 4096;
+/// Most bytes of all values of the configuration.
+const MOST_CONFIGURATION: usize = 1 << 16;
 
 /// The section in which BTF lists names of the configuration.
 pub(crate) const CONFIGURATION: &str = ".kconfig";
@@ -285,20 +284,21 @@ impl Configuration {
             return Ok(configuration);
         };
         let fail = |problem| Place::section(CONFIGURATION).error(problem);
+        let weak = elf.weak_symbols();
         for id in &section.variables {
             let Type::Variable { name, of, .. } = btf.get(*id).map_err(fail)? else {
                 continue;
             };
             let size = btf.size(*of).map_err(fail)?;
-            if size == 0 || size > MOST_CONFIGURATION {
+            if size == 0 || size as usize + configuration.data.len() > MOST_CONFIGURATION {
                 return Err(fail(Problem::Malformed(
-                    "a name of the kernel's configuration is too large",
+                    "names of the kernel's configuration take more than 64 KiB",
                 )));
             }
             let (_, entry) = btf.resolve(*of).map_err(fail)?;
             let encoded = match kernel.configuration(name) {
                 Some(text) => encoded(entry, size, name, text),
-                None if elf.is_weak(name) => Ok(vec![0; size as usize]),
+                None if weak.contains(name) => Ok(vec![0; size as usize]),
                 None => Err(format!(
                     "{name} of the kernel's configuration has no value: `--config {name}=VALUE` gives it one"
                 )),

@@ -26,7 +26,7 @@ pub struct Module {
     pub btf_functions: Vec<BtfFunction>,
     /// Source lines that instructions refer to.
     pub lines: Vec<SourceLine>,
-    /// What the code refers to and nothing is known of. Empty of objects for Windows, which are refused then.
+    /// What the code refers to and nothing is known of, in order of function and slot. Empty of objects for Windows, which are refused then.
     pub unresolved: Vec<Unresolved>,
     /// What the bytes of map entries and global variables mean. Nothing that runs depends on it.
     pub types: DataTypes,

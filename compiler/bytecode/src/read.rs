@@ -101,6 +101,7 @@ fn read_as(
     set_kinds(&code, &mut functions);
     check_programs(&functions)?;
     maps::resolve_initial_values(&mut maps, &elf, &code, &functions, is_joined)?;
+    unresolved.sort_by_key(|unresolved| (unresolved.function, unresolved.slot));
     let lines = match (&btf, elf.section_by_name(".BTF.ext")?) {
         (Some(btf), Some(section)) => {
             let records = btf::records(section.data, btf, kernel.is_some())?;

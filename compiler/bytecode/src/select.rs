@@ -1,14 +1,15 @@
 //! A part of a module: some of its programs, and what they need.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Callee, FunctionIndex, GlobalIndex, Imm64, InitialValue, Instruction, Map, MapIndex, MapOrigin, Module, Unresolved,
+    Callee, DataTypes, FunctionIndex, GlobalIndex, Imm64, InitialValue, Instruction, LineIndex, Map, MapIndex,
+    MapOrigin, Module, SourceLine, Unresolved,
 };
 
 impl Module {
     /// The module with these programs alone: with the functions that they call, and the maps that these use, hold or are made after. Slots of
-    /// maps that held another program are empty.
+    /// maps that held another program are empty. What its data mean ([`Module::types`]) is left out.
     #[must_use]
     pub fn only(&self, programs: &[FunctionIndex]) -> Module {
         let mut functions: BTreeSet<FunctionIndex> = programs.iter().copied().collect();
@@ -16,25 +17,46 @@ impl Module {
             functions.extend(self.reachable_from(*program));
         }
         let maps = self.maps_of(&functions);
-        let mut part = self.clone();
-        let moved = Moved {
-            functions: keep(&mut part.functions, |index| functions.contains(&FunctionIndex(index))),
-            globals: keep(&mut part.globals, |index| {
-                maps.contains(&self.globals[index as usize].map)
-            }),
-            maps: keep(&mut part.maps, |index| maps.contains(&MapIndex(index))),
-        };
-        for function in &mut part.functions {
-            for insn in &mut function.instructions {
-                moved.instruction(&mut insn.op);
-            }
-        }
-        part.unresolved = (part.unresolved.into_iter())
-            .filter_map(|unresolved| {
-                let function = FunctionIndex(moved.functions[unresolved.function.index()]?);
-                Some(Unresolved { function, ..unresolved })
-            })
+        let globals: Vec<GlobalIndex> = (0..self.globals.len() as u32)
+            .map(GlobalIndex)
+            .filter(|global| maps.contains(&self.globals[global.index()].map))
             .collect();
+        let mut moved = Moved {
+            functions: places(functions.iter().copied()),
+            globals: places(globals.iter().copied()),
+            maps: places(maps.iter().copied()),
+            lines: BTreeMap::new(),
+        };
+        let mut part = Module {
+            name: self.name.clone(),
+            hash: self.hash.clone(),
+            functions: functions.iter().map(|index| self.function(*index).clone()).collect(),
+            maps: maps.iter().map(|index| self.maps[index.index()].clone()).collect(),
+            globals: globals
+                .iter()
+                .map(|index| self.globals[index.index()].clone())
+                .collect(),
+            btf_functions: self.btf_functions.clone(),
+            lines: Vec::new(),
+            unresolved: Vec::new(),
+            types: DataTypes::default(),
+        };
+        for insn in part.functions.iter_mut().flat_map(|f| &mut f.instructions) {
+            moved.instruction(&mut insn.op);
+            insn.line = insn.line.map(|line| moved.line(line, self, &mut part.lines));
+        }
+        for index in &functions {
+            let first = self
+                .unresolved
+                .partition_point(|unresolved| unresolved.function < *index);
+            let of_function = self.unresolved[first..]
+                .iter()
+                .take_while(|unresolved| unresolved.function == *index);
+            part.unresolved.extend(of_function.map(|unresolved| Unresolved {
+                function: FunctionIndex(moved.functions[index]),
+                ..unresolved.clone()
+            }));
+        }
         for global in &mut part.globals {
             global.map = moved.map(global.map);
         }
@@ -47,18 +69,14 @@ impl Module {
                 *value = match *value {
                     Some(InitialValue::Map(map)) => Some(InitialValue::Map(moved.map(map))),
                     Some(InitialValue::Program(program)) => {
-                        let place = moved.functions[program.index()];
-                        place.map(|place| InitialValue::Program(FunctionIndex(place)))
+                        let place = moved.functions.get(&program);
+                        place.map(|place| InitialValue::Program(FunctionIndex(*place)))
                     }
                     None => None,
                 };
             }
         }
         part.name_templates();
-        part.types.move_maps(
-            |map| moved.maps[map.index()].map(MapIndex),
-            |global| moved.globals[global.index()].map(GlobalIndex),
-        );
         part
     }
 
@@ -112,41 +130,34 @@ impl Module {
     }
 }
 
-/// Keeps some entries of a table. Gives where each is now.
-fn keep<T>(table: &mut Vec<T>, wanted: impl Fn(u32) -> bool) -> Vec<Option<u32>> {
-    let mut next = 0;
-    let places: Vec<Option<u32>> = (0..table.len() as u32)
-        .map(|index| {
-            let place = wanted(index).then_some(next);
-            next += u32::from(place.is_some());
-            place
-        })
-        .collect();
-    let mut index = 0;
-    table.retain(|_| {
-        index += 1;
-        places[index - 1].is_some()
-    });
-    places
+/// Where entries of a table are of which only these are kept.
+fn places<I: Ord>(kept: impl Iterator<Item = I>) -> BTreeMap<I, u32> {
+    kept.zip(0..).collect()
 }
 
-/// Where entries are that were elsewhere before.
+/// Where entries are that were elsewhere before. What is kept names only what is kept, too.
 struct Moved {
-    functions: Vec<Option<u32>>,
-    globals: Vec<Option<u32>>,
-    maps: Vec<Option<u32>>,
+    functions: BTreeMap<FunctionIndex, u32>,
+    globals: BTreeMap<GlobalIndex, u32>,
+    maps: BTreeMap<MapIndex, u32>,
+    /// Those that were met.
+    lines: BTreeMap<LineIndex, LineIndex>,
 }
-
-/// What is kept names only what is kept, too.
-const KEPT: &str = "what a part of a module names is in that part";
 
 impl Moved {
     fn map(&self, map: MapIndex) -> MapIndex {
-        MapIndex(self.maps[map.index()].expect(KEPT))
+        MapIndex(self.maps[&map])
     }
 
     fn global(&self, global: GlobalIndex) -> GlobalIndex {
-        GlobalIndex(self.globals[global.index()].expect(KEPT))
+        GlobalIndex(self.globals[&global])
+    }
+
+    fn line(&mut self, line: LineIndex, of: &Module, lines: &mut Vec<SourceLine>) -> LineIndex {
+        *self.lines.entry(line).or_insert_with(|| {
+            lines.push(of.lines[line.index()].clone());
+            LineIndex(lines.len() as u32 - 1)
+        })
     }
 
     fn instruction(&self, op: &mut Instruction) {
@@ -158,10 +169,67 @@ impl Moved {
                 value: Imm64::Global { section, .. },
                 ..
             } => *section = self.global(*section),
-            Instruction::Call(Callee::Local(function)) => {
-                *function = FunctionIndex(self.functions[function.index()].expect(KEPT));
-            }
+            Instruction::Call(Callee::Local(function)) => *function = FunctionIndex(self.functions[function]),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{CALL, DATA, EXEC, EXIT, FUNCTION, IMM64, OBJECT, Object, PROGBITS};
+    use crate::{Callee, FunctionIndex, Imm64, Instruction, read};
+
+    const ABS64: u32 = 1;
+    const CALL32: u32 = 10;
+
+    /// A program `entry` with the first map and a call of `part`, and a program `other` with the second map.
+    fn module() -> crate::Module {
+        let mut object = Object::with_program(&[&IMM64[..], &CALL, &EXIT].concat());
+        let bind = object.section("bind", PROGBITS, EXEC, &[&IMM64[..], &EXIT].concat());
+        let text = object.section(".text", PROGBITS, EXEC, &[EXIT, EXIT].concat());
+        let maps = object.section("maps", PROGBITS, DATA, &[1, 0, 0, 0].repeat(8));
+        object.symbol("other", FUNCTION, bind, 0, 24);
+        object.symbol("unused", FUNCTION, text, 0, 8);
+        let part = object.symbol("part", FUNCTION, text, 8, 8);
+        let first = object.symbol("first", OBJECT, maps, 0, 16);
+        let second = object.symbol("second", OBJECT, maps, 16, 16);
+        object.relocate(1, &[(0, ABS64, first), (16, CALL32, part)]);
+        object.relocate(bind, &[(0, ABS64, second)]);
+        read(&object.build(), "test.o").unwrap()
+    }
+
+    #[test]
+    fn a_part_has_what_its_programs_need_and_no_more() {
+        let module = module();
+        let index = |name: &str| FunctionIndex(module.functions.iter().position(|f| f.name == name).unwrap() as u32);
+        for (programs, functions, maps) in [
+            (&["entry"][..], &["entry", "part"][..], &["first"][..]),
+            (&["other"], &["other"], &["second"]),
+            (&["entry", "other"], &["entry", "other", "part"], &["first", "second"]),
+        ] {
+            let programs: Vec<FunctionIndex> = programs.iter().map(|name| index(name)).collect();
+            let part = module.only(&programs);
+            let names: Vec<&str> = part.functions.iter().map(|f| f.name.as_str()).collect();
+            assert_eq!(names, functions);
+            let names: Vec<&str> = part.maps.iter().map(|m| m.name.as_str()).collect();
+            assert_eq!(names, maps);
+            for function in &part.functions {
+                for insn in &function.instructions {
+                    match insn.op {
+                        Instruction::LoadImm64 {
+                            value: Imm64::Map(map), ..
+                        } => {
+                            let expected = if function.name == "entry" { "first" } else { "second" };
+                            assert_eq!(part.maps[map.index()].name, expected);
+                        }
+                        Instruction::Call(Callee::Local(callee)) => {
+                            assert_eq!(part.function(callee).name, "part");
+                        }
+                        _ => {}
+                    }
+                }
+            }
         }
     }
 }

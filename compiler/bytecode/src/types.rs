@@ -145,22 +145,6 @@ impl DataTypes {
         self.variables.get(&section).map_or(&[], Vec::as_slice)
     }
 
-    /// Gives maps and sections other places; types of those that have none are forgotten.
-    pub(crate) fn move_maps(
-        &mut self,
-        map: impl Fn(MapIndex) -> Option<MapIndex>,
-        global: impl Fn(GlobalIndex) -> Option<GlobalIndex>,
-    ) {
-        let entries = std::mem::take(&mut self.entries);
-        self.entries = entries
-            .into_iter()
-            .filter_map(|(of, types)| Some((map(of)?, types)))
-            .collect();
-        let variables = std::mem::take(&mut self.variables);
-        let moved = variables.into_iter().filter_map(|(of, all)| Some((global(of)?, all)));
-        self.variables = moved.collect();
-    }
-
     /// A type by its name in C: `struct event`, `union address`, `enum verdict`, or the name of a `typedef`. A name alone is that of
     /// a `typedef` if there is one, and else a tag. Of several with one name, the first.
     pub fn named(&self, name: &str) -> Option<TypeIndex> {

@@ -3,6 +3,8 @@
 //! Given: a module for Linux. Computed: of each of its programs alone, what it has of Linux, what becomes of that, and how far it comes.
 //! Safe because: nothing is made of it.
 
+use std::time::Instant;
+
 use bpf2sys_bytecode::{FunctionIndex, Module};
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{Options, VerifyError, verify};
@@ -61,13 +63,21 @@ impl Level {
     }
 }
 
-/// Examines each program of a module, in file order.
+/// Examines each program of a module, in file order. The time limit of the options is for all together.
 pub fn examine(module: &Module, windows: &Platform, options: &Options) -> Vec<Examined> {
     let programs: Vec<FunctionIndex> = module.programs().map(|(index, _)| index).collect();
-    programs
-        .iter()
-        .map(|program| one(module, *program, windows, options))
-        .collect()
+    let started = Instant::now();
+    let mut all = Vec::new();
+    for program in programs {
+        // The limit is one for all.
+        let time_limit = options.time_limit.saturating_sub(started.elapsed());
+        let options = Options {
+            time_limit,
+            ..options.clone()
+        };
+        all.push(one(module, program, windows, &options));
+    }
+    all
 }
 
 fn one(module: &Module, program: FunctionIndex, windows: &Platform, options: &Options) -> Examined {

@@ -140,11 +140,13 @@ pub fn outline(module: &Module) -> Vec<Use> {
                 _ => {}
             }
         }
-        for unresolved in module.unresolved.iter().filter(|u| u.function == index) {
-            let fate = blocked(unresolved.reason.clone(), None);
-            uses.push(at(unresolved.slot, Subject::Instruction, fate));
-        }
     }
+    uses.extend(module.unresolved.iter().map(|unresolved| Use {
+        function: Some(unresolved.function),
+        slot: unresolved.slot,
+        subject: Subject::Instruction,
+        fate: blocked(unresolved.reason.clone(), None),
+    }));
     uses
 }
 
@@ -483,11 +485,8 @@ impl<'a> Rewriter<'a> {
         (live, returns): (u16, Option<&Returns>),
     ) -> Option<Vec<Instruction>> {
         let unresolved = &self.verified.module().unresolved;
-        if let Some(unresolved) = unresolved
-            .iter()
-            .find(|u| (u.function, u.slot) == (self.index, insn.slot))
-        {
-            let fate = blocked(unresolved.reason.clone(), None);
+        if let Ok(place) = unresolved.binary_search_by_key(&(self.index, insn.slot), |u| (u.function, u.slot)) {
+            let fate = blocked(unresolved[place].reason.clone(), None);
             self.note(insn.slot, Subject::Instruction, fate);
             return None;
         }

@@ -1,5 +1,7 @@
 //! Objects for Linux of which no driver is made: `BPF31…`.
 
+use std::collections::BTreeMap;
+
 use bpf2sys_retarget::{Fate, System};
 
 use super::{NO_SOURCE_LINES, source_place, verify};
@@ -75,21 +77,23 @@ pub(crate) fn degraded(lacks: &PortedUse) -> Diagnostic {
 
 /// One diagnostic for each message: at its first place, with the lines of the others.
 fn gathered(uses: &[PortedUse], first: impl Fn(&PortedUse) -> Diagnostic) -> Vec<Diagnostic> {
-    let mut found: Vec<(&PortedUse, Diagnostic)> = Vec::new();
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for one in uses {
-        match found.iter_mut().find(|(known, _)| known.message == one.message) {
-            Some((_, diagnostic)) => {
-                if let Some(line) = &one.line {
-                    let note = format!("also at {}:{}", line.file, line.line);
-                    if !diagnostic.notes.contains(&note) {
-                        diagnostic.notes.push(note);
-                    }
-                }
+        let Some(place) = known.get(one.message.as_str()) else {
+            known.insert(&one.message, found.len());
+            found.push(first(one));
+            continue;
+        };
+        if let Some(line) = &one.line {
+            let note = format!("also at {}:{}", line.file, line.line);
+            let notes = &mut found[*place].notes;
+            if notes.last() != Some(&note) {
+                notes.push(note);
             }
-            None => found.push((one, first(one))),
         }
     }
-    found.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+    found
 }
 
 fn of_use(code: Code, of: &PortedUse) -> Diagnostic {

@@ -247,37 +247,33 @@ impl Reason {
     }
 }
 
-/// One row for each thing that something else becomes of, in the order in which they are met.
+/// One row for each thing that something else becomes of, by kind and then in the order in which they are met.
 fn rows(uses: &[PortedUse]) -> Vec<Row> {
-    let mut order: BTreeMap<(Kind, usize), Row> = BTreeMap::new();
-    for (number, of) in uses.iter().enumerate() {
+    let mut rows: Vec<(Kind, Row)> = Vec::new();
+    let mut known = BTreeMap::new();
+    for of in uses {
         let (kind, name) = named(&of.subject);
         let (level, becomes, advice) = match &of.fate {
             Fate::Exact(becomes) => (Level::Exact, becomes, None),
             Fate::Degraded(lacks) => (Level::Degraded, lacks, None),
             Fate::Blocked { reason, advice } => (Level::Blocked, reason, advice.clone()),
         };
-        let known = order
-            .values_mut()
-            .find(|row| (row.kind, &row.name, row.level, &row.becomes) == (kind.name(), &name, level.name(), becomes));
-        match known {
-            Some(row) => row.places.extend(Place::of(of)),
-            None => {
-                order.insert(
-                    (kind, number),
-                    Row {
-                        kind: kind.name(),
-                        name,
-                        level: level.name(),
-                        becomes: becomes.clone(),
-                        advice,
-                        places: Place::of(of).into_iter().collect(),
-                    },
-                );
-            }
-        }
+        let place = *known.entry((kind, name.clone(), level, becomes)).or_insert_with(|| {
+            let row = Row {
+                kind: kind.name(),
+                name,
+                level: level.name(),
+                becomes: becomes.clone(),
+                advice,
+                places: Vec::new(),
+            };
+            rows.push((kind, row));
+            rows.len() - 1
+        });
+        rows[place].1.places.extend(Place::of(of));
     }
-    order.into_values().collect()
+    rows.sort_by_key(|(kind, _)| *kind);
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// In the order of tables.
