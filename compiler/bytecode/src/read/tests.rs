@@ -287,7 +287,7 @@ fn what_is_not_done_is_refused_by_name() {
     for (object, expected) in [
         (
             &include_bytes!("../../tests/fixtures/relocatable.o")[..],
-            "section `.BTF.ext`: the object has CO-RE relocations, which are not applied yet; build it without \
+            "section `.BTF.ext`: the object has CO-RE relocations, and Windows has no such types; build it without \
              `preserve_access_index`",
         ),
         (
