@@ -287,7 +287,7 @@ fn compare_maps(ours: &Module, theirs: &[EbpfMapDescriptor], programs: &[RawProg
     for map in &ours.maps {
         let (name, map_type) = match map.origin {
             MapOrigin::Global(global) => (ours.globals[global.index()].section.as_str(), 0),
-            MapOrigin::Anonymous => ("", map.definition.map_type),
+            MapOrigin::Anonymous | MapOrigin::Record(_) => ("", map.definition.map_type),
             MapOrigin::Btf | MapOrigin::Legacy => (map.name.as_str(), map.definition.map_type),
         };
         let definition = (

@@ -6,6 +6,7 @@
 mod refused;
 mod sockets;
 mod tools;
+mod unfolded;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,6 +60,11 @@ pub fn trials() -> Vec<Trial> {
         "retarget::what_a_loader_of_linux_does_is_done",
         &[Need::Program("clang-19")],
         tools::relocated,
+    ));
+    trials.push(test_with(
+        "retarget::helpers_become_functions_of_the_driver",
+        &[Need::Program("clang-19")],
+        unfolded::unfolded,
     ));
     trials.push(test("retarget::inspect_tells_the_system_and_why", inspected));
     trials.push(test_with(
@@ -153,7 +159,11 @@ fn compiled_with(name: &str, options: &[String]) -> Result<Module, Failed> {
     let source = root().join("tests/retarget").join(name).with_extension("c");
     let mut clang = Command::new("clang-19");
     clang.args(["-g", "-O2", "-target", "bpf", "-mcpu=v3"]);
-    clang.args(["-Wall", "-Werror"]).args(options).args(["-c", "-o"]);
+    // Helpers have names of functions of C.
+    clang
+        .args(["-Wall", "-Werror", "-Wno-incompatible-library-redeclaration"])
+        .args(options)
+        .args(["-c", "-o"]);
     succeed(clang.arg(&object).arg(source))?;
     Ok(read_linux(&fs::read(&object)?, name, None, &Settings::default())?)
 }

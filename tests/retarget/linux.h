@@ -14,7 +14,7 @@ typedef long long s64;
 #define TYPE(name, type) type *name
 
 enum { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
-enum { HASH = 1, ARRAY = 2, PROG_ARRAY = 3, PERCPU_ARRAY = 6, LPM_TRIE = 11, QUEUE = 22, STACK = 23 };
+enum { HASH = 1, ARRAY = 2, PROG_ARRAY = 3, PERCPU_ARRAY = 6, LPM_TRIE = 11, QUEUE = 22, STACK = 23, RINGBUF = 27 };
 
 struct xdp_md {
     u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
@@ -32,6 +32,14 @@ static long (*peek)(void *map, void *value) = (void *)89;
 static u64 (*buffer_length)(struct xdp_md *context) = (void *)188;
 static long (*load_bytes)(struct xdp_md *context, u32 offset, void *buffer, u32 length) = (void *)189;
 static long (*store_bytes)(struct xdp_md *context, u32 offset, void *buffer, u32 length) = (void *)190;
+
+static long (*strtol)(const char *text, u64 size, u64 flags, s64 *result) = (void *)105;
+static long (*strtoul)(const char *text, u64 size, u64 flags, u64 *result) = (void *)106;
+static void *(*reserve)(void *ring, u64 size, u64 flags) = (void *)131;
+static void (*submit)(void *record, u64 flags) = (void *)132;
+static void (*discard)(void *record, u64 flags) = (void *)133;
+static long (*loop)(u32 rounds, void *callback, void *context, u64 flags) = (void *)181;
+static long (*strncmp)(const char *memory, u32 size, const char *text) = (void *)182;
 
 #define DATA(context) ((u8 *)(long)(context)->data)
 #define DATA_END(context) ((u8 *)(long)(context)->data_end)

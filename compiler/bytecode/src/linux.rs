@@ -49,6 +49,8 @@ pub struct Unresolved {
     pub slot: u32,
     /// What it is, one sentence without a full stop.
     pub reason: String,
+    /// The function whose address it is, if it is one.
+    pub address_of: Option<FunctionIndex>,
 }
 
 /// Applies the CO-RE relocations of an object to its code. Gives what could not be, by section and slot in that.
@@ -86,6 +88,7 @@ pub(crate) fn relocate(
                 function: FunctionIndex(index),
                 slot: slot - start,
                 reason,
+                address_of: None,
             });
         }
     }

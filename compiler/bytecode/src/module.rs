@@ -154,6 +154,8 @@ pub enum MapOrigin {
     Legacy,
     /// The memory behind a global variable section.
     Global(GlobalIndex),
+    /// A record of this ring buffer, which an object for Linux gets before it fills it. No object for Windows has such maps.
+    Record(MapIndex),
 }
 
 /// What a slot of a program array or a map of maps holds when the module is loaded.

@@ -90,10 +90,11 @@ fn read_as(
         let resolved = Resolved::read(&elf, &code, &maps, &externs, section, is_joined)?;
         for (extent, index) in section.functions.iter().zip(section.first..) {
             let here = resolved.unresolved.range(extent.start..extent.end);
-            unresolved.extend(here.map(|(slot, reason)| Unresolved {
+            unresolved.extend(here.map(|(slot, unknown)| Unresolved {
                 function: FunctionIndex(index),
                 slot: slot - extent.start,
-                reason: reason.clone(),
+                reason: unknown.reason.clone(),
+                address_of: unknown.address_of,
             }));
             functions.push(function(section, extent, &resolved)?);
         }

@@ -10,7 +10,7 @@ use crate::error::{Problem, ReadError};
 use crate::externs::Externs;
 use crate::functions::{CodeSection, FunctionTable};
 use crate::maps::MapTable;
-use crate::{Callee, GlobalIndex, Imm64, Slot, opcode};
+use crate::{Callee, FunctionIndex, GlobalIndex, Imm64, Slot, opcode};
 
 /// What the instructions of a section refer to, by slot of the section.
 #[derive(Default)]
@@ -18,7 +18,15 @@ pub(crate) struct Resolved {
     constants: BTreeMap<u32, Imm64>,
     calls: BTreeMap<u32, Callee>,
     /// What nothing is known of.
-    pub(crate) unresolved: BTreeMap<u32, String>,
+    pub(crate) unresolved: BTreeMap<u32, Unknown>,
+}
+
+/// A reference that nothing is known of.
+pub(crate) struct Unknown {
+    /// Why.
+    pub(crate) reason: String,
+    /// It is the address of this function.
+    pub(crate) address_of: Option<FunctionIndex>,
 }
 
 /// A reference of an object for Linux to what is not known. Verification refuses it where it is reached.
@@ -63,8 +71,8 @@ impl Resolved {
                     let addend = i64::from(second.imm) << 32 | i64::from(first.imm.cast_unsigned());
                     let value = match of_kernel(table, maps, externs, &relocation, addend) {
                         Some(Ok(value)) => value,
-                        Some(Err(reason)) => {
-                            resolved.unresolved.insert(slot, reason);
+                        Some(Err(unknown)) => {
+                            resolved.unresolved.insert(slot, unknown);
                             UNKNOWN
                         }
                         None => constant(elf, table, maps, externs, &relocation, addend).map_err(fail)?,
@@ -105,23 +113,33 @@ fn of_kernel(
     externs: &Externs<'_>,
     relocation: &Relocation<'_, '_>,
     addend: i64,
-) -> Option<Result<Imm64, String>> {
+) -> Option<Result<Imm64, Unknown>> {
     match relocation.symbol.home {
-        Home::Undefined => Some(externs.of_kernel(relocation.symbol)?.map(|place| match place {
-            Some(place) => {
-                // The section of the configuration is there if anything is in it.
-                let (section, offset) = (maps.configuration.unwrap_or(GlobalIndex(0)), i64::from(place) + addend);
-                let size = maps.globals.get(section.index()).map_or(0, |global| global.data.len());
-                match u32::try_from(offset) {
-                    Ok(offset) if offset as usize <= size => Imm64::Global { section, offset },
-                    _ => UNKNOWN,
+        Home::Undefined => Some(match externs.of_kernel(relocation.symbol)? {
+            Err(reason) => Err(Unknown {
+                reason,
+                address_of: None,
+            }),
+            Ok(place) => Ok(match place {
+                Some(place) => {
+                    // The section of the configuration is there if anything is in it.
+                    let (section, offset) = (maps.configuration.unwrap_or(GlobalIndex(0)), i64::from(place) + addend);
+                    let size = maps.globals.get(section.index()).map_or(0, |global| global.data.len());
+                    match u32::try_from(offset) {
+                        Ok(offset) if offset as usize <= size => Imm64::Global { section, offset },
+                        _ => UNKNOWN,
+                    }
                 }
-            }
-            None => Imm64::Constant(addend.cast_unsigned()),
-        })),
-        Home::Section(home) if externs.is_for_linux() && table.code(home).is_some() => Some(Err(
-            "the address of a function is taken, which is not done yet".to_owned(),
-        )),
+                None => Imm64::Constant(addend.cast_unsigned()),
+            }),
+        }),
+        Home::Section(home) if externs.is_for_linux() && table.code(home).is_some() => {
+            let offset = relocation.symbol.value.checked_add_signed(addend);
+            Some(Err(Unknown {
+                reason: "the address of a function is taken".to_owned(),
+                address_of: offset.and_then(|offset| table.at(home, offset)),
+            }))
+        }
         _ => None,
     }
 }

@@ -54,6 +54,7 @@ impl Module {
                 .take_while(|unresolved| unresolved.function == *index);
             part.unresolved.extend(of_function.map(|unresolved| Unresolved {
                 function: FunctionIndex(moved.functions[index]),
+                address_of: None,
                 ..unresolved.clone()
             }));
         }
@@ -62,8 +63,10 @@ impl Module {
         }
         for map in &mut part.maps {
             map.inner = map.inner.map(|inner| moved.map(inner));
-            if let MapOrigin::Global(global) = &mut map.origin {
-                *global = moved.global(*global);
+            match &mut map.origin {
+                MapOrigin::Global(global) => *global = moved.global(*global),
+                MapOrigin::Record(ring) => *ring = moved.map(*ring),
+                MapOrigin::Btf | MapOrigin::Anonymous | MapOrigin::Legacy => {}
             }
             for value in &mut map.initial_values {
                 *value = match *value {
@@ -120,6 +123,9 @@ impl Module {
             if maps.insert(map) {
                 let map = &self.maps[map.index()];
                 work.extend(map.inner);
+                if let MapOrigin::Record(ring) = map.origin {
+                    work.push(ring);
+                }
                 work.extend(map.initial_values.iter().filter_map(|value| match value {
                     Some(InitialValue::Map(map)) => Some(*map),
                     _ => None,

@@ -1,7 +1,8 @@
 //! What stands in the place of calls of helpers.
 
 use bpf2sys_bytecode::{
-    AluOp, Condition, GlobalIndex, GlobalSection, Instruction, Module, Operand, Reg, Width, WordSize,
+    AluOp, Condition, GlobalIndex, GlobalSection, Imm64, Instruction, MapIndex, MapOrigin, Module, Operand, Reg, Width,
+    WordSize,
 };
 use bpf2sys_platform::Platform;
 use bpf2sys_verifier::{InsnFacts, Object, RegisterFact, RegisterKind};
@@ -95,6 +96,8 @@ impl Called<'_> {
             }
             Some(Sequence::LoadBytes) => return self.copied(false),
             Some(Sequence::StoreBytes) => return self.copied(true),
+            Some(Sequence::Submit) => return self.submitted(),
+            Some(Sequence::Discard) => return self.record().map(|_| Answer::exact([mov(Reg::R0, 0)])),
             Some(Sequence::Delete) | None => Vec::new(),
         };
         let windows = helper.windows.ok_or("there is no rule for it")?;
@@ -170,6 +173,36 @@ impl Called<'_> {
             at += step;
         }
         Ok(ops)
+    }
+
+    /// The ring buffer and the size of the record in the first argument.
+    fn record(&self) -> Result<(MapIndex, u32), String> {
+        let unknown = "which call of bpf_ringbuf_reserve made its record is not known here";
+        let record = self.register(1);
+        let Some((Object::Map(map), (0, 0))) = record.object.zip(record.offset) else {
+            return Err(unknown.to_owned());
+        };
+        let map = &self.module.maps[map.index()];
+        match map.origin {
+            MapOrigin::Record(ring) => Ok((ring, map.definition.value_size)),
+            _ => Err(unknown.to_owned()),
+        }
+    }
+
+    /// A record, sent whole. Windows wakes readers in any case.
+    fn submitted(&self) -> Result<Answer, String> {
+        let (ring, size) = self.record()?;
+        let windows = self.helper.windows.ok_or("there is no rule for it")?;
+        Ok(Answer::exact([
+            copy(register(2), Reg::R1),
+            Instruction::LoadImm64 {
+                dst: Reg::R1,
+                value: Imm64::Map(ring),
+            },
+            mov(register(3), size.cast_signed()),
+            mov(register(4), 0),
+            call(windows),
+        ]))
     }
 
     fn network_namespace(&self) -> Result<Answer, String> {

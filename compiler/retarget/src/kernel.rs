@@ -9,6 +9,7 @@ use bpf2sys_bytecode::{
 use serde::Deserialize;
 
 use crate::sections::old_section;
+use crate::unfold::unfold;
 use crate::{linux_section, rules};
 
 /// What a loader of Linux would be told besides the object.
@@ -44,6 +45,7 @@ pub fn read_linux(
     let kernel = Known(&settings.configuration);
     let mut module = bpf2sys_bytecode::read_linux(bytes, name, hash, &kernel)?;
     set_kinds(&mut module);
+    unfold(&mut module, kernel.configuration("CONFIG_HZ"));
     for (variable, value) in &settings.variables {
         module.set_variable(variable, value)?;
     }

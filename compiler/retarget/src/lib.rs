@@ -16,6 +16,7 @@ mod retarget;
 mod rules;
 mod sections;
 mod sequence;
+mod unfold;
 
 pub use examine::{Examined, Level, examine};
 pub use kernel::{LinuxError, Settings, read_linux};

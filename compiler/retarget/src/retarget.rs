@@ -8,18 +8,19 @@
 use std::collections::BTreeSet;
 
 use bpf2sys_bytecode::{
-    Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, InsnIndex, Instruction, Map, Module, Operand, Reg,
+    AluOp, Callee, Function, FunctionIndex, FunctionKind, Imm64, Insn, InsnIndex, Instruction, Map, MapIndex,
+    MapOrigin, Module, Operand, Reg, Width,
 };
 use bpf2sys_platform::{Platform, linux_helper_name};
-use bpf2sys_verifier::{FunctionFacts, RegisterKind, VerifiedModule, VerifiedProgram};
+use bpf2sys_verifier::{FunctionFacts, Object, RegisterKind, VerifiedModule, VerifiedProgram};
 
 use crate::calls::Called;
 use crate::contexts::Access;
 use crate::edit::Edits;
 use crate::rules::{self, Context, Returns};
 use crate::sections::old_section;
-use crate::sequence::{alu32, load, mov, register, unless_equal, width};
-use crate::{linux_section, liveness, results};
+use crate::sequence::{alu, alu32, copy, load, mov, register, store, unless_equal, width};
+use crate::{linux_section, liveness, results, unfold};
 
 /// Something that a program has of Linux, and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +106,10 @@ fn blocked(reason: impl Into<String>, advice: Option<&str>) -> Fate {
 /// What a perf event array of Windows holds for each processor, in bytes; on Linux user mode says so.
 const PERF_BYTES: u32 = 65536;
 const PERF_EVENT_ARRAY: u32 = 4;
+/// `bpf_ringbuf_submit` and `bpf_ringbuf_discard`.
+const RELEASES: [i32; 2] = [132, 133];
+/// Bytes of a function's stack.
+const STACK: u32 = 512;
 
 /// Finds what can be told whatever programs do: sections, helpers, map types. For modules that are not, or cannot be, verified.
 pub fn outline(module: &Module) -> Vec<Use> {
@@ -230,7 +235,8 @@ fn map_type(map: &Map) -> Result<&'static rules::MapType, Fate> {
 pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Retargeted {
     let mut module = verified.module().clone();
     let mut uses = Vec::new();
-    for map in &mut module.maps {
+    let is_record = |map: &Map| matches!(map.origin, MapOrigin::Record(_));
+    for map in module.maps.iter_mut().filter(|map| !is_record(map)) {
         uses.push(map_use(map));
         if let Ok(rule) = map_type(map) {
             if map.definition.map_type == PERF_EVENT_ARRAY {
@@ -252,10 +258,17 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Retargeted {
             facts: verified.facts(index),
             read: &read,
             globals: &mut globals,
+            records: 0,
             uses: Vec::new(),
         };
+        if unfold::record_of(rewriter.function).is_some() {
+            continue;
+        }
         let instructions = rewriter.rewrite();
-        uses.append(&mut rewriter.uses);
+        // What the functions have that stand for helpers is told where they are called.
+        if unfold::stands_for(rewriter.function).is_none() || rewriter.is_blocked() {
+            uses.append(&mut rewriter.uses);
+        }
         if let Some(instructions) = instructions {
             module.functions[index.index()].instructions = instructions;
         }
@@ -265,6 +278,9 @@ pub fn retarget(verified: &VerifiedModule, windows: &Platform) -> Retargeted {
         section.data = data;
     }
     module.unresolved.clear();
+    // What gave records is last, and nothing calls it any more.
+    module.functions.retain(|f| unfold::record_of(f).is_none());
+    module.maps.retain(|map| !is_record(map));
     let is_blocked = uses.iter().any(|u| u.blocked().is_some());
     Retargeted {
         module: (!is_blocked).then_some(module),
@@ -306,6 +322,8 @@ struct Rewriter<'a> {
     read: &'a BTreeSet<(&'static str, Option<u32>)>,
     /// What is in the sections of global variables.
     globals: &'a mut Vec<Vec<u8>>,
+    /// Bytes of the stack below what the function has that records take.
+    records: u32,
     uses: Vec<Use>,
 }
 
@@ -431,7 +449,7 @@ impl<'a> Rewriter<'a> {
                 Instruction::Exit,
             ];
         }
-        if self.uses.iter().any(|u| u.blocked().is_some()) {
+        if self.is_blocked() {
             return None;
         }
         let edited = edits.apply(self.function);
@@ -444,6 +462,11 @@ impl<'a> Rewriter<'a> {
             self.note(0, Subject::Instruction, blocked(reason, Some(advice)));
         }
         edited.ok()
+    }
+
+    /// Whether nothing can stand for something of it.
+    fn is_blocked(&self) -> bool {
+        self.uses.iter().any(|u| u.blocked().is_some())
     }
 
     /// Whether another function calls it.
@@ -495,6 +518,7 @@ impl<'a> Rewriter<'a> {
                 self.access(index, insn, base, (context, sections, live))
             }
             Instruction::Call(Callee::Helper(id)) => self.call(index, insn, id, program_type),
+            Instruction::Call(Callee::Local(callee)) => self.call_of_made(index, insn, callee),
             Instruction::Call(Callee::Btf(callee)) => {
                 let name = &self.verified.module().btf_functions[callee.index()].name;
                 self.note(insn.slot, Subject::Instruction, no_kernel_function(name));
@@ -560,6 +584,65 @@ impl<'a> Rewriter<'a> {
                 None
             }
         }
+    }
+
+    /// A call of a function that stands for a helper.
+    fn call_of_made(&mut self, index: InsnIndex, insn: &Insn, callee: FunctionIndex) -> Option<Vec<Instruction>> {
+        let made = self.verified.module().function(callee);
+        let name = unfold::stands_for(made)?;
+        let becomes = rules::helper_named(name).map_or_else(String::new, rules::Helper::becomes);
+        let record = match unfold::record_of(made).map(|map| self.record(index, map)) {
+            Some(Err(reason)) => {
+                let reason = format!("helper {name}: {reason}");
+                let advice = "fill the record in a variable, and send it by `bpf_ringbuf_output`";
+                self.note(
+                    insn.slot,
+                    Subject::Helper(name.to_owned()),
+                    blocked(reason, Some(advice)),
+                );
+                return None;
+            }
+            Some(Ok(ops)) => Some(ops),
+            None => None,
+        };
+        self.note(insn.slot, Subject::Helper(name.to_owned()), Fate::Exact(becomes));
+        record
+    }
+
+    /// Memory on the stack for a record: below what the function has there, and zero, as the driver's stack holds what is not the program's.
+    fn record(&mut self, at: InsnIndex, map: MapIndex) -> Result<Vec<Instruction>, String> {
+        let is_release = |position: usize| {
+            let op = self.function.instructions[position].op;
+            let releases = matches!(op, Instruction::Call(Callee::Helper(id)) if RELEASES.contains(&id));
+            releases && self.facts.register(InsnIndex(position as u32), Reg::R1).object == Some(Object::Map(map))
+        };
+        if unfold::is_kept(self.function, at.index(), is_release, true) {
+            return Err("its record is neither sent nor dropped on a way to the end".to_owned());
+        }
+        if unfold::is_kept(self.function, at.index(), is_release, false) {
+            return Err("it may be called again before its record is sent or dropped".to_owned());
+        }
+        let size = self.verified.module().maps[map.index()].definition.value_size;
+        let lowest = self.facts.frame.as_ref().map(|frame| frame.lowest());
+        let lowest = lowest.ok_or("what the function has on the stack is not known")?;
+        let taken = self.records + lowest.unsigned_abs();
+        let start = taken.next_multiple_of(8) + size.next_multiple_of(8);
+        if start > STACK {
+            return Err(format!(
+                "its record of {size} bytes does not fit on the stack, of which the function may use {taken}"
+            ));
+        }
+        self.records = start - lowest.unsigned_abs();
+        let start = start as i16;
+        let mut ops: Vec<Instruction> = (0..size.next_multiple_of(8) as i16)
+            .step_by(8)
+            .map(|at| store(Width::Dw, Reg::R10, at - start, Operand::Imm(0)))
+            .collect();
+        ops.extend([
+            copy(Reg::R0, Reg::R10),
+            alu(AluOp::Add, Reg::R0, Operand::Imm(-i32::from(start))),
+        ]);
+        Ok(ops)
     }
 
     /// A call of a helper.

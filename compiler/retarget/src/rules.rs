@@ -165,6 +165,8 @@ pub(crate) struct Helper {
     /// Program types for which this holds; empty for all.
     #[serde(default)]
     pub(crate) types: Vec<String>,
+    /// What stands for it, which is made before the module is proven.
+    pub(crate) unfolded: Option<String>,
     /// What programs lack.
     pub(crate) degraded: Option<String>,
 }
@@ -201,6 +203,10 @@ pub(crate) enum Sequence {
     LoadBytes,
     /// Bytes of the packet written.
     StoreBytes,
+    /// A record of a ring buffer is sent.
+    Submit,
+    /// A record is dropped.
+    Discard,
 }
 
 /// What becomes of a map type.
@@ -335,6 +341,9 @@ impl Helper {
         } else {
             ""
         };
+        if let Some(unfolded) = &self.unfolded {
+            return unfolded.clone();
+        }
         match (self.windows, self.inline) {
             (Some(id), None) => format!("helper {id}{result}"),
             (Some(id), Some(_)) => format!("instructions and helper {id}{result}"),
@@ -364,9 +373,14 @@ pub(crate) fn helper_of_any(id: i32) -> Option<&'static Helper> {
     HELPERS.known.iter().find(|h| i64::from(h.id) == i64::from(id))
 }
 
+/// A helper by its name.
+pub(crate) fn helper_named(name: &str) -> Option<&'static Helper> {
+    HELPERS.known.iter().find(|h| h.name == name)
+}
+
 /// Whether a helper of this name has a counterpart in some program type.
 pub(crate) fn has_helper_named(name: &str) -> bool {
-    HELPERS.known.iter().any(|h| h.name == name)
+    helper_named(name).is_some()
 }
 
 /// Why a helper has no counterpart; none for those of tracing, and for numbers that are no helper.

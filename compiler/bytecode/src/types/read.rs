@@ -31,7 +31,7 @@ impl DataTypes {
                         reading.types.variables.insert(global, variables);
                     }
                 }
-                MapOrigin::Legacy => {}
+                MapOrigin::Legacy | MapOrigin::Record(_) => {}
             }
         }
         // What records are made of is named by no map.
