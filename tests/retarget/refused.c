@@ -92,4 +92,42 @@ SEC("cgroup/connect4") int program(struct bpf_sock_addr *context) {
     u32 memory = 7;
     return (first(&context->user_family) + first(&memory)) & 1;
 }
+#elif REFUSED == 22
+SEC("xdp") int program(struct xdp_md *context) {
+    void *record = reserve(&map, context->rx_queue_index, 0);
+    if (record)
+        discard(record, 0);
+    return XDP_PASS;
+}
+#elif REFUSED == 23
+SEC("xdp") int program(struct xdp_md *context) {
+    volatile u32 *record = reserve(&map, 4, 0);
+    if (record)
+        *record = 1;
+    return XDP_PASS;
+}
+#elif REFUSED == 24
+SEC("xdp") int program(struct xdp_md *context) {
+    u32 key = 0, *value = lookup(&map, &key);
+    if (value)
+        submit(value, 0);
+    return XDP_PASS;
+}
+#elif REFUSED == 25
+SEC("xdp") int program(struct xdp_md *context) {
+    void *record = reserve(&map, 600, 0);
+    if (record)
+        submit(record, 0);
+    return XDP_PASS;
+}
+#elif REFUSED == 26
+SEC("xdp") int program(struct xdp_md *context) {
+    char text[4] = "abc";
+    return strncmp(text, 4, text);
+}
+#elif REFUSED == 27
+static u64 (*jiffies)(void) = (void *)118;
+SEC("xdp") int program(struct xdp_md *context) { return jiffies() & 1; }
+#elif REFUSED == 28
+SEC("xdp") int program(struct xdp_md *context) { return loop(3, 0, 0, 0) & 1; }
 #endif

@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use super::compiled_with;
 
 /// The number of the program in `refused.c`, the type of its map, what else is defined, and part of the reason.
-const REFUSED: [(u32, u32, &str, &str); 23] = [
+const REFUSED: [(u32, u32, &str, &str); 30] = [
     (1, 2, "", "helper bpf_redirect has no counterpart"),
     (2, 14, "", "helper bpf_redirect_map has no counterpart"),
     (3, 2, "", "helper bpf_sk_lookup_tcp has no counterpart"),
@@ -83,6 +83,18 @@ const REFUSED: [(u32, u32, &str, &str); 23] = [
         "",
         "the address is that of the context in one case and of other memory in another",
     ),
+    (22, 27, "", "its size is no constant from 1 to 1048576"),
+    (23, 27, "", "its record is neither sent nor dropped on a way to the end"),
+    (
+        24,
+        2,
+        "",
+        "which call of bpf_ringbuf_reserve made its record is not known here",
+    ),
+    (25, 27, "", "its record of 600 bytes does not fit on the stack"),
+    (26, 2, "", "the text that it compares with is not known here"),
+    (27, 2, "", "how many ticks a second has is not known"),
+    (28, 2, "", "which function it calls is not known here"),
 ];
 
 /// What of a module is refused.

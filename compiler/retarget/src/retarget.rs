@@ -611,15 +611,17 @@ impl<'a> Rewriter<'a> {
 
     /// Memory on the stack for a record: below what the function has there, and zero, as the driver's stack holds what is not the program's.
     fn record(&mut self, at: InsnIndex, map: MapIndex) -> Result<Vec<Instruction>, String> {
-        let is_release = |position: usize| {
+        // `unknown`: of which record nothing is known.
+        let is_release = |position: usize, unknown: bool| {
             let op = self.function.instructions[position].op;
-            let releases = matches!(op, Instruction::Call(Callee::Helper(id)) if RELEASES.contains(&id));
-            releases && self.facts.register(InsnIndex(position as u32), Reg::R1).object == Some(Object::Map(map))
+            let released = self.facts.register(InsnIndex(position as u32), Reg::R1).object;
+            matches!(op, Instruction::Call(Callee::Helper(id)) if RELEASES.contains(&id))
+                && released.map_or(unknown, |object| object == Object::Map(map))
         };
-        if unfold::is_kept(self.function, at.index(), is_release, true) {
+        if unfold::is_kept(self.function, at.index(), |position| is_release(position, true), true) {
             return Err("its record is neither sent nor dropped on a way to the end".to_owned());
         }
-        if unfold::is_kept(self.function, at.index(), is_release, false) {
+        if unfold::is_kept(self.function, at.index(), |position| is_release(position, false), false) {
             return Err("it may be called again before its record is sent or dropped".to_owned());
         }
         let size = self.verified.module().maps[map.index()].definition.value_size;

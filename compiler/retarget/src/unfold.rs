@@ -288,7 +288,7 @@ impl Unfolding {
 
     fn clock(&self) -> Result<Code, String> {
         let ticks = self.ticks.filter(|ticks| (1..=NANOSECONDS).contains(ticks));
-        let ticks = ticks.ok_or("how many ticks a second has is not known; `--config CONFIG_HZ=250` says so")?;
+        let ticks = ticks.ok_or("how many ticks a second has is not known; `--config CONFIG_HZ=250` would say so")?;
         let mut code = Code::default();
         code.op(call(CLOCK))
             .op(alu(AluOp::Div, Reg::R0, Operand::Imm(NANOSECONDS / ticks)))

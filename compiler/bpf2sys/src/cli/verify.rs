@@ -114,7 +114,7 @@ impl std::convert::From<From> for System {
 
 /// `--verifier`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Engine {
+pub(super) enum Engine {
     /// That of bpf2sys: it follows paths apart, and takes a hundredth of the time
     Native,
     /// PREVAIL, with the options of eBPF for Windows

@@ -40,6 +40,10 @@ pub(super) struct Arguments {
     #[arg(long = "type", value_name = "SECTION")]
     program_type: Option<String>,
 
+    /// Which engine proves programs safe, by the rules of Linux and by those of Windows
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = verify::Engine::Native)]
+    verifier: verify::Engine,
+
     #[command(flatten)]
     linux: verify::LinuxOptions,
 
@@ -150,6 +154,7 @@ fn print(arguments: &Arguments, bytes: &[u8], reporter: &mut Reporter) -> Result
     options.providers = arguments.providers.load(reporter)?;
     options.program_type.clone_from(&arguments.program_type);
     options.linux = arguments.linux.settings()?;
+    options.verifier = arguments.verifier.into();
     let windows = options.providers.platform();
     let (module, recognition) = porting::read_linux(bytes, &path.to_string_lossy(), &options)?;
     if recognition.system == Some(System::Windows) {
