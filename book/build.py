@@ -64,6 +64,7 @@ def main():
         source = folder / "book" / "src"
         shutil.copytree(BOOK / "src", source)
         shutil.copy(BOOK / "book.toml", folder / "book")
+        (folder / "book" / "porting").symlink_to(BOOK / "porting")
         for included in ["templates", "examples"]:
             (folder / included).symlink_to(REPOSITORY / included)
         (source / "codes").mkdir()

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::support::{Need, output, root, succeed, test, test_with};
 
 /// Chapters with commands.
-const PLAYED: [&str; 7] = [
+const PLAYED: [&str; 8] = [
     "five-minutes",
     "loaded-driver",
     "testing",
@@ -17,6 +17,7 @@ const PLAYED: [&str; 7] = [
     "report",
     "build",
     "extensions",
+    "porting",
 ];
 
 pub fn trials() -> Vec<Trial> {
