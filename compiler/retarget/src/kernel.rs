@@ -45,10 +45,11 @@ pub fn read_linux(
     let kernel = Known(&settings.configuration);
     let mut module = bpf2sys_bytecode::read_linux(bytes, name, hash, &kernel)?;
     set_kinds(&mut module);
-    unfold(&mut module, kernel.configuration("CONFIG_HZ"));
     for (variable, value) in &settings.variables {
         module.set_variable(variable, value)?;
     }
+    // Texts that are compared with have their values now.
+    unfold(&mut module, kernel.configuration("CONFIG_HZ"));
     Ok(module)
 }
 
